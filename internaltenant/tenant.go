@@ -1,0 +1,79 @@
+// Package internaltenant is the owner of image-volumes: a project and a user whose quota they count
+// against. Local keeps the quota in clonecache's own ledger; under OpenStack the ledger is Cinder's.
+//
+// A claim is made before a byte is downloaded and released when the image-volume is really gone, so
+// that quota charged equals image-volumes that exist (invariant I6). The package never touches a
+// backend and never decides what to evict.
+package internaltenant
+
+import (
+	"context"
+	"errors"
+)
+
+var (
+	// ErrOverQuota: the claim would exceed a limit; nothing was charged. The message says which limit,
+	// its value and what is used.
+	ErrOverQuota = errors.New("over the internal tenant's quota")
+	// ErrUnknownClaim: there is no such claim (any more).
+	ErrUnknownClaim = errors.New("unknown claim")
+	// ErrNoTenant: project, user or role is missing, so nothing can be owned.
+	ErrNoTenant = errors.New("no usable internal tenant")
+)
+
+// ClaimID names a charge against the quota. Under Cinder it is the ID of the volume that Cinder made.
+type ClaimID string
+
+// ClaimSpec says what is to be owned.
+type ClaimSpec struct {
+	EntryID      string
+	Attempt      int
+	Backend      string
+	ImageID      string // SOURCE:ID, for people
+	VirtualBytes int64  // charged as GiB, rounded up, as Cinder counts
+}
+
+// Claim is a charge that was made.
+type Claim struct {
+	ID        ClaimID
+	ProjectID string
+	UserID    string
+	Gigabytes int64 // GiB, rounded up
+}
+
+// Amounts counts one resource. Limit 0 is unlimited.
+type Amounts struct {
+	Limit    int64 `json:"limit"`
+	InUse    int64 `json:"in_use"`   // image-volumes that are committed
+	Reserved int64 `json:"reserved"` // fills in flight
+}
+
+// Usage is what the internal tenant may use and uses.
+type Usage struct {
+	ProjectID string
+	UserID    string
+	Volumes   Amounts
+	Gigabytes Amounts // GiB
+}
+
+// Owner owns image-volumes. It may be used from several goroutines.
+type Owner interface {
+	// Claim charges the quota for one image-volume, as reserved. Repeating it for the same EntryID and
+	// Attempt returns the same claim. ErrOverQuota, ErrNoTenant.
+	Claim(ctx context.Context, spec ClaimSpec) (Claim, error)
+	// Settle turns a reserved claim into one in use, once its image-volume is committed. Repeating it
+	// is harmless. ErrUnknownClaim.
+	Settle(ctx context.Context, id ClaimID) error
+	// Release ends a claim after its image-volume is gone. Repeating it, or an unknown claim, is
+	// harmless.
+	Release(ctx context.Context, id ClaimID) error
+	// Claims lists what is charged, for reconciling with what exists.
+	Claims(ctx context.Context) ([]Claim, error)
+	Usage(ctx context.Context) (Usage, error)
+}
+
+// Gigabytes is how Cinder counts a size: GiB, rounded up.
+func Gigabytes(bytes int64) int64 {
+	const gib = 1 << 30
+	return (bytes + gib - 1) / gib
+}

@@ -1,0 +1,139 @@
+// Package diskimage reads disk images from strangers: it inspects their headers by rules of its own
+// and decodes them into a target, in one pass behind the download. Hostile bytes go in; a verdict, a
+// disk's content or a typed refusal comes out. Nothing inside an image ever names something to open.
+//
+// The package writes only to its target and to its scratch file, which is unlinked while it is open,
+// so a crash leaves nothing.
+package diskimage
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// InspectorVersion counts changes of the inspector's rules. It is stored with each image-volume, so
+// that those made under older rules can be found.
+const InspectorVersion = 1
+
+// Format is a disk image format, by the names that image services use.
+type Format string
+
+// The formats that are recognised. Raw and QCOW2 are accepted by default.
+const (
+	Raw   Format = "raw"
+	QCOW2 Format = "qcow2"
+	VMDK  Format = "vmdk"
+	VHD   Format = "vpc"
+	VHDX  Format = "vhdx"
+	VDI   Format = "vdi"
+	QED   Format = "qed"
+	QCOW1 Format = "qcow"
+	LUKS  Format = "luks"
+	ISO   Format = "iso"
+)
+
+// ErrRefused is matched by every Refusal.
+var ErrRefused = errors.New("image refused")
+
+// ErrScratchFull: the image needs more scratch space than is configured.
+var ErrScratchFull = errors.New("scratch space is full")
+
+// Refusal says which rule an image broke. It matches ErrRefused.
+type Refusal struct {
+	Rule   string // a stable word, such as "backing-file", "format-mismatch", "too-large-for-volume", "truncated"
+	Field  string // the header field, such as "backing_file_offset"
+	Value  string // what was found there
+	Remedy string // a sentence for the person who owns the image
+}
+
+func (r *Refusal) Error() string {
+	s := "image refused: " + r.Rule
+	if r.Field != "" {
+		s += ": " + r.Field
+		if r.Value != "" {
+			s += " = " + r.Value
+		}
+	}
+	if r.Remedy != "" {
+		s += ". " + r.Remedy
+	}
+	return s
+}
+
+// Is makes errors.Is(err, ErrRefused) true.
+func (r *Refusal) Is(target error) bool { return target == ErrRefused }
+
+// Options bound what an image may be.
+type Options struct {
+	Declared        Format   // the claimed format; "": whatever one accepted format is detected, else raw
+	Accept          []Format // nil: Raw and QCOW2
+	SourceBytes     int64    // announced size of the stream; -1 unknown
+	MaxVirtualBytes int64    // the volume's size; 0: no bound but the built-in one
+	Scratch         Scratch  // where to spool what is needed out of order
+}
+
+// Scratch hands out unlinked temporary files below one directory, bounded in sum.
+type Scratch interface {
+	// File returns an empty file, already without a name. Close gives its bytes back.
+	File() (ScratchFile, error)
+}
+
+// ScratchFile is one spool. WriteAt fails with ErrScratchFull at the bound.
+type ScratchFile interface {
+	io.WriterAt
+	io.ReaderAt
+	io.Closer
+}
+
+// Info is what inspection found.
+type Info struct {
+	Format       Format
+	VirtualBytes int64  // the disk's size; for raw the stream's, -1 while that is unknown
+	Detail       string // for people: version, cluster size, compression
+}
+
+// Stats is what decoding did.
+type Stats struct {
+	SourceBytes  int64 // read from the stream, all of it
+	VirtualBytes int64 // the disk's size, final
+	WrittenBytes int64 // bytes handed to the target; zeroes are skipped
+	ScratchBytes int64 // most scratch held at once
+}
+
+// Reader is an image whose headers have passed inspection and whose content is still to be decoded.
+type Reader struct{}
+
+// Open reads as much of stream as inspection needs (for qcow2 that may include tables further on) and
+// judges it. A *Refusal is returned for an image that must not be cached. The Reader owns stream's
+// remaining bytes, but does not close it.
+func Open(ctx context.Context, stream io.Reader, opts Options) (*Reader, error) { panic("contract") }
+
+// Info is what inspection found.
+func (r *Reader) Info() Info { panic("contract") }
+
+// Decode writes the disk's content to dst, which must read as zeroes wherever nothing was written, and
+// always consumes the stream to its end, so that a digest over it is complete. Writes are 1-4 MiB
+// pieces in ascending order where the image allows, from several goroutines at once; zeroes are not
+// written. progress may be nil; it is called with the sums so far, from one goroutine at a time.
+// It returns soon after ctx is done.
+func (r *Reader) Decode(ctx context.Context, dst io.WriterAt, progress func(read, written int64)) (Stats, error) {
+	panic("contract")
+}
+
+// Close frees the scratch space. It may be called at any time, also during Decode's error path.
+func (r *Reader) Close() error { panic("contract") }
+
+// InspectFile applies every rule to a whole file, tables included, and decodes nothing.
+func InspectFile(ctx context.Context, file io.ReaderAt, size int64, opts Options) (Info, error) {
+	panic("contract")
+}
+
+// DirScratch is a Scratch below one directory, bounded in sum. It may be used from several goroutines.
+type DirScratch struct{}
+
+// NewDirScratch empties dir of what an earlier process left and bounds all files together to maxBytes.
+func NewDirScratch(dir string, maxBytes int64) (*DirScratch, error) { panic("contract") }
+
+// File implements Scratch.
+func (s *DirScratch) File() (ScratchFile, error) { panic("contract") }

@@ -1,0 +1,89 @@
+// Package imagesource is where images come from: a directory, HTTP(S), Glance. A Source answers what
+// an image is and hands out its bytes as one stream; it never interprets them.
+//
+// Sources keep nothing on disk, so a crash leaves nothing behind.
+package imagesource
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+var (
+	// ErrNotFound: the source has no such image, or the requester may not see it.
+	ErrNotFound = errors.New("image not found")
+	// ErrForbidden: the requester may not read this image.
+	ErrForbidden = errors.New("image may not be read")
+	// ErrNotActive: the image exists, but its data is not to be had (queued, deactivated).
+	ErrNotActive = errors.New("image is not active")
+	// ErrChanged: the image changed while it was read; start again.
+	ErrChanged = errors.New("image changed while it was read")
+	// ErrTruncated: the stream ended before the announced size, and resuming did not help.
+	ErrTruncated = errors.New("image data ended early")
+	// ErrUnavailable: the source does not answer; the same call may succeed later.
+	ErrUnavailable = errors.New("image source unavailable")
+	// ErrRefused: the reference is not allowed (a path out of the directory, a redirect to another
+	// host, a scheme or a host that is not on the list).
+	ErrRefused = errors.New("image reference refused")
+	// ErrDigestMismatch: the bytes are not what the digest says.
+	ErrDigestMismatch = errors.New("image digest does not match")
+)
+
+// Algorithm is a digest algorithm that clonecache keys content by.
+type Algorithm string
+
+// The algorithms that are good enough to name content. MD5 is not.
+const (
+	SHA256 Algorithm = "sha256"
+	SHA512 Algorithm = "sha512"
+)
+
+// Digest names content, as "sha256:<lower-case hex>". The zero Digest means unknown.
+type Digest struct {
+	Algorithm Algorithm
+	Hex       string // lower case
+}
+
+// IsZero tells whether the digest is unknown.
+func (d Digest) IsZero() bool { return d.Hex == "" }
+
+func (d Digest) String() string {
+	if d.IsZero() {
+		return ""
+	}
+	return string(d.Algorithm) + ":" + d.Hex
+}
+
+// Image is what a source says of an image: claims, of which size and digest are verified while the
+// bytes are read.
+type Image struct {
+	Source string // the source's configured name
+	ID     string // within that source
+	// Revision changes whenever the bytes may have: size and mtime_ns, ETag or Last-Modified,
+	// updated_at. It never contains a secret.
+	Revision   string
+	SizeBytes  int64  // of the image's own bytes; -1 unknown
+	Digest     Digest // expected; zero where the source has none
+	DiskFormat string // "raw", "qcow2", …: a claim; empty: what detection finds
+	Domain     string // who may share its content: "" is everybody, else an owner
+	ModifiedAt time.Time
+	Location   string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
+}
+
+// Ref is the image's SOURCE:ID.
+func (i Image) Ref() string { return i.Source + ":" + i.ID }
+
+// Source is one place where images come from. It may be used from several goroutines.
+type Source interface {
+	// Name is the source's configured name.
+	Name() string
+	// Stat says what the image is, authorised for this requester, on hits as on misses.
+	// ErrNotFound, ErrForbidden, ErrNotActive, ErrUnavailable, ErrRefused.
+	Stat(ctx context.Context, id string) (Image, error)
+	// Open returns the image's bytes from the first to the last, resuming underneath where it can.
+	// Read returns ErrChanged, ErrTruncated or ErrUnavailable. It yields exactly SizeBytes bytes where
+	// that is known. ctx covers the reading too.
+	Open(ctx context.Context, image Image) (io.ReadCloser, error)
+}
