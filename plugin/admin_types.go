@@ -1,0 +1,152 @@
+package plugin
+
+import (
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// EntryView is an entry as admins see it.
+type EntryView struct {
+	ID               string        `json:"id" doc:"The entry's ID"`
+	Backend          backends.Name `json:"backend" doc:"The backend or file cache that holds it"`
+	ImageIDs         []string      `json:"image_ids" doc:"SOURCE:ID of every image with this content"`
+	Digest           string        `json:"digest" doc:"Digest of the image's bytes, algorithm:hex"`
+	DiskFormat       string        `json:"disk_format" doc:"The image's format"`
+	State            string        `json:"state" enum:"filling,ready,evicting,detached,failed" doc:"How far it has come"`
+	Form             string        `json:"form" enum:"decoded,source" doc:"What the cached bytes are"`
+	ImageVolume      string        `json:"image_volume" doc:"The image-volume's ID on the backend"`
+	SourceBytes      int64         `json:"source_bytes" doc:"Size of the image"`
+	VirtualBytes     int64         `json:"virtual_bytes" doc:"Size of the disk in it"`
+	HeldBytes        int64         `json:"held_bytes" doc:"Bytes that limits count: held, or reserved while filling"`
+	Hits             int64         `json:"hits" doc:"Requests it served, the first not counted"`
+	Clones           int           `json:"clones" doc:"Live clones that depend on it"`
+	Pinned           bool          `json:"pinned" doc:"Never evicted while pinned"`
+	InspectorVersion int           `json:"inspector_version" doc:"Version of the inspector's rules that passed it"`
+	CreatedAt        time.Time     `json:"created_at"`
+	LastUsedAt       time.Time     `json:"last_used_at" doc:"Zero until it is ready"`
+	Error            string        `json:"error,omitempty" doc:"Why the last fill failed"`
+	ReadBytes        int64         `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
+}
+
+// EntryFilter selects entries; the zero filter selects all but failed ones.
+type EntryFilter struct {
+	Backend backends.Name
+	State   string
+	ImageID string
+	After   string // an entry ID, for paging
+	Limit   int    // 0: no limit
+}
+
+// VolumeView is a volume as admins see it.
+type VolumeView struct {
+	Volume    backends.VolumeName `json:"volume"`
+	VolumeID  backends.VolumeID   `json:"volume_id"`
+	Backend   backends.Name       `json:"backend"`
+	ImageID   string              `json:"image_id"`
+	EntryID   string              `json:"entry_id"`
+	SizeBytes int64               `json:"size_bytes"`
+	Path      string              `json:"path,omitempty"`
+	Complete  bool                `json:"complete"`
+}
+
+// BackendView is a backend or a file cache as admins see it.
+type BackendView struct {
+	Name          backends.Name `json:"name"`
+	Kind          string        `json:"kind" enum:"file,rbd,filecache"`
+	Location      string        `json:"location"`
+	CanClone      bool          `json:"can_clone"`
+	CloneMethod   string        `json:"clone_method,omitempty"`
+	NoClone       string        `json:"no_clone,omitempty" doc:"Why it cannot clone"`
+	Fallback      backends.Name `json:"fallback,omitempty"`
+	Available     bool          `json:"available"`
+	Error         string        `json:"error,omitempty"`
+	Entries       int           `json:"entries"`
+	HeldBytes     int64         `json:"held_bytes"`
+	DetachedBytes int64         `json:"detached_bytes"`
+	MaxSizeBytes  int64         `json:"max_size_bytes" doc:"0: unbounded"`
+	MaxCount      int           `json:"max_count" doc:"0: unbounded"`
+	MaxPercent    int           `json:"max_percent" doc:"0: unbounded"`
+	TotalBytes    int64         `json:"total_bytes" doc:"0: unknown"`
+	FreeBytes     int64         `json:"free_bytes"`
+}
+
+// FillView is a fill in flight.
+type FillView struct {
+	EntryID      string        `json:"entry_id"`
+	Backend      backends.Name `json:"backend"`
+	ImageID      string        `json:"image_id"`
+	Waiters      int           `json:"waiters"`
+	ReadBytes    int64         `json:"read_bytes"`
+	TotalBytes   int64         `json:"total_bytes" doc:"-1: unknown"`
+	WrittenBytes int64         `json:"written_bytes"`
+	StartedAt    time.Time     `json:"started_at"`
+}
+
+// Status is how the plugin is.
+type Status struct {
+	Version   string        `json:"version"`
+	Host      string        `json:"host"`
+	StartedAt time.Time     `json:"started_at"`
+	StateDir  string        `json:"state_dir"`
+	Ready     bool          `json:"ready"`
+	Fills     []FillView    `json:"fills"`
+	Backends  []BackendView `json:"backends"`
+}
+
+// Problem is something that catalog, backend and quota do not agree on.
+type Problem struct {
+	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, backend-unavailable, …"`
+	Backend  backends.Name `json:"backend"`
+	ID       string        `json:"id" doc:"The entry, image-volume, claim or volume"`
+	Detail   string        `json:"detail"`
+	Remedy   string        `json:"remedy"`
+	Repaired bool          `json:"repaired"`
+}
+
+// CheckOptions say how far Check goes.
+type CheckOptions struct {
+	Repair bool // mend what can be mended, rebuilding the catalog where it is lost
+	Deep   bool // also read every image-volume and compare its content, and scan whole backends
+	// Progress, if not nil, is told how many bytes a deep check has read.
+	Progress func(readBytes, totalBytes int64)
+}
+
+// CheckResult is what Check found. OK: no problem is left.
+type CheckResult struct {
+	OK       bool      `json:"ok"`
+	Problems []Problem `json:"problems"`
+}
+
+// PruneResult is what Prune or a deletion of entries removed.
+type PruneResult struct {
+	Removed    []EntryView `json:"removed"`
+	FreedBytes int64       `json:"freed_bytes"`
+	Detached   int         `json:"detached" doc:"Of the removed, those whose space is held until their last clone is gone"`
+}
+
+// CleanResult is what Clean removed.
+type CleanResult struct {
+	FailedEntries int   `json:"failed_entries" doc:"Rows of failed fills"`
+	Leftovers     int   `json:"leftovers" doc:"Image-volumes that no entry names"`
+	Reaped        int   `json:"reaped" doc:"Detached image-volumes whose last clone is gone"`
+	Claims        int   `json:"claims" doc:"Quota claims without an image-volume"`
+	FreedBytes    int64 `json:"freed_bytes"`
+}
+
+// QuotaAmounts counts one resource of the internal tenant.
+type QuotaAmounts struct {
+	Limit    int64 `json:"limit" doc:"0: unlimited"`
+	InUse    int64 `json:"in_use"`
+	Reserved int64 `json:"reserved" doc:"Fills in flight"`
+	Actual   int64 `json:"actual" doc:"What really exists on the backends"`
+}
+
+// Quota is the internal tenant's use, beside what really exists.
+type Quota struct {
+	ProjectID string       `json:"project_id"`
+	UserID    string       `json:"user_id"`
+	Volumes   QuotaAmounts `json:"volumes"`
+	Gigabytes QuotaAmounts `json:"gigabytes" doc:"GiB, each image-volume rounded up, as Cinder counts"`
+	Warnings  []string     `json:"warnings,omitempty"`
+}

@@ -1,0 +1,25 @@
+package plugin
+
+import "errors"
+
+// What CreateVolume and the admin's calls refuse, besides the errors of imagesource, diskimage,
+// backends and catalog. An error means that the caller's usual way would refuse too, or that the
+// request itself is wrong; all else is an Answer with outcome bypassed.
+var (
+	// ErrBadRequest: the request is wrong; the message names the field.
+	ErrBadRequest = errors.New("bad request")
+	// ErrUnknownBackend: no backend has that name, or the name is needed because there are several.
+	ErrUnknownBackend = errors.New("unknown backend")
+	// ErrConflict: a volume of that name exists that this request did not make; it is untouched.
+	ErrConflict = errors.New("a different volume has this name")
+	// ErrTooSmall: the volume would be smaller than the image.
+	ErrTooSmall = errors.New("volume is smaller than the image")
+	// ErrHasClones: the entry has live clones; force detaches it.
+	ErrHasClones = errors.New("entry has live clones")
+	// ErrBusy: the entry is being filled or evicted.
+	ErrBusy = errors.New("entry is busy")
+	// ErrLocked: another process has this state directory open.
+	ErrLocked = errors.New("state directory is in use by another process")
+	// ErrStopping: the plugin is closing.
+	ErrStopping = errors.New("stopping")
+)

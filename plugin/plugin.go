@@ -1,0 +1,182 @@
+// Package plugin makes volumes from images. On the first request for an image it makes a cached
+// image-volume, owned by the internal tenant, on the storage backend itself; every volume, the first
+// one too, is a clone of it. Where a backend cannot clone, or the cache has no room, the volume is
+// copied from a plain file cache; and where that cannot be done either, the plugin steps aside and
+// says why.
+//
+// It owns the order of things: what is made durable before what is named, what is removed before what
+// is forgotten. It keeps no state of its own but a catalog and a journal below StateDir, and after a
+// crash Open settles what was in flight before it serves. It never opens anything that an image names.
+//
+// A block-storage control plane embeds it with Open and CreateVolume; the daemon serves the same API
+// over HTTP (plugin/api).
+package plugin
+
+import (
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// Config opens a Plugin. Zero fields have the documented defaults.
+type Config struct {
+	// StateDir holds the catalog, the journal and the scratch space. It is created, and locked while the
+	// Plugin is open: a second one on the same directory gets ErrLocked.
+	StateDir string
+	// Host names this host among those that share the catalog. Default: the host's name.
+	Host string
+
+	Backends   []BackendConfig
+	FileCaches []FileCacheConfig
+	Sources    []imagesource.Source
+
+	// NewOwner makes the internal tenant, on the catalog's ledger if it wants one. Default: the local
+	// tenant "clonecache", unlimited.
+	NewOwner func(internaltenant.Ledger) (internaltenant.Owner, error)
+
+	// ScratchDir is where images are spooled that must be read out of order. Default: StateDir/scratch.
+	ScratchDir string
+	// ScratchMaxBytes bounds it. Default: 20 GiB.
+	ScratchMaxBytes int64
+	// LeaseFor is how long a fill is another host's to respect without a renewal. Default: 30 s.
+	LeaseFor time.Duration
+	// FlushEvery is how long answered requests may wait before the catalog counts them. A kill loses
+	// none of them: the journal has them. Default: 1 s.
+	FlushEvery time.Duration
+	// FillLimit bounds concurrent fills; more wait for a place. Default: 4.
+	FillLimit int
+	// ReportRetention is how long the report's sums are kept. Default: 90 days.
+	ReportRetention time.Duration
+
+	Log      logrus.FieldLogger // default: discards
+	Now      func() time.Time   // default: time.Now
+	Observer Observer           // default: none; metrics
+}
+
+// BackendConfig is one backend and what its cache may hold.
+type BackendConfig struct {
+	Name    backends.Name
+	Backend backends.Backend
+	Bounds  lru.Bounds
+	// Fallback names the file cache that serves requests which the image-volume path refuses. "": none.
+	Fallback backends.Name
+	// ShareAll lets entries serve images of other owners with equal content.
+	ShareAll bool
+	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
+	MaxIdle time.Duration
+	// RequestTimeout bounds one call into the backend where it may hang. 0: no bound.
+	RequestTimeout time.Duration
+}
+
+// FileCacheConfig is one plain file cache.
+type FileCacheConfig struct {
+	Name   backends.Name
+	Cache  FileCache
+	Bounds lru.Bounds // MaxBytes 0: 10 GiB
+	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
+	MaxIdle time.Duration
+}
+
+// OnMiss says what a request does when its image is not cached yet.
+type OnMiss string
+
+const (
+	// Wait for the fill, then clone. The default.
+	Wait OnMiss = "wait"
+	// Background starts the fill and answers bypassed, reason filling, at once.
+	Background OnMiss = "background"
+)
+
+// Request asks for a volume.
+type Request struct {
+	Backend   backends.Name // "": the only one
+	Image     string        // SOURCE:ID, an ID that one source holds, or a URL below an http source
+	Volume    backends.VolumeName
+	SizeBytes int64 // of the volume; at least the image's virtual size; 0: just that
+	OnMiss    OnMiss
+	Digest    imagesource.Digest // expected; zero: the source's, if it has one
+	// DiskFormat is the declared format; "": the source's claim, else what detection finds.
+	DiskFormat string
+	// Deadline is when the caller stops listening. No clone is started in its last seconds, and a volume
+	// made too late is removed again. Zero: none.
+	Deadline time.Time
+	// Progress, if not nil, is told how far a fill or a copy has come, at most a few times a second.
+	Progress func(Progress)
+}
+
+// Progress is how far a request has come.
+type Progress struct {
+	Phase      string `json:"phase" enum:"filling,joined,cloning,copying" doc:"What is being done"`
+	ReadBytes  int64  `json:"read_bytes" doc:"Bytes of the image read so far"`
+	TotalBytes int64  `json:"total_bytes" doc:"Bytes of the image to read (or to copy); -1 where the source does not say"`
+	Written    int64  `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`
+}
+
+// Outcome is what a request came to.
+type Outcome string
+
+// The outcomes.
+const (
+	Hit      Outcome = "hit"      // cloned from an image-volume that was there
+	Filled   Outcome = "filled"   // made the image-volume, then cloned it
+	Joined   Outcome = "joined"   // waited for another request's fill, then cloned
+	Direct   Outcome = "direct"   // cloned from the image itself
+	Copied   Outcome = "copied"   // written from the file cache
+	Bypassed Outcome = "bypassed" // no volume was made, nothing is wrong: go your usual way
+)
+
+// Reason says why a request came to its outcome.
+type Reason string
+
+// The reasons.
+const (
+	ReasonReady       Reason = "ready"               // hit: the image-volume was there
+	ReasonMiss        Reason = "miss"                // filled: it was not
+	ReasonInFlight    Reason = "fill_in_flight"      // joined: another request was making it
+	ReasonRepeated    Reason = "already_made"        // hit: the volume was made by an earlier request
+	ReasonOnBackend   Reason = "image_on_backend"    // direct
+	ReasonCannotClone Reason = "cannot_clone"        // copied, bypassed: the backend has no clones
+	ReasonCloneLimit  Reason = "clone_limit"         // the backend makes no more clones of this one
+	ReasonOverQuota   Reason = "over_quota"          // the internal tenant's quota
+	ReasonNoTenant    Reason = "no_internal_tenant"  // project, user or role is missing
+	ReasonNoRoom      Reason = "no_room"             // nothing more may be evicted
+	ReasonTooLarge    Reason = "larger_than_cache"   // the image alone is over the bound
+	ReasonBackendFull Reason = "backend_full"        // no space left
+	ReasonUnavailable Reason = "backend_unavailable" // the backend does not answer
+	ReasonFilling     Reason = "filling"             // bypassed: the fill goes on in the background
+	ReasonDeadline    Reason = "deadline"            // the caller's time is over
+	ReasonScratchFull Reason = "scratch_full"        // the spool for out-of-order images is full
+	ReasonCacheError  Reason = "cache_error"         // something went wrong in the cache; the log says what
+	ReasonStopping    Reason = "stopping"            // the daemon is going down
+)
+
+// Answer is what a request came to.
+type Answer struct {
+	Outcome         Outcome             `json:"outcome" enum:"hit,filled,joined,direct,copied,bypassed" doc:"What the request came to"`
+	Reason          Reason              `json:"reason" doc:"Why"`
+	Detail          string              `json:"detail,omitempty" doc:"The reason in a sentence, where there is more to say"`
+	Backend         backends.Name       `json:"backend" doc:"Where the volume is"`
+	ImageID         string              `json:"image_id" doc:"SOURCE:ID of the image"`
+	EntryID         string              `json:"entry_id,omitempty" doc:"The cache entry that was used"`
+	Volume          backends.VolumeName `json:"volume" doc:"The volume's name"`
+	VolumeID        backends.VolumeID   `json:"volume_id,omitempty" doc:"The backend's own ID of the volume"`
+	Path            string              `json:"path,omitempty" doc:"Where the host finds the volume (file backends)"`
+	SizeBytes       int64               `json:"size_bytes" doc:"The volume's size in bytes"`
+	TookMS          float64             `json:"took_ms" doc:"Milliseconds from request to answer"`
+	DownloadedBytes int64               `json:"downloaded_bytes" doc:"Bytes of the image that this request downloaded"`
+	CopyMethod      backends.CopyMethod `json:"copy_method,omitempty" doc:"How a copy was made"`
+}
+
+// Observer hears what happens, for metrics. Its methods must return quickly.
+type Observer interface {
+	Request(backend backends.Name, outcome Outcome, reason Reason, took time.Duration)
+	RequestError(backend backends.Name, err error)
+	FillStarted(store backends.Name)
+	FillEnded(store backends.Name, took time.Duration, err error)
+	Evicted(store backends.Name, cause string, bytes int64)
+}

@@ -1,0 +1,53 @@
+// Package report turns what the catalog counted into the clone-cache report. It computes; it does no
+// I/O.
+package report
+
+import "time"
+
+// Figures are one backend's, or all backends' together.
+type Figures struct {
+	Hits            int64            `json:"hits"`
+	Misses          int64            `json:"misses" doc:"Outcomes that downloaded"`
+	HitRatio        float64          `json:"hit_ratio" doc:"(hits + joined + copied without a download) / (all but direct and bypassed); 0 where there were none"`
+	Outcomes        map[string]int64 `json:"outcomes" doc:"Requests by outcome"`
+	Entries         int              `json:"entries"`
+	HeldBytes       int64            `json:"held_bytes"`
+	MaxSizeBytes    int64            `json:"max_size_bytes" doc:"0: unbounded"`
+	MaxCount        int              `json:"max_count" doc:"0: unbounded"`
+	Evictions       int64            `json:"evictions"`
+	EvictionsBy     map[string]int64 `json:"evictions_by_cause"`
+	DetachedBytes   int64            `json:"detached_bytes"`
+	DownloadedBytes int64            `json:"downloaded_bytes"`
+	SavedBytes      int64            `json:"saved_bytes" doc:"What would have been downloaded without the cache"`
+	Fallbacks       map[string]int64 `json:"fallbacks" doc:"Copied and bypassed requests by reason"`
+	Fills           int64            `json:"fills"`
+	FailedFills     int64            `json:"failed_fills"`
+	FillMeanMS      float64          `json:"fill_mean_ms"`
+	FillMaxMS       float64          `json:"fill_max_ms"`
+	Images          []Image          `json:"images,omitempty"`
+}
+
+// Image is one image's part.
+type Image struct {
+	ImageID         string  `json:"image_id"`
+	Requests        int64   `json:"requests"`
+	Hits            int64   `json:"hits"`
+	Misses          int64   `json:"misses"`
+	DownloadedBytes int64   `json:"downloaded_bytes"`
+	SavedBytes      int64   `json:"saved_bytes"`
+	FillMeanMS      float64 `json:"fill_mean_ms"`
+}
+
+// Backend is the figures of one backend or file cache.
+type Backend struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Figures
+}
+
+// Report is the clone-cache report.
+type Report struct {
+	Since    *time.Time `json:"since" doc:"null: since the beginning"`
+	Total    Figures    `json:"total"`
+	Backends []Backend  `json:"backends"`
+}
