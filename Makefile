@@ -1,0 +1,97 @@
+# clonecache: everything that is built, run or proved goes by one of these targets.
+# `make help` lists them.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+PKG      ?= ./...
+TIMEOUT  ?= 15m
+FUZZTIME ?= 30s
+BENCH    ?= .
+
+LINT_VERSION := v2.8.0
+LINT         := .tools/bin/golangci-lint-$(LINT_VERSION)
+
+# The race detector needs a C compiler; where there is none, tests run without it and e2e/install.sh says so.
+RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: IMAGE=FILE|URL RUN_ONCE=1 (run) · PKG=./lru/... TIMEOUT=15m (test, race) ·"
+	@echo "             FUZZTIME=30s (fuzz) · BENCH=regexp (bench) · PREFIX=/usr/local DESTDIR= (install)"
+
+.PHONY: build
+build: ## build bin/clonecache
+	@mkdir -p bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/clonecache ./cmd/clonecache
+
+.PHONY: run
+run: build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1)
+	@./e2e/run.sh
+
+.PHONY: test
+test: tools vet ## run all tests with the race detector, the end-to-end ones too
+ifeq ($(CI),true)
+	go test -json $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG) | go run ./e2e/testreport
+else
+	go test $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG)
+endif
+
+.PHONY: short
+short: ## run the quick tests only: no daemon, no mounts, no race detector
+	go test -short $(PKG)
+
+.PHONY: race
+race: ## run the tests of PKG ten times with the race detector, to find rare interleavings
+	go test -race -shuffle=on -count=10 -timeout $(TIMEOUT) $(PKG)
+
+.PHONY: vet
+vet: ## run go vet
+	go vet ./...
+
+.PHONY: lint
+lint: $(LINT) ## check the formatting and run golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(LINT) run ./...
+
+# Built from its source at one exact version, below the checkout; about two minutes, once.
+$(LINT):
+	@mkdir -p .tools/bin .tools/tmp
+	GOBIN=$(CURDIR)/.tools/tmp GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv .tools/tmp/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u | while read -r dir; do \
+	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | awk '{print $$2}' | while read -r target; do \
+	    echo "== $$dir $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: tools ## measure hits and fills against the bare floor on the same filesystem, as ratios
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench
+
+.PHONY: tools
+tools:
+	@./e2e/install.sh
+
+.PHONY: install
+install: build ## install program and systemd unit below PREFIX (DESTDIR is honoured)
+	install -D -m 0755 bin/clonecache $(DESTDIR)$(PREFIX)/bin/clonecache
+	install -D -m 0644 docs/systemd/clonecache.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
+
+.PHONY: clean
+clean: ## remove what was built and the demo (run/), unmounting it
+	@if mountpoint -q run/volumes 2>/dev/null; then umount run/volumes; fi
+	rm -rf bin run .tools .cache
