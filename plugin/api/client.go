@@ -1,0 +1,208 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+// ClientConfig says how to reach a daemon. The zero value does for a unix socket.
+type ClientConfig struct {
+	// TokenFile holds the bearer token that the daemon asks for on TCP. "": none.
+	TokenFile string
+	// CAFile holds the PEM certificates that the daemon's certificate is checked against. "": the
+	// system's.
+	CAFile string
+}
+
+// Client calls a daemon. Its methods may be used from several goroutines; each returns an *Error, or
+// ctx's error where the caller gave up.
+type Client struct {
+	http  *http.Client
+	base  string // without a trailing slash
+	where string // the server as the user named it, for messages
+	token token
+}
+
+// NewClient makes a client for serverURL: unix:///path/to.sock, http://host:port or
+// https://host:port. It does not connect yet.
+func NewClient(serverURL string, cfg ClientConfig) (*Client, error) {
+	target, err := parseServer(serverURL)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := readToken(cfg.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(target, cfg.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{http: &http.Client{Transport: transport}, base: target.base, where: serverURL, token: secret}, nil
+}
+
+// CreateVolume asks for a volume and waits for it. onProgress, if not nil, is told how far a fill or a
+// copy has come, from the calling goroutine. When ctx ends, the daemon gives the request up, and what
+// it made is removed. An answer with outcome bypassed is no error.
+func (c *Client) CreateVolume(ctx context.Context, r CreateRequest, onProgress func(plugin.Progress)) (plugin.Answer, error) {
+	req := call{method: http.MethodPost, path: "/v1/volumes", body: createAnyBody{createBody: r.body()}}
+	if r.Backend != "" {
+		req = call{method: http.MethodPost, path: volumesPath(r.Backend), body: r.body()}
+	}
+	if onProgress == nil {
+		return fetch[plugin.Answer](ctx, c, req)
+	}
+	return streamed(ctx, c, req, func(line createLine) (*plugin.Answer, *Error) {
+		if line.Progress != nil {
+			onProgress(*line.Progress)
+		}
+		return line.Answer, line.Error
+	})
+}
+
+// Volumes lists the volumes that clonecache made on one backend; "" is all backends.
+func (c *Client) Volumes(ctx context.Context, backend backends.Name) ([]plugin.VolumeView, error) {
+	req := call{method: http.MethodGet, path: "/v1/volumes"}
+	if backend != "" {
+		req.path = volumesPath(backend)
+	}
+	return fetch[[]plugin.VolumeView](ctx, c, req)
+}
+
+// DeleteVolume deletes a volume that clonecache made; backend "" is the only one.
+func (c *Client) DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
+	req := call{method: http.MethodDelete, path: "/v1/volumes/" + url.PathEscape(string(volume))}
+	if backend != "" {
+		req.path = volumesPath(backend) + "/" + url.PathEscape(string(volume))
+	}
+	_, err := fetch[struct{}](ctx, c, req)
+	return err
+}
+
+// Entries lists cache entries, ordered by ID.
+func (c *Client) Entries(ctx context.Context, f plugin.EntryFilter) ([]plugin.EntryView, error) {
+	query := url.Values{}
+	setQuery(query, "backend", string(f.Backend))
+	setQuery(query, "state", f.State)
+	setQuery(query, "image", f.ImageID)
+	setQuery(query, "after", f.After)
+	if f.Limit > 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return fetch[[]plugin.EntryView](ctx, c, call{method: http.MethodGet, path: "/v1/entries", query: query})
+}
+
+// Entry describes one entry; id may be a unique prefix of at least 4 characters.
+func (c *Client) Entry(ctx context.Context, id string) (plugin.EntryView, error) {
+	return fetch[plugin.EntryView](ctx, c, call{method: http.MethodGet, path: entryPath(id)})
+}
+
+// DeleteEntry evicts one entry; id may be a unique prefix. Without force one that has live clones is
+// refused with code has_clones.
+func (c *Client) DeleteEntry(ctx context.Context, id string, force plugin.ForceDetach) (plugin.PruneResult, error) {
+	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodDelete, path: entryPath(id), query: forceQuery(force)})
+}
+
+// DeleteAllEntries evicts all entries of a backend or file cache; "" is all of them.
+func (c *Client) DeleteAllEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error) {
+	query := forceQuery(force)
+	setQuery(query, "backend", string(backend))
+	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodDelete, path: "/v1/entries", query: query})
+}
+
+// SetPinned pins or unpins an entry; id may be a unique prefix.
+func (c *Client) SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error) {
+	verb := "/unpin"
+	if pin {
+		verb = "/pin"
+	}
+	return fetch[plugin.EntryView](ctx, c, call{method: http.MethodPost, path: entryPath(id) + verb})
+}
+
+// Fills lists the fills in flight.
+func (c *Client) Fills(ctx context.Context) ([]plugin.FillView, error) {
+	return fetch[[]plugin.FillView](ctx, c, call{method: http.MethodGet, path: "/v1/fills"})
+}
+
+// Report computes the clone-cache report. backend "" is all; since is a span back from now ("24h",
+// "7d"), an RFC 3339 time, or "" for the beginning.
+func (c *Client) Report(ctx context.Context, backend backends.Name, since string) (report.Report, error) {
+	query := url.Values{}
+	setQuery(query, "backend", string(backend))
+	setQuery(query, "since", since)
+	return fetch[report.Report](ctx, c, call{method: http.MethodGet, path: "/v1/report", query: query})
+}
+
+// Quota is the internal tenant's use.
+func (c *Client) Quota(ctx context.Context) (plugin.Quota, error) {
+	return fetch[plugin.Quota](ctx, c, call{method: http.MethodGet, path: "/v1/quota"})
+}
+
+// Backends lists backends and file caches.
+func (c *Client) Backends(ctx context.Context) ([]plugin.BackendView, error) {
+	return fetch[[]plugin.BackendView](ctx, c, call{method: http.MethodGet, path: "/v1/backends"})
+}
+
+// Prune brings every store back within its bounds and removes what is idle for too long.
+func (c *Client) Prune(ctx context.Context) (plugin.PruneResult, error) {
+	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodPost, path: "/v1/prune"})
+}
+
+// Clean removes what no longer serves anything: failed fills, leftovers, detached image-volumes whose
+// last clone is gone.
+func (c *Client) Clean(ctx context.Context) (plugin.CleanResult, error) {
+	return fetch[plugin.CleanResult](ctx, c, call{method: http.MethodPost, path: "/v1/clean"})
+}
+
+// Check compares catalog, backends and quota. onProgress, if not nil, hears how far a deep check has
+// come, from the calling goroutine.
+func (c *Client) Check(ctx context.Context, r CheckRequest, onProgress func(CheckProgress)) (plugin.CheckResult, error) {
+	query := url.Values{}
+	setFlag(query, "repair", r.Repair)
+	setFlag(query, "deep", r.Deep)
+	req := call{method: http.MethodPost, path: "/v1/check", query: query}
+	if onProgress == nil {
+		return fetch[plugin.CheckResult](ctx, c, req)
+	}
+	return streamed(ctx, c, req, func(line checkLine) (*plugin.CheckResult, *Error) {
+		if line.Progress != nil {
+			onProgress(*line.Progress)
+		}
+		return line.Result, line.Error
+	})
+}
+
+// Status tells how the daemon is.
+func (c *Client) Status(ctx context.Context) (plugin.Status, error) {
+	return fetch[plugin.Status](ctx, c, call{method: http.MethodGet, path: "/v1/status"})
+}
+
+// Ready returns nil once the daemon serves requests.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := fetch[struct{}](ctx, c, call{method: http.MethodGet, path: "/readyz"})
+	return err
+}
+
+func volumesPath(backend backends.Name) string {
+	return "/v1/backends/" + url.PathEscape(string(backend)) + "/volumes"
+}
+
+func entryPath(id string) string { return "/v1/entries/" + url.PathEscape(id) }
+
+func forceQuery(force plugin.ForceDetach) url.Values {
+	query := url.Values{}
+	setFlag(query, "force", bool(force))
+	return query
+}
+
+func setQuery(query url.Values, name, value string) {
+	if value != "" {
+		query.Set(name, value)
+	}
+}

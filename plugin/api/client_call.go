@@ -1,0 +1,204 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// Codes that the client adds to the table's.
+const (
+	CodeDaemonUnreachable = "daemon_unreachable"
+	CodeBadServerURL      = "bad_server_url"
+	CodeBadAnswer         = "bad_answer"
+)
+
+const ndjson = "application/x-ndjson"
+
+// call is one request to the daemon.
+type call struct {
+	method string
+	path   string
+	query  url.Values
+	body   any // nil: none
+}
+
+// server is where a daemon listens.
+type server struct {
+	base   string
+	socket string // "" for TCP
+}
+
+func parseServer(text string) (server, error) {
+	if socket, ok := strings.CutPrefix(text, "unix://"); ok && strings.HasPrefix(socket, "/") {
+		return server{base: "http://clonecache", socket: socket}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return server{}, &Error{Code: CodeBadServerURL, Message: "the server's URL must be unix:///path/to.sock, http://host:port or https://host:port"}
+	}
+	return server{base: strings.TrimSuffix(u.String(), "/")}, nil
+}
+
+func newTransport(target server, caFile string) (*http.Transport, error) {
+	transport := &http.Transport{MaxIdleConnsPerHost: 16, Proxy: http.ProxyFromEnvironment}
+	if target.socket != "" {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", target.socket)
+		}
+	}
+	if caFile == "" {
+		return transport, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read the CA file %s: no PEM certificate in it", caFile)
+	}
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return transport, nil
+}
+
+// send makes the call and returns a response with a status below 400. The caller closes its body.
+func (c *Client) send(ctx context.Context, req call, accept string) (*http.Response, error) {
+	var body io.Reader
+	if req.body != nil {
+		encoded, err := json.Marshal(req.body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		body = bytes.NewReader(encoded)
+	}
+	r, err := http.NewRequestWithContext(ctx, req.method, c.base+req.path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	r.URL.RawQuery = req.query.Encode()
+	r.Header.Set("Accept", accept)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+string(c.token))
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.lost(ctx, err)
+	}
+	if resp.StatusCode >= 400 {
+		defer resp.Body.Close()
+		return nil, decodeError(resp)
+	}
+	return resp, nil
+}
+
+// fetch makes the call and decodes its JSON answer. A 204 leaves the zero T.
+func fetch[T any](ctx context.Context, c *Client, req call) (T, error) {
+	var answer T
+	resp, err := c.send(ctx, req, "application/json")
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNoContent {
+		return answer, nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return answer, c.lost(ctx, err)
+	}
+	return answer, nil
+}
+
+// streamed makes the call and gives each line to take, until it returns a result or an error.
+func streamed[L, T any](ctx context.Context, c *Client, req call, take func(L) (*T, *Error)) (T, error) {
+	var none T
+	resp, err := c.send(ctx, req, ndjson)
+	if err != nil {
+		return none, err
+	}
+	defer resp.Body.Close()
+	lines := json.NewDecoder(resp.Body)
+	for {
+		var line L
+		if err := lines.Decode(&line); err != nil {
+			return none, c.lost(ctx, err)
+		}
+		result, failed := take(line)
+		switch {
+		case failed != nil:
+			return none, failed
+		case result != nil:
+			return *result, nil
+		}
+	}
+}
+
+// lost explains a call that got no answer, or half of one.
+func (c *Client) lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var syntax *json.SyntaxError
+	var mistyped *json.UnmarshalTypeError
+	if errors.As(err, &syntax) || errors.As(err, &mistyped) {
+		return &Error{Code: CodeBadAnswer, Message: fmt.Sprintf("what listens at %s does not answer as clonecache does; check the server's URL", c.where)}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return &Error{Code: CodeDaemonUnreachable, Retryable: true, Message: fmt.Sprintf(
+			"no clonecache daemon answers at %s (%v); start it with `clonecache serve`, or name its address with --server or CLONECACHE_SERVER",
+			c.where, dialCause(op))}
+	}
+	return &Error{Code: CodeDaemonUnreachable, Retryable: true, Message: fmt.Sprintf(
+		"the clonecache daemon at %s ended the connection (%v); its log says why", c.where, cause(err))}
+}
+
+func dialCause(op *net.OpError) error {
+	var call *os.SyscallError
+	if errors.As(op.Err, &call) {
+		return call.Err
+	}
+	return op.Err
+}
+
+// cause strips what net/http says of the URL, which c.where says better.
+func cause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+func decodeError(resp *http.Response) error {
+	const limit = 1 << 20
+	var body errorBody
+	err := json.NewDecoder(io.LimitReader(resp.Body, limit)).Decode(&body)
+	if err != nil || body.Error == nil || body.Error.Code == "" {
+		return &Error{Code: CodeBadAnswer, Status: resp.StatusCode,
+			Message: fmt.Sprintf("the server answered %s, not as clonecache does; check the server's URL", resp.Status)}
+	}
+	body.Error.Status = resp.StatusCode
+	return body.Error
+}
+
+func setFlag[B ~bool](query url.Values, name string, on B) {
+	if on {
+		query.Set(name, "true")
+	}
+}

@@ -1,0 +1,79 @@
+package api
+
+import (
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+// CreateRequest asks the daemon for a volume.
+type CreateRequest struct {
+	Backend    backends.Name       // "": the only one
+	Image      string              // SOURCE:ID, an ID that one source holds, or a URL
+	Volume     backends.VolumeName // its name on the backend
+	SizeBytes  int64               // 0: the image's virtual size
+	OnMiss     plugin.OnMiss       // "": wait
+	Digest     string              // expected, "sha256:<hex>" or "sha512:<hex>"; "": the source's
+	DiskFormat string              // "": the source's claim
+	Deadline   time.Time           // when the caller stops listening; zero: none
+}
+
+// CheckRequest says how far a check goes.
+type CheckRequest struct {
+	Repair bool // mend what can be mended
+	Deep   bool // also read every image-volume and compare its content
+}
+
+// CheckProgress is how far a deep check has come.
+type CheckProgress struct {
+	ReadBytes  int64 `json:"read_bytes" doc:"Bytes read so far"`
+	TotalBytes int64 `json:"total_bytes" doc:"Bytes to read"`
+}
+
+// createBody is the hook's body; the backend is in the path.
+type createBody struct {
+	Image      string              `json:"image" minLength:"1" maxLength:"4096" doc:"SOURCE:ID, an ID that one source holds, or a URL below an http source" example:"library:debian-12.qcow2"`
+	Volume     backends.VolumeName `json:"volume" minLength:"1" maxLength:"255" doc:"The volume's name on the backend" example:"volume-0b2d"`
+	SizeBytes  int64               `json:"size_bytes,omitempty" minimum:"0" doc:"Size of the volume in bytes, at least the image's virtual size; 0: just that"`
+	OnMiss     plugin.OnMiss       `json:"on_miss,omitempty" enum:"wait,background" doc:"What to do while the image is not cached yet. Default: wait"`
+	Digest     string              `json:"digest,omitempty" maxLength:"135" doc:"Expected digest of the image's bytes, sha256:HEX or sha512:HEX. Default: the source's"`
+	DiskFormat string              `json:"disk_format,omitempty" maxLength:"32" doc:"Declared format. Default: the source's claim, else what detection finds"`
+	Deadline   *time.Time          `json:"deadline,omitempty" doc:"When the caller stops listening (RFC 3339). A volume made too late is removed again"`
+}
+
+// createAnyBody is createBody with the backend in it.
+type createAnyBody struct {
+	Backend backends.Name `json:"backend,omitempty" maxLength:"255" doc:"Where to make the volume. Default: the only backend"`
+	createBody
+}
+
+func (r CreateRequest) body() createBody {
+	b := createBody{Image: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes, OnMiss: r.OnMiss,
+		Digest: r.Digest, DiskFormat: r.DiskFormat}
+	if !r.Deadline.IsZero() {
+		deadline := r.Deadline.UTC()
+		b.Deadline = &deadline
+	}
+	return b
+}
+
+// createLine is one line of a creation's stream: any number with progress, then one with an answer or
+// an error.
+type createLine struct {
+	Progress *plugin.Progress `json:"progress,omitempty"`
+	Answer   *plugin.Answer   `json:"answer,omitempty"`
+	Error    *Error           `json:"error,omitempty"`
+}
+
+// checkLine is one line of a check's stream.
+type checkLine struct {
+	Progress *CheckProgress      `json:"progress,omitempty"`
+	Result   *plugin.CheckResult `json:"result,omitempty"`
+	Error    *Error              `json:"error,omitempty"`
+}
+
+// errorBody is what every error answers.
+type errorBody struct {
+	Error *Error `json:"error"`
+}
