@@ -72,8 +72,11 @@ type Owner interface {
 	Usage(ctx context.Context) (Usage, error)
 }
 
-// Gigabytes is how Cinder counts a size: GiB, rounded up.
+// Gigabytes is how Cinder counts a size: GiB, rounded up; nothing for nothing.
 func Gigabytes(bytes int64) int64 {
 	const gib = 1 << 30
-	return (bytes + gib - 1) / gib
+	if bytes <= 0 {
+		return 0
+	}
+	return (bytes-1)/gib + 1
 }

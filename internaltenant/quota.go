@@ -1,0 +1,57 @@
+package internaltenant
+
+import "fmt"
+
+// Resource is what a quota limits.
+type Resource string
+
+// The resources of a quota.
+const (
+	Volumes        Resource = "volumes"
+	GigabytesTotal Resource = "gigabytes"
+)
+
+// QuotaError says which limit a claim would exceed. It matches ErrOverQuota.
+type QuotaError struct {
+	Resource Resource
+	Limit    int64
+	Used     int64 // in use and reserved
+	Wanted   int64
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("%v: max_%s is %d, %d used, %d more wanted", ErrOverQuota, e.Resource, e.Limit, e.Used, e.Wanted)
+}
+
+func (e *QuotaError) Unwrap() error { return ErrOverQuota }
+
+// CheckQuota tells whether one more volume of so many gigabytes fits beside what is used, both limits
+// being 0 for unlimited. The error is a *QuotaError.
+func CheckQuota(used Usage, gigabytes int64) error {
+	for _, r := range []struct {
+		resource Resource
+		amounts  Amounts
+		wanted   int64
+	}{{Volumes, used.Volumes, 1}, {GigabytesTotal, used.Gigabytes, gigabytes}} {
+		total := r.amounts.InUse + r.amounts.Reserved
+		if limit := r.amounts.Limit; limit > 0 && r.wanted > limit-total {
+			return &QuotaError{Resource: r.resource, Limit: limit, Used: total, Wanted: r.wanted}
+		}
+	}
+	return nil
+}
+
+// Sum adds up the lines of a ledger.
+func Sum(claims []LedgerClaim) Usage {
+	var u Usage
+	for _, c := range claims {
+		if c.InUse {
+			u.Volumes.InUse++
+			u.Gigabytes.InUse += c.Gigabytes
+		} else {
+			u.Volumes.Reserved++
+			u.Gigabytes.Reserved += c.Gigabytes
+		}
+	}
+	return u
+}
