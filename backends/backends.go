@@ -132,6 +132,7 @@ type StageSpec struct {
 type Origin struct {
 	EntryID     string        `json:"entry_id"`
 	ContentKey  string        `json:"content_key"`
+	LookupKey   string        `json:"lookup_key,omitempty"`  // what the request was looked up by, where that is another key
 	ImageID     string        `json:"image_id"`              // SOURCE:ID as it was asked for
 	Store       Name          `json:"store"`                 // the backend or the file cache that holds the image-volume
 	ImageVolume ImageVolumeID `json:"image_volume"`          // in that store
