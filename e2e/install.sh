@@ -13,7 +13,6 @@ mkfs.btrfs:btrfs-progs:volumes with reflinks on a loop-mounted btrfs
 mke2fs:e2fsprogs:disk images with a filesystem of real files
 gcc:gcc:the race detector
 curl:curl:downloads to compare with
-setfattr:attr:damaging what tests repair
 losetup:mount:loop mounts
 "
 

@@ -1,0 +1,55 @@
+// Package harness runs the real clonecache program for end-to-end tests and benchmarks: it builds it
+// once, starts, stops and kills daemons, calls the command line, serves images over a throttled HTTP
+// server, makes disk images from real files, and looks at what lies on disk.
+//
+// Everything is below temporary directories of the test, and daemons die with the test process.
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Binary is the path of the program, built once per test process, with the race detector where the
+// tests have it.
+func Binary(tb testing.TB) string {
+	tb.Helper()
+	path, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := SharedDir()
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "clonecache")
+	args := []string{"build", "-o", out}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	args = append(args, "github.com/clonecache/clonecache/cmd/clonecache")
+	if text, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build clonecache: %w\n%s", err, text)
+	}
+	return out, nil
+})
+
+// SharedDir is a directory for what all tests of the process share. RemoveShared removes it.
+var SharedDir = sync.OnceValues(func() (string, error) {
+	return os.MkdirTemp("", "clonecache-e2e-")
+})
+
+// RemoveShared removes the shared directory; TestMain calls it last.
+func RemoveShared() {
+	if dir, err := SharedDir(); err == nil {
+		os.RemoveAll(dir)
+	}
+}

@@ -1,0 +1,221 @@
+package harness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+// limit bounds every wait for a daemon; it is never reached unless something hangs.
+const limit = 90 * time.Second
+
+// Daemon is one clonecache daemon with a directory of its own. It outlives its process: after Stop or
+// Kill it can be started again on the same state.
+type Daemon struct {
+	Config Config
+	Dir    string // configuration, state, log and socket
+	Server string // for --server
+	State  string // its state_dir
+
+	file string
+	log  string
+	cmd  *exec.Cmd
+	done chan struct{} // closed once the process is gone
+}
+
+// Start writes the configuration, starts a daemon and returns once it serves. At the end of the test
+// it is stopped, and its log is searched for data races and panics.
+func Start(tb testing.TB, c Config) *Daemon {
+	tb.Helper()
+	d := New(tb, c)
+	d.Start(tb)
+	return d
+}
+
+// New is Start without starting the process.
+func New(tb testing.TB, c Config) *Daemon {
+	tb.Helper()
+	dir := shortDir(tb)
+	d := &Daemon{Config: c, Dir: dir, Server: "unix://" + filepath.Join(dir, "s"),
+		State: filepath.Join(dir, "state"), log: filepath.Join(dir, "log")}
+	d.file = d.Config.write(tb, dir, d.Server)
+	tb.Cleanup(func() { d.finish(tb) })
+	return d
+}
+
+// Reconfigure writes the configuration anew, for the next Start.
+func (d *Daemon) Reconfigure(tb testing.TB) {
+	tb.Helper()
+	d.file = d.Config.write(tb, d.Dir, d.Server)
+}
+
+// Start starts the process and returns once it says that it is ready.
+func (d *Daemon) Start(tb testing.TB) {
+	tb.Helper()
+	if err := d.TryStart(tb); err != nil {
+		tb.Fatalf("start daemon: %v\n%s", err, d.tail())
+	}
+}
+
+// TryStart is Start for a daemon that may refuse to start.
+func (d *Daemon) TryStart(tb testing.TB) error {
+	tb.Helper()
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(d.Dir, "n"), Net: "unixgram"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer os.Remove(filepath.Join(d.Dir, "n"))
+	defer notify.Close()
+
+	logFile, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer logFile.Close()
+	cmd := exec.Command(Binary(tb), "serve", "--config", d.file)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(d.Dir, "n"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	d.cmd, d.done = cmd, make(chan struct{})
+	go func() {
+		defer close(d.done)
+		cmd.Wait() // how it ended is in cmd.ProcessState
+	}()
+	return d.awaitReady(notify)
+}
+
+// awaitReady waits for READY=1 on the socket that systemd would listen on.
+func (d *Daemon) awaitReady(notify *net.UnixConn) error {
+	ready := make(chan error, 1)
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := notify.Read(buf)
+			if err != nil || bytes.Contains(buf[:n], []byte("READY=1")) {
+				ready <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ready:
+		return err
+	case <-d.done:
+		return fmt.Errorf("it ended with %s", d.cmd.ProcessState)
+	case <-time.After(limit):
+		d.cmd.Process.Kill()
+		<-d.done
+		return errors.New("it did not become ready")
+	}
+}
+
+// Stop asks the daemon to end and returns its exit code.
+func (d *Daemon) Stop(tb testing.TB) int {
+	tb.Helper()
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.done:
+	case <-time.After(limit):
+		d.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		<-d.done
+		tb.Errorf("daemon did not stop within %v\n%s", limit, d.tail())
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// Terminate asks the daemon to end and does not wait; Ended tells when it has.
+func (d *Daemon) Terminate() { d.cmd.Process.Signal(syscall.SIGTERM) }
+
+// Ended is closed once the process is gone; ExitCode is valid then.
+func (d *Daemon) Ended() <-chan struct{} { return d.done }
+
+// ExitCode is how the last process ended; -1 after a kill.
+func (d *Daemon) ExitCode() int { return d.cmd.ProcessState.ExitCode() }
+
+// Kill kills the daemon with SIGKILL and returns once it is gone.
+func (d *Daemon) Kill() {
+	d.cmd.Process.Kill()
+	<-d.done
+}
+
+// PID is the process's ID.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
+// Restart stops the daemon in the orderly way and starts it again.
+func (d *Daemon) Restart(tb testing.TB) {
+	tb.Helper()
+	if code := d.Stop(tb); code != 0 {
+		tb.Errorf("daemon's exit code: got %d, want 0\n%s", code, d.tail())
+	}
+	d.Start(tb)
+}
+
+// Client is a Go client for the daemon.
+func (d *Daemon) Client(tb testing.TB) *api.Client {
+	tb.Helper()
+	c, err := api.NewClient(d.Server, api.ClientConfig{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func (d *Daemon) running() bool {
+	if d.cmd == nil {
+		return false
+	}
+	select {
+	case <-d.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (d *Daemon) finish(tb testing.TB) {
+	if d.running() {
+		if code := d.Stop(tb); code != 0 {
+			tb.Errorf("daemon's exit code at the end: got %d, want 0", code)
+		}
+	}
+	text, _ := os.ReadFile(d.log)
+	for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+		if bytes.Contains(text, []byte(bad)) {
+			tb.Errorf("daemon's log has %q", bad)
+		}
+	}
+	if tb.Failed() {
+		tb.Logf("daemon's log:\n%s", d.tail())
+	}
+}
+
+// tail is the end of the daemon's log.
+func (d *Daemon) tail() string {
+	text, _ := os.ReadFile(d.log)
+	lines := strings.Split(string(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
+// shortDir is a temporary directory whose name is short enough for a unix socket in it.
+func shortDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "cc-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
