@@ -4,10 +4,13 @@ package report
 
 import "time"
 
-// Figures are one backend's, or all backends' together.
+// Figures are one backend's, or all backends' together. Entries, bytes held and bounds are as they stand
+// now; all else is counted since the report's beginning. Requests are counted at the backend they were
+// made to, fills and evictions at the backend or file cache that holds the entry. hits + misses are all
+// requests but direct and bypassed ones, in which the cache takes no part.
 type Figures struct {
-	Hits            int64            `json:"hits"`
-	Misses          int64            `json:"misses" doc:"Outcomes that downloaded"`
+	Hits            int64            `json:"hits" doc:"Requests that the cache served without a download: hit, joined, and copied from a file cache that had the image"`
+	Misses          int64            `json:"misses" doc:"Requests that downloaded: filled, and copied from a file cache that had to fetch the image first"`
 	HitRatio        float64          `json:"hit_ratio" doc:"(hits + joined + copied without a download) / (all but direct and bypassed); 0 where there were none"`
 	Outcomes        map[string]int64 `json:"outcomes" doc:"Requests by outcome"`
 	Entries         int              `json:"entries"`
@@ -20,9 +23,9 @@ type Figures struct {
 	DownloadedBytes int64            `json:"downloaded_bytes"`
 	SavedBytes      int64            `json:"saved_bytes" doc:"What would have been downloaded without the cache"`
 	Fallbacks       map[string]int64 `json:"fallbacks" doc:"Copied and bypassed requests by reason"`
-	Fills           int64            `json:"fills"`
+	Fills           int64            `json:"fills" doc:"Fills that ended, failed ones too"`
 	FailedFills     int64            `json:"failed_fills"`
-	FillMeanMS      float64          `json:"fill_mean_ms"`
+	FillMeanMS      float64          `json:"fill_mean_ms" doc:"Of the fills that did not fail"`
 	FillMaxMS       float64          `json:"fill_max_ms"`
 	Images          []Image          `json:"images,omitempty"`
 }

@@ -1,0 +1,128 @@
+package report
+
+import (
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// The outcomes as package plugin names them, which imports this one.
+const (
+	outcomeHit      catalog.Outcome = "hit"
+	outcomeFilled   catalog.Outcome = "filled"
+	outcomeJoined   catalog.Outcome = "joined"
+	outcomeDirect   catalog.Outcome = "direct"
+	outcomeCopied   catalog.Outcome = "copied"
+	outcomeBypassed catalog.Outcome = "bypassed"
+)
+
+// tally is figures being summed. Means and ratios are computed at the end.
+type tally struct {
+	Figures
+	fillTook time.Duration
+	images   map[string]*imageTally
+}
+
+// imageTally is one image's part of a tally.
+type imageTally struct {
+	Image
+	fills    int64
+	fillTook time.Duration
+}
+
+func newTally() *tally {
+	return &tally{
+		Figures: Figures{Outcomes: map[string]int64{}, EvictionsBy: map[string]int64{}, Fallbacks: map[string]int64{}},
+		images:  map[string]*imageTally{},
+	}
+}
+
+// stand adds what a store holds now.
+func (t *tally) stand(s Store) {
+	t.Entries += s.Entries
+	t.HeldBytes += s.HeldBytes
+	t.DetachedBytes += s.DetachedBytes
+}
+
+func (t *tally) request(r catalog.RequestStat) {
+	hits, misses := served(r)
+	t.Hits += hits
+	t.Misses += misses
+	t.Outcomes[string(r.Outcome)] += r.Requests
+	t.DownloadedBytes += r.DownloadedBytes
+	t.SavedBytes += r.SavedBytes
+	if r.Outcome == outcomeCopied || r.Outcome == outcomeBypassed {
+		t.Fallbacks[string(r.Reason)] += r.Requests
+	}
+	image := t.image(r.ImageID)
+	image.Requests += r.Requests
+	image.Hits += hits
+	image.Misses += misses
+	image.DownloadedBytes += r.DownloadedBytes
+	image.SavedBytes += r.SavedBytes
+}
+
+// served splits requests into those that the cache served without a download and those that it had to
+// download for. Direct clones and bypassed requests are neither: the cache took no part.
+func served(r catalog.RequestStat) (hits, misses int64) {
+	switch r.Outcome {
+	case outcomeHit, outcomeJoined:
+		return r.Requests, 0
+	case outcomeFilled:
+		return 0, r.Requests
+	case outcomeCopied:
+		downloads := min(max(r.Downloads, 0), r.Requests)
+		return r.Requests - downloads, downloads
+	case outcomeDirect, outcomeBypassed:
+		return 0, 0
+	default: // of another version; it is counted under Outcomes
+		return 0, 0
+	}
+}
+
+func (t *tally) eviction(e catalog.EvictionStat) {
+	t.Evictions += e.Count
+	t.EvictionsBy[string(e.Cause)] += e.Count
+}
+
+func (t *tally) fill(f catalog.FillStat) {
+	t.Fills += f.Fills
+	t.FailedFills += f.Failed
+	t.fillTook += f.Took
+	t.FillMaxMS = max(t.FillMaxMS, milliseconds(f.Longest))
+	image := t.image(f.ImageID)
+	image.fills += f.Fills - f.Failed
+	image.fillTook += f.Took
+}
+
+func (t *tally) image(id string) *imageTally {
+	image, ok := t.images[id]
+	if !ok {
+		image = &imageTally{Image: Image{ImageID: id}}
+		t.images[id] = image
+	}
+	return image
+}
+
+func (t *tally) figures() Figures {
+	f := t.Figures
+	if counted := f.Hits + f.Misses; counted > 0 {
+		f.HitRatio = float64(f.Hits) / float64(counted)
+	}
+	f.FillMeanMS = meanMS(t.fillTook, f.Fills-f.FailedFills)
+	for _, image := range t.images {
+		image.FillMeanMS = meanMS(image.fillTook, image.fills)
+		f.Images = append(f.Images, image.Image)
+	}
+	sortImages(f.Images)
+	return f
+}
+
+func meanMS(sum time.Duration, count int64) float64 {
+	if count <= 0 {
+		return 0
+	}
+	return milliseconds(sum) / float64(count)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
