@@ -1,0 +1,126 @@
+// Package config reads clonecache's configuration file: TOML, strictly. An unknown key is a problem,
+// a value out of its bounds is a problem, nothing is clamped, and all problems are reported at once,
+// each with its line, its key and a remedy.
+//
+// The package reads the configuration file and looks symbolic links up; it changes nothing and opens
+// nothing else. docs/configuration.md documents every key; a test compares it with the types here.
+package config
+
+// Config is the whole file, with defaults filled in and paths made absolute.
+type Config struct {
+	StateDir        Path           `toml:"state_dir"`
+	Listen          []Listen       `toml:"listen"`
+	SocketGroup     string         `toml:"socket_group"`
+	SocketMode      FileMode       `toml:"socket_mode"`
+	TLS             TLS            `toml:"tls"`
+	TokenFile       SecretFile     `toml:"token_file"`
+	PlainLoopback   bool           `toml:"plain_loopback"`
+	ScratchDir      Path           `toml:"scratch_dir"`
+	ScratchMaxSize  Size           `toml:"scratch_max_size"`
+	FillLimit       int            `toml:"fill_limit"`
+	StopTimeout     Duration       `toml:"stop_timeout"`
+	ReportRetention Duration       `toml:"report_retention"`
+	LogLevel        string         `toml:"log_level"`
+	LogFormat       string         `toml:"log_format"`
+	Catalog         Catalog        `toml:"catalog"`
+	InternalTenant  InternalTenant `toml:"internal_tenant"`
+	ImageSources    []ImageSource  `toml:"image_source"`
+	Backends        []Backend      `toml:"backend"`
+	FileCaches      []FileCache    `toml:"file_cache"`
+
+	// Warnings are what is allowed but probably not meant.
+	Warnings []Problem `toml:"-"`
+}
+
+// TLS is what TCP listeners present.
+type TLS struct {
+	CertFile Path       `toml:"cert_file"`
+	KeyFile  SecretFile `toml:"key_file"`
+}
+
+// Catalog says where entries are kept.
+type Catalog struct {
+	URL string `toml:"url"`
+}
+
+// InternalTenant owns the image-volumes.
+type InternalTenant struct {
+	Kind         string `toml:"kind"`
+	ProjectID    string `toml:"project_id"`
+	UserID       string `toml:"user_id"`
+	MaxVolumes   int64  `toml:"max_volumes"`
+	MaxGigabytes int64  `toml:"max_gigabytes"`
+}
+
+// ImageSource is one place where images come from.
+type ImageSource struct {
+	Name string `toml:"name"`
+	Kind string `toml:"kind"`
+	Path Path   `toml:"path"`
+	URL  string `toml:"url"`
+}
+
+// Backend is one place where volumes live, and what its cache may hold.
+type Backend struct {
+	Name           string   `toml:"name"`
+	Kind           string   `toml:"kind"`
+	Path           Path     `toml:"path"`
+	MaxSize        Size     `toml:"max_size"`
+	MaxCount       int      `toml:"max_count"`
+	MaxPercent     int      `toml:"max_percent"`
+	MinAge         Duration `toml:"min_age"`
+	MinHits        int64    `toml:"min_hits"`
+	EvictInUse     bool     `toml:"evict_in_use"`
+	MaxIdle        Duration `toml:"max_idle"`
+	Share          string   `toml:"share"`
+	Fallback       string   `toml:"fallback"`
+	RequestTimeout Duration `toml:"request_timeout"`
+}
+
+// FileCache is one plain file cache.
+type FileCache struct {
+	Name       string   `toml:"name"`
+	Path       Path     `toml:"path"`
+	MaxSize    Size     `toml:"max_size"`
+	MaxCount   int      `toml:"max_count"`
+	MaxPercent int      `toml:"max_percent"`
+	MinAge     Duration `toml:"min_age"`
+	MinHits    int64    `toml:"min_hits"`
+	MaxIdle    Duration `toml:"max_idle"`
+}
+
+// The words of keys that take one of a few.
+const (
+	ShareOwner = "owner" // an entry serves images of one owner, and public ones
+	ShareAll   = "all"   // an entry serves every image of equal content
+
+	LogText = "text"
+	LogJSON = "json"
+)
+
+const gib = 1 << 30
+
+// Default is what an empty file means.
+func Default() Config {
+	return Config{
+		StateDir:        "/var/lib/clonecache",
+		Listen:          []Listen{{Network: "unix", Address: "/run/clonecache/clonecache.sock"}},
+		SocketMode:      0o660,
+		ScratchMaxSize:  20 * gib,
+		FillLimit:       4,
+		StopTimeout:     Duration(30e9),
+		ReportRetention: Duration(90 * day),
+		LogLevel:        "info",
+		LogFormat:       LogText,
+		InternalTenant:  InternalTenant{Kind: "local", ProjectID: "clonecache", UserID: "clonecache"},
+	}
+}
+
+// setDefaults is called on each [[backend]] before its keys are read.
+func (b *Backend) setDefaults() {
+	b.EvictInUse = true
+	b.Share = ShareOwner
+}
+
+// setDefaults is called on each [[file_cache]] before its keys are read.
+func (c *FileCache) setDefaults() { c.MaxSize = 10 * gib }

@@ -1,0 +1,253 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a golden file below testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
+	}
+}
+
+func TestEveryProblemIsReportedAtOnce(t *testing.T) {
+	for _, name := range []string{"values", "kinds", "directories", "syntax", "empty"} {
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile("testdata/" + name + ".toml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Parse(text, "/etc/clonecache/clonecache.toml")
+			if err == nil {
+				t.Fatal("Parse: no problem")
+			}
+			golden(t, name+".problems", err.Error()+"\n")
+		})
+	}
+}
+
+func TestParseFillsEveryField(t *testing.T) {
+	text, err := os.ReadFile("testdata/good.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse(text, "/etc/clonecache/clonecache.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		StateDir:        "/var/lib/clonecache",
+		Listen:          []Listen{{"unix", "/run/clonecache/clonecache.sock"}, {"tcp", "127.0.0.1:8780"}},
+		SocketGroup:     "cinder",
+		SocketMode:      0o660,
+		PlainLoopback:   true,
+		ScratchDir:      "/var/lib/clonecache/scratch",
+		ScratchMaxSize:  5 << 30,
+		FillLimit:       2,
+		StopTimeout:     Duration(time.Minute),
+		ReportRetention: Duration(30 * 24 * time.Hour),
+		LogLevel:        "debug",
+		LogFormat:       "json",
+		InternalTenant:  InternalTenant{"local", "cache", "cache-user", 50, 200},
+		ImageSources: []ImageSource{
+			{Name: "library", Kind: "directory", Path: "/var/lib/images"},
+			{Name: "web", Kind: "http", URL: "https://images.example.org/debian"},
+		},
+		Backends: []Backend{{Name: "local", Kind: "file", Path: "/var/lib/volumes", MaxSize: 200 << 30, MaxCount: 50,
+			MaxPercent: 80, MinAge: Duration(10 * time.Minute), MinHits: 2, MaxIdle: Duration(30 * day), Share: "all",
+			Fallback: "files", RequestTimeout: Duration(5 * time.Minute)}},
+		FileCaches: []FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+const small = `
+[[image_source]]
+name = "library"
+kind = "directory"
+path = "images"
+[[backend]]
+name = "local"
+kind = "file"
+path = "../volumes"
+`
+
+func TestRelativePathsStartAtTheFile(t *testing.T) {
+	cfg, err := Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://run/c.sock\"]\n"+small), "/srv/cc/clonecache.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{string(cfg.StateDir), string(cfg.ScratchDir), cfg.Listen[0].Address, string(cfg.ImageSources[0].Path), string(cfg.Backends[0].Path)}
+	want := []string{"/srv/cc/state", "/srv/cc/state/scratch", "/srv/cc/run/c.sock", "/srv/cc/images", "/srv/volumes"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(cfg.Warnings) != 2 {
+		t.Errorf("got warnings %v, want one for the missing bound and one for the missing fallback", cfg.Warnings)
+	}
+}
+
+func TestLinkedDirectoriesAreOne(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "volumes"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("volumes", filepath.Join(dir, "images")); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(small, "../volumes", "volumes", 1)
+	_, err := Parse([]byte("state_dir = \"state\"\n"+text), filepath.Join(dir, "c.toml"))
+	if err == nil || !strings.Contains(err.Error(), "lies within") {
+		t.Errorf("got %v, want a problem with overlapping directories", err)
+	}
+}
+
+func TestLoadSaysWhatItCannotRead(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); err == nil || !strings.Contains(err.Error(), "none.toml") {
+		t.Errorf("got %v, want an error that names the file", err)
+	}
+	big := filepath.Join(t.TempDir(), "big.toml")
+	if err := os.WriteFile(big, bytes.Repeat([]byte("#"), maxBytes+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Errorf("got %v, want a refusal by size", err)
+	}
+}
+
+// TestEveryKeyIsDocumented compares the keys of the types with the rows of docs/configuration.md, both
+// ways. A row starts with "| `key` |"; the heading above it names the table.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := documentedKeys(string(text))
+	known := make(map[string]bool)
+	keysOf(reflect.TypeFor[Config](), "", known)
+	for key := range known {
+		if !documented[key] {
+			t.Errorf("docs/configuration.md does not document %s", key)
+		}
+	}
+	for key := range documented {
+		if !known[key] {
+			t.Errorf("docs/configuration.md documents %s, which is no key", key)
+		}
+	}
+}
+
+func documentedKeys(text string) map[string]bool {
+	heading := regexp.MustCompile("^#+ .*`\\[+([a-z_]+)\\]+`")
+	row := regexp.MustCompile("^\\| `([a-z_]+)` \\|")
+	keys, table := make(map[string]bool), ""
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#") {
+			table = ""
+		}
+		if m := heading.FindStringSubmatch(line); m != nil {
+			table = m[1]
+		}
+		if m := row.FindStringSubmatch(line); m != nil {
+			keys[join(table, m[1])] = true
+		}
+	}
+	return keys
+}
+
+func keysOf(typ reflect.Type, at string, keys map[string]bool) {
+	for i := range typ.NumField() {
+		field := typ.Field(i)
+		key, fieldType := field.Tag.Get("toml"), field.Type
+		if key == "" || key == "-" {
+			continue
+		}
+		if fieldType.Kind() == reflect.Slice && fieldType.Elem() != reflect.TypeFor[Listen]() {
+			fieldType = fieldType.Elem()
+		}
+		if fieldType.Kind() == reflect.Struct {
+			keysOf(fieldType, join(at, key), keys)
+			continue
+		}
+		keys[join(at, key)] = true
+	}
+}
+
+func TestSecretFileCheck(t *testing.T) {
+	write := func(text string, mode os.FileMode) SecretFile {
+		file := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		return SecretFile(file)
+	}
+	for _, c := range []struct {
+		name string
+		file SecretFile
+		want string
+	}{
+		{"none", "", ""},
+		{"good", write("0123456789abcdef", 0o640), ""},
+		{"empty", write("", 0o600), "is empty"},
+		{"readable by all", write("x", 0o644), "everybody"},
+		{"missing", "/does/not/exist", "no such file"},
+	} {
+		err := c.file.Check()
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cfg, err := Parse(text, "/nowhere/clonecache.toml")
+		if err != nil {
+			if strings.TrimSpace(err.Error()) == "" {
+				t.Error("an error without a text")
+			}
+			return
+		}
+		if len(cfg.Backends) == 0 || len(cfg.ImageSources) == 0 || len(cfg.Listen) == 0 || !filepath.IsAbs(string(cfg.StateDir)) {
+			t.Errorf("accepted, but not usable: %+v", cfg)
+		}
+	})
+}

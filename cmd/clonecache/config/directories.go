@@ -1,0 +1,104 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// directory is one that the daemon uses, and what for.
+type directory struct {
+	key  string
+	path string
+	use  use
+}
+
+// use is what a directory is for.
+type use int
+
+const (
+	state   use = iota + 1 // the catalog and the journal
+	scratch                // emptied at start
+	volumes                // a backend's
+	files                  // a file cache's
+	images                 // a source's, readable to every requester
+)
+
+// directories refuses those that lie within each other, since one would serve, empty or count what is
+// the other's. Within state_dir there may be others, scratch_dir first of all; the daemon keeps files
+// there but never lists it.
+func (c *checker) directories(cfg *Config) {
+	dirs := directories(cfg)
+	for i, a := range dirs {
+		for _, b := range dirs[:i] {
+			outer, inner := b, a
+			if !within(outer.path, inner.path) {
+				outer, inner = a, b
+			}
+			if !within(outer.path, inner.path) || mayNest(outer, inner) {
+				continue
+			}
+			c.problem(a.key, fmt.Sprintf("%s (%s) lies within %s (%s)", inner.path, inner.key, outer.path, outer.key), why(outer, inner))
+		}
+	}
+}
+
+func directories(cfg *Config) []directory {
+	var dirs []directory
+	add := func(key string, path Path, u use) {
+		if path != "" {
+			dirs = append(dirs, directory{key, followed(string(path)), u})
+		}
+	}
+	add("state_dir", cfg.StateDir, state)
+	add("scratch_dir", cfg.ScratchDir, scratch)
+	for i, s := range cfg.ImageSources {
+		add(fmt.Sprintf("image_source[%d].path", i), s.Path, images)
+	}
+	for i, b := range cfg.Backends {
+		add(fmt.Sprintf("backend[%d].path", i), b.Path, volumes)
+	}
+	for i, f := range cfg.FileCaches {
+		add(fmt.Sprintf("file_cache[%d].path", i), f.Path, files)
+	}
+	return dirs
+}
+
+// mayNest tells whether inner may lie within outer: in state_dir, but not as state_dir itself; and two
+// sources may share a directory, since both only read it.
+func mayNest(outer, inner directory) bool {
+	if outer.use == images && inner.use == images {
+		return true
+	}
+	return outer.use == state && inner.use != state && outer.path != inner.path
+}
+
+func why(outer, inner directory) string {
+	switch {
+	case outer.use == scratch, inner.use == scratch && outer.path == inner.path:
+		return "scratch space is emptied at start: give it a directory of its own"
+	case outer.use == images:
+		return "every requester could read it as an image: use directories beside each other"
+	}
+	return "use directories beside each other"
+}
+
+// within tells whether inner is outer or lies below it; both are clean and absolute.
+func within(outer, inner string) bool {
+	return inner == outer || outer == "/" || strings.HasPrefix(inner, outer+"/")
+}
+
+// followed is path with symbolic links resolved as far as it exists, so that two names of one
+// directory are seen to be one.
+func followed(path string) string {
+	rest := ""
+	for at := path; ; at = filepath.Dir(at) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(real, rest)
+		} else if !os.IsNotExist(err) || at == filepath.Dir(at) {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
+}

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxBytes is far more than any configuration; a file beyond it is some other file.
+const maxBytes = 1 << 20
+
+// Load reads a configuration file. The error is Problems where the file could be read.
+func Load(file string) (Config, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if info.Size() > maxBytes {
+		return Config{}, fmt.Errorf("read configuration %s: %d bytes are too many for a configuration", file, info.Size())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(text, file)
+}
+
+// Parse reads a configuration's text; file names it in problems, and its directory is what relative
+// paths start from. The error is Problems.
+func Parse(text []byte, file string) (Config, error) {
+	var doc map[string]any
+	if err := toml.Unmarshal(text, &doc); err != nil {
+		return Config{}, Problems{syntaxProblem(err, file)}
+	}
+	found := lines(string(text))
+	c := &checker{file: file, lineOf: func(key string) int { return lineOf(found, key) }}
+	cfg := Default()
+	d := &decoder{problem: c.problem, set: make(map[string]bool), skip: missingKinds(doc)}
+	d.table(doc, reflect.ValueOf(&cfg).Elem(), "")
+	c.set = d.set
+	c.config(&cfg)
+	if len(c.problems) > 0 {
+		c.problems.sort()
+		return Config{}, c.problems
+	}
+	c.warnings.sort()
+	cfg.Warnings = c.warnings
+	return cfg, nil
+}
+
+// missingKinds finds the tables whose kind is known but not in this build. Their other keys are not
+// known here, and are no problem of their own.
+func missingKinds(doc map[string]any) map[string]bool {
+	skip := make(map[string]bool)
+	look := func(value any, at string, kinds map[string]kind) {
+		if t, ok := value.(map[string]any); ok {
+			name, _ := t["kind"].(string)
+			skip[at] = kinds[name].missing != ""
+		}
+	}
+	tables := func(key string, kinds map[string]kind) {
+		list, _ := doc[key].([]map[string]any)
+		for i, t := range list {
+			look(t, fmt.Sprintf("%s[%d]", key, i), kinds)
+		}
+	}
+	tables("backend", backendKinds)
+	tables("image_source", sourceKinds)
+	look(doc["internal_tenant"], "internal_tenant", tenantKinds)
+	return skip
+}
+
+// syntaxProblem turns the parser's error into a Problem.
+func syntaxProblem(err error, file string) Problem {
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		return Problem{File: file, Line: syntax.Position.Line, Key: syntax.LastKey, What: "not TOML: " + syntax.Message,
+			Remedy: "see https://toml.io for how it is written"}
+	}
+	return Problem{File: file, What: "not TOML: " + strings.TrimPrefix(err.Error(), "toml: ")}
+}
+
+// absolute makes a path of the file absolute and clean.
+func absolute(file, path string) string {
+	if path == "" {
+		return ""
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(file), path)
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return filepath.Clean(path)
+}
