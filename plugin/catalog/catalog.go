@@ -12,8 +12,6 @@ import (
 	"database/sql"
 	"errors"
 	"time"
-
-	"github.com/clonecache/clonecache/backends"
 )
 
 var (
@@ -93,13 +91,4 @@ func Open(ctx context.Context, cfg Config) (*Catalog, error) {
 // Close closes the database.
 func (c *Catalog) Close() error {
 	return errors.Join(c.readers.Close(), c.writer.Close())
-}
-
-// newEntry is the row that a first fill starts from.
-func newEntry(spec FillSpec, id EntryID, now time.Time) Entry {
-	return Entry{
-		ID: id, Store: spec.Store, Key: spec.Key, Domain: spec.Domain,
-		State: Filling, Attempt: 1, Form: backends.Form(""),
-		CreatedAt: now, Lease: spec.Holder, LeaseUntil: now.Add(spec.LeaseFor),
-	}
 }

@@ -1,0 +1,174 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+)
+
+// Holder is the process that holds a lease. Host outlives a restart; Incarnation does not.
+type Holder struct {
+	Host        string
+	Incarnation string
+}
+
+// Entry is one row. Times are UTC, in microseconds.
+type Entry struct {
+	ID      EntryID
+	Store   backends.Name // the backend or file cache that holds the image-volume
+	Key     Key
+	Domain  string // who may share it; "" is everybody
+	State   State
+	Attempt int // counts fills; the image-volume's ID ends in it
+
+	ImageVolume backends.ImageVolumeID // "" until RecordStage
+	Form        backends.Form
+	ImageIDs    []string // SOURCE:ID of every image known to have this content
+	Digest      string
+	DiskFormat  string
+
+	SourceBytes   int64
+	VirtualBytes  int64
+	ReservedBytes int64 // counted while filling
+	HeldBytes     int64 // counted afterwards
+
+	Claim            internaltenant.ClaimID
+	Pinned           bool
+	Hits             int64
+	Clones           int // live clones that depend on the image-volume, when last seen
+	InspectorVersion int
+	EvictCause       EvictCause
+
+	CreatedAt  time.Time
+	FilledAt   time.Time // zero until ready
+	LastUsedAt time.Time // zero until ready
+
+	Lease      Holder // while filling
+	LeaseUntil time.Time
+	LastError  string    // of the last failed fill
+	RetryAfter time.Time // no new fill before, after a failed one
+}
+
+// CountedBytes is what limits count for the entry: what it holds, or has reserved.
+func (e Entry) CountedBytes() int64 { return max(e.ReservedBytes, e.HeldBytes) }
+
+// live is the value of live_key: what an entry is found by, in one text. The quotes keep a store or a
+// domain from running into its neighbour.
+func live(store backends.Name, domain string, key Key) string {
+	return strconv.Quote(string(store)) + strconv.Quote(domain) + string(key)
+}
+
+// entryColumns are the columns of entries but live_key, in the order of scanEntry and entryValues.
+const entryColumns = `e.id, e.store, e.content_key, e.domain, e.state, e.attempt, e.image_volume, e.form,
+	e.digest, e.disk_format, e.source_bytes, e.virtual_bytes, e.reserved_bytes, e.held_bytes, e.claim,
+	e.pinned, e.hits, e.clones, e.inspector_version, e.evict_cause, e.created_at, e.filled_at,
+	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after`
+
+const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state, attempt, image_volume, form,
+	digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim,
+	pinned, hits, clones, inspector_version, evict_cause, created_at, filled_at,
+	last_used_at, lease_host, lease_incarnation, lease_until, last_error, retry_after, live_key)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+// insert adds a live entry; its images are added apart.
+func (t tx) insert(ctx context.Context, e Entry) error {
+	return t.change(ctx, insertEntry, e.ID, e.Store, e.Key, e.Domain, e.State, e.Attempt, e.ImageVolume, e.Form,
+		e.Digest, e.DiskFormat, e.SourceBytes, e.VirtualBytes, e.ReservedBytes, e.HeldBytes, e.Claim,
+		number(e.Pinned), e.Hits, e.Clones, e.InspectorVersion, e.EvictCause, micros(e.CreatedAt), micros(e.FilledAt),
+		micros(e.LastUsedAt), e.Lease.Host, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter),
+		live(e.Store, e.Domain, e.Key))
+}
+
+// scanner is a *sql.Row or *sql.Rows.
+type scanner interface{ Scan(into ...any) error }
+
+// scanEntry reads entryColumns; ImageIDs are read apart.
+func scanEntry(row scanner) (Entry, error) {
+	var e Entry
+	var created, filled, used, lease, retry int64
+	err := row.Scan(&e.ID, &e.Store, &e.Key, &e.Domain, &e.State, &e.Attempt, &e.ImageVolume, &e.Form,
+		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
+		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
+		&used, &e.Lease.Host, &e.Lease.Incarnation, &lease, &e.LastError, &retry)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Entry{}, ErrNotFound
+	}
+	e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(used)
+	e.LeaseUntil, e.RetryAfter = fromMicros(lease), fromMicros(retry)
+	return e, err
+}
+
+// number is how a truth value is stored.
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+const (
+	selectEntry = `SELECT ` + entryColumns + ` FROM entries e WHERE e.id = ?`
+	selectLive  = `SELECT ` + entryColumns + ` FROM entries e WHERE e.live_key = ?`
+	selectAlias = `SELECT ` + entryColumns + ` FROM entries e
+		JOIN entry_images i ON i.entry_id = e.id
+		WHERE i.revision_key = ? AND e.store = ? AND e.domain = ? AND e.live_key IS NOT NULL
+		ORDER BY CASE e.state WHEN 'ready' THEN 0 ELSE 1 END, e.id DESC LIMIT 1`
+	selectImages = `SELECT image_id FROM entry_images WHERE entry_id = ? ORDER BY added_at, image_id`
+)
+
+// entry reads one entry, whole.
+func (t tx) entry(ctx context.Context, id EntryID) (Entry, error) {
+	e, err := scanEntry(t.row(ctx, selectEntry, id))
+	if err != nil {
+		return Entry{}, err
+	}
+	return t.withImages(ctx, e)
+}
+
+// held reads the filling entry that the caller holds at that attempt. ErrLost.
+func (t tx) held(ctx context.Context, id EntryID, attempt int) (Entry, error) {
+	e, err := t.entry(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && (e.State != Filling || e.Attempt != attempt) {
+		return Entry{}, ErrLost
+	}
+	return e, err
+}
+
+// find reads the live entry of a key or an alias. A ready one by alias goes before one by key that is
+// not: after a fill turned out to be of known content, the former is what counts.
+func (t tx) find(ctx context.Context, store backends.Name, domain string, key Key) (Entry, error) {
+	byKey, keyErr := scanEntry(t.row(ctx, selectLive, live(store, domain, key)))
+	if keyErr != nil && !errors.Is(keyErr, ErrNotFound) {
+		return Entry{}, keyErr
+	}
+	if keyErr == nil && byKey.State == Ready {
+		return t.withImages(ctx, byKey)
+	}
+	byAlias, err := scanEntry(t.row(ctx, selectAlias, key, store, domain))
+	switch {
+	case err == nil && (byAlias.State == Ready || keyErr != nil):
+		return t.withImages(ctx, byAlias)
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return Entry{}, err
+	case keyErr != nil:
+		return Entry{}, ErrNotFound
+	}
+	return t.withImages(ctx, byKey)
+}
+
+func (t tx) withImages(ctx context.Context, e Entry) (Entry, error) {
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		var image string
+		if err := rows.Scan(&image); err != nil {
+			return err
+		}
+		e.ImageIDs = addOnce(e.ImageIDs, image)
+		return nil
+	}, selectImages, e.ID)
+	return e, err
+}

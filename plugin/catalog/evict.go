@@ -1,0 +1,83 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// BeginEvict makes a ready entry evicting: it is no longer found by its key. ErrPinned, ErrLost (not
+// ready), ErrNotFound.
+func (c *Catalog) BeginEvict(ctx context.Context, id EntryID, cause EvictCause) (Entry, error) {
+	var e Entry
+	err := c.write(ctx, fmt.Sprintf("begin to evict entry %s", id), func(t tx) (err error) {
+		e, err = t.beginEvict(ctx, id, cause)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+const detachEntry = `UPDATE entries SET state = 'detached', clones = ?, held_bytes = ?
+	WHERE id = ? AND state IN ('evicting', 'detached')`
+
+// SetDetached makes an evicting entry detached, with the clones that hold it. Repeating it on a detached
+// entry updates the figures. ErrLost.
+func (c *Catalog) SetDetached(ctx context.Context, id EntryID, clones int, heldBytes int64) error {
+	return c.write(ctx, fmt.Sprintf("detach entry %s", id), func(t tx) error {
+		return t.change(ctx, detachEntry, clones, heldBytes, id)
+	})
+}
+
+const deleteEntry = `DELETE FROM entries WHERE id = ? AND state = ?`
+
+// Remove deletes an evicting, detached or failed row, after its image-volume and claim are gone; an
+// eviction is counted under its cause, once, with the bytes that the row held. Removing what is not there
+// is harmless. ErrLost: it is filling or ready.
+func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
+	return c.write(ctx, fmt.Sprintf("remove entry %s", id), func(t tx) error {
+		e, err := scanEntry(t.row(ctx, selectEntry+t.c.dialect.lockRows, id))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		case e.State == Filling || e.State == Ready:
+			return fmt.Errorf("%w: it is %s", ErrLost, e.State)
+		}
+		if err := t.change(ctx, deleteEntry, id, e.State); err != nil {
+			return err
+		}
+		if e.State == Failed {
+			return nil
+		}
+		return t.countEviction(ctx, e)
+	})
+}
+
+const setPinned = `UPDATE entries SET pinned = ? WHERE id = ?`
+
+// SetPinned pins or unpins. Pinning one that is evicting already does not stop that. ErrNotFound.
+func (c *Catalog) SetPinned(ctx context.Context, id EntryID, pinned bool) error {
+	return c.write(ctx, fmt.Sprintf("pin entry %s", id), func(t tx) error {
+		n, err := t.exec(ctx, setPinned, number(pinned), id)
+		if err == nil && n == 0 {
+			return ErrNotFound
+		}
+		return err
+	})
+}
+
+const setObserved = `UPDATE entries SET held_bytes = ?, clones = ?
+	WHERE id = ? AND state IN ('ready', 'evicting', 'detached') AND (held_bytes <> ? OR clones <> ?)`
+
+// SetObserved corrects what the backend says of an entry: held bytes and live clones. An entry that is
+// gone, filling or failed is left as it is.
+func (c *Catalog) SetObserved(ctx context.Context, id EntryID, heldBytes int64, clones int) error {
+	return c.write(ctx, fmt.Sprintf("observe entry %s", id), func(t tx) error {
+		_, err := t.exec(ctx, setObserved, heldBytes, clones, id, heldBytes, clones)
+		return err
+	})
+}

@@ -1,0 +1,138 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// addOnce keeps the order in which images became known; one image can have had several revisions.
+func addOnce(images []string, image string) []string {
+	if slices.Contains(images, image) {
+		return images
+	}
+	return append(images, image)
+}
+
+const insertImage = `INSERT INTO entry_images (entry_id, image_id, revision_key, added_at) VALUES (?, ?, ?, ?)`
+
+// addImage makes an entry that is there known as image, and as revision where that is not "".
+func (t tx) addImage(ctx context.Context, id EntryID, image string, revision Key, now time.Time) error {
+	stmt := insertImage + t.c.dialect.upsert("entry_images", []string{"entry_id", "image_id", "revision_key"}, nil, nil)
+	_, err := t.exec(ctx, stmt, id, image, revision, micros(now))
+	return err
+}
+
+// addImages does addImage for several; the revision is the first one's.
+func (t tx) addImages(ctx context.Context, id EntryID, images []string, revision Key, now time.Time) error {
+	for _, image := range images {
+		if err := t.addImage(ctx, id, image, revision, now); err != nil {
+			return err
+		}
+		revision = ""
+	}
+	return nil
+}
+
+// AddImage makes an entry known under another image ID, and revision key where that is not "". Repeating
+// it is harmless. Where several live entries of a store and domain have one revision key, Find prefers a
+// ready one, then the newest. ErrNotFound.
+func (c *Catalog) AddImage(ctx context.Context, id EntryID, imageID string, revision Key) error {
+	op := fmt.Sprintf("add image %s to entry %s", imageID, id)
+	return c.write(ctx, op, func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := scanEntry(t.row(ctx, selectEntry, id)); err != nil {
+			return err
+		}
+		return t.addImage(ctx, id, imageID, revision, now)
+	})
+}
+
+const selectAliases = `SELECT i.revision_key, i.entry_id FROM entries e
+	JOIN entry_images i ON i.entry_id = e.id
+	WHERE e.state = 'ready' AND i.revision_key <> '' ORDER BY i.entry_id, i.revision_key`
+
+// Aliases returns every revision key of ready entries, for the in-memory view.
+func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
+	aliases := make(map[Key][]EntryID)
+	err := c.read(ctx, "list aliases", func(t tx) error {
+		return t.each(ctx, func(rows *sql.Rows) error {
+			var key Key
+			var id EntryID
+			if err := rows.Scan(&key, &id); err != nil {
+				return err
+			}
+			if !slices.Contains(aliases[key], id) {
+				aliases[key] = append(aliases[key], id)
+			}
+			return nil
+		}, selectAliases)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return aliases, nil
+}
+
+// Adopt inserts a ready entry for a committed image-volume that no row names (check --repair). An empty
+// ID, CreatedAt, FilledAt or LastUsedAt is set to a new ID or to now; the revision key is the first
+// image's. ErrLost: another live entry has its key, or its ID is taken.
+func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
+	if e.ID == "" {
+		id, err := newID()
+		if err != nil {
+			return fmt.Errorf("adopt image-volume %s: %w", e.ImageVolume, err)
+		}
+		e.ID = EntryID(id)
+	}
+	op := fmt.Sprintf("adopt image-volume %s as entry %s", e.ImageVolume, e.ID)
+	return c.write(ctx, op, func(t tx) error {
+		if err := t.lock(ctx, storeLock(e.Store)); err != nil {
+			return err
+		}
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		if err := t.vacant(ctx, e); err != nil {
+			return err
+		}
+		if err := t.insert(ctx, adopted(e, now)); err != nil {
+			return err
+		}
+		return t.addImages(ctx, e.ID, e.ImageIDs, revision, now)
+	})
+}
+
+// vacant tells whether an entry's ID and key are free. ErrLost.
+func (t tx) vacant(ctx context.Context, e Entry) error {
+	_, err := scanEntry(t.row(ctx, selectEntry, e.ID))
+	if errors.Is(err, ErrNotFound) {
+		_, err = scanEntry(t.row(ctx, selectLive, live(e.Store, e.Domain, e.Key)))
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		return ErrLost
+	}
+	return err
+}
+
+// adopted is e as a ready row.
+func adopted(e Entry, now time.Time) Entry {
+	e.State, e.ReservedBytes, e.EvictCause = Ready, 0, ""
+	e.Lease, e.LeaseUntil, e.LastError, e.RetryAfter = Holder{}, time.Time{}, "", time.Time{}
+	for _, at := range []*time.Time{&e.CreatedAt, &e.FilledAt, &e.LastUsedAt} {
+		if at.IsZero() {
+			*at = now
+		}
+	}
+	return e
+}

@@ -1,0 +1,122 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Filter selects entries. The zero Filter selects all.
+type Filter struct {
+	Store   backends.Name
+	States  []State
+	ImageID string  // SOURCE:ID
+	After   EntryID // entries whose ID sorts after it, for paging
+	Limit   int     // 0: no limit
+}
+
+// Get returns one entry. ErrNotFound.
+func (c *Catalog) Get(ctx context.Context, id EntryID) (Entry, error) {
+	var e Entry
+	err := c.read(ctx, fmt.Sprintf("get entry %s", id), func(t tx) (err error) {
+		e, err = t.entry(ctx, id)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// Find returns the live entry (filling, ready or failed) of a store and domain by key or alias. ErrNotFound.
+func (c *Catalog) Find(ctx context.Context, store backends.Name, domain string, key Key) (Entry, error) {
+	var e Entry
+	err := c.read(ctx, fmt.Sprintf("find %s on %s", key, store), func(t tx) (err error) {
+		e, err = t.find(ctx, store, domain, key)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// List returns entries ordered by ID.
+func (c *Catalog) List(ctx context.Context, f Filter) ([]Entry, error) {
+	var all []Entry
+	where, args := f.where()
+	err := c.read(ctx, "list entries", func(t tx) (err error) {
+		if all, err = t.entries(ctx, listEntries+where, args...); err != nil {
+			return err
+		}
+		return t.listImages(ctx, all, where, args)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+const (
+	listEntries = `SELECT ` + entryColumns + ` FROM entries e`
+	listImages  = `SELECT i.entry_id, i.image_id FROM (SELECT e.id FROM entries e%s) page
+		JOIN entry_images i ON i.entry_id = page.id ORDER BY i.entry_id, i.added_at, i.image_id`
+)
+
+// where is what follows `FROM entries e`.
+func (f Filter) where() (string, []any) {
+	var conditions []string
+	var args []any
+	add := func(condition string, values ...any) {
+		conditions = append(conditions, condition)
+		args = append(args, values...)
+	}
+	if f.After != "" {
+		add("e.id > ?", f.After)
+	}
+	if f.Store != "" {
+		add("e.store = ?", f.Store)
+	}
+	if len(f.States) > 0 {
+		var states []any
+		for _, s := range f.States {
+			states = append(states, s)
+		}
+		add("e.state IN (?"+strings.Repeat(", ?", len(states)-1)+")", states...)
+	}
+	if f.ImageID != "" {
+		add("e.id IN (SELECT entry_id FROM entry_images WHERE image_id = ?)", f.ImageID)
+	}
+	where := ""
+	if len(conditions) > 0 {
+		where = " WHERE " + strings.Join(conditions, " AND ")
+	}
+	where += " ORDER BY e.id"
+	if f.Limit > 0 {
+		where += " LIMIT " + strconv.Itoa(f.Limit)
+	}
+	return where, args
+}
+
+// listImages fills in the images of entries that where selected, which both have the order of IDs.
+func (t tx) listImages(ctx context.Context, all []Entry, where string, args []any) error {
+	at := 0
+	return t.each(ctx, func(rows *sql.Rows) error {
+		var id EntryID
+		var image string
+		if err := rows.Scan(&id, &image); err != nil {
+			return err
+		}
+		for at < len(all) && all[at].ID != id {
+			at++
+		}
+		if at < len(all) {
+			all[at].ImageIDs = addOnce(all[at].ImageIDs, image)
+		}
+		return nil
+	}, fmt.Sprintf(listImages, where), args...)
+}

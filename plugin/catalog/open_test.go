@@ -1,0 +1,127 @@
+package catalog
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// clock is a time that tests move.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) add(d time.Duration) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+	return c.at
+}
+
+// open opens a catalog that is closed when the test ends. now may be nil.
+func open(t testing.TB, path string, now func() time.Time) *Catalog {
+	t.Helper()
+	c, err := Open(t.Context(), Config{Path: path, Now: now})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return c
+}
+
+// fresh is a new catalog on a clock of its own.
+func fresh(t testing.TB) (*Catalog, *clock) {
+	t.Helper()
+	at := newClock()
+	return open(t, filepath.Join(t.TempDir(), "catalog.db"), at.now), at
+}
+
+func TestOpenRefusesWhatIsNotACatalog(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole.db")
+	c, err := Open(t.Context(), Config{Path: whole})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name    string
+		content []byte
+	}{
+		{"text", []byte("this is not a database, by any means, and it is longer than a header is: " + string(make([]byte, 200)))},
+		{"one byte", []byte{1}},
+		{"half", good[:len(good)/2]},
+		{"one page", good[:4096]},
+		{"not a whole page", good[:4096+100]},
+		{"one page short", good[:len(good)-4096]},
+		{"header overwritten", append(make([]byte, 100), good[100:]...)},
+		{"schema overwritten", append(append(good[:100:100], make([]byte, 3996)...), good[4096:]...)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "catalog.db")
+			if err := os.WriteFile(path, test.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Open(t.Context(), Config{Path: path})
+			if !errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v, want ErrDamaged", err)
+			}
+			if err == nil {
+				c.Close()
+			}
+			t.Log(err)
+		})
+	}
+}
+
+func TestOpenTakesAnyPath(t *testing.T) {
+	for _, name := range []string{"plain", "with space", "50%", "what?", "a#b", "a&b=c", "äöü"} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), name)
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			open(t, filepath.Join(dir, name), nil)
+			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestOpenSaysWhatIsMissing(t *testing.T) {
+	for name, path := range map[string]string{
+		"no path":      "",
+		"no directory": filepath.Join(t.TempDir(), "absent", "catalog.db"),
+		"a directory":  t.TempDir(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c, err := Open(t.Context(), Config{Path: path}); err == nil {
+				c.Close()
+				t.Error("opened")
+			}
+		})
+	}
+}

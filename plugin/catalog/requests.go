@@ -1,0 +1,200 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Outcome and Reason are the plugin's words, kept as text.
+type (
+	Outcome string
+	Reason  string
+)
+
+// hitOutcomes are those that used an entry which was there, or on its way, for somebody else.
+var hitOutcomes = map[Outcome]bool{"hit": true, "joined": true, "copied": true}
+
+// Request is one answered request, for the report and for last-used.
+type Request struct {
+	Seq             int64 // of the journal's record; what was applied is not applied again
+	At              time.Time
+	Backend         backends.Name
+	ImageID         string
+	Entry           EntryID // "" where none was used
+	Outcome         Outcome
+	Reason          Reason
+	Took            time.Duration
+	DownloadedBytes int64
+	SavedBytes      int64 // what a request without the cache would have downloaded
+	Clones          int   // 1 where it added a clone that depends on the image-volume
+}
+
+const selectApplied = `SELECT seq FROM applied WHERE host = ?`
+
+// Applied is the highest journal sequence of host that Record has applied; 0 for none.
+func (c *Catalog) Applied(ctx context.Context, host string) (int64, error) {
+	var seq int64
+	err := c.read(ctx, "read what is applied of "+host, func(t tx) (err error) {
+		seq, err = t.applied(ctx, host)
+		return err
+	})
+	return seq, err
+}
+
+func (t tx) applied(ctx context.Context, host string) (seq int64, err error) {
+	err = t.row(ctx, selectApplied, host).Scan(&seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return seq, err
+}
+
+const insertApplied = `INSERT INTO applied (host, seq) VALUES (?, ?)`
+
+// Record applies answered requests, in one transaction: hits, last-used, clones and the report's sums.
+// Those with a Seq at or below Applied(host) are skipped; Seq 0 is always applied. Afterwards
+// Applied(host) is upTo, or stays where it was higher; a Seq above upTo is an error that changes
+// nothing. Entries that are gone by now are left out; their requests count in the report.
+func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests []Request) error {
+	op := fmt.Sprintf("record %d requests of %s", len(requests), host)
+	for _, r := range requests {
+		if r.Seq > upTo {
+			return fmt.Errorf("%s: sequence %d is above %d", op, r.Seq, upTo)
+		}
+	}
+	return c.write(ctx, op, func(t tx) error {
+		if err := t.lock(ctx, "journal:"+host); err != nil {
+			return err
+		}
+		applied, err := t.applied(ctx, host)
+		if err != nil {
+			return err
+		}
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		sums := summed(requests, applied, now)
+		if err := t.addUses(ctx, sums.uses); err != nil {
+			return err
+		}
+		if err := t.addRequests(ctx, sums.requests); err != nil {
+			return err
+		}
+		if upTo <= applied {
+			return nil
+		}
+		stmt := insertApplied + t.c.dialect.upsert("applied", []string{"host"}, nil, []string{"seq"})
+		_, err = t.exec(ctx, stmt, host, upTo)
+		return err
+	})
+}
+
+// requestKey is the subject of one row of request_stats.
+type requestKey struct {
+	minute  int64
+	backend backends.Name
+	image   string
+	outcome Outcome
+	reason  Reason
+}
+
+func (k requestKey) compare(o requestKey) int {
+	return cmp.Or(cmp.Compare(k.minute, o.minute), cmp.Compare(k.backend, o.backend),
+		cmp.Compare(k.image, o.image), cmp.Compare(k.outcome, o.outcome), cmp.Compare(k.reason, o.reason))
+}
+
+// use is what requests add to one entry.
+type use struct {
+	hits   int64
+	clones int
+	last   time.Time
+}
+
+// sums are what several requests add up to, so that each row is written once.
+type sums struct {
+	uses     map[EntryID]use
+	requests map[requestKey]RequestStat
+}
+
+// summed adds up the requests that are not applied yet. now stands in where a request has no time.
+func summed(requests []Request, applied int64, now time.Time) sums {
+	s := sums{uses: make(map[EntryID]use), requests: make(map[requestKey]RequestStat)}
+	for _, r := range requests {
+		if r.Seq != 0 && r.Seq <= applied {
+			continue
+		}
+		if r.At.IsZero() {
+			r.At = now
+		}
+		s.add(r)
+	}
+	return s
+}
+
+func (s sums) add(r Request) {
+	if r.Entry != "" {
+		u := s.uses[r.Entry]
+		if hitOutcomes[r.Outcome] {
+			u.hits++
+		}
+		u.clones += r.Clones
+		if r.At.After(u.last) {
+			u.last = r.At
+		}
+		s.uses[r.Entry] = u
+	}
+	key := requestKey{minute(r.At), r.Backend, r.ImageID, r.Outcome, r.Reason}
+	stat := s.requests[key]
+	stat.Requests++
+	if r.DownloadedBytes > 0 {
+		stat.Downloads++
+	}
+	stat.DownloadedBytes += r.DownloadedBytes
+	stat.SavedBytes += r.SavedBytes
+	stat.Took += r.Took
+	s.requests[key] = stat
+}
+
+const addUse = `UPDATE entries SET hits = hits + ?, clones = clones + ?,
+	last_used_at = CASE WHEN last_used_at < ? THEN ? ELSE last_used_at END
+	WHERE id = ? AND state IN ('ready', 'evicting', 'detached')`
+
+// addUses goes in the order of IDs, so that two of them never wait for each other.
+func (t tx) addUses(ctx context.Context, uses map[EntryID]use) error {
+	for _, id := range slices.Sorted(maps.Keys(uses)) {
+		u := uses[id]
+		last := micros(u.last)
+		if _, err := t.exec(ctx, addUse, u.hits, u.clones, last, last, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const insertRequests = `INSERT INTO request_stats
+	(minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+func (t tx) addRequests(ctx context.Context, requests map[requestKey]RequestStat) error {
+	stmt := insertRequests + t.c.dialect.upsert("request_stats",
+		[]string{"minute", "backend", "image_id", "outcome", "reason"},
+		[]string{"requests", "downloads", "downloaded_bytes", "saved_bytes", "took"}, nil)
+	for _, k := range slices.SortedFunc(maps.Keys(requests), requestKey.compare) {
+		s := requests[k]
+		_, err := t.exec(ctx, stmt, k.minute, k.backend, k.image, k.outcome, k.reason,
+			s.Requests, s.Downloads, s.DownloadedBytes, s.SavedBytes, s.Took.Microseconds())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

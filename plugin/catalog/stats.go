@@ -1,0 +1,165 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// FillRecord is one fill that ended, for the report.
+type FillRecord struct {
+	At           time.Time
+	Store        backends.Name
+	ImageID      string
+	Took         time.Duration
+	SourceBytes  int64
+	WrittenBytes int64
+	Error        string // "" where it became ready
+}
+
+// RequestStat sums requests of one backend, image, outcome and reason.
+type RequestStat struct {
+	Backend         backends.Name
+	ImageID         string
+	Outcome         Outcome
+	Reason          Reason
+	Requests        int64
+	Downloads       int64 // of Requests, those that downloaded: DownloadedBytes > 0
+	DownloadedBytes int64
+	SavedBytes      int64
+	Took            time.Duration // sum, in microseconds
+}
+
+// EvictionStat sums evictions of one store and cause.
+type EvictionStat struct {
+	Store backends.Name
+	Cause EvictCause
+	Count int64
+	Bytes int64
+}
+
+// FillStat sums fills of one store and image.
+type FillStat struct {
+	Store        backends.Name
+	ImageID      string
+	Fills        int64 // all that ended, the failed ones too
+	Failed       int64
+	Took         time.Duration // sum over those that became ready
+	Longest      time.Duration // of those that became ready
+	SourceBytes  int64
+	WrittenBytes int64
+}
+
+// minute is the bucket that statistics of a time are summed in.
+func minute(at time.Time) int64 { return micros(at) / time.Minute.Microseconds() }
+
+const insertFill = `INSERT INTO fill_stats
+	(minute, store, image_id, fills, failed, took, longest, source_bytes, written_bytes)
+	VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)`
+
+// RecordFill notes a fill that ended.
+func (c *Catalog) RecordFill(ctx context.Context, f FillRecord) error {
+	failed := f.Error != ""
+	took := f.Took.Microseconds()
+	if failed {
+		took = 0
+	}
+	op := fmt.Sprintf("record fill of %s on %s", f.ImageID, f.Store)
+	return c.write(ctx, op, func(t tx) error {
+		stmt := insertFill + t.c.dialect.upsert("fill_stats", []string{"minute", "store", "image_id"},
+			[]string{"fills", "failed", "took", "source_bytes", "written_bytes"}, []string{"longest"})
+		_, err := t.exec(ctx, stmt, minute(f.At), f.Store, f.ImageID, number(failed), took, took, f.SourceBytes, f.WrittenBytes)
+		return err
+	})
+}
+
+const insertEviction = `INSERT INTO eviction_stats (minute, store, cause, evictions, bytes) VALUES (?, ?, ?, 1, ?)`
+
+func (t tx) countEviction(ctx context.Context, e Entry) error {
+	now, err := t.now(ctx)
+	if err != nil {
+		return err
+	}
+	stmt := insertEviction + t.c.dialect.upsert("eviction_stats", []string{"minute", "store", "cause"},
+		[]string{"evictions", "bytes"}, nil)
+	_, err = t.exec(ctx, stmt, minute(now), e.Store, e.EvictCause, e.HeldBytes)
+	return err
+}
+
+const sumRequests = `SELECT backend, image_id, outcome, reason,
+	SUM(requests), SUM(downloads), SUM(downloaded_bytes), SUM(saved_bytes), SUM(took) FROM request_stats
+	WHERE minute >= ? GROUP BY backend, image_id, outcome, reason ORDER BY backend, image_id, outcome, reason`
+
+// Requests sums answered requests since then; the zero time is all. Sums are kept by the minute: the one
+// that since lies in counts whole.
+func (c *Catalog) Requests(ctx context.Context, since time.Time) ([]RequestStat, error) {
+	return stats(ctx, c, since, sumRequests, func(rows *sql.Rows) (s RequestStat, err error) {
+		var took int64
+		err = rows.Scan(&s.Backend, &s.ImageID, &s.Outcome, &s.Reason,
+			&s.Requests, &s.Downloads, &s.DownloadedBytes, &s.SavedBytes, &took)
+		s.Took = time.Duration(took) * time.Microsecond
+		return s, err
+	})
+}
+
+const sumEvictions = `SELECT store, cause, SUM(evictions), SUM(bytes) FROM eviction_stats
+	WHERE minute >= ? GROUP BY store, cause ORDER BY store, cause`
+
+// Evictions sums evictions since then, as Requests does.
+func (c *Catalog) Evictions(ctx context.Context, since time.Time) ([]EvictionStat, error) {
+	return stats(ctx, c, since, sumEvictions, func(rows *sql.Rows) (s EvictionStat, err error) {
+		return s, rows.Scan(&s.Store, &s.Cause, &s.Count, &s.Bytes)
+	})
+}
+
+const sumFills = `SELECT store, image_id, SUM(fills), SUM(failed), SUM(took), MAX(longest),
+	SUM(source_bytes), SUM(written_bytes) FROM fill_stats
+	WHERE minute >= ? GROUP BY store, image_id ORDER BY store, image_id`
+
+// Fills sums fills since then, as Requests does.
+func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error) {
+	return stats(ctx, c, since, sumFills, func(rows *sql.Rows) (s FillStat, err error) {
+		var took, longest int64
+		err = rows.Scan(&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes)
+		s.Took = time.Duration(took) * time.Microsecond
+		s.Longest = time.Duration(longest) * time.Microsecond
+		return s, err
+	})
+}
+
+// stats reads the rows of one of the sums above.
+func stats[S any](ctx context.Context, c *Catalog, since time.Time, stmt string, scan func(*sql.Rows) (S, error)) ([]S, error) {
+	var all []S
+	err := c.read(ctx, "read statistics", func(t tx) error {
+		return t.each(ctx, func(rows *sql.Rows) error {
+			s, err := scan(rows)
+			all = append(all, s)
+			return err
+		}, stmt, minute(since))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+const (
+	pruneRequests  = `DELETE FROM request_stats WHERE minute < ?`
+	pruneEvictions = `DELETE FROM eviction_stats WHERE minute < ?`
+	pruneFills     = `DELETE FROM fill_stats WHERE minute < ?`
+)
+
+// Prune removes the report's sums of minutes before that of olderThan.
+func (c *Catalog) Prune(ctx context.Context, olderThan time.Time) error {
+	return c.write(ctx, "prune statistics", func(t tx) error {
+		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills} {
+			if _, err := t.exec(ctx, stmt, minute(olderThan)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
