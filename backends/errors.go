@@ -19,6 +19,8 @@ var (
 	ErrCannotClone = errors.New("the backend cannot clone")
 	// ErrTooSmall: the volume would be smaller than the image.
 	ErrTooSmall = errors.New("smaller than the image")
+	// ErrBadName: the backend cannot call a volume or an image-volume that.
+	ErrBadName = errors.New("not a usable name")
 	// ErrInUse: something still needs it.
 	ErrInUse = errors.New("in use")
 	// ErrUnavailable: the backend does not answer; the same call may succeed later.
