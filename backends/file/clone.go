@@ -1,0 +1,168 @@
+package file
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
+)
+
+// volumeMode is a volume's permissions, less the process's umask.
+const volumeMode = 0o660
+
+// Clone implements backends.Backend: the image-volume's file is reflinked into a file without a name,
+// which is grown, stamped, and then linked to its name. See rawfile.Draft for what is durable when.
+func (b *Backend) Clone(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
+	v, err := b.clone(ctx, id, spec)
+	if err != nil {
+		return backends.Volume{}, fmt.Errorf("clone image-volume %s to volume %q: %w", id, spec.Name, err)
+	}
+	return v, nil
+}
+
+func (b *Backend) clone(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
+	if err := checkSpec(spec); err != nil {
+		return backends.Volume{}, err
+	}
+	if !b.info.CanClone {
+		return backends.Volume{}, backends.ErrCannotClone
+	}
+	if err := ctx.Err(); err != nil {
+		return backends.Volume{}, err
+	}
+	source, size, err := b.images.Source(id)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	defer source.Close()
+	if spec.SizeBytes < size {
+		return backends.Volume{}, fmt.Errorf("%d bytes are asked for, the image has %d: %w", spec.SizeBytes, size, backends.ErrTooSmall)
+	}
+	d, err := b.draft(spec)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	v, err := d.clone(source, size)
+	return v, d.end(err)
+}
+
+// draft is a volume being made.
+type draft struct {
+	*rawfile.Draft
+	backend *Backend
+	stamp   stamp
+}
+
+func (b *Backend) draft(spec backends.VolumeSpec) (*draft, error) {
+	s := b.newStamp(spec)
+	d, err := b.volumes.Draft(rawfile.DraftSpec{Staged: string(s.ID), Mode: volumeMode})
+	if err != nil {
+		return nil, err
+	}
+	return &draft{Draft: d, backend: b, stamp: s}, nil
+}
+
+// end gives back what the draft used: all of it if err says that the volume did not come about.
+func (d *draft) end(err error) error {
+	if err != nil {
+		return errors.Join(err, d.Discard())
+	}
+	_ = d.Close() // all is durable
+	return nil
+}
+
+func (d *draft) clone(source *os.File, size int64) (backends.Volume, error) {
+	if err := rawfile.Reflink(d.File, source); err != nil {
+		return backends.Volume{}, err
+	}
+	if d.stamp.SizeBytes > size {
+		if err := d.Truncate(d.stamp.SizeBytes); err != nil {
+			return backends.Volume{}, rawfile.Explain(err)
+		}
+	}
+	return d.publish(d.PublishReflinked)
+}
+
+// publish stamps the draft and lets it appear. Where that fails nothing appears.
+func (d *draft) publish(appear func(name string) error) (backends.Volume, error) {
+	record, err := json.Marshal(d.stamp)
+	if err != nil {
+		return backends.Volume{}, err
+	}
+	if err := d.Stamp(record); err != nil {
+		return backends.Volume{}, err
+	}
+	info, err := d.Stat()
+	if err != nil {
+		return backends.Volume{}, rawfile.Explain(err)
+	}
+	if err := appear(string(d.stamp.Name)); err != nil {
+		return backends.Volume{}, err
+	}
+	return d.backend.volume(d.stamp, info), nil
+}
+
+// CopyFromFile implements backends.FileCopier.
+func (b *Backend) CopyFromFile(
+	ctx context.Context, src *os.File, spec backends.VolumeSpec, progress func(copied int64),
+) (backends.Volume, backends.CopyMethod, error) {
+	v, method, err := b.copy(ctx, src, spec, progress)
+	if err != nil {
+		return backends.Volume{}, "", onVolume("copy "+src.Name()+" to", spec.Name, err)
+	}
+	return v, method, nil
+}
+
+func (b *Backend) copy(
+	ctx context.Context, src *os.File, spec backends.VolumeSpec, progress func(copied int64),
+) (backends.Volume, backends.CopyMethod, error) {
+	if err := b.vacant(ctx, spec); err != nil {
+		return backends.Volume{}, "", err
+	}
+	info, err := src.Stat()
+	if err != nil {
+		return backends.Volume{}, "", rawfile.Explain(err)
+	}
+	if spec.SizeBytes < info.Size() {
+		return backends.Volume{}, "", fmt.Errorf("%d bytes are asked for, the file has %d: %w", spec.SizeBytes, info.Size(), backends.ErrTooSmall)
+	}
+	d, err := b.draft(spec)
+	if err != nil {
+		return backends.Volume{}, "", err
+	}
+	v, method, err := d.copy(ctx, src, progress)
+	return v, method, d.end(err)
+}
+
+func (d *draft) copy(ctx context.Context, src *os.File, progress func(int64)) (backends.Volume, backends.CopyMethod, error) {
+	method, err := rawfile.Copy(ctx, d.File, src, progress)
+	if err != nil {
+		return backends.Volume{}, "", err
+	}
+	if err := d.Truncate(d.stamp.SizeBytes); err != nil {
+		return backends.Volume{}, "", rawfile.Explain(err)
+	}
+	v, err := d.publish(d.PublishWritten)
+	return v, method, err
+}
+
+// vacant checks what can be checked before the work begins; the name may be taken all the same when it
+// ends.
+func (b *Backend) vacant(ctx context.Context, spec backends.VolumeSpec) error {
+	if err := checkSpec(spec); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	taken, err := b.volumes.Exists(string(spec.Name))
+	if err == nil && taken {
+		err = fs.ErrExist
+	}
+	return rawfile.Explain(err)
+}

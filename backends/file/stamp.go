@@ -1,0 +1,100 @@
+package file
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
+)
+
+// stampVersion is raised when older programs would misread a stamp.
+const stampVersion = 1
+
+const stampKind = "volume"
+
+// stamp is what is kept with a volume's file, as JSON: our mark, and what the volume was made from. It
+// counts only under the name that it names: a volume that somebody renamed or copied has been taken
+// over, and is not ours any more.
+type stamp struct {
+	Version   int                 `json:"v"`
+	Kind      string              `json:"kind"` // stampKind
+	Mark      string              `json:"mark,omitempty"`
+	Name      backends.VolumeName `json:"name"`
+	ID        backends.VolumeID   `json:"id"`
+	Token     string              `json:"token"`
+	SizeBytes int64               `json:"size"`
+	Origin    backends.Origin     `json:"origin"`
+}
+
+// newStamp is the stamp of a volume that spec asks for, with an ID that no other volume ever has.
+func (b *Backend) newStamp(spec backends.VolumeSpec) stamp {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // it never fails
+	return stamp{
+		Version: stampVersion, Kind: stampKind, Mark: b.mark, Name: spec.Name,
+		ID: backends.VolumeID(hex.EncodeToString(id)), Token: spec.Token, SizeBytes: spec.SizeBytes, Origin: spec.Origin,
+	}
+}
+
+// stampOf reads the stamp of the open volume f.
+// backends.ErrNotOurs: it has none, or one of another name or installation.
+func (b *Backend) stampOf(name backends.VolumeName, f *os.File) (stamp, error) {
+	raw, err := b.volumes.Stamps().Get(f)
+	if errors.Is(err, rawfile.ErrNoStamp) {
+		return stamp{}, fmt.Errorf("%w: %w", backends.ErrNotOurs, err)
+	}
+	if err != nil {
+		return stamp{}, err
+	}
+	var s stamp
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return stamp{}, fmt.Errorf("%w: its record cannot be read: %w", backends.ErrNotOurs, err)
+	}
+	if s.Version > stampVersion || s.Kind != stampKind || s.Mark != b.mark || s.Name != name {
+		return stamp{}, fmt.Errorf("%w: its record says %s %s, version %d, installation %q",
+			backends.ErrNotOurs, s.Kind, s.Name, s.Version, s.Mark)
+	}
+	return s, nil
+}
+
+// volume describes the file that bears s.
+func (b *Backend) volume(s stamp, info fs.FileInfo) backends.Volume {
+	return backends.Volume{
+		Name: s.Name, ID: s.ID, SizeBytes: info.Size(), HeldBytes: rawfile.Occupied(info),
+		Path: b.volumes.Path(string(s.Name)), Token: s.Token, Origin: s.Origin,
+		Complete: info.Size() >= s.SizeBytes, // its owner may have grown it since
+	}
+}
+
+// checkSpec refuses what cannot be a volume here.
+func checkSpec(spec backends.VolumeSpec) error {
+	if err := checkName(spec.Name); err != nil {
+		return err
+	}
+	if spec.SizeBytes <= 0 {
+		return fmt.Errorf("size of %d bytes", spec.SizeBytes)
+	}
+	return nil
+}
+
+// checkName keeps a volume's name from being anything but that of a visible file in the directory.
+func checkName(name backends.VolumeName) error {
+	if name == "" || len(name) > 255 || name[0] == '.' || strings.ContainsAny(string(name), "/\x00") {
+		return fmt.Errorf("a file's name of 1 to 255 bytes is wanted, without '/', not beginning with '.': %w", backends.ErrBadName)
+	}
+	return nil
+}
+
+func onVolume(does string, name backends.VolumeName, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s volume %q: %w", does, name, err)
+}

@@ -1,0 +1,121 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
+)
+
+// open opens the volume of that name and reads its stamp.
+func (b *Backend) open(name backends.VolumeName) (*os.File, backends.Volume, error) {
+	if err := checkName(name); err != nil {
+		return nil, backends.Volume{}, err
+	}
+	f, info, err := b.volumes.Open(string(name))
+	if err != nil {
+		return nil, backends.Volume{}, err
+	}
+	s, err := b.stampOf(name, f)
+	if err != nil {
+		_ = f.Close()
+		return nil, backends.Volume{}, err
+	}
+	return f, b.volume(s, info), nil
+}
+
+// StatVolume implements backends.Volumes.
+func (b *Backend) StatVolume(ctx context.Context, name backends.VolumeName) (backends.Volume, error) {
+	if err := ctx.Err(); err != nil {
+		return backends.Volume{}, err
+	}
+	f, v, err := b.open(name)
+	if err != nil {
+		return backends.Volume{}, onVolume("stat", name, err)
+	}
+	return v, onVolume("stat", name, f.Close())
+}
+
+// ListVolumes implements backends.Volumes. It reads the stamp of each file in the directory. One whose
+// stamp cannot be read is yielded as an error with its name, and the listing goes on.
+func (b *Backend) ListVolumes(ctx context.Context) iter.Seq2[backends.Volume, error] {
+	return func(yield func(backends.Volume, error) bool) {
+		found, err := os.ReadDir(b.path)
+		if err != nil {
+			yield(backends.Volume{}, fmt.Errorf("list volumes: %w", rawfile.Explain(err)))
+			return
+		}
+		for _, entry := range found {
+			if err := ctx.Err(); err != nil {
+				yield(backends.Volume{}, err)
+				return
+			}
+			name := backends.VolumeName(entry.Name())
+			if checkName(name) != nil || !entry.Type().IsRegular() {
+				continue
+			}
+			v, err := b.StatVolume(ctx, name)
+			if foreign(err) {
+				continue
+			}
+			v.Name = name
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// foreign tells whether a listing passes over what it met: it is another's, or gone.
+func foreign(err error) bool {
+	return errors.Is(err, backends.ErrNotOurs) || errors.Is(err, backends.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+}
+
+// DeleteVolume implements backends.Volumes. Between the look at the stamp and the unlink another
+// process could exchange the file; that is a matter of microseconds, and within this process excluded,
+// since nothing here ever replaces a file.
+func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f, v, err := b.open(ref.Name)
+	if err != nil {
+		return onVolume("delete", ref.Name, err)
+	}
+	defer f.Close()
+	if ref.ID != "" && ref.ID != v.ID {
+		return onVolume("delete", ref.Name, fmt.Errorf("another volume has its name: %w", backends.ErrNotExist))
+	}
+	return onVolume("delete", ref.Name, b.volumes.Remove(string(ref.Name), f))
+}
+
+// Settle implements backends.Volumes. A volume gets its name as the last step, so what bears the name
+// and the token is whole, unless somebody cut it since.
+func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	f, v, err := b.open(spec.Name)
+	if foreign(err) {
+		return backends.Absent, nil
+	}
+	if err != nil {
+		return 0, onVolume("settle", spec.Name, err)
+	}
+	defer f.Close()
+	switch {
+	case spec.Token == "" || v.Token != spec.Token:
+		return backends.Absent, nil
+	case v.Complete:
+		return backends.Whole, nil
+	}
+	if err := b.volumes.Remove(string(spec.Name), f); err != nil {
+		return 0, onVolume("settle", spec.Name, err)
+	}
+	return backends.Removed, nil
+}
