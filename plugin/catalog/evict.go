@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/clonecache/clonecache/internaltenant"
 )
 
 // BeginEvict makes a ready entry evicting: it is no longer found by its key. ErrPinned, ErrLost (not
@@ -79,5 +81,14 @@ func (c *Catalog) SetObserved(ctx context.Context, id EntryID, heldBytes int64, 
 	return c.write(ctx, fmt.Sprintf("observe entry %s", id), func(t tx) error {
 		_, err := t.exec(ctx, setObserved, heldBytes, clones, id, heldBytes, clones)
 		return err
+	})
+}
+
+const replaceClaim = `UPDATE entries SET claim = ? WHERE id = ? AND state IN ('ready', 'evicting', 'detached')`
+
+// SetClaim notes the claim of an entry whose own was lost (reconcile). ErrLost: it is gone, filling or failed.
+func (c *Catalog) SetClaim(ctx context.Context, id EntryID, claim internaltenant.ClaimID) error {
+	return c.write(ctx, fmt.Sprintf("claim of entry %s", id), func(t tx) error {
+		return t.change(ctx, replaceClaim, claim, id)
 	})
 }
