@@ -27,6 +27,8 @@ var (
 	// ErrRefused: the reference is not allowed (a path out of the directory, a redirect to another
 	// host, a scheme or a host that is not on the list).
 	ErrRefused = errors.New("image reference refused")
+	// ErrAmbiguous: a bare image ID which several sources hold; the message names them.
+	ErrAmbiguous = errors.New("image is ambiguous")
 	// ErrDigestMismatch: the bytes are not what the digest says.
 	ErrDigestMismatch = errors.New("image digest does not match")
 )
