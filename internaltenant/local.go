@@ -120,5 +120,8 @@ func (l *Local) lines(ctx context.Context) ([]LedgerClaim, error) {
 }
 
 func (l *Local) claim(line LedgerClaim) Claim {
-	return Claim{ID: line.ID, ProjectID: line.ProjectID, UserID: l.config.UserID, Gigabytes: line.Gigabytes}
+	return Claim{
+		ID: line.ID, ProjectID: line.ProjectID, UserID: l.config.UserID, Gigabytes: line.Gigabytes,
+		EntryID: line.EntryID, Attempt: line.Attempt, InUse: line.InUse,
+	}
 }

@@ -39,6 +39,9 @@ type Claim struct {
 	ProjectID string
 	UserID    string
 	Gigabytes int64 // GiB, rounded up
+	EntryID   string
+	Attempt   int
+	InUse     bool // settled; else reserved
 }
 
 // Amounts counts one resource. Limit 0 is unlimited.

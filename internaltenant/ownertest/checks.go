@@ -318,6 +318,7 @@ func claims(ctx context.Context, fresh New) error {
 	if err != nil {
 		return err
 	}
+	made[0].InUse = true
 	want := []internaltenant.Claim{made[0], made[2]}
 	for _, list := range [][]internaltenant.Claim{got, want} {
 		slices.SortFunc(list, func(a, b internaltenant.Claim) int { return strings.Compare(string(a.ID), string(b.ID)) })
