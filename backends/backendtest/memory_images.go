@@ -1,0 +1,191 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Stage implements backends.Store.
+func (m *Memory) Stage(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	switch {
+	case spec.ID == "":
+		return nil, fmt.Errorf("stage image-volume without an ID: %w", backends.ErrBadName)
+	case spec.VirtualBytes <= 0:
+		return nil, fmt.Errorf("stage image-volume %s: virtual size of %d bytes", spec.ID, spec.VirtualBytes)
+	case m.images[spec.ID] != nil:
+		return nil, fmt.Errorf("stage image-volume %s: %w", spec.ID, backends.ErrExist)
+	}
+	image := &memoryImage{
+		state: backends.Staged, bytes: spec.VirtualBytes, pages: sparse{},
+		description: m.dated(spec.Description), clones: map[*memoryVolume]bool{},
+	}
+	m.images[spec.ID] = image
+	return &memoryImageStage{memory: m, id: spec.ID, image: image}, nil
+}
+
+func (m *Memory) dated(d backends.Description) backends.Description {
+	d.ImageIDs = slices.Clone(d.ImageIDs)
+	if d.CreatedAt.IsZero() {
+		d.CreatedAt = m.config.Now().UTC()
+	}
+	return d
+}
+
+type memoryImageStage struct {
+	memory *Memory
+	id     backends.ImageVolumeID
+	image  *memoryImage
+}
+
+// enter locks the backend, if the stage is still one.
+func (s *memoryImageStage) enter(ctx context.Context) (leave func(), err error) {
+	leave, err = s.memory.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.memory.images[s.id] != s.image || s.image.state != backends.Staged {
+		leave()
+		return nil, fmt.Errorf("staged image-volume %s: %w", s.id, backends.ErrNotExist)
+	}
+	return leave, nil
+}
+
+func (s *memoryImageStage) WriteAt(p []byte, off int64) (int, error) {
+	leave, err := s.enter(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	if off < 0 || off+int64(len(p)) > s.image.bytes {
+		return 0, fmt.Errorf("write image-volume %s: %d bytes at %d are beyond its %d bytes", s.id, len(p), off, s.image.bytes)
+	}
+	if err := s.memory.room(len(p)); err != nil {
+		return 0, fmt.Errorf("write image-volume %s: %w", s.id, err)
+	}
+	s.image.pages.writeAt(p, off)
+	return len(p), nil
+}
+
+func (s *memoryImageStage) HeldBytes() int64 {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	return s.image.pages.held()
+}
+
+func (s *memoryImageStage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return backends.ImageVolume{}, err
+	}
+	defer leave()
+	s.image.state = backends.Committed
+	s.image.description = s.memory.dated(final)
+	return s.image.describe(s.id), nil
+}
+
+func (s *memoryImageStage) Discard(context.Context) error {
+	leave, err := s.enter(context.Background())
+	if errors.Is(err, backends.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer leave()
+	delete(s.memory.images, s.id)
+	return nil
+}
+
+func (i *memoryImage) describe(id backends.ImageVolumeID) backends.ImageVolume {
+	d := i.description
+	d.ImageIDs = slices.Clone(d.ImageIDs)
+	return backends.ImageVolume{
+		ID: id, State: i.state, VirtualBytes: i.bytes, HeldBytes: i.pages.held(),
+		Clones: len(i.clones), Description: d,
+	}
+}
+
+// Retire implements backends.Store.
+func (m *Memory) Retire(ctx context.Context, id backends.ImageVolumeID) (backends.Retired, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return backends.Retired{}, err
+	}
+	defer leave()
+	image := m.images[id]
+	if image == nil {
+		return backends.Retired{}, fmt.Errorf("retire image-volume %s: %w", id, backends.ErrNotExist)
+	}
+	if len(image.clones) > 0 {
+		image.state = backends.Detached
+		return backends.Retired{Clones: len(image.clones)}, nil
+	}
+	delete(m.images, id)
+	return backends.Retired{Gone: true, FreedBytes: image.pages.held()}, nil
+}
+
+// Reap implements backends.Store.
+func (m *Memory) Reap(ctx context.Context) (backends.Reaped, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return backends.Reaped{}, err
+	}
+	defer leave()
+	var reaped backends.Reaped
+	for id, image := range m.images {
+		if image.state == backends.Detached && len(image.clones) == 0 {
+			delete(m.images, id)
+			reaped.ImageVolumes = append(reaped.ImageVolumes, id)
+			reaped.FreedBytes += image.pages.held()
+		}
+	}
+	return reaped, nil
+}
+
+// ListImageVolumes implements backends.Store.
+func (m *Memory) ListImageVolumes(ctx context.Context) iter.Seq2[backends.ImageVolume, error] {
+	return func(yield func(backends.ImageVolume, error) bool) {
+		leave, err := m.enter(ctx)
+		if err != nil {
+			yield(backends.ImageVolume{}, err)
+			return
+		}
+		var list []backends.ImageVolume
+		for id, image := range m.images {
+			list = append(list, image.describe(id))
+		}
+		leave()
+		for _, v := range list {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Abandon forgets the stages that are open, as if the process had died: their image-volumes stay
+// Staged, volumes that were being written are gone. It returns how many image-volumes are Staged.
+func (m *Memory) Abandon() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	staged := 0
+	for id, image := range maps.Clone(m.images) {
+		if image.state == backends.Staged {
+			left := *image
+			m.images[id] = &left
+			staged++
+		}
+	}
+	return staged
+}
