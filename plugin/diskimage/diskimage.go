@@ -7,7 +7,6 @@
 package diskimage
 
 import (
-	"context"
 	"errors"
 	"io"
 )
@@ -35,6 +34,15 @@ const (
 
 // ErrRefused is matched by every Refusal.
 var ErrRefused = errors.New("image refused")
+
+// ErrSource is matched by errors of the stream; the stream's own error is matched too.
+var ErrSource = errors.New("image source")
+
+// ErrSourceLonger: the stream went on beyond Options.SourceBytes. It matches ErrSource as well.
+var ErrSourceLonger = errors.New("stream is longer than announced")
+
+// ErrTarget is matched by errors of the target; the target's own error is matched too.
+var ErrTarget = errors.New("image target")
 
 // ErrScratchFull: the image needs more scratch space than is configured.
 var ErrScratchFull = errors.New("scratch space is full")
@@ -100,40 +108,3 @@ type Stats struct {
 	WrittenBytes int64 // bytes handed to the target; zeroes are skipped
 	ScratchBytes int64 // most scratch held at once
 }
-
-// Reader is an image whose headers have passed inspection and whose content is still to be decoded.
-type Reader struct{}
-
-// Open reads as much of stream as inspection needs (for qcow2 that may include tables further on) and
-// judges it. A *Refusal is returned for an image that must not be cached. The Reader owns stream's
-// remaining bytes, but does not close it.
-func Open(ctx context.Context, stream io.Reader, opts Options) (*Reader, error) { panic("contract") }
-
-// Info is what inspection found.
-func (r *Reader) Info() Info { panic("contract") }
-
-// Decode writes the disk's content to dst, which must read as zeroes wherever nothing was written, and
-// always consumes the stream to its end, so that a digest over it is complete. Writes are 1-4 MiB
-// pieces in ascending order where the image allows, from several goroutines at once; zeroes are not
-// written. progress may be nil; it is called with the sums so far, from one goroutine at a time.
-// It returns soon after ctx is done.
-func (r *Reader) Decode(ctx context.Context, dst io.WriterAt, progress func(read, written int64)) (Stats, error) {
-	panic("contract")
-}
-
-// Close frees the scratch space. It may be called at any time, also during Decode's error path.
-func (r *Reader) Close() error { panic("contract") }
-
-// InspectFile applies every rule to a whole file, tables included, and decodes nothing.
-func InspectFile(ctx context.Context, file io.ReaderAt, size int64, opts Options) (Info, error) {
-	panic("contract")
-}
-
-// DirScratch is a Scratch below one directory, bounded in sum. It may be used from several goroutines.
-type DirScratch struct{}
-
-// NewDirScratch empties dir of what an earlier process left and bounds all files together to maxBytes.
-func NewDirScratch(dir string, maxBytes int64) (*DirScratch, error) { panic("contract") }
-
-// File implements Scratch.
-func (s *DirScratch) File() (ScratchFile, error) { panic("contract") }

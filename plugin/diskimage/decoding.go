@@ -1,0 +1,178 @@
+package diskimage
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// placer knows where the stream's bytes go. It is used by one goroutine.
+type placer interface {
+	// place hands a block's content on. What it keeps for later it has retained.
+	place(ctx context.Context, b *block) error
+	// finish is called when the stream has ended, size bytes long.
+	finish(ctx context.Context, size int64) error
+}
+
+// decoding is one run of Decode: one goroutine reads the stream, one knows where content goes, and the
+// writers decompress and write.
+type decoding struct {
+	*pipeline
+	opts     Options
+	stream   io.Reader
+	progress func(read, written int64)
+	spool    spool
+	read     int64
+	tail     []byte // the stream's last bytes
+}
+
+func newDecoding(r *Reader, dst io.WriterAt, progress func(read, written int64)) *decoding {
+	if progress == nil {
+		progress = func(read, written int64) {}
+	}
+	return &decoding{
+		pipeline: newPipeline(dst, r.info.VirtualBytes, r.header),
+		opts:     r.opts,
+		stream:   r.head.rest(),
+		progress: progress,
+		spool:    spool{scratch: r.opts.Scratch},
+		tail:     make([]byte, 0, 2*vhdFooterBytes),
+	}
+}
+
+func (d *decoding) stats() Stats {
+	s := Stats{SourceBytes: d.read, VirtualBytes: d.size, WrittenBytes: d.written.Load(), ScratchBytes: d.spool.bytes}
+	if d.header == nil {
+		s.VirtualBytes = d.read
+	}
+	return s
+}
+
+// run owns all goroutines of a Decode; the scratch space is free when it returns.
+func (d *decoding) run(ctx context.Context) error {
+	place, err := d.placer()
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	blocks := make(chan *block, 1)
+	g.Go(func() error {
+		defer close(blocks)
+		return d.readBlocks(ctx, blocks)
+	})
+	g.Go(func() error {
+		defer close(d.jobs)
+		return d.placeBlocks(ctx, place, blocks)
+	})
+	for range writers {
+		w := &writer{pipeline: d.pipeline}
+		g.Go(func() error { return w.run(ctx) })
+	}
+	return errors.Join(g.Wait(), d.spool.close())
+}
+
+func (d *decoding) placer() (placer, error) {
+	if d.header == nil {
+		return &rawPlacer{pipeline: d.pipeline, max: d.opts.maxVirtual(), opts: d.opts}, nil
+	}
+	return newWalker(d)
+}
+
+// readBlocks reads the stream to its end; the last block, which may be empty, is marked.
+func (d *decoding) readBlocks(ctx context.Context, blocks chan<- *block) error {
+	announced := d.opts.SourceBytes
+	for at, ended := int64(0), false; !ended; {
+		b, err := d.take(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := readFull(d.stream, b.mem[d.carry:])
+		if err != nil && err != io.EOF {
+			return sourceError(at+int64(n), err)
+		}
+		b.data, b.at, b.last = b.mem[d.carry:d.carry+n], at, err == io.EOF
+		at, ended = at+int64(n), b.last
+		switch {
+		case announced >= 0 && at > announced:
+			return sourceError(announced, ErrSourceLonger)
+		case announced >= 0 && ended && at < announced:
+			return sourceError(at, io.ErrUnexpectedEOF)
+		}
+		select {
+		case blocks <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// placeBlocks passes the stream through the placer, then judges its end.
+func (d *decoding) placeBlocks(ctx context.Context, place placer, blocks <-chan *block) error {
+	ended := false
+	for b := range blocks {
+		d.read += int64(len(b.data))
+		d.keepTail(b.data)
+		if ended = b.last; ended {
+			if err := d.judgeTail(); err != nil {
+				return err
+			}
+		}
+		if err := place.place(ctx, b); err != nil {
+			return err
+		}
+		d.release(b)
+		d.progress(d.read, d.written.Load())
+	}
+	if !ended {
+		return nil // readBlocks has the reason
+	}
+	if err := place.finish(ctx, d.read); err != nil {
+		return err
+	}
+	return d.flush(ctx)
+}
+
+func (d *decoding) keepTail(data []byte) {
+	data = data[max(0, len(data)-vhdFooterBytes):]
+	d.tail = append(d.tail, data...)
+	if drop := len(d.tail) - vhdFooterBytes; drop > 0 {
+		d.tail = d.tail[:copy(d.tail, d.tail[drop:])]
+	}
+}
+
+// judgeTail looks for the one format that shows only at the end.
+func (d *decoding) judgeTail() error {
+	if !isVHDFooter(d.tail) {
+		return nil
+	}
+	found := []detector{{format: VHD}}
+	if d.header != nil {
+		found = append(found, detector{format: QCOW2})
+	}
+	if _, err := settle(found, d.opts); err != nil {
+		return err
+	}
+	return refuse(RuleNoDecoder, "disk_format", VHD)
+}
+
+// rawPlacer: the stream is the disk.
+type rawPlacer struct {
+	*pipeline
+	opts Options
+	max  int64
+}
+
+func (r *rawPlacer) place(ctx context.Context, b *block) error {
+	if end := b.at + int64(len(b.data)); end > r.max {
+		return checkVirtual(end, r.opts)
+	}
+	if err := r.plain(ctx, b, b.data, b.at); err != nil {
+		return err
+	}
+	return r.flush(ctx)
+}
+
+func (r *rawPlacer) finish(context.Context, int64) error { return nil }

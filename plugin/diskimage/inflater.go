@@ -1,0 +1,104 @@
+package diskimage
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/klauspost/compress/flate"
+	kzstd "github.com/klauspost/compress/zstd"
+)
+
+// inflater decompresses clusters. It is used by one goroutine.
+type inflater interface {
+	// cluster fills dst from src, and fails where src gives less. What follows in src is ignored.
+	cluster(dst, src []byte) error
+}
+
+func newInflater(c compression) inflater {
+	if c == zstd {
+		return &zstdInflater{}
+	}
+	return &zlibInflater{}
+}
+
+type zlibInflater struct {
+	in     bytes.Reader
+	stream io.ReadCloser
+}
+
+func (z *zlibInflater) cluster(dst, src []byte) error {
+	z.in.Reset(src)
+	if z.stream == nil {
+		z.stream = flate.NewReader(&z.in)
+	} else if err := z.stream.(flate.Resetter).Reset(&z.in, nil); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(z.stream, dst)
+	return err
+}
+
+var errShortFrame = errors.New("zstd frame is cut off")
+
+type zstdInflater struct {
+	decoder *kzstd.Decoder
+}
+
+func (z *zstdInflater) cluster(dst, src []byte) error {
+	if z.decoder == nil {
+		d, err := kzstd.NewReader(nil, kzstd.WithDecoderConcurrency(1), kzstd.WithDecodeAllCapLimit(true),
+			kzstd.WithDecoderMaxMemory(64<<20), kzstd.WithDecoderMaxWindow(8<<20))
+		if err != nil {
+			return err
+		}
+		z.decoder = d
+	}
+	for len(dst) > 0 {
+		n, err := zstdFrame(src)
+		if err != nil {
+			return err
+		}
+		out, err := z.decoder.DecodeAll(src[:n], dst[:0:len(dst)])
+		if err != nil {
+			return err
+		}
+		dst, src = dst[len(out):], src[n:]
+	}
+	return nil
+}
+
+// zstdFrame returns the length of the first frame in src (RFC 8878, section 3.1).
+func zstdFrame(src []byte) (int, error) {
+	var h kzstd.Header
+	if err := h.Decode(src); err != nil {
+		return 0, err
+	}
+	if h.Skippable {
+		n := int64(h.HeaderSize) + int64(h.SkippableSize)
+		if n > int64(len(src)) {
+			return 0, errShortFrame
+		}
+		return int(n), nil
+	}
+	at := h.HeaderSize
+	for last := false; !last; {
+		if at+3 > len(src) {
+			return 0, errShortFrame
+		}
+		block := int(src[at]) | int(src[at+1])<<8 | int(src[at+2])<<16
+		last = block&1 != 0
+		at += 3
+		if block>>1&3 == 1 { // one byte, repeated
+			at++
+		} else {
+			at += block >> 3
+		}
+	}
+	if h.HasCheckSum {
+		at += 4
+	}
+	if at > len(src) {
+		return 0, errShortFrame
+	}
+	return at, nil
+}

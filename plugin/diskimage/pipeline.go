@@ -1,0 +1,242 @@
+package diskimage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	blockBytes   = 1 << 20  // of the stream, read at once
+	jobBytes     = 1 << 20  // of the disk, written at once where it was compressed
+	windowBytes  = 12 << 20 // all blocks together
+	minBlocks    = 4
+	writers      = 8        // goroutines that decompress and write
+	gatherBelow  = 64 << 10 // smaller neighbours are copied together before they are written
+	maxJobPieces = 1024
+)
+
+// block is a piece of the stream. Its bytes go back to the free list when the last user is done.
+type block struct {
+	mem  []byte // room for what is carried over from the block before, then the block
+	data []byte // of the stream, within mem
+	at   int64  // data's offset in the stream
+	last bool   // nothing follows
+	uses atomic.Int32
+}
+
+// piece is a range of the disk whose content stands in src, as it is or compressed.
+type piece struct {
+	src        []byte
+	guest      int64
+	compressed bool
+}
+
+// job is what one writer does at once. Its pieces lie in one block.
+type job struct {
+	block  *block
+	pieces []piece
+}
+
+// pipeline connects one goroutine that reads the stream, one that knows where content goes, and the
+// writers. What is in flight is bounded by the number of blocks.
+type pipeline struct {
+	dst      io.WriterAt
+	header   *qcow2Header // nil for raw
+	size     int64        // of the disk: nothing is written beyond; grows with the stream for raw
+	free     chan *block
+	jobs     chan *job
+	pool     sync.Pool // of *job
+	written  atomic.Int64
+	carry    int // room before a block, for what is carried over
+	current  *job
+	jobBytes int64 // of the current job, in the disk
+}
+
+func newPipeline(dst io.WriterAt, size int64, header *qcow2Header) *pipeline {
+	p := &pipeline{dst: dst, size: size, header: header, jobs: make(chan *job, 2*writers)}
+	p.pool.New = func() any { return &job{} }
+	if header != nil {
+		p.carry = int(header.maxCompressed())
+	}
+	count := max(minBlocks, windowBytes/(blockBytes+p.carry))
+	p.free = make(chan *block, count)
+	for range count {
+		p.free <- &block{}
+	}
+	return p
+}
+
+// take waits for a free block.
+func (p *pipeline) take(ctx context.Context) (*block, error) {
+	select {
+	case b := <-p.free:
+		if b.mem == nil {
+			b.mem = make([]byte, p.carry+blockBytes)
+		}
+		b.uses.Store(1)
+		return b, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// release ends one use of a block.
+func (p *pipeline) release(b *block) {
+	if b.uses.Add(-1) == 0 {
+		p.free <- b
+	}
+}
+
+// plain hands src, whose content is the disk's at guest, to the writers.
+func (p *pipeline) plain(ctx context.Context, b *block, src []byte, guest int64) error {
+	return p.add(ctx, b, piece{src: src, guest: guest}, int64(len(src)))
+}
+
+// compressed hands one compressed cluster to the writers.
+func (p *pipeline) compressed(ctx context.Context, b *block, src []byte, guest int64) error {
+	return p.add(ctx, b, piece{src: src, guest: guest, compressed: true}, p.header.cluster())
+}
+
+func (p *pipeline) add(ctx context.Context, b *block, x piece, n int64) error {
+	j := p.current
+	if j != nil && (j.block != b || p.jobBytes+n > jobBytes || len(j.pieces) >= maxJobPieces) {
+		if err := p.flush(ctx); err != nil {
+			return err
+		}
+		j = nil
+	}
+	if j == nil {
+		j = p.pool.Get().(*job)
+		j.block, p.current, p.jobBytes = b, j, 0
+		b.uses.Add(1)
+	}
+	j.pieces = append(j.pieces, x)
+	p.jobBytes += n
+	return nil
+}
+
+// flush sends the current job to the writers.
+func (p *pipeline) flush(ctx context.Context) error {
+	j := p.current
+	if j == nil {
+		return nil
+	}
+	p.current = nil
+	select {
+	case p.jobs <- j:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writer is one goroutine's state.
+type writer struct {
+	*pipeline
+	inflate inflater
+	out     []byte // gathered, not yet written
+	at      int64  // of out in the disk
+}
+
+func (w *writer) run(ctx context.Context) error {
+	for {
+		select {
+		case j, ok := <-w.jobs:
+			if !ok {
+				return nil
+			}
+			if err := w.do(ctx, j); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *writer) do(ctx context.Context, j *job) error {
+	for _, x := range j.pieces {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.piece(x); err != nil {
+			return err
+		}
+	}
+	if err := w.flushOut(); err != nil {
+		return err
+	}
+	w.release(j.block)
+	j.block, j.pieces = nil, j.pieces[:0]
+	w.pool.Put(j)
+	return nil
+}
+
+func (w *writer) piece(x piece) error {
+	if !x.compressed {
+		if len(x.src) >= gatherBelow {
+			if err := w.flushOut(); err != nil {
+				return err
+			}
+			return w.write(x.src, x.guest)
+		}
+		room, err := w.room(x.guest, len(x.src))
+		copy(room, x.src)
+		return err
+	}
+	cluster := int(w.header.cluster())
+	room, err := w.room(x.guest, cluster)
+	if err != nil {
+		return err
+	}
+	if w.inflate == nil {
+		w.inflate = newInflater(w.header.compressionType)
+	}
+	if err := w.inflate.cluster(room, x.src); err != nil {
+		return refuse(RuleCompressedData, "cluster", fmt.Sprintf("at %d of the disk: %v", x.guest, err))
+	}
+	return nil
+}
+
+// room makes place for n bytes of the disk at guest behind what is gathered, writing that out first where
+// it is no neighbour or the place is used up.
+func (w *writer) room(guest int64, n int) ([]byte, error) {
+	have := len(w.out)
+	if have > 0 && (w.at+int64(have) != guest || have+n > cap(w.out)) {
+		if err := w.flushOut(); err != nil {
+			return nil, err
+		}
+		have = 0
+	}
+	if have+n > cap(w.out) {
+		w.out = make([]byte, 0, max(jobBytes, n))
+	}
+	if have == 0 {
+		w.at = guest
+	}
+	w.out = w.out[:have+n]
+	return w.out[have:], nil
+}
+
+func (w *writer) flushOut() error {
+	out := w.out
+	w.out = w.out[:0]
+	return w.write(out, w.at)
+}
+
+// write writes what is not zero of p, and nothing beyond the disk's end.
+func (p *pipeline) write(b []byte, guest int64) error {
+	if p.header != nil {
+		b = b[:max(0, min(int64(len(b)), p.size-guest))]
+	}
+	for b, at := range nonZero(b, guest) {
+		if _, err := p.dst.WriteAt(b, at); err != nil {
+			return fmt.Errorf("%w: write at byte %d: %w", ErrTarget, at, err)
+		}
+		p.written.Add(int64(len(b)))
+	}
+	return nil
+}

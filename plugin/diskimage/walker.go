@@ -1,0 +1,361 @@
+package diskimage
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+)
+
+const (
+	maxPending    = 512 << 10 // extents that wait for their bytes: 12 MiB
+	maxSpoolSpans = 256 << 10 // beyond, everything is spooled
+)
+
+// walker places a qcow2 stream in one pass. Where a table came before the clusters that it names, as in
+// all that qemu-img writes, they are handed to the writers as they pass. What passes before its table
+// is kept in the spool, and placed from there when the stream has ended.
+type walker struct {
+	*decoding
+	*tables
+	pos     int64 // what stands before in the file has been placed, kept or dropped
+	carried []byte
+	from    *block // that carried lies in
+
+	regions []region // not yet passed, in the order of the file
+	refs    []l2Ref  // tables not yet passed, in the order of the file
+	l1Left  bool     // the first level has not been read to its end
+	pending extentQueue
+	late    []lateTable
+	until   int64  // up to there something late lies ahead
+	table   []byte // a table that is read from the spool
+}
+
+// region is a part of the file whose meaning the header gives.
+type region struct {
+	from, to int64
+	read     func(piece []byte, off int64) error
+}
+
+// lateTable is a second-level table some of whose extents must come from the spool.
+type lateTable struct {
+	l2Ref
+	before int64 // those that begin before it in the file
+}
+
+// item is what comes next in the file.
+type item struct {
+	at   int64
+	kind itemKind
+}
+
+type itemKind int
+
+const (
+	itemNone itemKind = iota
+	itemRegion
+	itemTable
+	itemExtent
+)
+
+func newWalker(d *decoding) (*walker, error) {
+	limit := int64(math.MaxInt64)
+	if d.opts.SourceBytes >= 0 {
+		limit = d.opts.SourceBytes
+	}
+	t, err := newTables(d.header, limit)
+	if err != nil {
+		return nil, err
+	}
+	w := &walker{decoding: d, tables: t, l1Left: true, pending: extentQueue{tables: t}}
+	w.regions = []region{
+		{0, t.cluster(), func([]byte, int64) error { return nil }},
+		{t.refcountOffset, t.refcountOffset + t.refcountBytes, w.readRefcounts},
+		{t.l1Offset, t.l1Offset + t.l1Size*8, w.readL1},
+	}
+	slices.SortFunc(w.regions, func(a, b region) int { return cmp.Compare(a.from, b.from) })
+	return w, nil
+}
+
+// place implements placer: it walks over the block, item by item, and carries what is not whole over to
+// the next block.
+func (w *walker) place(ctx context.Context, b *block) error {
+	w.attach(b)
+	end := b.at + int64(len(b.data))
+	for {
+		next := w.next()
+		if next.kind == itemNone || next.at >= end {
+			break
+		}
+		if err := w.gap(b, next.at); err != nil {
+			return err
+		}
+		whole, err := w.item(ctx, b, next)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			if b.last {
+				return refuse(RuleTruncated, "file", fmt.Sprintf("%d bytes", end))
+			}
+			w.leave(b, next.at)
+			return w.flush(ctx)
+		}
+	}
+	if err := w.gap(b, end); err != nil {
+		return err
+	}
+	return w.flush(ctx)
+}
+
+// attach puts what was carried over in front of the block's own bytes.
+func (w *walker) attach(b *block) {
+	n := len(w.carried)
+	if n == 0 {
+		return
+	}
+	copy(b.mem[w.carry-n:w.carry], w.carried)
+	b.data = b.mem[w.carry-n : w.carry+len(b.data)]
+	b.at -= int64(n)
+	w.release(w.from)
+	w.carried, w.from = nil, nil
+}
+
+// leave carries the block's bytes from off on over to the next block.
+func (w *walker) leave(b *block, off int64) {
+	w.carried, w.from = b.data[off-b.at:], b
+	b.uses.Add(1)
+}
+
+// next is what comes next in the file. Only compressed clusters may begin before pos.
+func (w *walker) next() item {
+	x := item{at: math.MaxInt64}
+	if len(w.regions) > 0 {
+		x = item{max(w.pos, w.regions[0].from), itemRegion}
+	}
+	if len(w.refs) > 0 && w.refs[0].host < x.at {
+		x = item{w.refs[0].host, itemTable}
+	}
+	if e, _, ok := w.pending.first(); ok && e.host < x.at {
+		x = item{e.host, itemExtent}
+	}
+	return x
+}
+
+// keeping reports whether there may be more meaning in what passes than is known yet.
+func (w *walker) keeping() bool { return w.l1Left || len(w.refs) > 0 || w.pos < w.until }
+
+// keepAll: the spool has too many gaps to remember.
+func (w *walker) keepAll() bool { return len(w.spool.kept) >= maxSpoolSpans }
+
+// gap passes what nothing known claims, up to off.
+func (w *walker) gap(b *block, off int64) error {
+	if off <= w.pos {
+		return nil
+	}
+	defer func() { w.pos = off }()
+	if !w.keeping() {
+		return nil
+	}
+	return w.spool.keep(b.data[w.pos-b.at:off-b.at], w.pos)
+}
+
+// item passes one item, as far as it is in the block. whole is false where nothing can be done before more
+// of it has come.
+func (w *walker) item(ctx context.Context, b *block, x item) (whole bool, err error) {
+	switch x.kind {
+	case itemRegion:
+		return true, w.region(b)
+	case itemTable:
+		return w.tableItem(b)
+	case itemExtent:
+		return w.extent(ctx, b)
+	default:
+		return false, fmt.Errorf("unknown item %d", x.kind)
+	}
+}
+
+// region passes a piece of a region, or all of it.
+func (w *walker) region(b *block) error {
+	r := w.regions[0]
+	to := min(r.to, b.at+int64(len(b.data)))
+	if to == r.to {
+		w.regions = w.regions[1:]
+	}
+	piece, off := b.data[w.pos-b.at:to-b.at], w.pos-r.from
+	w.pos = to
+	return r.read(piece, off)
+}
+
+func (w *walker) readRefcounts(piece []byte, _ int64) error {
+	if err := w.refcounts(piece); err != nil {
+		return err
+	}
+	if w.pending.waiting+len(piece)/8 > maxPending {
+		return nil // they are dropped or spooled like all that is not known
+	}
+	extents := w.pending.space()
+	for i := range len(piece) / 8 {
+		if off := int64(binary.BigEndian.Uint64(piece[i*8:])); off >= w.pos {
+			extents = append(extents, extent{host: off, clusters: 1, size: extentHole})
+		}
+	}
+	slices.SortFunc(extents, byHost)
+	w.pending.add(extents)
+	return nil
+}
+
+func (w *walker) readL1(piece []byte, off int64) error {
+	refs, err := w.l1(piece, off/8, nil)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		if ref.host >= w.pos {
+			w.refs = append(w.refs, ref)
+		} else if err := w.spooledTable(ref); err != nil {
+			return err
+		}
+	}
+	if off+int64(len(piece)) == w.l1Size*8 {
+		w.l1Left = false
+		slices.SortFunc(w.refs, func(a, b l2Ref) int { return cmp.Compare(a.host, b.host) })
+	}
+	return nil
+}
+
+// spooledTable reads a table that has passed before the first level named it.
+func (w *walker) spooledTable(ref l2Ref) error {
+	table, err := w.tableFromSpool(ref)
+	if err != nil {
+		return err
+	}
+	_, err = w.readTable(table, ref)
+	return err
+}
+
+func (w *walker) tableFromSpool(ref l2Ref) ([]byte, error) {
+	if w.table == nil {
+		w.table = make([]byte, w.cluster())
+	}
+	if w.spool.available(ref.host, w.cluster()) < w.cluster() {
+		return nil, refuse(RuleOverlap, "l1 entry", hex(ref.host))
+	}
+	return w.table, w.spool.read(w.table, ref.host)
+}
+
+// tableItem reads the second-level table that comes next, once it is whole.
+func (w *walker) tableItem(b *block) (whole bool, err error) {
+	ref := w.refs[0]
+	at := ref.host - b.at
+	if at+w.cluster() > int64(len(b.data)) {
+		return false, nil
+	}
+	w.refs = w.refs[1:]
+	w.pos = ref.host + w.cluster()
+	table := b.data[at : at+w.cluster()]
+	late, err := w.readTable(table, ref)
+	if late && err == nil {
+		err = w.spool.keep(table, ref.host)
+	}
+	return true, err
+}
+
+// readTable lets a table's extents wait for their bytes. late: some must come from the spool.
+func (w *walker) readTable(table []byte, ref l2Ref) (late bool, err error) {
+	extents, err := w.l2(table, ref.index, w.pending.space())
+	if err != nil {
+		return false, err
+	}
+	if err := w.claim(extents); err != nil {
+		return false, err
+	}
+	before := w.pos
+	if w.pending.waiting+len(extents) > maxPending && len(extents) > 0 {
+		before = math.MaxInt64
+		w.until = max(w.until, w.end(extents))
+	}
+	split, _ := slices.BinarySearchFunc(extents, before, func(e extent, at int64) int { return cmp.Compare(e.host, at) })
+	if late = slices.ContainsFunc(extents[:split], func(e extent) bool { return e.size != extentHole }); late {
+		w.late = append(w.late, lateTable{ref, before})
+	}
+	w.pending.add(slices.Delete(extents, 0, split))
+	return late, nil
+}
+
+// end is where the last of the extents ends in the file.
+func (w *walker) end(extents []extent) int64 {
+	last := extents[len(extents)-1]
+	return last.host + w.bytes(last)
+}
+
+// extent passes the extent that comes next, or what is there of it.
+func (w *walker) extent(ctx context.Context, b *block) (whole bool, err error) {
+	x, n, _ := w.pending.first()
+	have := b.data[x.host-b.at:]
+	if x.size > 0 {
+		return w.compressedExtent(ctx, b, x, have)
+	}
+	have = have[:min(int64(len(have)), n)]
+	w.pos = x.host + int64(len(have))
+	w.pending.consume(int64(len(have)))
+	if x.size == extentHole {
+		return true, nil
+	}
+	if w.keepAll() {
+		err = w.spool.keep(have, x.host)
+	}
+	for len(have) > 0 && err == nil {
+		n := min(len(have), jobBytes)
+		err = w.plain(ctx, b, have[:n], x.guest)
+		have, x.guest = have[n:], x.guest+int64(n)
+	}
+	return true, err
+}
+
+func (w *walker) compressedExtent(ctx context.Context, b *block, x extent, have []byte) (whole bool, err error) {
+	size := int64(x.size)
+	if int64(len(have)) < size {
+		if !b.last {
+			return false, nil
+		}
+		size = int64(len(have)) // the last sector need not be whole
+	}
+	w.pending.consume(int64(x.size))
+	w.pos = max(w.pos, x.host+size)
+	if w.keeping() {
+		// Where this one really ends is not known: another that is still unknown may begin in its last sector.
+		from := (x.host + size - 1) &^ 511
+		if w.keepAll() {
+			from = x.host
+		}
+		from = max(from, x.host)
+		err = w.spool.keep(have[from-x.host:size], from)
+	}
+	if x.guest >= w.qcow2Header.size || err != nil {
+		return true, err
+	}
+	return true, w.compressed(ctx, b, have[:size], x.guest)
+}
+
+// finish implements placer: nothing may be missing, and what is in the spool is placed.
+func (w *walker) finish(ctx context.Context, size int64) error {
+	if w.l1Left || len(w.refs) > 0 || len(w.regions) > 0 {
+		return refuse(RuleTruncated, "tables", fmt.Sprintf("beyond the file's %d bytes", size))
+	}
+	if err := w.pending.checkEnd(size); err != nil {
+		return err
+	}
+	slices.SortFunc(w.late, func(a, b lateTable) int { return cmp.Compare(a.index, b.index) })
+	l := lateReader{walker: w, fileSize: size}
+	defer l.done()
+	for _, t := range w.late {
+		if err := l.placeTable(ctx, t); err != nil {
+			return err
+		}
+		w.progress(w.read, w.written.Load())
+	}
+	return nil
+}
