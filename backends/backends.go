@@ -309,3 +309,15 @@ const (
 	// CopiedByWriting: read and written through VolumeStage, zeroes skipped.
 	CopiedByWriting CopyMethod = "written"
 )
+
+// ImageVolumeReader is an optional capability of a Store: reading a committed image-volume's content,
+// for a deep check. ErrNotExist.
+type ImageVolumeReader interface {
+	OpenImageVolume(ctx context.Context, id ImageVolumeID) (ImageVolumeContent, error)
+}
+
+// ImageVolumeContent is an open image-volume; it stays readable while the image-volume is retired.
+type ImageVolumeContent interface {
+	io.ReaderAt
+	io.Closer
+}
