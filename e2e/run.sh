@@ -103,9 +103,19 @@ choose_image() {
       [ -r "$image" ] || die "cannot read IMAGE=$image"
       image=$(realpath "$image")
       reference=given:${image##*/}
+      case $dir/ in "${image%/*}/"*) link_image ;; esac # a source must not contain our directories
       source_toml=$(printf '[[image_source]]\nname = "given"\nkind = "directory"\npath = "%s"\n' "${image%/*}")
       ;;
   esac
+}
+
+link_image() {
+  local file
+  mkdir -p "$dir/given"
+  for file in "$image" "${image%/*}"/SHA{256,512}SUMS; do
+    [ ! -e "$file" ] || cp -pu --link "$file" "$dir/given/" 2>/dev/null || cp -pu --sparse=always "$file" "$dir/given/"
+  done
+  image=$dir/given/${image##*/}
 }
 
 # The image: an ext4 filesystem with at least 256 MiB of this machine's files, as qcow2; made once.

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// Binary is the path of the program, built once per test process, with the race detector where the
-// tests have it.
+// Binary is the path of the program, built once per test process, with its failpoints, and with the
+// race detector where the tests have it.
 func Binary(tb testing.TB) string {
 	tb.Helper()
 	path, err := build()
@@ -31,7 +31,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(dir, "clonecache")
-	args := []string{"build", "-o", out}
+	args := []string{"build", "-o", out, "-tags", "failpoints"}
 	if raceEnabled {
 		args = append(args, "-race")
 	}

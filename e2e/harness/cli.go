@@ -2,11 +2,16 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/clonecache/clonecache/plugin"
@@ -146,4 +151,24 @@ func (d *Daemon) Check(tb testing.TB, args ...string) plugin.CheckResult {
 	tb.Helper()
 	r := d.CLI(tb, append([]string{"check", "-o", "json"}, args...)...)
 	return decode[plugin.CheckResult](tb, r.Stdout)
+}
+
+// Get asks for a path by plain HTTP on the daemon's socket.
+func (d *Daemon) Get(tb testing.TB, path string) (status int, body string) {
+	tb.Helper()
+	socket := strings.TrimPrefix(d.Server, "unix://")
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport}).Get("http://clonecache" + path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
 }

@@ -27,6 +27,10 @@ type Daemon struct {
 	Server string // for --server
 	State  string // its state_dir
 
+	// KillAfter makes the next process kill itself (SIGKILL) after a step, as failpoint.Reached
+	// understands it: "commit", or "write:3" for the third time.
+	KillAfter string
+
 	file string
 	log  string
 	cmd  *exec.Cmd
@@ -84,7 +88,7 @@ func (d *Daemon) TryStart(tb testing.TB) error {
 	defer logFile.Close()
 	cmd := exec.Command(Binary(tb), "serve", "--config", d.file)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(d.Dir, "n"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(d.Dir, "n"), "CLONECACHE_KILL_AFTER="+d.KillAfter)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -218,4 +222,21 @@ func shortDir(tb testing.TB) string {
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// Until waits until the daemon's state is as a test wants it, which no signal tells from outside.
+func Until(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(limit)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			tb.Fatalf("waited in vain: %s", what)
+		case <-tb.Context().Done():
+			tb.Fatalf("waited in vain: %s", what)
+		}
+	}
 }

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/clonecache/clonecache"
+
+// pkg is what `go list -json` says of one package.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+// layers are the parts from the bottom to the top: each may import parts that stand before it, besides
+// itself.
+var layers = []string{
+	"lru",
+	"plugin/failpoint",
+	"internaltenant",
+	"backends",
+	"plugin/diskimage",
+	"plugin/imagesource",
+	"plugin/catalog",
+	"plugin/report",
+	"plugin/journal",
+	"plugin",
+	"plugin/api",
+	"cmd",
+	"e2e",
+}
+
+// alone are the parts that import no other part at all, whatever stands below them.
+var alone = []string{"lru", "plugin/failpoint", "plugin/diskimage", "plugin/imagesource"}
+
+// only are libraries that belong to few packages.
+var only = map[string][]string{
+	"github.com/ceph/go-ceph":            {"backends/rbd"},
+	"github.com/gophercloud/gophercloud": {"internaltenant", "plugin/imagesource", "backends/cinder"},
+	"modernc.org/sqlite":                 {"plugin/catalog"},
+	"github.com/spf13/cobra":             {"cmd"},
+	"github.com/BurntSushi/toml":         {"cmd"},
+	"github.com/danielgtaylor/huma":      {"plugin/api"},
+	"github.com/prometheus":              {"plugin/api", "cmd"},
+}
+
+// Imports point one way, from what wires to what is wired.
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		from := strings.TrimPrefix(p.ImportPath, module+"/")
+		for _, path := range p.Imports {
+			if to, ours := strings.CutPrefix(path, module+"/"); ours {
+				checkOwn(t, from, to)
+				continue
+			}
+			checkForeign(t, from, path)
+		}
+	}
+}
+
+func checkOwn(t *testing.T, from, to string) {
+	t.Helper()
+	upper, lower := layer(from), layer(to)
+	switch {
+	case upper < 0 || lower < 0:
+		t.Errorf("%s imports %s: one of them is in no layer", from, to)
+	case layers[upper] == layers[lower]:
+	case lower > upper:
+		t.Errorf("%s imports %s, which stands above it", from, to)
+	case slices.Contains(alone, layers[upper]):
+		t.Errorf("%s imports %s, and should stand alone", from, to)
+	}
+}
+
+func checkForeign(t *testing.T, from, path string) {
+	t.Helper()
+	for library, homes := range only {
+		if below(from, "e2e") || !strings.HasPrefix(path, library) {
+			continue
+		}
+		if !slices.ContainsFunc(homes, func(home string) bool { return below(from, home) }) {
+			t.Errorf("%s imports %s, which belongs to %q alone", from, path, homes)
+		}
+	}
+	if below(from, "lru") && strings.Contains(path, ".") {
+		t.Errorf("%s imports %s: the policy needs the standard library alone", from, path)
+	}
+}
+
+// layer is the most specific layer that a package belongs to, as an index into layers.
+func layer(path string) int {
+	best := -1
+	for i, l := range layers {
+		if below(path, l) && (best < 0 || len(l) > len(layers[best])) {
+			best = i
+		}
+	}
+	return best
+}
+
+func below(path, part string) bool { return path == part || strings.HasPrefix(path, part+"/") }
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
+		var p pkg
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
