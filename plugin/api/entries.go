@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+type entriesInput struct {
+	Backend backends.Name `query:"backend" doc:"The backend or file cache that holds them. Default: all"`
+	State   string        `query:"state" enum:"filling,ready,evicting,detached,failed" doc:"Default: all but failed"`
+	Image   string        `query:"image" maxLength:"4096" doc:"SOURCE:ID of an image that they serve"`
+	After   string        `query:"after" maxLength:"255" doc:"The last ID of the page before"`
+	Limit   int           `query:"limit" minimum:"0" maximum:"10000" doc:"At most so many. Default: no limit"`
+}
+
+type entryInput struct {
+	ID string `path:"id" maxLength:"255" doc:"The entry's ID, or a unique prefix of at least 4 characters"`
+}
+
+type deleteEntryInput struct {
+	ID    string             `path:"id" maxLength:"255" doc:"The entry's ID, or a unique prefix of at least 4 characters"`
+	Force plugin.ForceDetach `query:"force" doc:"Detach it where it has live clones"`
+}
+
+type deleteAllInput struct {
+	Backend backends.Name      `query:"backend" doc:"The backend or file cache that holds them. Default: all"`
+	Force   plugin.ForceDetach `query:"force" doc:"Detach those that have live clones"`
+}
+
+func (s *Server) entryRoutes() {
+	const all, one = "/v1/entries", "/v1/entries/{id}"
+	route(s, get("list-entries", all, "Cache entries, ordered by ID"), func(ctx context.Context, svc Service, in *entriesInput) (*output[[]plugin.EntryView], error) {
+		return listed(svc.Entries(ctx, plugin.EntryFilter{Backend: in.Backend, State: in.State, ImageID: in.Image, After: in.After, Limit: in.Limit}))
+	})
+	route(s, get("show-entry", one, "One cache entry"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.EntryView], error) {
+		return answer(svc.Entry(ctx, in.ID))
+	})
+	route(s, del("delete-entry", one, "Evict one entry"), func(ctx context.Context, svc Service, in *deleteEntryInput) (*output[plugin.PruneResult], error) {
+		return s.pruned(ctx, "entry deleted")(svc.DeleteEntry(ctx, in.ID, in.Force))
+	})
+	route(s, del("delete-entries", all, "Evict all entries"), func(ctx context.Context, svc Service, in *deleteAllInput) (*output[plugin.PruneResult], error) {
+		return s.pruned(ctx, "all entries deleted")(svc.DeleteAllEntries(ctx, in.Backend, in.Force))
+	})
+	route(s, post("pin-entry", one+"/pin", "Keep an entry from eviction"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.EntryView], error) {
+		return s.pin(ctx, svc, in.ID, true)
+	})
+	route(s, post("unpin-entry", one+"/unpin", "Let an entry be evicted again"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.EntryView], error) {
+		return s.pin(ctx, svc, in.ID, false)
+	})
+}
+
+func (s *Server) pin(ctx context.Context, svc Service, id string, pin plugin.Pinning) (*output[plugin.EntryView], error) {
+	entry, err := svc.SetPinned(ctx, id, pin)
+	if err == nil {
+		s.logFor(ctx).WithFields(logrus.Fields{"entry": entry.ID, "backend": entry.Backend, "pinned": bool(pin)}).Info("entry's pin set")
+	}
+	return answer(entry, err)
+}
+
+// pruned answers a removal of entries, and logs it as what.
+func (s *Server) pruned(ctx context.Context, what string) func(plugin.PruneResult, error) (*output[plugin.PruneResult], error) {
+	return func(result plugin.PruneResult, err error) (*output[plugin.PruneResult], error) {
+		if err != nil {
+			return nil, err
+		}
+		if result.Removed == nil {
+			result.Removed = []plugin.EntryView{}
+		}
+		s.logFor(ctx).WithFields(logrus.Fields{"entries": len(result.Removed), "bytes": result.FreedBytes, "detached": result.Detached}).Info(what)
+		return &output[plugin.PruneResult]{Body: result}, nil
+	}
+}

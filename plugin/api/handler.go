@@ -1,0 +1,143 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+// requestIDKey finds a request's ID in its context.
+type requestIDKey struct{}
+
+// requestIDForm is what a caller's own request ID may be.
+var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// ServeHTTP answers one request: it gives it an ID, reads its body within the limits, and hands it to
+// its route. A panic is answered as an internal error and logged.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := r.Header.Get(requestIDHeader)
+	if !requestIDForm.MatchString(id) {
+		id = "req-" + rand.Text()
+	}
+	w.Header().Set(requestIDHeader, id)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+	defer s.recovered(w, r)
+	if err := s.takeBody(w, r); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// takeBody reads the whole body, so that its deadline is over before the request's work begins: a
+// deadline that passes later would look like the client going away.
+func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("bound the time for the body: %w", err)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.MaxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &Error{Code: "body_too_large", Status: http.StatusRequestEntityTooLarge,
+			Message: fmt.Sprintf("the request's body is over %d bytes", s.cfg.MaxBodyBytes)}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &Error{Code: "body_timeout", Status: http.StatusRequestTimeout, Retryable: true,
+			Message: fmt.Sprintf("the request's body did not arrive within %v", s.cfg.BodyTimeout)}
+	case err != nil:
+		return &Error{Code: "bad_request", Status: http.StatusBadRequest, Message: "the request's body could not be read"}
+	}
+	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("lift the bound for the body: %w", err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if cause == http.ErrAbortHandler {
+		panic(cause)
+	}
+	writeJSON(w, http.StatusInternalServerError, errorBody{s.panicked(r.Context(), cause)})
+}
+
+// panicked logs a panic and is its answer.
+func (s *Server) panicked(ctx context.Context, cause any) *Error {
+	s.logFor(ctx).WithField("stack", string(debug.Stack())).Errorf("panic while serving: %v", cause)
+	return withID(ctx, &Error{Code: internal.code, Status: internal.status, Message: internal.sentence})
+}
+
+// refuse answers err outside of the described routes.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := withID(r.Context(), Explain(err))
+	writeJSON(w, e.Status, errorBody{e})
+}
+
+// fail turns what a route's work returned into the answer for the user, and logs the chain for the
+// operator, who finds it by the request's ID. Requests that only look are logged where something is
+// wrong here.
+func (s *Server) fail(ctx context.Context, method string, err error) *Error {
+	e := withID(ctx, Explain(err))
+	log := s.logFor(ctx).WithField("code", e.Code).WithError(err)
+	switch {
+	case e.Code == internal.code:
+		log.Error("request failed")
+	case e.Status >= http.StatusInternalServerError:
+		log.Warn("request failed")
+	case e.Status == StatusClientClosed || method == http.MethodGet:
+		log.Debug("request refused")
+	default:
+		log.Info("request refused")
+	}
+	return e
+}
+
+func (s *Server) logFor(ctx context.Context) logrus.FieldLogger {
+	return s.log.WithField("request", requestID(ctx))
+}
+
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// withID returns a copy of e with the request's ID and a status.
+func withID(ctx context.Context, e *Error) *Error {
+	c := *e
+	c.RequestID = requestID(ctx)
+	if c.Status == 0 {
+		c.Status = http.StatusInternalServerError
+	}
+	return &c
+}
+
+// writeJSON answers body. What the client does not take is lost.
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(body)
+}

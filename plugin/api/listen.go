@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+)
+
+// ErrListening: another daemon answers on the socket or port.
+var ErrListening = errors.New("another daemon listens there")
+
+// ListenConfig says how listeners are secured. Zero fields have the documented defaults.
+type ListenConfig struct {
+	SocketMode  os.FileMode // of unix sockets. Default: 0660
+	SocketGroup string      // a name or a number. Default: the process's
+	// TLSCert and TLSKey are PEM files; with them all of TCP is TLS.
+	TLSCert string
+	TLSKey  string
+	// TokenFile holds the bearer token that TCP asks for.
+	TokenFile string
+	// InsecureLoopback lets TCP on a loopback address do without token and TLS: everybody on this host
+	// may then use the cache.
+	InsecureLoopback bool
+}
+
+// Listener is where the server listens, and what it asks of those who come there.
+type Listener struct {
+	net.Listener
+	// URL is the address, with the port that was bound.
+	URL string
+
+	token    token // "": none is asked for
+	loopback bool  // an insecure one, for names of this host only
+}
+
+// Listen listens on all urls, or on none: unix:///path or tcp://host:port. A unix socket's directory is
+// created, and a socket that a dead daemon left is replaced; it is reached by whom its mode and group
+// let. TCP needs a token, and TLS too unless the address is loopback; InsecureLoopback lets loopback do
+// without both. ErrListening; other errors name the url and what to set.
+func Listen(ctx context.Context, urls []string, cfg ListenConfig) ([]*Listener, error) {
+	if len(urls) == 0 {
+		return nil, errors.New("listen: no address is configured")
+	}
+	secret, err := readToken(cfg.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := readCertificates(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var all []*Listener
+	for _, text := range urls {
+		l, err := listen(ctx, text, listening{cfg, secret, certs})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listen on %s: %w", text, err), closeAll(all))
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func closeAll(listeners []*Listener) error {
+	var problems []error
+	for _, l := range listeners {
+		problems = append(problems, l.Close())
+	}
+	return errors.Join(problems...)
+}
+
+// listening is a ListenConfig with its files read.
+type listening struct {
+	ListenConfig
+	secret token
+	certs  []tls.Certificate // none: no TLS
+}
+
+// readCertificates reads the one that is configured, if there is one.
+func readCertificates(cfg ListenConfig) ([]tls.Certificate, error) {
+	if cfg.TLSCert == "" && cfg.TLSKey == "" {
+		return []tls.Certificate{}, nil
+	}
+	cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("read the TLS certificate and key: %w", err)
+	}
+	return []tls.Certificate{cert}, nil
+}
+
+func listen(ctx context.Context, text string, cfg listening) (*Listener, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("must be unix:///path or tcp://host:port")
+	}
+	switch {
+	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		return listenUnix(ctx, u.Path, cfg)
+	case u.Scheme == "tcp" && u.Port() != "" && u.Path == "":
+		return listenTCP(ctx, u, cfg)
+	default:
+		return nil, errors.New("must be unix:///path or tcp://host:port")
+	}
+}
+
+func listenTCP(ctx context.Context, u *url.URL, cfg listening) (*Listener, error) {
+	local, err := isLoopback(ctx, u.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	open := local && cfg.InsecureLoopback && cfg.secret == ""
+	switch {
+	case !local && (len(cfg.certs) == 0 || cfg.secret == ""):
+		return nil, errors.New("an address that other hosts reach needs TLS and a token: set the certificate, its key and the token file, or listen on loopback")
+	case local && cfg.secret == "" && !open:
+		return nil, errors.New("TCP needs a token: set the token file, or allow loopback without one explicitly")
+	}
+	var lc net.ListenConfig
+	inner, err := lc.Listen(ctx, "tcp", u.Host)
+	if err != nil {
+		return nil, explainBind(err)
+	}
+	l := &Listener{Listener: inner, URL: "http://" + inner.Addr().String(), token: cfg.secret, loopback: open}
+	if len(cfg.certs) > 0 {
+		l.URL = "https://" + inner.Addr().String()
+		l.Listener = tls.NewListener(inner, &tls.Config{Certificates: cfg.certs,
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+	}
+	return l, nil
+}
+
+// isLoopback tells whether host is this host's loopback, under every address that it has.
+func isLoopback(ctx context.Context, host string) (bool, error) {
+	if host == "" {
+		return false, nil // every address
+	}
+	addrs, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return false, err
+	}
+	for _, a := range addrs {
+		if !a.IP.IsLoopback() {
+			return false, nil
+		}
+	}
+	return len(addrs) > 0, nil
+}

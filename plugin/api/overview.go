@@ -1,0 +1,94 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+type reportInput struct {
+	Backend backends.Name `query:"backend" doc:"One backend or file cache. Default: all"`
+	Since   string        `query:"since" maxLength:"64" doc:"A span back from now (90m, 24h, 7d, 1d12h) or an RFC 3339 time. Default: the beginning" example:"24h"`
+}
+
+func (s *Server) overviewRoutes() {
+	route(s, get("list-fills", "/v1/fills", "Fills in flight"), func(_ context.Context, svc Service, _ *none) (*output[[]plugin.FillView], error) {
+		return listed(svc.Fills(), nil)
+	})
+	route(s, get("report", "/v1/report", "The clone-cache report"), func(ctx context.Context, svc Service, in *reportInput) (*output[report.Report], error) {
+		since, err := parseSince(in.Since, s.cfg.Now())
+		if err != nil {
+			return nil, err
+		}
+		return answer(svc.Report(ctx, in.Backend, since))
+	})
+	route(s, get("quota", "/v1/quota", "The internal tenant's quota, beside what really exists"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.Quota], error) {
+		return answer(svc.Quota(ctx))
+	})
+	route(s, get("list-backends", "/v1/backends", "Backends and file caches"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.BackendView], error) {
+		return listed(svc.Backends(ctx))
+	})
+	route(s, get("status", "/v1/status", "How the daemon is"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.Status], error) {
+		status, err := svc.Status(ctx)
+		status.Fills, status.Backends = notNull(status.Fills), notNull(status.Backends)
+		return answer(status, err)
+	})
+}
+
+func notNull[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// listBackends is what metrics are made from; nothing while the daemon starts.
+func (s *Server) listBackends(ctx context.Context) ([]plugin.BackendView, error) {
+	svc, err := s.current()
+	if err != nil {
+		return nil, nil
+	}
+	return svc.Backends(ctx)
+}
+
+// parseSince reads a span back from now, with days before what time.ParseDuration knows, or an RFC 3339
+// time. "" is the zero time, the beginning.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at.UTC(), nil
+	}
+	span, ok := parseSpan(text)
+	if !ok || span < 0 {
+		return time.Time{}, fmt.Errorf("%w: since: %q is neither a span such as 24h or 7d nor an RFC 3339 time", plugin.ErrBadRequest, text)
+	}
+	return now.Add(-span).UTC(), nil
+}
+
+func parseSpan(text string) (time.Duration, bool) {
+	const mostDays = 36500
+	var span time.Duration
+	if days, rest, ok := strings.Cut(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 32)
+		if err != nil || n > mostDays {
+			return 0, false
+		}
+		span, text = time.Duration(n)*24*time.Hour, rest
+		if text == "" {
+			return span, true
+		}
+	}
+	rest, err := time.ParseDuration(text)
+	if err != nil || rest < 0 {
+		return 0, false
+	}
+	return span + rest, true
+}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Serve serves on all listeners until Shutdown, and returns nil then. Where one fails, all end. It
+// closes the listeners.
+func (s *Server) Serve(listeners []*Listener) error {
+	results := make(chan error, len(listeners))
+	servers, err := s.start(listeners)
+	if err != nil {
+		return errors.Join(err, closeAll(listeners))
+	}
+	for i, l := range listeners {
+		go func() {
+			results <- ended(l, servers[i].Serve(l))
+		}()
+	}
+	var problems []error
+	for range listeners {
+		err := <-results
+		problems = append(problems, err)
+		if err != nil {
+			problems = append(problems, s.closeNow())
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func ended(l *Listener, err error) error {
+	if err == nil || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve on %s: %w", l.URL, err)
+}
+
+// start makes one http.Server a listener, for each asks other things of its clients.
+func (s *Server) start(listeners []*Listener) ([]*http.Server, error) {
+	const (
+		idle        = 2 * time.Minute
+		headerBytes = 64 << 10
+	)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, http.ErrServerClosed
+	}
+	var started []*http.Server
+	for _, l := range listeners {
+		started = append(started, &http.Server{
+			Handler:           s.guard(l),
+			ReadHeaderTimeout: s.cfg.HeaderTimeout,
+			IdleTimeout:       idle,
+			MaxHeaderBytes:    headerBytes,
+			ErrorLog:          log.New(connectionLog{s.log}, "", 0),
+		})
+	}
+	s.servers = append(s.servers, started...)
+	return started, nil
+}
+
+// connectionLog takes what net/http says of broken connections, which their clients see too.
+type connectionLog struct{ log logrus.FieldLogger }
+
+func (c connectionLog) Write(line []byte) (int, error) {
+	c.log.Debug(strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// Shutdown stops listening, waits for the requests that are being served, within ctx, and ends the
+// others: their contexts are cancelled.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.Stopping()
+	s.mu.Lock()
+	s.closed = true
+	servers := s.servers
+	s.mu.Unlock()
+	var problems []error
+	for _, server := range servers {
+		problems = append(problems, server.Shutdown(ctx))
+	}
+	if ctx.Err() != nil {
+		problems = append(problems, s.closeNow())
+	}
+	return errors.Join(problems...)
+}
+
+func (s *Server) closeNow() error {
+	s.mu.Lock()
+	servers := s.servers
+	s.closed = true
+	s.mu.Unlock()
+	var problems []error
+	for _, server := range servers {
+		problems = append(problems, server.Close())
+	}
+	return errors.Join(problems...)
+}
+
+// guard lets in who may come by this listener. Pages in a browser may not: they would come with the
+// rights of whoever looks at them.
+func (s *Server) guard(l *Listener) http.Handler {
+	foreign := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := foreign.Check(r)
+		switch {
+		case err != nil:
+			s.refuse(w, r, &Error{Code: "cross_origin", Status: http.StatusForbidden, Message: "requests of other sites' pages are refused"})
+		case l.loopback && !namesLoopback(r.Host):
+			s.refuse(w, r, &Error{Code: "wrong_host", Status: http.StatusForbidden, Message: "this address answers only to localhost, 127.0.0.1 or [::1]"})
+		case l.token != "" && !isProbe(r) && !l.token.equals(bearer(r)):
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			s.refuse(w, r, &Error{Code: "unauthorized", Status: http.StatusUnauthorized, Message: "this address needs the daemon's token; name the file that holds it"})
+		default:
+			s.ServeHTTP(w, r)
+		}
+	})
+}
+
+// isProbe: what tells nothing but that the daemon is up needs no token.
+func isProbe(r *http.Request) bool { return r.URL.Path == "/healthz" || r.URL.Path == "/readyz" }
+
+func bearer(r *http.Request) string {
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return ""
+	}
+	return strings.TrimSpace(secret)
+}
+
+// namesLoopback keeps out pages whose own name was made to resolve to this host.
+func namesLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}

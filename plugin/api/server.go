@@ -1,0 +1,151 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
+)
+
+// ServerConfig makes a Server. Zero fields have the documented defaults.
+type ServerConfig struct {
+	Version  string               // for the OpenAPI description
+	Log      logrus.FieldLogger   // default: discards
+	Registry *prometheus.Registry // served at /metrics. Default: an empty one
+	Now      func() time.Time     // default: time.Now
+
+	// MaxBodyBytes bounds a request's body. Default: 64 KiB.
+	MaxBodyBytes int64
+	// BodyTimeout bounds how long a body may take to arrive. Default: 10 s.
+	BodyTimeout time.Duration
+	// HeaderTimeout bounds how long a header may take to arrive. Default: 10 s.
+	HeaderTimeout time.Duration
+}
+
+// Server is the HTTP server of a Service. It answers before there is one: /readyz and all of /v1 say
+// "starting" until Ready, and /readyz "stopping" after Stopping.
+type Server struct {
+	cfg     ServerConfig
+	log     logrus.FieldLogger
+	mux     *http.ServeMux
+	api     huma.API
+	spec    spec
+	service atomic.Pointer[Service]
+	ending  atomic.Bool
+
+	mu      sync.Mutex
+	servers []*http.Server // being served, for Shutdown
+	closed  bool
+}
+
+// NewServer makes a server that is starting. It fails where a setting is out of bounds.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, mux: http.NewServeMux()}
+	s.api = humago.New(s.mux, describe(cfg.Version))
+	s.api.UseMiddleware(refineErrors)
+	s.volumeRoutes()
+	s.entryRoutes()
+	s.overviewRoutes()
+	s.upkeepRoutes()
+	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
+		return nil, err
+	}
+	if err := cfg.Registry.Register(&storeGauges{backends: s.listBackends}); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	s.plainRoutes()
+	return s, nil
+}
+
+func (cfg ServerConfig) withDefaults() (ServerConfig, error) {
+	const (
+		bodyBytes = 64 << 10
+		patience  = 10 * time.Second
+	)
+	if cfg.MaxBodyBytes < 0 || cfg.BodyTimeout < 0 || cfg.HeaderTimeout < 0 {
+		return cfg, fmt.Errorf("server limits must not be negative: MaxBodyBytes %d, BodyTimeout %v, HeaderTimeout %v",
+			cfg.MaxBodyBytes, cfg.BodyTimeout, cfg.HeaderTimeout)
+	}
+	cfg.MaxBodyBytes = orDefault(cfg.MaxBodyBytes, bodyBytes)
+	cfg.BodyTimeout = orDefault(cfg.BodyTimeout, patience)
+	cfg.HeaderTimeout = orDefault(cfg.HeaderTimeout, patience)
+	if cfg.Log == nil {
+		silent := logrus.New()
+		silent.SetOutput(discard{})
+		cfg.Log = silent
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return cfg, nil
+}
+
+func orDefault[T int64 | time.Duration](value, fallback T) T {
+	if value == 0 {
+		return fallback
+	}
+	return value
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// Ready lets the server serve requests with svc.
+func (s *Server) Ready(svc Service) { s.service.Store(&svc) }
+
+// Stopping makes /readyz say so, for whoever sends requests here. Requests are still served; the
+// Service decides what it takes.
+func (s *Server) Stopping() { s.ending.Store(true) }
+
+// current is the Service, or the answer that there is none yet.
+func (s *Server) current() (Service, error) {
+	if svc := s.service.Load(); svc != nil {
+		return *svc, nil
+	}
+	return nil, &Error{Code: "starting", Status: http.StatusServiceUnavailable, Retryable: true,
+		Message: "the daemon is starting and settles what an earlier one left; try again in a moment"}
+}
+
+func (s *Server) plainRoutes() {
+	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, statusBody{"ok"}) })
+	s.mux.HandleFunc("GET /readyz", s.readyz)
+	s.mux.HandleFunc("GET /v1/openapi.json", s.spec.serveJSON)
+	s.mux.HandleFunc("GET /v1/openapi.yaml", s.spec.serveYAML)
+	s.mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, &Error{Code: "no_such_route", Status: http.StatusNotFound,
+			Message: fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)})
+	})
+}
+
+type statusBody struct {
+	Status string `json:"status"`
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if s.ending.Load() {
+		s.refuse(w, r, &Error{Code: "stopping", Status: http.StatusServiceUnavailable, Retryable: true,
+			Message: "the daemon is stopping; try again once it is back"})
+		return
+	}
+	if _, err := s.current(); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, statusBody{"ready"})
+}

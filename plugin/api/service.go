@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+// Service is what the server serves; *plugin.Plugin is one.
+type Service interface {
+	Volumes
+	Entries
+	Overview
+	Upkeep
+}
+
+// Volumes is the requester's part.
+type Volumes interface {
+	CreateVolume(ctx context.Context, r plugin.Request) (plugin.Answer, error)
+	ListVolumes(ctx context.Context, backend backends.Name) ([]plugin.VolumeView, error)
+	DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error
+}
+
+// Entries is the cache's content.
+type Entries interface {
+	Entries(ctx context.Context, f plugin.EntryFilter) ([]plugin.EntryView, error)
+	Entry(ctx context.Context, id string) (plugin.EntryView, error)
+	DeleteEntry(ctx context.Context, id string, force plugin.ForceDetach) (plugin.PruneResult, error)
+	DeleteAllEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error)
+	SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error)
+}
+
+// Overview is what admins look at.
+type Overview interface {
+	Fills() []plugin.FillView
+	Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error)
+	Quota(ctx context.Context) (plugin.Quota, error)
+	Backends(ctx context.Context) ([]plugin.BackendView, error)
+	Status(ctx context.Context) (plugin.Status, error)
+}
+
+// Upkeep keeps the cache in order.
+type Upkeep interface {
+	Prune(ctx context.Context) (plugin.PruneResult, error)
+	Clean(ctx context.Context) (plugin.CleanResult, error)
+	Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error)
+}
+
+var _ Service = (*plugin.Plugin)(nil)

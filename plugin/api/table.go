@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// StatusClientClosed is answered, to nobody, where the client went away first.
+const StatusClientClosed = 499
+
+// retry says whether the same request may succeed later.
+type retry bool
+
+const (
+	final retry = false
+	later retry = true
+)
+
+// row says how one error is answered.
+type row struct {
+	err    error
+	code   string
+	status int
+	retry  retry
+	// sentence is for the person who asked: what is wrong and what helps.
+	sentence string
+	// speaks: the error is worded for that person by who returns it, and says more than sentence.
+	speaks bool
+}
+
+// internal answers what the table does not know.
+var internal = row{code: "internal", status: http.StatusInternalServerError,
+	sentence: "something went wrong inside clonecache; the daemon's log has the cause under this request's ID"}
+
+// table maps every exported error of the packages that a request passes through. The first row that
+// matches wins, so what the plugin says of a request goes before what lies below it.
+var table = []row{
+	{plugin.ErrBadRequest, "bad_request", http.StatusBadRequest, final,
+		"the request is wrong; see /v1/openapi.json for what it may say", true},
+	{plugin.ErrUnknownBackend, "unknown_backend", http.StatusNotFound, final,
+		"there is no such backend, or there are several and one must be named; `clonecache backend list` shows them", true},
+	{plugin.ErrConflict, "volume_conflict", http.StatusConflict, final,
+		"a volume of that name exists which this request did not make, and it stays untouched; choose another name", true},
+	{plugin.ErrTooSmall, "volume_too_small", http.StatusUnprocessableEntity, final,
+		"the volume would be smaller than the image's disk; ask for a larger size", true},
+	{plugin.ErrHasClones, "has_clones", http.StatusConflict, final,
+		"volumes still depend on the entry; repeat with force to detach it: its space comes free with the last of them", true},
+	{plugin.ErrBusy, "entry_busy", http.StatusConflict, later,
+		"the entry is being filled or evicted; try again when that is done", true},
+	{plugin.ErrLocked, "state_locked", http.StatusServiceUnavailable, later,
+		"another process has the state directory open; stop it, or configure another state_dir", true},
+	{plugin.ErrStopping, "stopping", http.StatusServiceUnavailable, later,
+		"the daemon is stopping; try again once it is back", false},
+
+	{diskimage.ErrRefused, "image_refused", http.StatusUnprocessableEntity, final,
+		"the image breaks a safety rule and is not used; convert it to a plain raw or qcow2 file", false},
+	{diskimage.ErrScratchFull, "scratch_full", http.StatusInsufficientStorage, later,
+		"the image must be spooled, and the scratch space is full; try again later, raise scratch_max_size, or store the image as raw", false},
+
+	{imagesource.ErrNotFound, "image_not_found", http.StatusNotFound, final,
+		"no image source has this image, or you may not see it; check SOURCE:ID", false},
+	{imagesource.ErrForbidden, "image_forbidden", http.StatusForbidden, final,
+		"you may not read this image; ask its owner to share it", false},
+	{imagesource.ErrNotActive, "image_not_active", http.StatusConflict, final,
+		"the image's data is not available (it is queued or deactivated); make it active first", false},
+	{imagesource.ErrChanged, "image_changed", http.StatusConflict, later,
+		"the image changed while it was read; try again once its upload is done", false},
+	{imagesource.ErrTruncated, "image_truncated", http.StatusBadGateway, later,
+		"the image's data ended before its announced size; try again, or upload the image anew", false},
+	{imagesource.ErrUnavailable, "image_source_unavailable", http.StatusServiceUnavailable, later,
+		"the image source does not answer; try again later", false},
+	{imagesource.ErrRefused, "image_reference_refused", http.StatusForbidden, final,
+		"this image reference is not allowed; use SOURCE:ID of a configured image source, or a URL below one", false},
+	{imagesource.ErrDigestMismatch, "digest_mismatch", http.StatusUnprocessableEntity, final,
+		"the image's bytes do not match its digest; check the digest, or upload the image anew", false},
+
+	{internaltenant.ErrOverQuota, "over_quota", http.StatusConflict, later,
+		"the internal tenant's quota is used up; `clonecache quota` shows it: raise it, or delete entries", true},
+	{internaltenant.ErrNoTenant, "no_internal_tenant", http.StatusServiceUnavailable, later,
+		"the internal tenant's project, user or role is missing; create it, or correct [internal_tenant]", false},
+	{internaltenant.ErrUnknownClaim, "unknown_claim", http.StatusConflict, later,
+		"the quota and the cache do not agree; run `clonecache check --repair`", false},
+
+	{catalog.ErrNotFound, "entry_not_found", http.StatusNotFound, final,
+		"there is no such entry; `clonecache entry list` shows them", false},
+	{catalog.ErrPinned, "entry_pinned", http.StatusConflict, final,
+		"the entry is pinned; unpin it first", false},
+	{catalog.ErrLost, "entry_taken_over", http.StatusConflict, later,
+		"the entry changed in the meantime; look at it again and repeat", false},
+	{catalog.ErrDamaged, "catalog_damaged", http.StatusServiceUnavailable, final,
+		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
+
+	{backends.ErrNotOurs, "not_ours", http.StatusConflict, final,
+		"it was not made by clonecache and stays untouched; choose another name", false},
+	{backends.ErrNotExist, "volume_not_found", http.StatusNotFound, final,
+		"there is no such volume; `clonecache volume list` shows them", false},
+	{backends.ErrExist, "already_exists", http.StatusConflict, final,
+		"the name is taken, and what bears it stays untouched; choose another name", false},
+	{backends.ErrTooSmall, "volume_too_small", http.StatusUnprocessableEntity, final,
+		"the volume would be smaller than the image's disk; ask for a larger size", false},
+	{backends.ErrInUse, "in_use", http.StatusConflict, later,
+		"something still uses it; detach or close it first", false},
+	{backends.ErrNoSpace, "backend_full", http.StatusInsufficientStorage, later,
+		"the backend has no space left; delete volumes or entries, or add storage", false},
+	{backends.ErrLimit, "clone_limit", http.StatusConflict, final,
+		"the backend makes no more clones of this image-volume; delete volumes, or configure a fallback", false},
+	{backends.ErrCannotClone, "cannot_clone", http.StatusConflict, final,
+		"this backend cannot clone; configure a fallback for it", false},
+	{backends.ErrUnavailable, "backend_unavailable", http.StatusServiceUnavailable, later,
+		"the backend does not answer; try again later", false},
+
+	{context.DeadlineExceeded, "deadline_exceeded", http.StatusGatewayTimeout, later,
+		"the time that was given is over; try again with a later deadline", false},
+	{context.Canceled, "canceled", StatusClientClosed, later,
+		"the request was given up", false},
+}
+
+// lookup finds the row that answers err.
+func lookup(err error) row {
+	for _, r := range table {
+		if errors.Is(err, r.err) {
+			return r
+		}
+	}
+	return internal
+}
+
+// Code is the code that err is answered with, for metrics and for programs that embed the plugin.
+func Code(err error) string { return lookup(err).code }
+
+// Explain turns an error of the plugin into the one that users see: code, sentence and remedy, without
+// the chain. An *Error stays as it is.
+func Explain(err error) *Error {
+	var known *Error
+	if errors.As(err, &known) {
+		return known
+	}
+	r := lookup(err)
+	e := &Error{Code: r.code, Message: r.sentence, Status: r.status, Retryable: bool(r.retry)}
+	if r.speaks && err.Error() != r.err.Error() {
+		e.Message = err.Error()
+	}
+	var refusal *diskimage.Refusal
+	if errors.As(err, &refusal) {
+		e.Message = refusal.Error()
+		e.Rule, e.Field, e.Value = refusal.Rule, refusal.Field, refusal.Value
+	}
+	return e
+}

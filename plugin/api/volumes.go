@@ -1,0 +1,160 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+type createInput struct {
+	Backend backends.Name `path:"backend" doc:"Where to make the volume"`
+	Accept  string        `header:"Accept" hidden:"true"`
+	Body    createBody
+}
+
+type createAnyInput struct {
+	Accept string `header:"Accept" hidden:"true"`
+	Body   createAnyBody
+}
+
+type backendInput struct {
+	Backend backends.Name `path:"backend"`
+}
+
+type volumeInput struct {
+	Volume backends.VolumeName `path:"volume"`
+}
+
+type backendVolumeInput struct {
+	Backend backends.Name       `path:"backend"`
+	Volume  backends.VolumeName `path:"volume"`
+}
+
+func (s *Server) volumeRoutes() {
+	const (
+		all  = "/v1/volumes"
+		of   = "/v1/backends/{backend}/volumes"
+		what = "Make a volume from an image. 200 with outcome bypassed says that no volume was made and nothing is wrong: go the usual way"
+	)
+	route(s, s.creates(post("create-volume", of, what)), func(ctx context.Context, svc Service, in *createInput) (*huma.StreamResponse, error) {
+		return s.create(ctx, svc, creation{in.Backend, in.Accept, in.Body})
+	})
+	route(s, s.creates(post("create-volume-anywhere", all, what)), func(ctx context.Context, svc Service, in *createAnyInput) (*huma.StreamResponse, error) {
+		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, in.Body.createBody})
+	})
+	route(s, get("list-volumes", all, "Volumes that clonecache made, of all backends"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.VolumeView], error) {
+		return listed(svc.ListVolumes(ctx, ""))
+	})
+	route(s, get("list-volumes-of-backend", of, "Volumes that clonecache made on one backend"), func(ctx context.Context, svc Service, in *backendInput) (*output[[]plugin.VolumeView], error) {
+		return listed(svc.ListVolumes(ctx, in.Backend))
+	})
+	route(s, del("delete-volume-anywhere", all+"/{volume}", "Delete a volume that clonecache made on the only backend"), func(ctx context.Context, svc Service, in *volumeInput) (*none, error) {
+		return s.deleteVolume(ctx, svc, "", in.Volume)
+	})
+	route(s, del("delete-volume", of+"/{volume}", "Delete a volume that clonecache made"), func(ctx context.Context, svc Service, in *backendVolumeInput) (*none, error) {
+		return s.deleteVolume(ctx, svc, in.Backend, in.Volume)
+	})
+}
+
+// creates describes the two forms of a creation's answer.
+func (s *Server) creates(op huma.Operation) huma.Operation {
+	op.Responses = streamResponse(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[plugin.Answer](), reflect.TypeFor[createLine]())
+	return op
+}
+
+// creation is what a client asks for, on either route.
+type creation struct {
+	backend backends.Name
+	accept  string
+	body    createBody
+}
+
+func (s *Server) create(ctx context.Context, svc Service, c creation) (*huma.StreamResponse, error) {
+	request, err := c.request()
+	if err != nil {
+		return nil, err
+	}
+	if !acceptsLines(c.accept) {
+		answer, err := s.created(ctx, svc, request)
+		if err != nil {
+			return nil, err
+		}
+		return whole(answer), nil
+	}
+	return s.lines(ctx, func(ctx context.Context, out *lineWriter) any {
+		request.Progress = func(p plugin.Progress) { out.progress(createLine{Progress: &p}) }
+		answer, err := s.created(ctx, svc, request)
+		if err != nil {
+			return createLine{Error: s.fail(ctx, http.MethodPost, err)}
+		}
+		return createLine{Answer: &answer}
+	}), nil
+}
+
+// created makes the volume and logs what it came to.
+func (s *Server) created(ctx context.Context, svc Service, r plugin.Request) (plugin.Answer, error) {
+	a, err := svc.CreateVolume(ctx, r)
+	if err != nil {
+		return a, err
+	}
+	s.logFor(ctx).WithFields(logrus.Fields{
+		"backend": a.Backend, "image": a.ImageID, "volume": a.Volume, "outcome": a.Outcome, "reason": a.Reason,
+		"bytes": a.DownloadedBytes, "took": time.Duration(a.TookMS * float64(time.Millisecond)).Round(time.Microsecond),
+	}).Info("volume request answered")
+	return a, nil
+}
+
+// request turns it into what the plugin is asked. plugin.ErrBadRequest names a field that is wrong.
+func (c creation) request() (plugin.Request, error) {
+	b := c.body
+	digest, err := parseDigest(b.Digest)
+	if err != nil {
+		return plugin.Request{}, err
+	}
+	r := plugin.Request{Backend: c.backend, Image: b.Image, Volume: b.Volume, SizeBytes: b.SizeBytes,
+		OnMiss: b.OnMiss, Digest: digest, DiskFormat: b.DiskFormat}
+	if b.Deadline != nil {
+		r.Deadline = *b.Deadline
+	}
+	return r, nil
+}
+
+// parseDigest reads "sha256:HEX" or "sha512:HEX"; "" is the zero Digest.
+func parseDigest(text string) (imagesource.Digest, error) {
+	if text == "" {
+		return imagesource.Digest{}, nil
+	}
+	digest, err := imagesource.ParseDigest(text)
+	if err != nil {
+		return imagesource.Digest{}, fmt.Errorf("%w: digest: %w", plugin.ErrBadRequest, err)
+	}
+	return digest, nil
+}
+
+func (s *Server) deleteVolume(ctx context.Context, svc Service, backend backends.Name, volume backends.VolumeName) (*none, error) {
+	if err := svc.DeleteVolume(ctx, backend, volume); err != nil {
+		return nil, err
+	}
+	s.logFor(ctx).WithFields(logrus.Fields{"backend": backend, "volume": volume}).Info("volume deleted")
+	return nil, nil
+}
+
+func acceptsLines(accept string) bool { return strings.Contains(accept, ndjson) }
+
+// whole answers body as one JSON object.
+func whole(body any) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		_, w := unwrap(ctx)
+		writeJSON(w, http.StatusOK, body)
+	}}
+}
