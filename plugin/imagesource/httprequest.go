@@ -1,0 +1,171 @@
+package imagesource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// errStalled: no byte came for as long as HTTPConfig.Stall. It never leaves the package bare.
+var errStalled = errors.New("no byte came for too long")
+
+// answer is a server's response whose body is given up when it stalls.
+type answer struct {
+	*http.Response
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	stall  time.Duration
+	ctx    context.Context // of the request
+}
+
+// do sends a request and waits for the head of its answer. The error is ErrUnavailable, ErrRefused, or
+// ctx's; the caller must close the answer.
+func (h *HTTP) do(ctx context.Context, method string, u *url.URL, header http.Header) (*answer, error) {
+	inner, cancel := context.WithCancelCause(ctx)
+	a := &answer{cancel: cancel, stall: h.config.Stall, ctx: inner}
+	a.timer = time.AfterFunc(a.stall, func() { cancel(errStalled) })
+	request, err := http.NewRequestWithContext(inner, method, u.String(), nil)
+	if err != nil {
+		a.close()
+		return nil, fmt.Errorf("%w: not a URL", ErrRefused)
+	}
+	if header != nil {
+		request.Header = header
+	}
+	request.Header.Set("Accept-Encoding", "identity")
+	request.Header.Set("User-Agent", "clonecache")
+	response, err := h.client.Do(request)
+	a.timer.Stop()
+	if err != nil {
+		a.close()
+		return nil, a.explain(ctx, err)
+	}
+	a.Response = response
+	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		a.close()
+		return nil, fmt.Errorf("%w: the server sends it encoded as %.20q", ErrRefused, encoding)
+	}
+	return a, nil
+}
+
+// Read reads the body. The stall timer runs only meanwhile: a slow consumer is no fault of the server.
+func (a *answer) Read(p []byte) (int, error) {
+	a.timer.Reset(a.stall)
+	n, err := a.Body.Read(p)
+	a.timer.Stop()
+	return n, err
+}
+
+func (a *answer) close() {
+	a.timer.Stop()
+	a.cancel(context.Canceled)
+	if a.Response != nil {
+		_ = a.Body.Close()
+	}
+}
+
+// explain says what an error of the connection means: the caller's ctx, a stall, or the network.
+func (a *answer) explain(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ErrRefused):
+		return withoutURL(err)
+	case errors.Is(context.Cause(a.ctx), errStalled):
+		return fmt.Errorf("%w: %w (%v)", ErrUnavailable, errStalled, a.stall)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnavailable, withoutURL(err))
+	}
+}
+
+var _ io.Reader = (*answer)(nil)
+
+// statusError says what a status means for an image.
+func statusError(status int) error {
+	text := fmt.Sprintf("the server answers %d %s", status, http.StatusText(status))
+	switch {
+	case status == http.StatusNotFound || status == http.StatusGone:
+		return fmt.Errorf("%w: %s", ErrNotFound, text)
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return fmt.Errorf("%w: %s", ErrForbidden, text)
+	case status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:
+		return fmt.Errorf("%w: %s", ErrUnavailable, text)
+	default:
+		return fmt.Errorf("%w: %s", ErrRefused, text)
+	}
+}
+
+// identity is what a server says of a file, by which a change is noticed.
+type identity struct {
+	size     int64 // -1 unknown
+	etag     string
+	modified string
+}
+
+// identityOf reads the size from Content-Range where the answer is partial, else from Content-Length.
+func identityOf(r *http.Response) (identity, error) {
+	seen := validatorsOf(r)
+	seen.size = r.ContentLength
+	if r.StatusCode == http.StatusPartialContent {
+		part, err := parseContentRange(r.Header.Get("Content-Range"))
+		if err != nil {
+			return identity{}, fmt.Errorf("%w: the server's Content-Range: %w", ErrRefused, err)
+		}
+		seen.size = part.total
+	}
+	return seen, nil
+}
+
+func validatorsOf(r *http.Response) identity {
+	return identity{etag: headerValue(r, "ETag"), modified: headerValue(r, "Last-Modified")}
+}
+
+// headerValue is empty where a header is absurdly long: it would be kept.
+func headerValue(r *http.Response, name string) string {
+	if value := r.Header.Get(name); len(value) <= 512 {
+		return value
+	}
+	return ""
+}
+
+// unvalidated begins the revision of an image whose server says nothing by which a change would show.
+const unvalidated = "unvalidated "
+
+func (i identity) revision() string {
+	return fmt.Sprintf("size=%d etag=%s modified=%s", i.size, i.etag, i.modified)
+}
+
+// validated tells whether the server gave anything by which a change of the same size would show.
+func (i identity) validated() bool { return i.etag != "" || i.modified != "" }
+
+// modifiedAt is zero where the server does not say it.
+func (i identity) modifiedAt() time.Time {
+	t, err := http.ParseTime(i.modified)
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+// ifRange is the validator for a request of the rest; empty where there is none that is good for it.
+// A weak ETag is not. Source: RFC 9110, section 13.1.5.
+func (i identity) ifRange() string {
+	if strings.HasPrefix(i.etag, `"`) {
+		return i.etag
+	}
+	if !i.modifiedAt().IsZero() {
+		return i.modified
+	}
+	return ""
+}
+
+// same tells whether two answers are about the same bytes, as far as both say something.
+func (i identity) same(other identity) bool {
+	sizes := i.size == other.size || i.size < 0 || other.size < 0
+	return sizes && i.etag == other.etag && i.modified == other.modified
+}

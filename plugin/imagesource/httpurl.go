@@ -1,0 +1,168 @@
+package imagesource
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+const maxRedirects = 5
+
+// parseBase checks a configured URL.
+func parseBase(text string) (*url.URL, error) {
+	u, err := parseURL(text)
+	if err != nil {
+		return nil, err
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	if p := strings.TrimPrefix(u.Path, "/"); p != "" && !plainPath(p) {
+		return nil, fmt.Errorf("%w: not a plain path", ErrRefused)
+	}
+	return u, nil
+}
+
+// parseURL takes a URL that names a place on a web server and nothing else. Errors do not repeat the
+// text, which may hold a password.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: not a URL", ErrRefused)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("%w: scheme %q is not http or https", ErrRefused, u.Scheme)
+	case u.Hostname() == "" || u.Opaque != "":
+		return nil, fmt.Errorf("%w: no host", ErrRefused)
+	case u.User != nil:
+		return nil, fmt.Errorf("%w: a URL may not hold a user or a password", ErrRefused)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("%w: a URL may not hold a query or a fragment", ErrRefused)
+	case u.RawPath != "": // an encoded '/', say: what the server makes of it is not known
+		return nil, fmt.Errorf("%w: an encoding that is not the plain one", ErrRefused)
+	}
+	return u, nil
+}
+
+// plainPath tells whether each part of a relative path is a name: not empty, ".", or "..". What would
+// begin a query or a fragment is refused rather than encoded, since it was surely meant as one.
+func plainPath(p string) bool {
+	return fs.ValidPath(p) && p != "." &&
+		!strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`\?#`, r) })
+}
+
+// locate turns an ID into the URL that it means, and into the form in which it is remembered: the path
+// below the configured URL, else the whole URL. ErrRefused.
+func (h *HTTP) locate(id string) (*url.URL, string, error) {
+	if isURL(id) {
+		u, err := parseURL(id)
+		if err != nil {
+			return nil, id, err
+		}
+		return h.locateURL(u, id)
+	}
+	name := strings.TrimPrefix(id, "/")
+	if !plainPath(name) {
+		return nil, id, fmt.Errorf("%w: not a plain path", ErrRefused)
+	}
+	u := *h.base
+	u.Path += "/" + name
+	return &u, name, nil
+}
+
+func (h *HTTP) locateURL(u *url.URL, id string) (*url.URL, string, error) {
+	if !sameHost(h.base, u) {
+		return nil, id, fmt.Errorf("%w: host %s is not that of image source %s", ErrRefused, u.Host, h.config.Name)
+	}
+	if !plainPath(strings.TrimPrefix(u.Path, "/")) {
+		return nil, id, fmt.Errorf("%w: not a plain path", ErrRefused)
+	}
+	u.Scheme, u.Host = h.base.Scheme, h.base.Host
+	if name, below := strings.CutPrefix(u.Path, h.base.Path+"/"); below {
+		return u, name, nil
+	}
+	return u, u.String(), nil
+}
+
+// holds tells whether a URL is on this source's host, and how much of its path is the configured one.
+func (h *HTTP) holds(u *url.URL) (depth int, ok bool) {
+	if !sameHost(h.base, u) {
+		return 0, false
+	}
+	if strings.HasPrefix(u.Path, h.base.Path+"/") {
+		return 1 + len(h.base.Path), true
+	}
+	return 0, true
+}
+
+func isURL(ref string) bool {
+	scheme, _, found := strings.Cut(ref, "://")
+	return found && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https"))
+}
+
+// sameHost compares scheme, host and port.
+func sameHost(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	switch p := u.Port(); {
+	case p != "":
+		return p
+	case u.Scheme == "https":
+		return "443"
+	default:
+		return "80"
+	}
+}
+
+// checkRedirect follows a redirect on the same host, also from http to https on the usual ports, and
+// no other.
+func checkRedirect(to *http.Request, via []*http.Request) error {
+	from := via[len(via)-1].URL
+	upgrade := from.Scheme == "http" && to.URL.Scheme == "https" && port(from) == "80" && port(to.URL) == "443" &&
+		strings.EqualFold(from.Hostname(), to.URL.Hostname())
+	switch {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("%w: more than %d redirects", ErrRefused, maxRedirects)
+	case to.URL.User != nil:
+		return fmt.Errorf("%w: a redirect to a URL with a user", ErrRefused)
+	case !sameHost(from, to.URL) && !upgrade:
+		return fmt.Errorf("%w: a redirect from %s://%s to %s://%s", ErrRefused,
+			from.Scheme, from.Host, to.URL.Scheme, to.URL.Host)
+	}
+	return nil
+}
+
+// clean is a reference as errors may show it: without what stands in a URL for a user, a query or a
+// fragment, and not too long.
+func clean(ref string) string {
+	if i := strings.IndexAny(ref, "?#"); i >= 0 {
+		ref = ref[:i]
+	}
+	if isURL(ref) {
+		scheme, rest, _ := strings.Cut(ref, "://")
+		authority, path, _ := strings.Cut(rest, "/")
+		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+			ref = scheme + "://" + authority[i+1:] + "/" + path
+		}
+	}
+	if len(ref) > 200 {
+		ref = ref[:200] + "…"
+	}
+	return ref
+}
+
+// withoutURL strips what net/http puts around an error, since that repeats the URL with its query; so
+// may what is left, of a redirect.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	for errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if text, _, found := strings.Cut(err.Error(), "?"); found {
+		return errors.New(text + "?…")
+	}
+	return err
+}
