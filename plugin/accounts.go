@@ -1,0 +1,81 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+// Report is the clone-cache report of one backend or file cache, or of all (""), since a time; the zero
+// time is the beginning.
+func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error) {
+	if _, ok := p.stores[backend]; !ok && backend != "" {
+		return report.Report{}, fmt.Errorf("%w: %q", ErrUnknownBackend, backend)
+	}
+	if err := p.flush(ctx); err != nil {
+		return report.Report{}, err
+	}
+	in := report.Input{Since: sinceOrNil(since)}
+	held, err := p.heldByStore(ctx)
+	if err != nil {
+		return report.Report{}, err
+	}
+	for _, s := range p.orderedStores() {
+		if backend != "" && s.name != backend {
+			continue
+		}
+		h := held[s.name]
+		in.Stores = append(in.Stores, report.Store{
+			Name: s.name, Kind: s.images.Info().Kind, Entries: h.entries, HeldBytes: h.bytes,
+			DetachedBytes: h.detached, MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount,
+		})
+	}
+	if in.Requests, err = p.catalog.Requests(ctx, since); err != nil {
+		return report.Report{}, err
+	}
+	if in.Evictions, err = p.catalog.Evictions(ctx, since); err != nil {
+		return report.Report{}, err
+	}
+	if in.Fills, err = p.catalog.Fills(ctx, since); err != nil {
+		return report.Report{}, err
+	}
+	if backend != "" {
+		in.Requests = slices.DeleteFunc(in.Requests, func(r catalog.RequestStat) bool { return r.Backend != backend })
+		in.Evictions = slices.DeleteFunc(in.Evictions, func(e catalog.EvictionStat) bool { return e.Store != backend })
+		in.Fills = slices.DeleteFunc(in.Fills, func(f catalog.FillStat) bool { return f.Store != backend })
+	}
+	return report.Build(in), nil
+}
+
+// Quota is the internal tenant's use beside what really exists on the backends.
+func (p *Plugin) Quota(ctx context.Context) (Quota, error) {
+	u, err := p.owner.Usage(ctx)
+	if err != nil {
+		return Quota{}, err
+	}
+	q := Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes)}
+	for _, s := range p.orderedStores() {
+		if !s.charged() {
+			continue
+		}
+		for iv, err := range s.images.ListImageVolumes(ctx) {
+			if err != nil {
+				q.Warnings = append(q.Warnings, fmt.Sprintf("%s: %v; what it holds is not in `actual`", s.name, err))
+				continue
+			}
+			q.Volumes.Actual++
+			q.Gigabytes.Actual += internaltenant.Gigabytes(iv.VirtualBytes)
+		}
+	}
+	return q, nil
+}
+
+func amounts(a internaltenant.Amounts) QuotaAmounts {
+	return QuotaAmounts{Limit: a.Limit, InUse: a.InUse, Reserved: a.Reserved}
+}

@@ -1,0 +1,344 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// ForceDetach says whether an entry with live clones is detached rather than refused.
+type ForceDetach bool
+
+// Pinning says whether an entry is kept from eviction.
+type Pinning bool
+
+// minIDPrefix is how much of an entry's ID is needed where a part of it will do.
+const minIDPrefix = 4
+
+// ListVolumes lists the volumes that the plugin made on a backend, or on all ("").
+func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]VolumeView, error) {
+	stores, err := p.backendsNamed(backend)
+	if err != nil {
+		return nil, err
+	}
+	views := []VolumeView{}
+	for _, s := range stores {
+		for v, err := range s.backend.ListVolumes(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			views = append(views, VolumeView{
+				Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
+				SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete,
+			})
+		}
+	}
+	sort.Slice(views, func(i, j int) bool {
+		a, b := views[i], views[j]
+		return a.Backend < b.Backend || (a.Backend == b.Backend && a.Volume < b.Volume)
+	})
+	return views, nil
+}
+
+// DeleteVolume removes a volume that the plugin made. backends.ErrNotExist, backends.ErrNotOurs,
+// backends.ErrInUse.
+func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
+	s, err := p.backendNamed(backend)
+	if err != nil {
+		return err
+	}
+	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
+		return err
+	}
+	p.log.WithFields(map[string]any{"backend": s.name, "volume": volume}).Info("volume deleted")
+	return nil
+}
+
+// backendsNamed is one backend, or all in the configuration's order.
+func (p *Plugin) backendsNamed(name backends.Name) ([]*store, error) {
+	if name != "" {
+		s, err := p.backendNamed(name)
+		return []*store{s}, err
+	}
+	all := make([]*store, 0, len(p.backends))
+	for _, n := range p.backends {
+		all = append(all, p.stores[n])
+	}
+	return all, nil
+}
+
+// Entries lists entries, ordered by ID.
+func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error) {
+	if err := p.flush(ctx); err != nil {
+		return nil, err
+	}
+	states := []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}
+	switch f.State {
+	case "":
+	case "all":
+		states = nil
+	default:
+		states = []catalog.State{catalog.State(f.State)}
+	}
+	entries, err := p.catalog.List(ctx, catalog.Filter{
+		Store: f.Backend, States: states, ImageID: f.ImageID, After: catalog.EntryID(f.After), Limit: f.Limit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	views := make([]EntryView, 0, len(entries))
+	for _, e := range entries {
+		views = append(views, p.entryView(e))
+	}
+	return views, nil
+}
+
+func (p *Plugin) entryView(e catalog.Entry) EntryView {
+	v := EntryView{
+		ID: string(e.ID), Backend: e.Store, ImageIDs: e.ImageIDs, Digest: e.Digest, DiskFormat: e.DiskFormat,
+		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume), SourceBytes: e.SourceBytes,
+		VirtualBytes: e.VirtualBytes, HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
+		InspectorVersion: e.InspectorVersion, CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
+	}
+	if e.State == catalog.Filling {
+		v.ReadBytes = p.flights.bytesRead(e.ID)
+	}
+	return v
+}
+
+// Entry returns one entry by its ID, or by a part of at least four characters that only one begins with
+// or ends with. catalog.ErrNotFound, ErrBadRequest.
+func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
+	if err := p.flush(ctx); err != nil {
+		return EntryView{}, err
+	}
+	e, err := p.entry(ctx, id)
+	if err != nil {
+		return EntryView{}, err
+	}
+	return p.entryView(e), nil
+}
+
+func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
+	e, err := p.catalog.Get(ctx, catalog.EntryID(id))
+	if !errors.Is(err, catalog.ErrNotFound) || len(id) < minIDPrefix {
+		return e, err
+	}
+	all, err := p.catalog.List(ctx, catalog.Filter{})
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	var matches []catalog.Entry
+	for _, e := range all {
+		if strings.HasPrefix(string(e.ID), id) || strings.HasSuffix(string(e.ID), id) {
+			matches = append(matches, e)
+		}
+	}
+	switch len(matches) {
+	case 0:
+		return catalog.Entry{}, fmt.Errorf("%w: %s", catalog.ErrNotFound, id)
+	case 1:
+		return matches[0], nil
+	}
+	return catalog.Entry{}, fmt.Errorf("%w: id: %d entries begin or end with %s; give more of it", ErrBadRequest, len(matches), id)
+}
+
+// SetPinned pins an entry, or unpins it. catalog.ErrNotFound.
+func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryView, error) {
+	e, err := p.entry(ctx, id)
+	if err != nil {
+		return EntryView{}, err
+	}
+	if err := p.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
+		return EntryView{}, err
+	}
+	return p.Entry(ctx, string(e.ID))
+}
+
+// DeleteEntry evicts an entry now; its volumes stay. One with live clones is detached only with force.
+// catalog.ErrNotFound, catalog.ErrPinned, ErrHasClones, ErrBusy (it is being filled or evicted).
+func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
+	e, err := p.entry(ctx, id)
+	if err != nil {
+		return PruneResult{}, err
+	}
+	r := PruneResult{Removed: []EntryView{}}
+	return r, p.deleteEntry(ctx, e, force, &r)
+}
+
+// DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
+// ones stay, and so do those with live clones, unless with force.
+func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
+	if _, ok := p.stores[backend]; !ok && backend != "" {
+		return PruneResult{}, fmt.Errorf("%w: %q", ErrUnknownBackend, backend)
+	}
+	r := PruneResult{Removed: []EntryView{}}
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: backend, States: []catalog.State{catalog.Ready, catalog.Failed}})
+	if err != nil {
+		return r, err
+	}
+	for _, e := range entries {
+		err := p.deleteEntry(ctx, e, force, &r)
+		if err != nil && !errors.Is(err, catalog.ErrPinned) && !errors.Is(err, ErrHasClones) && !isGone(err) {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, r *PruneResult) error {
+	s, ok := p.stores[e.Store]
+	if !ok {
+		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	}
+	switch e.State {
+	case catalog.Failed:
+		if err := p.catalog.Remove(ctx, e.ID); err != nil {
+			return err
+		}
+		r.Removed = append(r.Removed, p.entryView(e))
+		return nil
+	case catalog.Filling, catalog.Evicting:
+		return fmt.Errorf("%w: it is %s; try again when it is ready", ErrBusy, e.State)
+	case catalog.Detached:
+		return fmt.Errorf("%w: it is detached already, and goes with the last of its clones", ErrBusy)
+	case catalog.Ready:
+	}
+	if clones, err := p.liveClones(ctx, s, e); err != nil {
+		return err
+	} else if clones > 0 && !force {
+		return fmt.Errorf("%w: %d; use --force to detach it", ErrHasClones, clones)
+	}
+	return p.evictInto(ctx, s, e, catalog.CauseAdmin, r)
+}
+
+// liveClones asks the backend where clones depend on their image-volume.
+func (p *Plugin) liveClones(ctx context.Context, s *store, e catalog.Entry) (int, error) {
+	if s.images.Info().IndependentClones || s.backend == nil {
+		return 0, nil
+	}
+	iv, err := findImageVolume(ctx, s, e.ImageVolume)
+	return iv.Clones, err
+}
+
+// evictInto evicts and adds what came of it to r.
+func (p *Plugin) evictInto(ctx context.Context, s *store, e catalog.Entry, cause catalog.EvictCause, r *PruneResult) error {
+	evicted, err := p.evict(ctx, s, e.ID, cause)
+	if err != nil {
+		return err
+	}
+	r.Removed = append(r.Removed, p.entryView(e))
+	left, err := p.catalog.Get(ctx, evicted.ID)
+	if err == nil && left.State == catalog.Detached {
+		r.Detached++
+		return nil
+	}
+	r.FreedBytes += e.HeldBytes
+	return nil
+}
+
+// Fills are the fills in flight.
+func (p *Plugin) Fills() []FillView { return p.flights.views() }
+
+// Backends lists backends and file caches.
+func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
+	held, err := p.heldByStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]BackendView, 0, len(p.stores))
+	for _, s := range p.orderedStores() {
+		info, h := s.images.Info(), held[s.name]
+		v := BackendView{
+			Name: s.name, Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
+			Available: true, Entries: h.entries, HeldBytes: h.bytes, DetachedBytes: h.detached,
+			MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount, MaxPercent: s.bounds.MaxPercent,
+		}
+		if s.fallback != nil {
+			v.Fallback = s.fallback.name
+		}
+		capacity, err := s.images.Capacity(ctx)
+		if err != nil {
+			v.Available, v.Error = false, err.Error()
+		}
+		v.TotalBytes, v.FreeBytes = capacity.TotalBytes, capacity.FreeBytes
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// orderedStores are the backends, then the file caches, as configured.
+func (p *Plugin) orderedStores() []*store {
+	all := make([]*store, 0, len(p.stores))
+	for _, n := range p.backends {
+		all = append(all, p.stores[n])
+	}
+	for _, c := range p.cfg.FileCaches {
+		all = append(all, p.stores[c.Name])
+	}
+	return all
+}
+
+// held is what the entries of one store hold.
+type held struct {
+	entries  int
+	bytes    int64
+	detached int64
+}
+
+func (p *Plugin) heldByStore(ctx context.Context) (map[backends.Name]held, error) {
+	entries, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	if err != nil {
+		return nil, err
+	}
+	sums := make(map[backends.Name]held)
+	for _, e := range entries {
+		h := sums[e.Store]
+		if e.State == catalog.Detached {
+			h.detached += e.HeldBytes
+		} else {
+			h.entries++
+			h.bytes += e.CountedBytes()
+		}
+		sums[e.Store] = h
+	}
+	return sums, nil
+}
+
+// Status says how the plugin is.
+func (p *Plugin) Status(ctx context.Context) (Status, error) {
+	views, err := p.Backends(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	p.gate.Lock()
+	ready := !p.stopping
+	p.gate.Unlock()
+	return Status{
+		Version: version(), Host: p.cfg.Host, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: ready,
+		Fills: p.flights.views(), Backends: views,
+	}, nil
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// sinceOrNil is how the report writes a time that may be the beginning.
+func sinceOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}

@@ -1,0 +1,98 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// stepAside is why one rung of the ladder does not serve a request. It never reaches the caller as an
+// error: the next rung is tried, and the last one is outcome bypassed.
+type stepAside struct {
+	reason Reason
+	detail string
+	cause  error
+}
+
+func (s *stepAside) Error() string {
+	switch {
+	case s.detail != "":
+		return s.detail
+	case s.cause != nil:
+		return s.cause.Error()
+	}
+	return string(s.reason)
+}
+
+func (s *stepAside) Unwrap() error { return s.cause }
+
+// final tells that no other rung could do better: the caller has no time, or wants no waiting.
+func (s *stepAside) final() bool {
+	return s.reason == ReasonFilling || s.reason == ReasonDeadline || s.reason == ReasonStopping
+}
+
+func steppedAside(err error) (*stepAside, bool) {
+	var s *stepAside
+	ok := errors.As(err, &s)
+	return s, ok
+}
+
+// usual are the errors that the caller's usual way would meet too: they are returned as they are.
+func usual() []error {
+	return []error{
+		context.Canceled, context.DeadlineExceeded,
+		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrTooSmall, backends.ErrTooSmall, backends.ErrBadName,
+		diskimage.ErrRefused,
+		imagesource.ErrNotFound, imagesource.ErrForbidden, imagesource.ErrNotActive, imagesource.ErrChanged,
+		imagesource.ErrTruncated, imagesource.ErrUnavailable, imagesource.ErrRefused, imagesource.ErrDigestMismatch,
+		imagesource.ErrAmbiguous,
+	}
+}
+
+// reasons map what the cache meets to why it steps aside. The first match counts.
+func reasons() []struct {
+	err    error
+	reason Reason
+} {
+	return []struct {
+		err    error
+		reason Reason
+	}{
+		{lru.ErrTooLarge, ReasonTooLarge},
+		{lru.ErrNoRoom, ReasonNoRoom},
+		{internaltenant.ErrOverQuota, ReasonOverQuota},
+		{internaltenant.ErrNoTenant, ReasonNoTenant},
+		{backends.ErrCannotClone, ReasonCannotClone},
+		{backends.ErrLimit, ReasonCloneLimit},
+		{backends.ErrNoSpace, ReasonBackendFull},
+		{backends.ErrUnavailable, ReasonUnavailable},
+		{diskimage.ErrScratchFull, ReasonScratchFull},
+		{ErrStopping, ReasonStopping},
+	}
+}
+
+// classify turns an error into one for the caller, or into a reason to step aside.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, already := steppedAside(err); already {
+		return err
+	}
+	for _, u := range usual() {
+		if errors.Is(err, u) {
+			return err
+		}
+	}
+	for _, r := range reasons() {
+		if errors.Is(err, r.err) {
+			return &stepAside{reason: r.reason, cause: err}
+		}
+	}
+	return &stepAside{reason: ReasonCacheError, cause: err}
+}

@@ -1,0 +1,142 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// Check compares catalog, backends and quota with one another. With Repair it mends what can be mended;
+// with Deep it also reads every image-volume and every volume's state. Requests go on meanwhile.
+func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error) {
+	if err := p.flush(ctx); err != nil {
+		return CheckResult{}, err
+	}
+	findings, err := p.survey(ctx)
+	if err != nil {
+		return CheckResult{}, err
+	}
+	if err := p.catalog.Check(ctx); err != nil {
+		findings = append(findings, finding{Problem: Problem{
+			Kind: "catalog-damaged", ID: p.cfg.StateDir, Detail: err.Error(),
+			Remedy: "restart the daemon: a catalog that cannot be read is put aside and rebuilt from the backends",
+		}})
+	}
+	if o.Deep {
+		deep, err := p.surveyContent(ctx, o)
+		if err != nil {
+			return CheckResult{}, err
+		}
+		findings = append(findings, deep...)
+	}
+	r := CheckResult{OK: true, Problems: []Problem{}}
+	for _, f := range findings {
+		problem := f.Problem
+		if o.Repair && f.fix != nil {
+			if err := f.fix(ctx); err != nil {
+				problem.Detail += "; not repaired: " + err.Error()
+			} else {
+				problem.Repaired = true
+			}
+		}
+		r.OK = r.OK && problem.Repaired
+		r.Problems = append(r.Problems, problem)
+	}
+	return r, nil
+}
+
+// surveyContent reads what the stores hold.
+func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, error) {
+	var findings []finding
+	var read, total int64
+	held, err := p.heldByStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range held {
+		total += h.bytes + h.detached
+	}
+	for _, s := range p.orderedStores() {
+		reader, readable := s.images.(backends.ImageVolumeReader)
+		for iv, err := range s.images.ListImageVolumes(ctx) {
+			if err != nil || iv.State != backends.Committed || !readable {
+				continue // the survey has said so
+			}
+			if f := p.surveyBytes(ctx, s, reader, iv); f != nil {
+				findings = append(findings, *f)
+			}
+			read += iv.HeldBytes
+			if o.Progress != nil {
+				o.Progress(read, total)
+			}
+		}
+		if s.backend != nil {
+			findings = append(findings, surveyVolumes(ctx, s)...)
+		}
+	}
+	return findings, ctx.Err()
+}
+
+// surveyBytes reads one image-volume from end to end. Where the image was raw, its bytes are the
+// image-volume's, and the digest is compared.
+func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
+	wrong := func(kind, detail string) *finding {
+		return &finding{Problem{
+			Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
+			Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
+		}, func(ctx context.Context) error {
+			e, err := p.entry(ctx, iv.Description.EntryID)
+			if err != nil {
+				return err
+			}
+			return p.forgetVanished(ctx, s, e)
+		}}
+	}
+	if iv.Description.InspectorVersion != diskimage.InspectorVersion {
+		return wrong("old-inspector", fmt.Sprintf("image-volume %s was made under inspector rules %d, now they are %d", iv.ID, iv.Description.InspectorVersion, diskimage.InspectorVersion))
+	}
+	content, err := r.OpenImageVolume(ctx, iv.ID)
+	if err != nil {
+		return nil // evicted meanwhile, or the survey has said so
+	}
+	defer content.Close()
+	want, err := imagesource.ParseDigest(iv.Description.Digest)
+	if err != nil || iv.Description.DiskFormat != string(diskimage.Raw) {
+		want = imagesource.Digest{}
+	}
+	body := io.NewSectionReader(content, 0, iv.Description.SourceBytes)
+	if want.IsZero() {
+		body = io.NewSectionReader(content, 0, iv.VirtualBytes)
+	}
+	hashed := imagesource.Verify(body, want)
+	defer hashed.Close()
+	if _, err := io.Copy(io.Discard, hashed); err != nil {
+		return wrong("content", fmt.Sprintf("image-volume %s cannot be read: %v", iv.ID, err))
+	}
+	if err := hashed.Check(); err != nil {
+		return wrong("content", fmt.Sprintf("image-volume %s: %v", iv.ID, err))
+	}
+	return nil
+}
+
+// surveyVolumes finds volumes of ours that are not whole.
+func surveyVolumes(ctx context.Context, s *store) []finding {
+	var findings []finding
+	for v, err := range s.backend.ListVolumes(ctx) {
+		switch {
+		case err != nil:
+			return append(findings, unavailable(s, err))
+		case !v.Complete:
+			findings = append(findings, finding{Problem: Problem{
+				Kind: "half-made-volume", Backend: s.name, ID: string(v.Name),
+				Detail: fmt.Sprintf("volume %s has %d bytes, and is not what it was made as", v.Name, v.SizeBytes),
+				Remedy: "if its owner did not resize it, delete it and create it again",
+			}})
+		}
+	}
+	return findings
+}

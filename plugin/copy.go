@@ -1,0 +1,102 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/plugin/journal"
+)
+
+// copied answers with a copy from the backend's file cache, which is filled first where the image is
+// not in it. why is what kept the image-volume from serving.
+func (p *Plugin) copied(ctx context.Context, q *request, why *stepAside) (Answer, error) {
+	files := q.store.fallback
+	if files == nil {
+		return Answer{}, why
+	}
+	var err error
+	for range 2 {
+		var found *filled
+		if found, err = p.entryFor(ctx, q, files); err != nil {
+			return Answer{}, alsoWhy(err, files.name, why)
+		}
+		if found.repeated != nil {
+			return *found.repeated, nil
+		}
+		var answer Answer
+		answer, err = p.copyFrom(ctx, q, files, found, why)
+		if !errors.Is(err, errImageGone) {
+			return answer, classify(err)
+		}
+		if err := p.forgetVanished(ctx, files, found.entry); err != nil {
+			return Answer{}, classify(err)
+		}
+	}
+	return Answer{}, classify(fmt.Errorf("the cached file vanished twice: %w", err))
+}
+
+// errImageGone: the file cache no longer has the image.
+var errImageGone = errors.New("the file cache no longer has the image")
+
+// alsoWhy keeps the first reason in sight when the file cache steps aside too.
+func alsoWhy(err error, files backends.Name, first *stepAside) error {
+	second, aside := steppedAside(err)
+	if !aside {
+		return err
+	}
+	return &stepAside{reason: second.reason, cause: second.cause, detail: fmt.Sprintf("%s; file cache %s: %s", first, files, second)}
+}
+
+// copyFrom writes the volume from the cached file, between intent and answer.
+func (p *Plugin) copyFrom(ctx context.Context, q *request, files *store, f *filled, why *stepAside) (Answer, error) {
+	if q.late(p.now()) {
+		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a copy"}
+	}
+	src, image, err := files.cache.OpenImage(ctx, f.entry.ImageVolume)
+	if errors.Is(err, backends.ErrNotExist) {
+		return Answer{}, errImageGone
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	defer src.Close()
+	spec := q.volumeSpec(f.entry)
+	intent, err := p.intend(q, journal.Copy, spec)
+	if err != nil {
+		return Answer{}, err
+	}
+	volume, method, err := p.writeVolume(ctx, q, src, spec, image.HeldBytes)
+	if err != nil {
+		return p.notMade(ctx, q, intent, err)
+	}
+	failpoint.Reached(failpoint.Copy)
+	return p.made(ctx, q, intent, volume, Answer{
+		Outcome: Copied, Reason: why.reason, Detail: why.Error(), EntryID: string(f.entry.ID),
+		DownloadedBytes: f.downloaded, CopyMethod: method,
+	}, f)
+}
+
+// writeVolume lets the backend copy where it can, and writes through it where it cannot.
+func (p *Plugin) writeVolume(ctx context.Context, q *request, src *os.File, spec backends.VolumeSpec, total int64) (backends.Volume, backends.CopyMethod, error) {
+	progress := func(copied int64) {
+		q.report(Progress{Phase: "copying", ReadBytes: copied, TotalBytes: total, Written: copied})
+	}
+	if copier, ok := q.store.backend.(backends.FileCopier); ok {
+		return copier.CopyFromFile(ctx, src, spec, progress)
+	}
+	stage, err := q.store.backend.CreateVolume(ctx, spec)
+	if err != nil {
+		return backends.Volume{}, "", err
+	}
+	volume, err := copyInto(ctx, src, stage, progress)
+	if err != nil {
+		undo, cancel := p.cleanup(ctx)
+		defer cancel()
+		return backends.Volume{}, "", errors.Join(err, stage.Discard(undo))
+	}
+	return volume, backends.CopiedByWriting, nil
+}

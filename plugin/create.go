@@ -1,0 +1,372 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/journal"
+)
+
+// deadlineMargin is how long before its deadline a request starts no clone any more.
+const deadlineMargin = 2 * time.Second
+
+// request is a Request that was checked, with its image as the source described it for this requester.
+type request struct {
+	Request
+	store  *store
+	source imagesource.Source
+	image  imagesource.Image
+	key    catalog.Key // what the image is looked up by; an alias where its content is not known yet
+	domain string
+	begun  time.Time
+}
+
+// CreateVolume makes a volume from an image: a clone of its image-volume, which is made first where
+// there is none, or a copy where there can be none. The volume is there whole or not at all.
+//
+// Outcome bypassed means that no volume was made and that nothing is wrong with the request: the caller
+// goes its usual way. An error means that the usual way would refuse too (the errors of imagesource,
+// diskimage.ErrRefused, ErrTooSmall, ErrConflict), or that the request is wrong (ErrBadRequest,
+// ErrUnknownBackend). Repeating a request for a volume that it has already made succeeds.
+//
+// When ctx ends, the caller gets its error and no volume; a fill that others wait for goes on.
+func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
+	if !p.enter() {
+		return Answer{Outcome: Bypassed, Reason: ReasonStopping, Backend: r.Backend, ImageID: r.Image, Volume: r.Volume}, nil
+	}
+	defer p.leave()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.base, cancel)() // Close's time is over
+	q, err := p.prepare(ctx, r)
+	if err != nil {
+		p.observer.RequestError(r.Backend, err)
+		return Answer{}, err
+	}
+	answer, err := p.serve(ctx, q)
+	if p.stopped() && errors.Is(err, context.Canceled) {
+		return p.bypass(q, &stepAside{reason: ReasonStopping, cause: ErrStopping}), nil
+	}
+	if err != nil {
+		p.observer.RequestError(q.store.name, err)
+		return Answer{}, err
+	}
+	return answer, nil
+}
+
+// prepare checks the request and asks the source for the image, which authorises it: hits too.
+func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
+	q := &request{Request: r, begun: p.now()}
+	var err error
+	if q.store, err = p.backendNamed(r.Backend); err != nil {
+		return nil, err
+	}
+	switch {
+	case r.Volume == "":
+		return nil, fmt.Errorf("%w: volume: a name is needed", ErrBadRequest)
+	case r.Image == "":
+		return nil, fmt.Errorf("%w: image: SOURCE:ID is needed", ErrBadRequest)
+	case r.SizeBytes < 0:
+		return nil, fmt.Errorf("%w: size_bytes: %d is negative", ErrBadRequest, r.SizeBytes)
+	case r.OnMiss != "" && r.OnMiss != Wait && r.OnMiss != Background:
+		return nil, fmt.Errorf("%w: on_miss: %q is neither wait nor background", ErrBadRequest, r.OnMiss)
+	}
+	source, id, err := p.sources.Resolve(ctx, r.Image)
+	if err != nil {
+		return nil, err
+	}
+	if q.image, err = source.Stat(ctx, id); err != nil {
+		return nil, err
+	}
+	q.source = source
+	if !r.Digest.IsZero() {
+		q.image.Digest = r.Digest
+	}
+	if r.DiskFormat != "" {
+		q.image.DiskFormat = r.DiskFormat
+	}
+	if !q.store.shareAll {
+		q.domain = q.image.Domain
+	}
+	q.key = lookupKey(q.image)
+	return q, nil
+}
+
+// lookupKey is what an image is found by before its bytes were read. Where digest and format are both
+// known, it is the content key itself.
+func lookupKey(i imagesource.Image) catalog.Key {
+	format := i.DiskFormat
+	if format == "" {
+		format = "?"
+	}
+	if i.Digest.IsZero() {
+		return catalog.RevisionKey(i.Ref(), i.Revision, format)
+	}
+	return catalog.ContentKey(i.Digest.String(), format)
+}
+
+// serve goes down the ladder: the image-volume's clone, the file cache's copy, out of the way.
+func (p *Plugin) serve(ctx context.Context, q *request) (Answer, error) {
+	answer, err := p.cloned(ctx, q)
+	step, aside := steppedAside(err)
+	if !aside {
+		return answer, err
+	}
+	if step.final() {
+		return p.bypass(q, step), nil
+	}
+	p.logAside(q, step, "no clone of an image-volume")
+	answer, err = p.copied(ctx, q, step)
+	if step, aside = steppedAside(err); aside {
+		p.logAside(q, step, "no copy from a file cache")
+		return p.bypass(q, step), nil
+	}
+	return answer, err
+}
+
+// logAside logs why a rung of the ladder was left: an error of the cache's own needs a human.
+func (p *Plugin) logAside(q *request, why *stepAside, what string) {
+	log := p.log.WithFields(q.fields()).WithField("reason", why.reason).WithError(why)
+	if why.reason == ReasonCacheError {
+		log.Error(what)
+		return
+	}
+	log.Debug(what)
+}
+
+// cloned answers with a clone of the image-volume, which is filled first where it is missing.
+func (p *Plugin) cloned(ctx context.Context, q *request) (Answer, error) {
+	if info := q.store.images.Info(); !info.CanClone {
+		return Answer{}, &stepAside{reason: ReasonCannotClone, detail: info.NoClone}
+	}
+	var err error
+	for range 2 {
+		var found *filled
+		if found, err = p.entryFor(ctx, q, q.store); err != nil {
+			return Answer{}, err
+		}
+		if found.repeated != nil {
+			return *found.repeated, nil
+		}
+		var answer Answer
+		answer, err = p.clone(ctx, q, found)
+		if !errors.Is(err, backends.ErrNotExist) {
+			return answer, classify(err)
+		}
+		if err := p.forgetVanished(ctx, q.store, found.entry); err != nil {
+			return Answer{}, classify(err)
+		}
+	}
+	return Answer{}, classify(fmt.Errorf("the image-volume vanished twice: %w", err))
+}
+
+// entryFor finds the ready entry in a store, or fills it. A volume that an earlier request made, or
+// that is somebody else's, is noticed before anything is downloaded.
+func (p *Plugin) entryFor(ctx context.Context, q *request, s *store) (*filled, error) {
+	if e, ok := s.ready.find(q.domain, q.key); ok {
+		if err := q.fits(e.VirtualBytes); err != nil {
+			return nil, err
+		}
+		return &filled{entry: e, role: Hit}, nil
+	}
+	if answer, err := p.alreadyMade(ctx, q); err != nil || answer != nil {
+		return &filled{repeated: answer}, err
+	}
+	f, err := p.fillShared(ctx, q, s)
+	if err != nil {
+		return nil, err
+	}
+	return f, q.fits(f.entry.VirtualBytes)
+}
+
+// fits refuses a volume that is smaller than the image.
+func (q *request) fits(virtual int64) error {
+	if q.SizeBytes != 0 && q.SizeBytes < virtual {
+		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, q.image.Ref(), virtual, q.SizeBytes)
+	}
+	return nil
+}
+
+// clone makes the volume from an entry's image-volume, between intent and answer.
+func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, error) {
+	if q.late(p.now()) {
+		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a clone"}
+	}
+	spec := q.volumeSpec(f.entry)
+	intent, err := p.intend(q, journal.Clone, spec)
+	if err != nil {
+		return Answer{}, err
+	}
+	q.report(Progress{Phase: "cloning", TotalBytes: -1})
+	volume, err := q.store.backend.Clone(ctx, f.entry.ImageVolume, spec)
+	if err != nil {
+		return p.notMade(ctx, q, intent, err)
+	}
+	failpoint.Reached(failpoint.Clone)
+	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
+}
+
+// intend notes in the journal what is about to be made, so that a crash from here on is settled.
+func (p *Plugin) intend(q *request, op journal.Op, spec backends.VolumeSpec) (journal.Intent, error) {
+	i := journal.Intent{At: p.now().UTC(), Op: op, Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
+	seq, err := p.journal.Begin(i)
+	if err != nil {
+		return i, fmt.Errorf("note the intent to make %s: %w", spec.Name, err)
+	}
+	i.Seq = seq
+	failpoint.Reached(failpoint.Intent)
+	return i, nil
+}
+
+// volumeSpec is the volume that the request asks for, as made from entry.
+func (q *request) volumeSpec(e catalog.Entry) backends.VolumeSpec {
+	size := q.SizeBytes
+	if size == 0 {
+		size = e.VirtualBytes
+	}
+	return backends.VolumeSpec{
+		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),
+		Origin: backends.Origin{
+			EntryID: string(e.ID), ContentKey: string(e.Key), LookupKey: string(q.key),
+			ImageID: q.image.Ref(), Store: e.Store, ImageVolume: e.ImageVolume,
+		},
+	}
+}
+
+// notMade ends the intent of a clone or copy that the backend did not make. A backend that did not
+// answer may still be at it: then the intent stays, and is settled later.
+func (p *Plugin) notMade(ctx context.Context, q *request, intent journal.Intent, cause error) (Answer, error) {
+	if errors.Is(cause, backends.ErrUnavailable) {
+		p.open.add(intent)
+		return Answer{}, cause
+	}
+	if err := p.journal.Drop(intent.Seq); err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("intent not dropped; it is settled at the next start")
+	}
+	if !errors.Is(cause, backends.ErrExist) {
+		return Answer{}, cause
+	}
+	answer, err := p.alreadyMade(ctx, q)
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case answer == nil: // it was there a moment ago
+		return Answer{}, fmt.Errorf("%w: %s came and went while it was made; repeat the request", ErrConflict, q.Volume)
+	}
+	return *answer, nil
+}
+
+// made is the point of no return: the volume exists. What goes wrong from here on is logged and never
+// returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
+func (p *Plugin) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
+	if ctx.Err() != nil || q.overdue(p.now()) {
+		return p.unmake(ctx, q, intent, v)
+	}
+	// ── point of no return ──
+	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
+	a.Path, a.SizeBytes = v.Path, v.SizeBytes
+	p.answered(q, intent.Seq, &a, f)
+	return a, nil
+}
+
+// unmake removes a volume whose requester has gone or whose deadline has passed.
+func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
+	undo, cancel := p.cleanup(ctx)
+	defer cancel()
+	log := p.log.WithFields(q.fields())
+	if err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID}); err != nil && !errors.Is(err, backends.ErrNotExist) {
+		log.WithError(err).Error("volume made too late and not removed; delete it by hand if nobody took it over")
+	} else {
+		log.Info("volume made too late was removed")
+	}
+	if err := p.journal.Drop(intent.Seq); err != nil {
+		log.WithError(err).Warn("intent not dropped; it is settled at the next start")
+	}
+	if err := ctx.Err(); err != nil {
+		return Answer{}, err
+	}
+	return Answer{}, &stepAside{reason: ReasonDeadline, detail: "the volume was made after the deadline and removed again"}
+}
+
+// alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
+// different volume of that name is ErrConflict; none is nil.
+func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
+	v, err := q.store.backend.StatVolume(ctx, q.Volume)
+	switch {
+	case errors.Is(err, backends.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, backends.ErrNotOurs):
+		return nil, fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
+	case err != nil:
+		return nil, classify(err)
+	}
+	if !v.Complete || (q.SizeBytes != 0 && v.SizeBytes != q.SizeBytes) || !p.sameContent(q, v.Origin) {
+		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
+	}
+	a := &Answer{
+		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
+		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes,
+	}
+	p.answered(q, 0, a, nil)
+	return a, nil
+}
+
+// sameContent tells whether a volume was made from the content that the request asks for.
+func (p *Plugin) sameContent(q *request, o backends.Origin) bool {
+	if o.ContentKey == string(q.key) || o.LookupKey == string(q.key) {
+		return true
+	}
+	e, ok := q.store.ready.find(q.domain, q.key)
+	return ok && o.ContentKey == string(e.Key)
+}
+
+// bypass answers that the cache steps aside.
+func (p *Plugin) bypass(q *request, why *stepAside) Answer {
+	a := Answer{
+		Outcome: Bypassed, Reason: why.reason, Detail: why.Error(),
+		Backend: q.store.name, ImageID: q.image.Ref(), Volume: q.Volume, SizeBytes: q.SizeBytes,
+	}
+	p.answered(q, 0, &a, nil)
+	return a
+}
+
+// late tells whether too little time is left to start a clone.
+func (q *request) late(now time.Time) bool {
+	return !q.Deadline.IsZero() && now.Add(deadlineMargin).After(q.Deadline)
+}
+
+// overdue tells whether the caller no longer listens.
+func (q *request) overdue(now time.Time) bool {
+	return !q.Deadline.IsZero() && now.After(q.Deadline)
+}
+
+// report tells the requester how far it is, if it wants to know.
+func (q *request) report(progress Progress) {
+	if q.Progress != nil {
+		q.Progress(progress)
+	}
+}
+
+// fields are what log lines about the request carry.
+func (q *request) fields() map[string]any {
+	return map[string]any{"backend": q.store.name, "image": q.image.Ref(), "volume": q.Volume}
+}
+
+func reasonOf(role Outcome) Reason {
+	switch role {
+	case Filled:
+		return ReasonMiss
+	case Joined:
+		return ReasonInFlight
+	default:
+		return ReasonReady
+	}
+}

@@ -1,0 +1,128 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+)
+
+// evict removes a ready entry. ErrPinned, catalog.ErrLost (it is not ready any more).
+func (p *Plugin) evict(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
+	e, err := p.catalog.BeginEvict(ctx, id, cause)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	return e, p.finishEviction(ctx, s, e)
+}
+
+// finishEviction takes an evicting entry to its end: the image-volume is gone, or detached while clones
+// live; then the claim is released; then the row goes. It may be repeated after a crash at any point.
+func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) error {
+	failpoint.Reached(failpoint.Evict)
+	s.ready.remove(e.ID)
+	retired, err := s.images.Retire(ctx, e.ImageVolume)
+	switch {
+	case errors.Is(err, backends.ErrNotExist):
+		retired = backends.Retired{Gone: true}
+	case err != nil:
+		return fmt.Errorf("retire image-volume %s: %w", e.ImageVolume, err)
+	}
+	failpoint.Reached(failpoint.Retire)
+	log := p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "cause": e.EvictCause})
+	if !retired.Gone {
+		if err := p.catalog.SetDetached(ctx, e.ID, retired.Clones, e.HeldBytes); err != nil {
+			return err
+		}
+		failpoint.Reached(failpoint.Detach)
+		log.WithField("clones", retired.Clones).Info("image-volume detached; its space is held until the last clone is gone")
+		return nil
+	}
+	if err := p.removeRow(ctx, s, e); err != nil {
+		return err
+	}
+	log.WithField("bytes", e.HeldBytes).Info("image-volume evicted")
+	return nil
+}
+
+// removeRow ends an entry whose image-volume is gone: the claim first, so that no quota is charged for
+// what no row names.
+func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry) error {
+	if e.Claim != "" {
+		if err := p.owner.Release(ctx, e.Claim); err != nil {
+			return fmt.Errorf("release claim %s: %w", e.Claim, err)
+		}
+	}
+	failpoint.Reached(failpoint.Release)
+	if err := p.catalog.Remove(ctx, e.ID); err != nil {
+		return err
+	}
+	failpoint.Reached(failpoint.Remove)
+	p.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
+	return nil
+}
+
+// forgetVanished drops an entry whose image-volume turned out not to be there any more.
+func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) error {
+	s.ready.remove(e.ID)
+	p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume}).Warn("image-volume has vanished from its backend; the image is cached anew")
+	_, err := p.evict(ctx, s, e.ID, catalog.CauseGone)
+	if errors.Is(err, catalog.ErrPinned) { // there is nothing left to pin
+		if err := p.catalog.SetPinned(ctx, e.ID, false); err != nil {
+			return err
+		}
+		_, err = p.evict(ctx, s, e.ID, catalog.CauseGone)
+	}
+	if errors.Is(err, catalog.ErrLost) || errors.Is(err, catalog.ErrNotFound) { // somebody else was faster
+		return nil
+	}
+	return err
+}
+
+// reap frees detached image-volumes of a store whose last clone is gone, and ends what an eviction had
+// to leave. It returns the bytes that came free.
+func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Evicting, catalog.Detached}})
+	if err != nil {
+		return backends.Reaped{}, err
+	}
+	var problems []error
+	for _, e := range entries {
+		if e.State == catalog.Evicting {
+			problems = append(problems, p.finishEvictionAlone(ctx, s, e))
+		}
+	}
+	reaped, err := s.images.Reap(ctx)
+	failpoint.Reached(failpoint.Reap)
+	gone := make(map[backends.ImageVolumeID]bool, len(reaped.ImageVolumes))
+	for _, id := range reaped.ImageVolumes {
+		gone[id] = true
+	}
+	for _, e := range entries {
+		if gone[e.ImageVolume] {
+			problems = append(problems, p.removeRow(ctx, s, e))
+		}
+	}
+	return reaped, errors.Join(append(problems, err)...)
+}
+
+// finishEvictionAlone ends a left-over eviction, unless somebody is at it.
+func (p *Plugin) finishEvictionAlone(ctx context.Context, s *store, e catalog.Entry) error {
+	select {
+	case s.room <- struct{}{}:
+		defer func() { <-s.room }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	now, err := p.catalog.Get(ctx, e.ID)
+	if errors.Is(err, catalog.ErrNotFound) || (err == nil && now.State != catalog.Evicting) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return p.finishEviction(ctx, s, now)
+}

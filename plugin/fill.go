@@ -1,0 +1,313 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// foreignFillPoll is how often a fill of another host is looked at.
+const foreignFillPoll = 500 * time.Millisecond
+
+// filling is one attempt at one image-volume, from the reserved row to the ready one. What it has made
+// so far stands in its fields, for undo.
+type filling struct {
+	p      *Plugin
+	store  *store
+	flight *flight
+	q      *request
+
+	entry    catalog.Entry
+	claim    internaltenant.ClaimID
+	stage    *meteredStage
+	reserved int64
+	begun    time.Time
+}
+
+// fill makes the image-volume of a request's image in s, or finds that another host has made it.
+// Whatever goes wrong, nothing is left of it.
+func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (catalog.Entry, error) {
+	select {
+	case p.fillSlots <- struct{}{}:
+		defer func() { <-p.fillSlots }()
+	case <-ctx.Done():
+		return catalog.Entry{}, ctx.Err()
+	}
+	entry, mine, err := p.reserve(ctx, s, q)
+	if err != nil || !mine {
+		return entry, classify(err)
+	}
+	failpoint.Reached(failpoint.Reserve)
+	f.entryID.Store(entry.ID)
+	w := &filling{p: p, store: s, flight: f, q: q, entry: entry, begun: p.now()}
+	p.observer.FillStarted(s.name)
+	entry, err = w.run(ctx)
+	err = classify(err)
+	p.recordFill(w, entry, err)
+	return entry, err
+}
+
+// reserve makes the row filling, by us, or returns the entry that somebody else has made in the
+// meantime (mine is false). A fill of another host is waited for.
+func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catalog.Entry, mine bool, err error) {
+	spec := catalog.FillSpec{
+		Store: s.name, Key: q.key, Domain: q.domain, ImageID: q.image.Ref(),
+		Holder: p.holder, LeaseFor: p.cfg.LeaseFor,
+	}
+	var poll *time.Ticker
+	for {
+		entry, previous, start, err := p.catalog.BeginFill(ctx, spec)
+		if err != nil {
+			return catalog.Entry{}, false, err
+		}
+		switch start {
+		case catalog.Started:
+			if err := p.undoAttempt(ctx, s, previous); err != nil {
+				return catalog.Entry{}, false, errors.Join(err, p.catalog.FailFill(ctx, entry.ID, entry.Attempt, err.Error(), time.Time{}))
+			}
+			return entry, true, nil
+		case catalog.AlreadyReady:
+			s.ready.add(entry, q.key)
+			return entry, false, nil
+		case catalog.Waiting:
+			return catalog.Entry{}, false, fmt.Errorf("the last fill of %s came to: %s; next try after %s", q.image.Ref(), entry.LastError, entry.RetryAfter.Format(time.RFC3339))
+		case catalog.Busy:
+		}
+		if poll == nil {
+			poll = time.NewTicker(foreignFillPoll)
+			defer poll.Stop()
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return catalog.Entry{}, false, ctx.Err()
+		}
+	}
+}
+
+// undoAttempt removes what a dead holder's attempt had staged and claimed.
+func (p *Plugin) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
+	if previous.ImageVolume != "" {
+		if _, err := s.images.Retire(ctx, previous.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
+			return fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
+		}
+	}
+	if previous.Claim != "" {
+		return p.owner.Release(ctx, previous.Claim)
+	}
+	return nil
+}
+
+// run fills under a lease; losing the lease ends it.
+func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
+	ctx, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+	stop := w.p.keepLease(ctx, w.entry, lost)
+	entry, err := w.steps(ctx)
+	stop()
+	if err == nil {
+		return entry, nil
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, catalog.ErrLost) {
+		err = cause
+	}
+	w.undo(ctx, err)
+	return catalog.Entry{}, err
+}
+
+// steps are the arrows of a fill. Each may be the last thing that the process did.
+func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
+	stream, image, err := w.open(ctx)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	defer stream.close()
+	failpoint.Reached(failpoint.Source)
+	if err := w.prepare(ctx, image); err != nil {
+		return catalog.Entry{}, err
+	}
+	stats, err := image.reader.Decode(ctx, w.stage, w.progress)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	failpoint.Reached(failpoint.Write)
+	if err := stream.verify(w.q.image); err != nil {
+		return catalog.Entry{}, err
+	}
+	failpoint.Reached(failpoint.Verify)
+	return w.publish(ctx, image, stream.digest(), stats)
+}
+
+// prepare makes room, charges the quota, and stages the image-volume, in this order: nothing is written
+// that was not reserved, nothing is staged that the row does not name.
+func (w *filling) prepare(ctx context.Context, image *openImage) error {
+	virtual := image.virtualBytes
+	if err := w.refuseTooLarge(virtual); err != nil {
+		return err
+	}
+	first := virtual
+	if image.sourceBytes >= 0 {
+		first = min(virtual, image.sourceBytes)
+	}
+	if err := w.makeRoom(ctx, first); err != nil {
+		return err
+	}
+	failpoint.Reached(failpoint.Room)
+	if err := w.charge(ctx, virtual); err != nil {
+		return err
+	}
+	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))
+	if err := w.p.catalog.RecordStage(ctx, w.entry.ID, w.entry.Attempt, id, backends.Decoded, virtual); err != nil {
+		return err
+	}
+	w.entry.ImageVolume = id
+	failpoint.Reached(failpoint.Name)
+	stage, err := w.store.images.Stage(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Description: w.description("", catalog.Published{
+		Key: w.q.key, DiskFormat: string(image.reader.Info().Format), VirtualBytes: virtual,
+	})})
+	if err != nil {
+		return err
+	}
+	w.stage = &meteredStage{ImageVolumeStage: stage, w: w, ctx: ctx, virtual: virtual}
+	failpoint.Reached(failpoint.Stage)
+	return nil
+}
+
+// refuseTooLarge refuses an image that is larger than every volume which waits for it, before anything
+// is staged.
+func (w *filling) refuseTooLarge(virtual int64) error {
+	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && virtual > largest {
+		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, w.q.image.Ref(), virtual, largest)
+	}
+	return nil
+}
+
+// charge charges the internal tenant's quota, where image-volumes of this store count.
+func (w *filling) charge(ctx context.Context, virtual int64) error {
+	if !w.store.charged() {
+		return nil
+	}
+	claim, err := w.p.owner.Claim(ctx, internaltenant.ClaimSpec{
+		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, Backend: string(w.store.name),
+		ImageID: w.q.image.Ref(), VirtualBytes: virtual,
+	})
+	if err != nil {
+		return err
+	}
+	w.claim = claim.ID
+	failpoint.Reached(failpoint.Claim)
+	return w.p.catalog.RecordClaim(ctx, w.entry.ID, w.entry.Attempt, claim.ID)
+}
+
+// publish commits the image-volume and makes the row ready: first durable, then named. Where another
+// entry turns out to have the same content, that one is used and ours is discarded.
+func (w *filling) publish(ctx context.Context, image *openImage, digest imagesource.Digest, stats diskimage.Stats) (catalog.Entry, error) {
+	final := catalog.Published{
+		Key:    catalog.ContentKey(digest.String(), string(image.reader.Info().Format)),
+		Digest: digest.String(), DiskFormat: string(image.reader.Info().Format),
+		SourceBytes: stats.SourceBytes, VirtualBytes: stats.VirtualBytes, InspectorVersion: diskimage.InspectorVersion,
+	}
+	if final.Key != w.q.key {
+		final.RevisionKey = w.q.key
+	}
+	committed, err := w.stage.Commit(ctx, w.description(digest.String(), final))
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	failpoint.Reached(failpoint.Commit)
+	final.HeldBytes = committed.HeldBytes
+	entry, duplicate, err := w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	failpoint.Reached(failpoint.Publish)
+	if duplicate != nil {
+		w.undo(ctx, errDuplicate)
+		entry = *duplicate
+	} else {
+		w.settleClaim(ctx)
+	}
+	w.store.ready.add(entry, w.q.key)
+	return entry, nil
+}
+
+// errDuplicate ends a fill whose content turned out to be cached already.
+var errDuplicate = errors.New("equal content is cached already")
+
+// settleClaim turns the reserved claim into one in use. The image-volume is ready: a failure is logged,
+// and mended by the next reconcile.
+func (w *filling) settleClaim(ctx context.Context) {
+	if w.claim == "" {
+		return
+	}
+	if err := w.p.owner.Settle(context.WithoutCancel(ctx), w.claim); err != nil {
+		w.p.log.WithFields(w.q.fields()).WithError(err).Warn("quota claim stays reserved until the next reconcile")
+	}
+	failpoint.Reached(failpoint.Settle)
+}
+
+// undo removes what a fill that came to nothing has made, in the reverse order: the image-volume, the
+// claim, the row. What cannot be removed now keeps its row, and is removed by the next reconcile.
+func (w *filling) undo(ctx context.Context, cause error) {
+	ctx, cancel := w.p.cleanup(ctx)
+	defer cancel()
+	log := w.p.log.WithFields(w.q.fields()).WithField("attempt", w.entry.Attempt)
+	if errors.Is(cause, catalog.ErrLost) { // the row belongs to another process now, and so does what it names
+		if w.stage != nil {
+			_ = w.stage.Discard(ctx)
+		}
+		return
+	}
+	if w.stage != nil {
+		if err := w.stage.Discard(ctx); err != nil {
+			log.WithError(err).Warn("image-volume not discarded; the next reconcile removes it")
+			return
+		}
+		if _, err := w.store.images.Retire(ctx, w.entry.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
+			log.WithError(err).Warn("image-volume not removed; the next reconcile removes it")
+			return
+		}
+	}
+	if w.claim != "" {
+		if err := w.p.owner.Release(ctx, w.claim); err != nil {
+			log.WithError(err).Warn("quota claim not released; the next reconcile releases it")
+			return
+		}
+	}
+	if err := w.endRow(ctx, cause); err != nil {
+		log.WithError(err).Warn("row of a fill not ended; the next start ends it")
+	}
+}
+
+// endRow keeps the error of an image or its source in the row, for people to see; all other rows go.
+func (w *filling) endRow(ctx context.Context, cause error) error {
+	_, aside := steppedAside(classify(cause))
+	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) {
+		return w.p.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
+	}
+	return w.p.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, cause.Error(), time.Time{})
+}
+
+// description is what the image-volume says of itself.
+func (w *filling) description(digest string, final catalog.Published) backends.Description {
+	return backends.Description{
+		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, ContentKey: string(final.Key), Domain: w.entry.Domain,
+		ImageIDs: []string{w.q.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
+		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
+		InspectorVersion: diskimage.InspectorVersion, ProjectID: w.p.tenant.ProjectID, UserID: w.p.tenant.UserID,
+		ClaimID: string(w.claim), Form: backends.Decoded, CreatedAt: w.p.now().UTC(),
+	}
+}
+
+func (w *filling) progress(read, written int64) {
+	w.flight.read.Store(read)
+	w.flight.written.Store(written)
+}

@@ -1,0 +1,252 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// progressEvery is how often a waiting request tells its caller how far the fill is.
+const progressEvery = 200 * time.Millisecond
+
+// flightKey names what only one fill at a time makes.
+type flightKey struct {
+	store backends.Name
+	viewKey
+}
+
+// flight is one fill and those who wait for it. It lives until its last waiter leaves, or to its end
+// where somebody asked for it in the background.
+type flight struct {
+	key     flightKey
+	imageID string
+	begun   time.Time
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when entry and err are final
+
+	entry      catalog.Entry
+	downloaded int64
+	err        error
+
+	entryID atomic.Value // catalog.EntryID, once it is known
+	read    atomic.Int64
+	total   atomic.Int64
+	written atomic.Int64
+
+	// under flights.mu:
+	waiters    int
+	largest    int64 // the largest volume that waits; 0 where one takes any size
+	anySize    bool
+	background bool
+	leaving    bool // cancelled: nobody may join any more
+}
+
+// flights are the fills of this process: one per store, domain and key.
+type flights struct {
+	mu    sync.Mutex
+	byKey map[flightKey]*flight
+}
+
+// filled is an entry that a request may clone or copy, and the part it had in making it.
+type filled struct {
+	entry      catalog.Entry
+	role       Outcome // Hit, Filled or Joined
+	downloaded int64
+	repeated   *Answer // set instead: the volume had already been made
+}
+
+// fillShared waits for the one fill of the request's image in s, and starts it where there is none.
+func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled, error) {
+	key := flightKey{s.name, viewKey{q.domain, q.key}}
+	for {
+		f, role := p.board(key, q, s)
+		if f == nil {
+			return nil, &stepAside{reason: ReasonStopping, cause: ErrStopping}
+		}
+		if role == dying {
+			select {
+			case <-f.done:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		if q.OnMiss == Background {
+			p.flights.leave(f, stayInBackground)
+			return nil, &stepAside{reason: ReasonFilling, detail: "the image is being cached in the background"}
+		}
+		if err := p.awaitFlight(ctx, f, q, role); err != nil {
+			return nil, err
+		}
+		if f.err != nil {
+			return nil, f.err
+		}
+		return f.outcome(role), nil
+	}
+}
+
+// outcome is what a waiter of a fill that went well gets. An entry that another process had filled is a
+// hit; the one that started the fill has downloaded it.
+func (f *flight) outcome(role boarding) *filled {
+	out := &filled{entry: f.entry, role: Joined}
+	if role == started {
+		out.role, out.downloaded = Filled, f.downloaded
+		if f.downloaded == 0 {
+			out.role = Hit
+		}
+	}
+	return out
+}
+
+// boarding is how a request came to its flight.
+type boarding int
+
+const (
+	started boarding = iota + 1
+	joined
+	dying // it was cancelled; wait for its end and try again
+)
+
+// board joins the flight of a key, or starts it. It returns nil when the plugin is stopping.
+func (p *Plugin) board(key flightKey, q *request, s *store) (*flight, boarding) {
+	p.flights.mu.Lock()
+	defer p.flights.mu.Unlock()
+	f, ok := p.flights.byKey[key]
+	switch {
+	case ok && f.leaving:
+		return f, dying
+	case ok:
+		f.admit(q)
+		return f, joined
+	case p.stopped():
+		return nil, 0
+	}
+	f = &flight{key: key, imageID: q.image.Ref(), begun: p.now(), done: make(chan struct{})}
+	f.total.Store(q.image.SizeBytes)
+	f.admit(q)
+	ctx, cancel := context.WithCancel(p.base)
+	f.cancel = cancel
+	p.flights.byKey[key] = f
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		defer cancel()
+		p.fly(ctx, f, q, s)
+	}()
+	return f, started
+}
+
+// fly runs the fill and tells the waiters.
+func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
+	f.entry, f.err = p.fill(ctx, s, f, q)
+	switch {
+	case f.err == nil:
+		f.downloaded = f.read.Load()
+	case p.stopped() && errors.Is(f.err, context.Canceled):
+		f.err = &stepAside{reason: ReasonStopping, cause: ErrStopping}
+	}
+	p.flights.mu.Lock()
+	delete(p.flights.byKey, f.key)
+	background := f.background
+	p.flights.mu.Unlock()
+	if f.err != nil && background {
+		p.log.WithFields(q.fields()).WithError(f.err).Warn("background fill ended without an image-volume")
+	}
+	close(f.done)
+}
+
+// awaitFlight waits for the end of the fill, telling the caller how far it is.
+func (p *Plugin) awaitFlight(ctx context.Context, f *flight, q *request, role boarding) error {
+	phase := "filling"
+	if role == joined {
+		phase = "joined"
+	}
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		q.report(f.progress(phase))
+		select {
+		case <-f.done:
+			q.report(f.progress(phase))
+			p.flights.leave(f, leaveForGood)
+			return nil
+		case <-ctx.Done():
+			p.flights.leave(f, leaveForGood)
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (f *flight) progress(phase string) Progress {
+	return Progress{Phase: phase, ReadBytes: f.read.Load(), TotalBytes: f.total.Load(), Written: f.written.Load()}
+}
+
+// admit counts a waiter; flights.mu is held.
+func (f *flight) admit(q *request) {
+	f.waiters++
+	f.largest = max(f.largest, q.SizeBytes)
+	f.anySize = f.anySize || q.SizeBytes == 0
+}
+
+// largestVolume is the size that the image may have at most for anyone who waits; 0 is any.
+func (fl *flights) largestVolume(f *flight) int64 {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if f.anySize {
+		return 0
+	}
+	return f.largest
+}
+
+// leaving says whether a waiter that goes keeps the fill alive.
+type leaving int
+
+const (
+	leaveForGood leaving = iota + 1
+	stayInBackground
+)
+
+// leave counts a waiter out; the last one to go ends the fill, unless it goes on in the background.
+func (fl *flights) leave(f *flight, how leaving) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	f.waiters--
+	f.background = f.background || how == stayInBackground
+	if f.waiters == 0 && !f.background {
+		f.leaving = true
+		f.cancel()
+	}
+}
+
+// views are the fills in flight.
+func (fl *flights) views() []FillView {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	views := make([]FillView, 0, len(fl.byKey))
+	for _, f := range fl.byKey {
+		id, _ := f.entryID.Load().(catalog.EntryID)
+		views = append(views, FillView{
+			EntryID: string(id), Backend: f.key.store, ImageID: f.imageID, Waiters: f.waiters,
+			ReadBytes: f.read.Load(), TotalBytes: f.total.Load(), WrittenBytes: f.written.Load(), StartedAt: f.begun,
+		})
+	}
+	return views
+}
+
+// bytesRead is how much of an entry's image has been read, while it is filling here.
+func (fl *flights) bytesRead(id catalog.EntryID) int64 {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, f := range fl.byKey {
+		if f.entryID.Load() == id {
+			return f.read.Load()
+		}
+	}
+	return 0
+}

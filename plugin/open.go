@@ -1,0 +1,311 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/journal"
+)
+
+const (
+	defaultScratchBytes    = 20 << 30
+	defaultLease           = 30 * time.Second
+	defaultFlush           = time.Second
+	defaultFills           = 4
+	defaultReportRetention = 90 * 24 * time.Hour
+	// cleanupTime bounds undoing something after its request has ended.
+	cleanupTime = 30 * time.Second
+)
+
+// Plugin is the open cache. Its methods may be called from several goroutines.
+type Plugin struct {
+	cfg      Config
+	log      logrus.FieldLogger
+	now      func() time.Time
+	observer Observer
+
+	lock    *flock.Flock
+	catalog *catalog.Catalog
+	journal *journal.Journal
+	scratch diskimage.Scratch
+	owner   internaltenant.Owner
+	tenant  internaltenant.Usage // project and user, as they were at the start
+	holder  catalog.Holder
+	sources *imagesource.Resolver
+
+	stores   map[backends.Name]*store // backends and file caches
+	backends []backends.Name          // backends alone, as configured
+	begun    time.Time
+
+	// base is the context of what outlives a request: fills and upkeep. Close ends it.
+	base      context.Context
+	end       context.CancelFunc
+	running   sync.WaitGroup // fills
+	upkeep    sync.WaitGroup // flushing and reaping
+	flights   flights
+	fillSlots chan struct{}
+	open      openIntents
+
+	gate     sync.Mutex // guards stopping and inside's growth
+	stopping bool
+	inside   sync.WaitGroup // requests
+
+	flushing sync.Mutex
+	pending  []catalog.Request // taken from the journal, not yet in the catalog
+	upTo     int64
+}
+
+// Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
+// reconciles catalog, backends and quota, and is ready to serve.
+//
+// A catalog that is lost or damaged is rebuilt from what the image-volumes say of themselves; a damaged
+// one is kept beside it. A backend that does not answer does not keep the others from being served.
+// ErrLocked: another process has this StateDir open. ErrBadRequest: the configuration is wrong.
+func Open(ctx context.Context, cfg Config) (*Plugin, error) {
+	p, err := newPlugin(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.start(ctx); err != nil {
+		p.end()
+		return nil, errors.Join(err, p.release())
+	}
+	return p, nil
+}
+
+// newPlugin checks the configuration and fills in its defaults. It touches nothing.
+func newPlugin(cfg Config) (*Plugin, error) {
+	if cfg.StateDir == "" {
+		return nil, fmt.Errorf("%w: StateDir is needed", ErrBadRequest)
+	}
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	sources, err := imagesource.NewResolver(cfg.Sources)
+	if err != nil {
+		return nil, err
+	}
+	stores, err := newStores(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{
+		cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, sources: sources, stores: stores,
+		holder:    catalog.Holder{Host: cfg.Host, Incarnation: uuid.NewString()},
+		flights:   flights{byKey: make(map[flightKey]*flight)},
+		fillSlots: make(chan struct{}, cfg.FillLimit),
+		begun:     cfg.Now(),
+	}
+	for _, b := range cfg.Backends {
+		p.backends = append(p.backends, b.Name)
+	}
+	p.base, p.end = context.WithCancel(context.Background())
+	return p, nil
+}
+
+func (c *Config) setDefaults() error {
+	if c.Host == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("name of this host: %w", err)
+		}
+		c.Host = host
+	}
+	if c.ScratchDir == "" {
+		c.ScratchDir = filepath.Join(c.StateDir, "scratch")
+	}
+	setDefault(&c.ScratchMaxBytes, defaultScratchBytes)
+	setDefault(&c.LeaseFor, defaultLease)
+	setDefault(&c.FlushEvery, defaultFlush)
+	setDefault(&c.FillLimit, defaultFills)
+	setDefault(&c.ReportRetention, defaultReportRetention)
+	if c.NewOwner == nil {
+		c.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
+			return internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "clonecache", UserID: "clonecache"}, l)
+		}
+	}
+	if c.Log == nil {
+		silent := logrus.New()
+		silent.SetOutput(io.Discard)
+		c.Log = silent
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Observer == nil {
+		c.Observer = noObserver{}
+	}
+	return nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// start is Open after the configuration was found good.
+func (p *Plugin) start(ctx context.Context) error {
+	if err := p.lockState(); err != nil {
+		return err
+	}
+	scratch, err := diskimage.NewDirScratch(p.cfg.ScratchDir, p.cfg.ScratchMaxBytes)
+	if err != nil {
+		return err
+	}
+	p.scratch = scratch
+	if err := p.openCatalog(ctx); err != nil {
+		return err
+	}
+	if p.owner, err = p.cfg.NewOwner(p.catalog.Ledger()); err != nil {
+		return err
+	}
+	if p.tenant, err = p.owner.Usage(ctx); err != nil {
+		return err
+	}
+	if err := p.recover(ctx); err != nil {
+		return err
+	}
+	p.keepUp()
+	return nil
+}
+
+// lockState makes StateDir this process's own. The lock goes with the process, however it ends.
+func (p *Plugin) lockState() error {
+	if err := os.MkdirAll(p.cfg.StateDir, 0o750); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	lock := flock.New(filepath.Join(p.cfg.StateDir, "lock"))
+	got, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", p.cfg.StateDir, err)
+	}
+	if !got {
+		return fmt.Errorf("%w: %s", ErrLocked, p.cfg.StateDir)
+	}
+	p.lock = lock
+	return nil
+}
+
+// openCatalog opens the catalog. One that cannot be read is put aside: reconciling rebuilds it.
+func (p *Plugin) openCatalog(ctx context.Context) error {
+	path := filepath.Join(p.cfg.StateDir, "catalog.db")
+	var err error
+	p.catalog, err = catalog.Open(ctx, catalog.Config{Path: path})
+	if !errors.Is(err, catalog.ErrDamaged) {
+		return err
+	}
+	aside := fmt.Sprintf("%s.damaged-%s", path, p.now().UTC().Format("20060102T150405.000"))
+	p.log.WithError(err).WithField("kept_as", aside).Error("catalog cannot be read; it is rebuilt from the backends, the report starts anew")
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("put the damaged catalog aside: %w", err)
+		}
+	}
+	p.catalog, err = catalog.Open(ctx, catalog.Config{Path: path})
+	return err
+}
+
+// Close stops taking requests, lets those and their fills end until ctx is done, then undoes what has not
+// ended, counts what was answered, and closes what Open opened. The backends are the caller's to close.
+func (p *Plugin) Close(ctx context.Context) error {
+	p.gate.Lock()
+	if p.stopping {
+		p.gate.Unlock()
+		return nil
+	}
+	p.stopping = true
+	p.gate.Unlock()
+
+	ended := make(chan struct{})
+	go func() {
+		p.inside.Wait()
+		p.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		p.log.WithField("fills", len(p.flights.views())).Warn("time to stop is over; fills in flight are undone")
+	}
+	p.end()
+	<-ended
+	p.upkeep.Wait()
+	flush, cancel := p.cleanup(ctx)
+	defer cancel()
+	return errors.Join(p.flush(flush), p.release())
+}
+
+// release closes what start opened, in the reverse order.
+func (p *Plugin) release() error {
+	var problems []error
+	if p.journal != nil {
+		problems = append(problems, p.journal.Close())
+	}
+	if p.catalog != nil {
+		problems = append(problems, p.catalog.Close())
+	}
+	if p.lock != nil {
+		problems = append(problems, p.lock.Unlock())
+	}
+	return errors.Join(problems...)
+}
+
+// enter counts a request in, unless the plugin is stopping.
+func (p *Plugin) enter() bool {
+	p.gate.Lock()
+	defer p.gate.Unlock()
+	if p.stopping {
+		return false
+	}
+	p.inside.Add(1)
+	return true
+}
+
+func (p *Plugin) leave() { p.inside.Done() }
+
+func (p *Plugin) stopped() bool { return p.base.Err() != nil }
+
+// cleanup is a context for undoing something whose own context may have ended.
+func (p *Plugin) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+}
+
+// backendNamed finds a backend; where there is only one, it needs no name.
+func (p *Plugin) backendNamed(name backends.Name) (*store, error) {
+	if name == "" && len(p.backends) == 1 {
+		name = p.backends[0]
+	}
+	if name == "" {
+		return nil, fmt.Errorf("%w: backend: there are several (%v); name one", ErrUnknownBackend, p.backends)
+	}
+	if s, ok := p.stores[name]; ok && s.backend != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("%w: %q; there are %v", ErrUnknownBackend, name, p.backends)
+}
+
+// noObserver hears nothing.
+type noObserver struct{}
+
+func (noObserver) Request(backends.Name, Outcome, Reason, time.Duration) {}
+func (noObserver) RequestError(backends.Name, error)                     {}
+func (noObserver) FillStarted(backends.Name)                             {}
+func (noObserver) FillEnded(backends.Name, time.Duration, error)         {}
+func (noObserver) Evicted(backends.Name, string, int64)                  {}

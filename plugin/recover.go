@@ -1,0 +1,220 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/journal"
+)
+
+// recover settles what an earlier process left: answers not counted, volumes half made, fills and
+// evictions in flight; then it reconciles catalog, backends and quota, and fills the view.
+func (p *Plugin) recover(ctx context.Context) error {
+	if err := p.replay(ctx); err != nil {
+		return err
+	}
+	abandoned, err := p.catalog.TakeOver(ctx, p.holder, p.cfg.LeaseFor)
+	if err != nil {
+		return err
+	}
+	for _, e := range abandoned {
+		if err := p.endAbandoned(ctx, e); err != nil {
+			p.log.WithField("entry", e.ID).WithError(err).Error("fill of an earlier process not ended; the next start tries again")
+		}
+	}
+	for _, s := range p.stores {
+		if _, err := p.reap(ctx, s); err != nil {
+			p.log.WithField("backend", s.name).WithError(err).Error("evictions of an earlier process not ended; trying again in a minute")
+		}
+	}
+	if err := p.reconcile(ctx); err != nil {
+		return err
+	}
+	return p.loadView(ctx)
+}
+
+// replay opens the journal, counts the answers that the catalog has not seen, and settles the intents
+// that were never answered.
+func (p *Plugin) replay(ctx context.Context) error {
+	j, recovered, err := journal.Open(journal.Config{Dir: filepath.Join(p.cfg.StateDir, "journal")})
+	if err != nil {
+		return err
+	}
+	p.journal = j
+	applied, err := p.catalog.Applied(ctx, p.holder.Host)
+	if err != nil {
+		return err
+	}
+	j.SetFloor(applied)
+	if recovered.Damaged > 0 {
+		p.log.WithField("records", recovered.Damaged).Warn("journal has unreadable records; what they named is found by the reconcile")
+	}
+	if err := p.catalog.Record(ctx, p.holder.Host, recovered.LastSeq, recovered.Answered); err != nil {
+		return err
+	}
+	if err := j.Applied(recovered.LastSeq); err != nil {
+		return err
+	}
+	for _, i := range recovered.Recent {
+		if _, err := p.settle(ctx, i); err != nil {
+			p.log.WithField("volume", i.Spec.Name).WithError(err).Error("volume of the minute before the reboot not checked")
+		}
+	}
+	p.open.add(recovered.Unfinished...)
+	p.settleOpen(ctx)
+	return nil
+}
+
+// openIntents are volumes in the making whose backend did not answer.
+type openIntents struct {
+	mu      sync.Mutex
+	intents []journal.Intent
+}
+
+func (o *openIntents) add(i ...journal.Intent) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.intents = append(o.intents, i...)
+}
+
+func (o *openIntents) take() []journal.Intent {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	taken := o.intents
+	o.intents = nil
+	return taken
+}
+
+// settleOpen settles intents that are still open. Those whose backend does not answer stay open, and
+// are tried again.
+func (p *Plugin) settleOpen(ctx context.Context) {
+	for _, i := range p.open.take() {
+		log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
+		settled, err := p.settle(ctx, i)
+		if err != nil {
+			log.WithError(err).Error("volume in the making not settled; trying again")
+			p.open.add(i)
+			continue
+		}
+		if err := p.journal.Drop(i.Seq); err != nil {
+			log.WithError(err).Warn("settled intent not dropped; it is settled once more at the next start")
+		}
+		log.WithField("settled", settled).Info("volume in the making was settled")
+	}
+}
+
+// settle asks the backend to end one intent.
+func (p *Plugin) settle(ctx context.Context, i journal.Intent) (backends.Settled, error) {
+	s, ok := p.stores[i.Backend]
+	if !ok || s.backend == nil {
+		return 0, fmt.Errorf("%w: %q is no longer configured; configure it once more so that %s can be settled", ErrUnknownBackend, i.Backend, i.Spec.Name)
+	}
+	return s.backend.Settle(ctx, i.Spec)
+}
+
+// endAbandoned ends a fill that an earlier process of this host had begun. An image-volume that was
+// committed is published: its content was verified before. Anything less is removed.
+func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
+	s, ok := p.stores[e.Store]
+	if !ok {
+		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	}
+	found, err := findImageVolume(ctx, s, e.ImageVolume)
+	if err != nil {
+		return err
+	}
+	if found.State == backends.Committed {
+		published, err := p.publishAbandoned(ctx, e, found)
+		if err != nil || published {
+			return err
+		}
+	}
+	if err := p.undoAttempt(ctx, s, e); err != nil {
+		return err
+	}
+	return p.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+}
+
+// publishAbandoned makes the row ready; false where other content of that key won.
+func (p *Plugin) publishAbandoned(ctx context.Context, e catalog.Entry, iv backends.ImageVolume) (bool, error) {
+	d := iv.Description
+	if d.EntryID != string(e.ID) || d.Attempt != e.Attempt || d.Digest == "" {
+		return false, nil
+	}
+	_, duplicate, err := p.catalog.Publish(ctx, e.ID, e.Attempt, catalog.Published{
+		Key: catalog.Key(d.ContentKey), RevisionKey: catalog.Key(d.RevisionKey), Digest: d.Digest, DiskFormat: d.DiskFormat,
+		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, InspectorVersion: d.InspectorVersion,
+	})
+	return duplicate == nil, err
+}
+
+// findImageVolume is the one of that ID, or the zero ImageVolume.
+func findImageVolume(ctx context.Context, s *store, id backends.ImageVolumeID) (backends.ImageVolume, error) {
+	if id == "" {
+		return backends.ImageVolume{}, nil
+	}
+	for iv, err := range s.images.ListImageVolumes(ctx) {
+		if err != nil && iv.ID == "" {
+			return backends.ImageVolume{}, err
+		}
+		if iv.ID == id {
+			return iv, nil
+		}
+	}
+	return backends.ImageVolume{}, nil
+}
+
+// reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.
+func (p *Plugin) reconcile(ctx context.Context) error {
+	findings, err := p.survey(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		log := p.log.WithFields(map[string]any{"backend": f.Backend, "id": f.ID, "kind": f.Kind})
+		if f.fix == nil {
+			log.Warn(f.Detail)
+			continue
+		}
+		if err := f.fix(ctx); err != nil {
+			log.WithError(err).Error("not mended: " + f.Detail)
+			continue
+		}
+		log.Info("mended: " + f.Detail)
+	}
+	return nil
+}
+
+// loadView reads the ready entries and their aliases.
+func (p *Plugin) loadView(ctx context.Context) error {
+	entries, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
+	if err != nil {
+		return err
+	}
+	aliases, err := p.catalog.Aliases(ctx)
+	if err != nil {
+		return err
+	}
+	keys := make(map[catalog.EntryID][]catalog.Key)
+	for key, ids := range aliases {
+		for _, id := range ids {
+			keys[id] = append(keys[id], key)
+		}
+	}
+	for _, e := range entries {
+		if s, ok := p.stores[e.Store]; ok {
+			s.ready.add(e, keys[e.ID]...)
+		}
+	}
+	return nil
+}
+
+// isGone tells that somebody else has already removed what was to be removed.
+func isGone(err error) bool {
+	return errors.Is(err, catalog.ErrLost) || errors.Is(err, catalog.ErrNotFound)
+}

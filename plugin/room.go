@@ -1,0 +1,124 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// growBy is the step in which a fill's reservation grows once it writes more than it had reserved.
+const growBy = 64 << 20
+
+// makeRoom grows the fill's reservation to bytes. Victims are decided in one transaction and are gone
+// from the backend before it returns, so that what is held never exceeds the bounds. One fill at a time
+// does this per store. lru.ErrTooLarge, lru.ErrNoRoom: nothing was evicted.
+func (w *filling) makeRoom(ctx context.Context, bytes int64) error {
+	select {
+	case w.store.room <- struct{}{}:
+		defer func() { <-w.store.room }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := w.p.flush(ctx); err != nil { // last-used decides
+		return err
+	}
+	capacity, err := w.store.capacity(ctx)
+	if err != nil {
+		return err
+	}
+	victims, err := w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
+		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, load(h, capacity), w.store.bounds)
+		if err != nil {
+			return nil, fmt.Errorf("room for %s in %s: %w", w.q.image.Ref(), w.store.name, err)
+		}
+		return causes(plan), nil
+	})
+	if err != nil {
+		return err
+	}
+	w.reserved = bytes
+	for _, v := range victims {
+		if err := w.p.finishEviction(ctx, w.store, v); err != nil {
+			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
+		}
+	}
+	return nil
+}
+
+// capacity is asked only where a bound needs it: it may be a call over the network.
+func (s *store) capacity(ctx context.Context) (backends.Capacity, error) {
+	if s.bounds.MaxPercent == 0 {
+		return backends.Capacity{}, nil
+	}
+	return s.images.Capacity(ctx)
+}
+
+// load is what counts against the bounds. Deciding about room is serialised with the evictions that
+// follow, so an entry that is evicting here is one that could not be removed: its bytes are still held
+// and count, and it cannot go twice.
+func load(h catalog.Holdings, c backends.Capacity) lru.Load {
+	l := lru.Load{DetachedBytes: h.DetachedBytes, CapacityBytes: c.TotalBytes, Entries: make([]lru.Entry, 0, len(h.Entries))}
+	for _, e := range h.Entries {
+		l.Entries = append(l.Entries, lru.Entry{
+			ID: string(e.ID), Bytes: e.CountedBytes(), LastUsed: e.LastUsedAt, Created: e.CreatedAt, Clones: e.Clones,
+			Pinned: e.Pinned || e.State == catalog.Evicting, Filling: e.State == catalog.Filling, Hits: e.Hits,
+		})
+	}
+	return l
+}
+
+func causes(plan []lru.Victim) map[catalog.EntryID]catalog.EvictCause {
+	out := make(map[catalog.EntryID]catalog.EvictCause, len(plan))
+	for _, v := range plan {
+		out[catalog.EntryID(v.ID)] = catalog.EvictCause(v.Cause)
+	}
+	return out
+}
+
+// meteredStage grows the fill's reservation before it writes beyond it: what is held never exceeds what
+// is counted (invariant I7). It may be written from several goroutines, as a Stage may.
+type meteredStage struct {
+	backends.ImageVolumeStage
+	w       *filling
+	ctx     context.Context // of the fill: a WriterAt has no other way to be cancelled
+	virtual int64
+
+	written  atomic.Int64
+	reserved atomic.Int64
+	growing  sync.Mutex
+}
+
+// WriteAt writes after the room for it is reserved.
+func (m *meteredStage) WriteAt(b []byte, off int64) (int, error) {
+	if total := m.written.Add(int64(len(b))); total > m.reserved.Load() {
+		if err := m.grow(total); err != nil {
+			return 0, err
+		}
+	}
+	return m.ImageVolumeStage.WriteAt(b, off)
+}
+
+// grow reserves a step beyond total where there is room for one, else just total. makeRoom waits for
+// evictions, and that is what writers must wait for.
+func (m *meteredStage) grow(total int64) error {
+	m.growing.Lock()
+	defer m.growing.Unlock()
+	m.reserved.Store(m.w.reserved)
+	if total <= m.w.reserved {
+		return nil
+	}
+	if ample := min(total+growBy, m.virtual); ample > total && m.w.makeRoom(m.ctx, ample) == nil {
+		m.reserved.Store(ample)
+		return nil
+	}
+	if err := m.w.makeRoom(m.ctx, total); err != nil {
+		return err
+	}
+	m.reserved.Store(total)
+	return nil
+}

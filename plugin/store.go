@@ -1,0 +1,77 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/lru"
+)
+
+// FileCache is a plain file cache; backends/filecache is one.
+type FileCache interface {
+	backends.Store
+	// OpenImage opens a committed image for reading. ErrNotExist.
+	OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error)
+}
+
+// defaultFileCacheBytes bounds a file cache that is given no bound.
+const defaultFileCacheBytes = 10 << 30
+
+// store is one place that holds image-volumes, and what the plugin knows of it.
+type store struct {
+	name     backends.Name
+	images   backends.Store
+	backend  backends.Backend // nil for a file cache
+	cache    FileCache        // nil for a backend
+	bounds   lru.Bounds
+	fallback *store // the backend's file cache, or nil
+	shareAll bool
+	maxIdle  time.Duration
+	ready    *view
+	// room is held by the one who decides about room and carries the evictions out, so that nobody
+	// decides on space that another one is about to use.
+	room chan struct{}
+}
+
+// charged tells whether image-volumes here count against the internal tenant's quota.
+func (s *store) charged() bool { return s.backend != nil }
+
+func newStores(cfg Config) (map[backends.Name]*store, error) {
+	stores := make(map[backends.Name]*store, len(cfg.Backends)+len(cfg.FileCaches))
+	add := func(s *store) error {
+		if s.name == "" || s.images == nil {
+			return fmt.Errorf("%w: a backend needs a name and an opened backend", ErrBadRequest)
+		}
+		if _, taken := stores[s.name]; taken {
+			return fmt.Errorf("%w: two backends or file caches are named %q", ErrBadRequest, s.name)
+		}
+		s.ready, s.room = newView(), make(chan struct{}, 1)
+		stores[s.name] = s
+		return nil
+	}
+	for _, c := range cfg.FileCaches {
+		if c.Bounds.MaxBytes == 0 {
+			c.Bounds.MaxBytes = defaultFileCacheBytes
+		}
+		if err := add(&store{name: c.Name, images: c.Cache, cache: c.Cache, bounds: c.Bounds, maxIdle: c.MaxIdle}); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range cfg.Backends {
+		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, maxIdle: c.MaxIdle}
+		if c.Fallback != "" {
+			fallback, ok := stores[c.Fallback]
+			if !ok || fallback.cache == nil {
+				return nil, fmt.Errorf("%w: backend %q: fallback %q is not a file cache", ErrBadRequest, c.Name, c.Fallback)
+			}
+			s.fallback = fallback
+		}
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return stores, nil
+}

@@ -1,0 +1,270 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// finding is a Problem and how to mend it; fix is nil where that is for a human to decide.
+type finding struct {
+	Problem
+	fix func(context.Context) error
+}
+
+// survey compares the catalog with every store and with the internal tenant's claims. A store that does
+// not answer is a finding itself, and nothing is concluded about what it holds.
+func (p *Plugin) survey(ctx context.Context) ([]finding, error) {
+	var all []finding
+	for _, s := range p.stores {
+		found, err := p.surveyStore(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	claims, err := p.surveyClaims(ctx)
+	return append(all, claims...), err
+}
+
+// surveyStore lists the store, then the rows, then the store again. Fills and evictions go on meanwhile:
+// only what both listings show, and no row names, is unknown; and only a row that the second listing
+// does not bear out is missing.
+func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
+	before, findings, err := listStore(ctx, s)
+	if err != nil {
+		return []finding{unavailable(s, err)}, nil
+	}
+	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.name})
+	if err != nil {
+		return nil, err
+	}
+	after, _, err := listStore(ctx, s)
+	if err != nil {
+		return []finding{unavailable(s, err)}, nil
+	}
+	named := make(map[backends.ImageVolumeID]bool, len(rows))
+	for _, e := range rows {
+		named[e.ImageVolume] = true
+		if f := p.surveyRow(s, e, after); f != nil {
+			findings = append(findings, *f)
+		}
+	}
+	for id, iv := range after {
+		if _, twice := before[id]; twice && !named[id] {
+			findings = append(findings, p.unknown(s, iv))
+		}
+	}
+	return findings, nil
+}
+
+// listStore reads every image-volume of a store. One that cannot be read is a finding.
+func listStore(ctx context.Context, s *store) (map[backends.ImageVolumeID]backends.ImageVolume, []finding, error) {
+	all := make(map[backends.ImageVolumeID]backends.ImageVolume)
+	var findings []finding
+	for iv, err := range s.images.ListImageVolumes(ctx) {
+		switch {
+		case err == nil:
+			all[iv.ID] = iv
+		case iv.ID == "":
+			return nil, nil, err
+		default:
+			all[iv.ID] = iv
+			findings = append(findings, finding{Problem: Problem{
+				Kind: "unreadable-image-volume", Backend: s.name, ID: string(iv.ID), Detail: err.Error(),
+				Remedy: "look at the backend's own log; if the image-volume is lost, delete its entry",
+			}})
+		}
+	}
+	return all, findings, nil
+}
+
+func unavailable(s *store, err error) finding {
+	return finding{Problem: Problem{
+		Kind: "backend-unavailable", Backend: s.name, ID: string(s.name), Detail: err.Error(),
+		Remedy: "make the backend available and run the check again",
+	}}
+}
+
+// surveyRow compares one row with what the store holds.
+func (p *Plugin) surveyRow(s *store, e catalog.Entry, held map[backends.ImageVolumeID]backends.ImageVolume) *finding {
+	if e.State != catalog.Ready {
+		return nil
+	}
+	iv, there := held[e.ImageVolume]
+	problem := Problem{Backend: s.name, ID: string(e.ID)}
+	switch {
+	case !there || iv.State != backends.Committed:
+		problem.Kind = "missing-image-volume"
+		problem.Detail = fmt.Sprintf("entry %s names image-volume %s, which is not there", e.ID, e.ImageVolume)
+		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
+		return &finding{problem, func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
+	case iv.HeldBytes != e.HeldBytes || iv.Clones != e.Clones:
+		problem.Kind = "held-bytes"
+		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes and has %d clones, the catalog says %d and %d", e.ImageVolume, iv.HeldBytes, iv.Clones, e.HeldBytes, e.Clones)
+		problem.Remedy = "check --repair corrects the figures"
+		return &finding{problem, func(ctx context.Context) error {
+			return p.catalog.SetObserved(ctx, e.ID, iv.HeldBytes, iv.Clones)
+		}}
+	}
+	return nil
+}
+
+// unknown is an image-volume that no row names: of a fill that died, or of a catalog that was lost.
+func (p *Plugin) unknown(s *store, iv backends.ImageVolume) finding {
+	f := finding{Problem: Problem{Backend: s.name, ID: string(iv.ID), Kind: "unknown-image-volume"}}
+	if iv.State == backends.Committed && iv.Description.Digest != "" {
+		f.Detail = fmt.Sprintf("image-volume %s (%v) is in no entry", iv.ID, iv.Description.ImageIDs)
+		f.Remedy = "check --repair takes it into the catalog again"
+		f.fix = func(ctx context.Context) error { return p.adopt(ctx, s, iv) }
+		return f
+	}
+	f.Kind = "unfinished-image-volume"
+	f.Detail = fmt.Sprintf("image-volume %s is %s and in no entry", iv.ID, iv.State)
+	f.Remedy = "check --repair removes it"
+	f.fix = func(ctx context.Context) error { return retireUnnamed(ctx, s, iv.ID) }
+	return f
+}
+
+func retireUnnamed(ctx context.Context, s *store, id backends.ImageVolumeID) error {
+	_, err := s.images.Retire(ctx, id)
+	if errors.Is(err, backends.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// adopt takes a committed image-volume into the catalog, from what it says of itself, and charges the
+// quota for it. Where another entry has its content, or the quota does not allow it, it goes.
+func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) error {
+	d := iv.Description
+	e := catalog.Entry{
+		ID: catalog.EntryID(d.EntryID), Store: s.name, Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
+		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat,
+		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
+		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
+	}
+	if s.charged() {
+		claim, err := p.claimAnew(ctx, e)
+		if errors.Is(err, internaltenant.ErrOverQuota) {
+			return retireUnnamed(ctx, s, iv.ID)
+		}
+		if err != nil {
+			return err
+		}
+		e.Claim = claim
+	}
+	err := p.catalog.Adopt(ctx, e, catalog.Key(d.RevisionKey))
+	if errors.Is(err, catalog.ErrLost) {
+		return errors.Join(retireUnnamed(ctx, s, iv.ID), p.release1(ctx, e.Claim))
+	}
+	if err != nil {
+		return err
+	}
+	s.ready.add(e, catalog.Key(d.RevisionKey))
+	return nil
+}
+
+// release1 releases a claim if there is one.
+func (p *Plugin) release1(ctx context.Context, id internaltenant.ClaimID) error {
+	if id == "" {
+		return nil
+	}
+	return p.owner.Release(ctx, id)
+}
+
+// claimAnew charges the quota for an image-volume that exists.
+func (p *Plugin) claimAnew(ctx context.Context, e catalog.Entry) (internaltenant.ClaimID, error) {
+	var image string
+	if len(e.ImageIDs) > 0 {
+		image = e.ImageIDs[0]
+	}
+	claim, err := p.owner.Claim(ctx, internaltenant.ClaimSpec{
+		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(e.Store), ImageID: image, VirtualBytes: e.VirtualBytes,
+	})
+	if err != nil {
+		return "", err
+	}
+	return claim.ID, p.owner.Settle(ctx, claim.ID)
+}
+
+// surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
+// store has its claim, each claim its image-volume (invariant I6).
+func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
+	claims, err := p.owner.Claims(ctx)
+	if err != nil {
+		return []finding{{Problem: Problem{Kind: "quota-unavailable", Detail: err.Error(), Remedy: "make the internal tenant's quota reachable and run the check again"}}}, nil
+	}
+	rows, err := p.catalog.List(ctx, catalog.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[internaltenant.ClaimID]internaltenant.Claim, len(claims))
+	for _, c := range claims {
+		byID[c.ID] = c
+	}
+	var findings []finding
+	needed := make(map[string]bool, len(rows)) // entry IDs whose claim is right to exist
+	for _, e := range rows {
+		s, ok := p.stores[e.Store]
+		if !ok || !s.charged() || e.State == catalog.Failed {
+			continue
+		}
+		needed[string(e.ID)] = true
+		if f := p.surveyClaim(e, byID); f != nil {
+			findings = append(findings, *f)
+		}
+	}
+	for _, c := range claims {
+		if !needed[c.EntryID] {
+			findings = append(findings, p.unknownClaim(c))
+		}
+	}
+	return findings, nil
+}
+
+// surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
+func (p *Plugin) surveyClaim(e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
+	if e.State == catalog.Filling {
+		return nil
+	}
+	c, charged := claims[e.Claim]
+	switch {
+	case !charged:
+		return &finding{Problem{
+			Kind: "missing-claim", Backend: e.Store, ID: string(e.ID),
+			Detail: fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume), Remedy: "check --repair charges it",
+		}, func(ctx context.Context) error {
+			claim, err := p.claimAnew(ctx, e)
+			if err != nil {
+				return err
+			}
+			return p.catalog.SetClaim(ctx, e.ID, claim)
+		}}
+	case !c.InUse && e.State == catalog.Ready:
+		return &finding{Problem{
+			Kind: "wrong-claim", Backend: e.Store, ID: string(c.ID),
+			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
+		}, func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
+	}
+	return nil
+}
+
+// unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
+// looked for once more.
+func (p *Plugin) unknownClaim(c internaltenant.Claim) finding {
+	return finding{Problem{
+		Kind: "unknown-claim", ID: string(c.ID),
+		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not exist", c.Gigabytes, c.EntryID), Remedy: "check --repair releases the claim",
+	}, func(ctx context.Context) error {
+		_, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
+		if errors.Is(err, catalog.ErrNotFound) {
+			return p.owner.Release(ctx, c.ID)
+		}
+		return err
+	}}
+}

@@ -1,0 +1,113 @@
+package plugin
+
+import (
+	"context"
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+)
+
+// reapEvery is how often detached image-volumes are looked at, and left-over evictions and intents.
+const reapEvery = time.Minute
+
+// answered notes an answered request in the journal, from which the catalog counts it later. The volume
+// exists, or there is none to make: a failure is logged and never returned.
+func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) {
+	took := p.now().Sub(q.begun)
+	a.TookMS = float64(took.Microseconds()) / 1000
+	r := catalog.Request{
+		At: p.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Entry: catalog.EntryID(a.EntryID),
+		Outcome: catalog.Outcome(a.Outcome), Reason: catalog.Reason(a.Reason), Took: took, DownloadedBytes: a.DownloadedBytes,
+	}
+	if f != nil && a.DownloadedBytes == 0 {
+		r.SavedBytes = f.entry.SourceBytes
+	}
+	if f != nil && a.Outcome != Copied && !q.store.images.Info().IndependentClones {
+		r.Clones = 1
+	}
+	if _, err := p.journal.Answer(intent, r); err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("answered request not noted; the report will lack it")
+	}
+	failpoint.Reached(failpoint.Touch)
+	p.observer.Request(q.store.name, a.Outcome, a.Reason, took)
+}
+
+// recordFill notes how a fill went, for the report.
+func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
+	took := p.now().Sub(w.begun)
+	p.observer.FillEnded(w.store.name, took, err)
+	r := catalog.FillRecord{
+		At: p.now().UTC(), Store: w.store.name, ImageID: w.q.image.Ref(), Took: took,
+		SourceBytes: w.flight.read.Load(), WrittenBytes: w.flight.written.Load(),
+	}
+	log := p.log.WithFields(w.q.fields()).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
+	if err != nil {
+		r.Error = err.Error()
+		log.WithError(err).Warn("image-volume not made")
+	} else {
+		log.WithFields(map[string]any{"image_volume": e.ImageVolume, "bytes": e.HeldBytes}).Info("image-volume ready")
+	}
+	ctx, cancel := p.cleanup(p.base)
+	defer cancel()
+	if err := p.catalog.RecordFill(ctx, r); err != nil {
+		p.log.WithError(err).Warn("fill not counted; the report will lack it")
+	}
+}
+
+// flush lets the catalog count what was answered. What it could not count now it counts next time; a
+// kill in between loses nothing, since the journal has it.
+func (p *Plugin) flush(ctx context.Context) error {
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	requests, upTo := p.journal.Take()
+	p.pending = append(p.pending, requests...)
+	p.upTo = max(p.upTo, upTo)
+	if len(p.pending) == 0 {
+		return nil
+	}
+	if err := p.catalog.Record(ctx, p.holder.Host, p.upTo, p.pending); err != nil {
+		return err
+	}
+	failpoint.Reached(failpoint.Flush)
+	p.pending = nil
+	return p.journal.Applied(p.upTo)
+}
+
+// keepUp starts what goes on beside requests: counting answers, reaping, settling. Close ends it.
+func (p *Plugin) keepUp() {
+	p.every(p.cfg.FlushEvery, func(ctx context.Context) {
+		if err := p.flush(ctx); err != nil && ctx.Err() == nil {
+			p.log.WithError(err).Warn("answered requests not counted yet; trying again")
+		}
+	})
+	p.every(reapEvery, p.tidy)
+}
+
+// every calls do at each interval until the plugin is closed.
+func (p *Plugin) every(interval time.Duration, do func(context.Context)) {
+	p.upkeep.Add(1)
+	go func() {
+		defer p.upkeep.Done()
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.base.Done():
+				return
+			case <-tick.C:
+				do(p.base)
+			}
+		}
+	}()
+}
+
+// tidy ends what waited for something: clones that went, backends that came back.
+func (p *Plugin) tidy(ctx context.Context) {
+	for _, s := range p.stores {
+		if _, err := p.reap(ctx, s); err != nil && ctx.Err() == nil {
+			p.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
+		}
+	}
+	p.settleOpen(ctx)
+}

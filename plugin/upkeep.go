@@ -1,0 +1,116 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// Prune evicts what is over the bounds, which may have been lowered, and what nobody has used for longer
+// than MaxIdle. Pinned entries stay.
+func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
+	r := PruneResult{Removed: []EntryView{}}
+	if err := p.flush(ctx); err != nil {
+		return r, err
+	}
+	for _, s := range p.orderedStores() {
+		if err := p.pruneStore(ctx, s, &r); err != nil {
+			return r, fmt.Errorf("prune %s: %w", s.name, err)
+		}
+	}
+	return r, nil
+}
+
+func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
+	select {
+	case s.room <- struct{}{}:
+		defer func() { <-s.room }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	if err != nil {
+		return err
+	}
+	capacity, err := s.capacity(ctx)
+	if err != nil {
+		return err
+	}
+	byID := make(map[string]catalog.Entry, len(entries))
+	var holdings catalog.Holdings
+	for _, e := range entries {
+		if e.State == catalog.Detached {
+			holdings.Detached++
+			holdings.DetachedBytes += e.HeldBytes
+			continue
+		}
+		byID[string(e.ID)] = e
+		holdings.Entries = append(holdings.Entries, e)
+	}
+	now, l := p.now(), load(holdings, capacity)
+	going := make(map[string]bool)
+	if s.maxIdle > 0 {
+		for _, id := range lru.Aged(now, l, s.maxIdle) {
+			going[id] = true
+		}
+	}
+	for _, v := range lru.Overflow(now, l, s.bounds) {
+		going[v.ID] = true
+	}
+	for id := range going {
+		if err := p.evictInto(ctx, s, byID[id], catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Clean removes what no entry needs any more: rows of failed fills, image-volumes that a dead process
+// left, detached ones whose clones are gone, claims for nothing, and sums older than ReportRetention.
+func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) {
+	var r CleanResult
+	failed, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Failed}})
+	if err != nil {
+		return r, err
+	}
+	for _, e := range failed {
+		if err := p.catalog.Remove(ctx, e.ID); err != nil {
+			return r, err
+		}
+		r.FailedEntries++
+	}
+	for _, s := range p.orderedStores() {
+		reaped, err := p.reap(ctx, s)
+		if err != nil {
+			return r, fmt.Errorf("reap %s: %w", s.name, err)
+		}
+		r.Reaped += len(reaped.ImageVolumes)
+		r.FreedBytes += reaped.FreedBytes
+	}
+	findings, err := p.survey(ctx)
+	if err != nil {
+		return r, err
+	}
+	for _, f := range findings {
+		if err := p.cleanFinding(ctx, f, &r); err != nil {
+			return r, err
+		}
+	}
+	return r, p.catalog.Prune(ctx, p.now().Add(-p.cfg.ReportRetention))
+}
+
+// cleanFinding mends only what removes something that nobody needs.
+func (p *Plugin) cleanFinding(ctx context.Context, f finding, r *CleanResult) error {
+	switch f.Kind {
+	case "unfinished-image-volume":
+		r.Leftovers++
+	case "unknown-claim":
+		r.Claims++
+	default:
+		return nil
+	}
+	return f.fix(ctx)
+}
