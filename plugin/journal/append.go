@@ -18,7 +18,7 @@ func (j *Journal) Begin(i Intent) (seq int64, err error) {
 	if i.At.IsZero() {
 		i.At = now
 	}
-	if j.total() >= maxSegments*j.cfg.MaxBytes {
+	if j.total() >= j.bound() {
 		err = ErrFull
 	} else {
 		seq, err = j.append(record{written: now, kind: kindBegin, intent: i})
@@ -132,6 +132,9 @@ func (j *Journal) rotate() error {
 	j.current = next
 	return nil
 }
+
+// bound is how much the journal may occupy before Begin refuses.
+func (j *Journal) bound() int64 { return maxSegments * j.cfg.MaxBytes }
 
 // total is what the journal occupies. j.mu is held.
 func (j *Journal) total() int64 {

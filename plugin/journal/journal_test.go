@@ -333,6 +333,29 @@ func TestTheJournalIsBounded(t *testing.T) {
 	begin(t, j, "again")
 }
 
+func TestAJournalHalfFullDoesNotWaitAMinute(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), MaxBytes: 1000, Now: newClock().now}
+	j, _ := reopen(t, cfg)
+	for range 200 {
+		answer(t, j, begin(t, j, "v").Seq, "i")
+		_, upTo := j.Take()
+		if err := j.Applied(upTo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var total int64
+	for _, s := range segments(t, cfg.Dir) {
+		info, err := os.Stat(s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += info.Size()
+	}
+	if limit := j.bound()/2 + 3*cfg.MaxBytes; total > limit || total < j.bound()/2-3*cfg.MaxBytes {
+		t.Errorf("%d bytes of %d are kept", total, limit)
+	}
+}
+
 func TestABeginThatCannotBeWritten(t *testing.T) {
 	j, _ := reopen(t, Config{Dir: t.TempDir()})
 	begin(t, j, "before")
@@ -432,7 +455,7 @@ func TestOpenLeavesOtherFilesAlone(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	at := newClock()
-	cfg := Config{Dir: t.TempDir(), MaxBytes: 20000, Now: at.now}
+	cfg := Config{Dir: t.TempDir(), MaxBytes: 100_000, Now: at.now}
 	j, _ := reopen(t, cfg)
 	at.add(time.Hour)
 	const workers, each = 16, 50

@@ -101,7 +101,8 @@ func listSegments(dir string) ([]segmentInfo, error) {
 
 // Applied tells that the catalog has every request up to that sequence number. Segments that hold nothing
 // newer are removed, oldest first, once they are a minute old and this journal is open for a minute: until
-// then a reboot may need them.
+// then a reboot may need them. Where the journal is half full already, it does not wait for that, since
+// refusing new intents would be worse.
 func (j *Journal) Applied(upTo int64) error {
 	if err := j.prune(upTo); err != nil {
 		return fmt.Errorf("prune journal %s: %w", j.cfg.Dir, err)
@@ -132,14 +133,14 @@ func (j *Journal) prune(upTo int64) error {
 // spent is the number of the newest of the oldest segments that nobody needs; 0: none. j.mu is held.
 func (j *Journal) spent(upTo int64) (number int64) {
 	oldEnough := j.cfg.Now().Add(-recent)
-	if j.opened.After(oldEnough) {
-		return 0
-	}
+	total := j.total()
 	for _, s := range j.closed {
-		if s.last > upTo || s.newest.After(oldEnough) {
+		young := j.opened.After(oldEnough) || s.newest.After(oldEnough)
+		if s.last > upTo || young && total < j.bound()/2 {
 			return number
 		}
 		number = s.number
+		total -= s.size
 	}
 	return number
 }
