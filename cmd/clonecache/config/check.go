@@ -114,7 +114,7 @@ func (c *checker) socket(key string, l *Listen) {
 	l.Address = absolute(c.file, l.Address)
 	if len(l.Address) > maxSocketPath {
 		c.problem(key, fmt.Sprintf("the socket's path is %d bytes long", len(l.Address)),
-			fmt.Sprintf("the kernel takes at most %d: use a shorter directory", maxSocketPath))
+			fmt.Sprintf("at most %d can be used: use a shorter directory", maxSocketPath))
 	}
 }
 
@@ -124,15 +124,13 @@ func (c *checker) tcp(key string, l Listen, cfg *Config) {
 		c.problem(key, fmt.Sprintf("%q is not host:port", l.Address), "write tcp://127.0.0.1:8780")
 		return
 	}
-	secured := cfg.TLS.CertFile != "" && cfg.TokenFile != ""
-	switch {
-	case secured:
-	case !isLoopback(host):
+	switch local := isLoopback(host); {
+	case !local && (cfg.TLS.CertFile == "" || cfg.TokenFile == ""):
 		c.problem(key, l.Address+" can be reached from other hosts without TLS and a token",
 			"give [tls] cert_file, key_file and token_file, or listen on 127.0.0.1")
-	case !cfg.PlainLoopback:
-		c.problem(key, l.Address+" would serve everybody on this host without TLS and a token",
-			"give [tls] and token_file, or allow it with plain_loopback = true")
+	case local && cfg.TokenFile == "" && !cfg.InsecureLoopback:
+		c.problem(key, l.Address+" would serve everybody on this host",
+			"give token_file, or allow it with insecure_loopback = true")
 	}
 }
 
@@ -288,6 +286,8 @@ func (c *checker) name(at, name string, taken map[string]string) {
 	case len(name) > maxName || !nameRule.MatchString(name):
 		c.problem(key, fmt.Sprintf("%q is not a name", name),
 			fmt.Sprintf("use up to %d of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit", maxName))
+	case name == "http" || name == "https":
+		c.problem(key, fmt.Sprintf("%q is kept for URLs", name), "use another name")
 	case taken[name] != "":
 		c.problem(key, fmt.Sprintf("%q is the name of %s already", name, taken[name]), "give each its own name")
 	default:

@@ -8,25 +8,25 @@ package config
 
 // Config is the whole file, with defaults filled in and paths made absolute.
 type Config struct {
-	StateDir        Path           `toml:"state_dir"`
-	Listen          []Listen       `toml:"listen"`
-	SocketGroup     string         `toml:"socket_group"`
-	SocketMode      FileMode       `toml:"socket_mode"`
-	TLS             TLS            `toml:"tls"`
-	TokenFile       SecretFile     `toml:"token_file"`
-	PlainLoopback   bool           `toml:"plain_loopback"`
-	ScratchDir      Path           `toml:"scratch_dir"`
-	ScratchMaxSize  Size           `toml:"scratch_max_size"`
-	FillLimit       int            `toml:"fill_limit"`
-	StopTimeout     Duration       `toml:"stop_timeout"`
-	ReportRetention Duration       `toml:"report_retention"`
-	LogLevel        string         `toml:"log_level"`
-	LogFormat       string         `toml:"log_format"`
-	Catalog         Catalog        `toml:"catalog"`
-	InternalTenant  InternalTenant `toml:"internal_tenant"`
-	ImageSources    []ImageSource  `toml:"image_source"`
-	Backends        []Backend      `toml:"backend"`
-	FileCaches      []FileCache    `toml:"file_cache"`
+	StateDir         Path           `toml:"state_dir"`
+	Listen           []Listen       `toml:"listen"`
+	SocketGroup      string         `toml:"socket_group"`
+	SocketMode       FileMode       `toml:"socket_mode"`
+	TLS              TLS            `toml:"tls"`
+	TokenFile        SecretFile     `toml:"token_file"`
+	InsecureLoopback bool           `toml:"insecure_loopback"`
+	ScratchDir       Path           `toml:"scratch_dir"`
+	ScratchMaxSize   Size           `toml:"scratch_max_size"`
+	FillLimit        int            `toml:"fill_limit"`
+	StopTimeout      Duration       `toml:"stop_timeout"`
+	ReportRetention  Duration       `toml:"report_retention"`
+	LogLevel         string         `toml:"log_level"`
+	LogFormat        string         `toml:"log_format"`
+	Catalog          Catalog        `toml:"catalog"`
+	InternalTenant   InternalTenant `toml:"internal_tenant"`
+	ImageSources     []ImageSource  `toml:"image_source"`
+	Backends         []Backend      `toml:"backend"`
+	FileCaches       []FileCache    `toml:"file_cache"`
 
 	// Warnings are what is allowed but probably not meant.
 	Warnings []Problem `toml:"-"`

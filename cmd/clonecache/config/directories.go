@@ -27,7 +27,8 @@ const (
 
 // directories refuses those that lie within each other, since one would serve, empty or count what is
 // the other's. Within state_dir there may be others, scratch_dir first of all; the daemon keeps files
-// there but never lists it.
+// there but never lists it. A source around others is only warned of: what is in it may be asked for
+// as an image, which is the operator's to decide.
 func (c *checker) directories(cfg *Config) {
 	dirs := directories(cfg)
 	for i, a := range dirs {
@@ -39,7 +40,11 @@ func (c *checker) directories(cfg *Config) {
 			if !within(outer.path, inner.path) || mayNest(outer, inner) {
 				continue
 			}
-			c.problem(a.key, fmt.Sprintf("%s (%s) lies within %s (%s)", inner.path, inner.key, outer.path, outer.key), why(outer, inner))
+			report := c.problem
+			if outer.use == images && outer.path != inner.path {
+				report = c.warn
+			}
+			report(a.key, fmt.Sprintf("%s (%s) lies within %s (%s)", inner.path, inner.key, outer.path, outer.key), why(outer, inner))
 		}
 	}
 }

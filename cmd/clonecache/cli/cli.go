@@ -1,0 +1,185 @@
+// Package cli is clonecache's command line: the admin's verbs, each a call to a daemon through
+// plugin/api's client, and a few that need none (serve, config check, image inspect, version).
+//
+// Results go to standard output, as a table for people or with -o json as one JSON document; progress
+// and messages go to standard error. The package keeps nothing: an interrupted command leaves what the
+// daemon makes of a caller that went away.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+// Env is the outside that commands see.
+type Env struct {
+	Out, Err io.Writer
+	Getenv   func(string) string
+	Terminal Terminal         // Err's
+	Now      func() time.Time // for relative times
+	Version  string           // "" takes the build's own
+	AtOnce   <-chan struct{}  // closed when even a graceful stop takes too long; nil: never
+}
+
+// Terminal says whether somebody watches standard error.
+type Terminal bool
+
+// app is one run of the program.
+type app struct {
+	Env
+	format    format
+	progress  progressMode
+	server    string
+	tokenFile string
+	caFile    string
+	started   bool // the command line was understood
+}
+
+const defaultServer = "unix:///run/clonecache/clonecache.sock"
+
+// Run runs one command line and returns the exit code; see exitCodes.
+func Run(ctx context.Context, env Env, args []string) int {
+	a := &app{Env: env}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.started {
+		err = &usageError{err}
+		a.format = wantedFormat(args, a.format)
+	}
+	return a.finish(ctx, err)
+}
+
+// wantedFormat is the format that a command line asks for which could not be read to its end.
+func wantedFormat(args []string, read format) format {
+	line := " " + strings.Join(args, " ") + " "
+	for _, asked := range []string{" -o json ", " -ojson ", " -o=json ", " --output json ", " --output=json "} {
+		if strings.Contains(line, asked) {
+			return formatJSON
+		}
+	}
+	return read
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "clonecache",
+		Short: "Volumes from images, by cloning a cached image-volume",
+		Long: `clonecache makes volumes from images. The first request for an image makes a cached image-volume on the
+backend; this and every later volume is a clone of it, or a copy where the backend cannot clone.
+
+"clonecache serve" is the daemon; the other commands ask it. They find it by --server, else by
+CLONECACHE_SERVER, else at ` + defaultServer + `.`,
+		Example: `  clonecache serve --config /etc/clonecache/clonecache.toml
+  clonecache volume create library:debian-12.qcow2 --name web-1 --size 10GiB
+  clonecache report --since 24h`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: a.start,
+	}
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	flags := root.PersistentFlags()
+	flags.VarP(&a.format, "output", "o", "what to print: table or json")
+	flags.Var(&a.progress, "progress", "show progress on standard error: auto (after a second), always or never")
+	flags.StringVar(&a.server, "server", "", "the daemon: unix:///path, http://host:port or https://host:port (CLONECACHE_SERVER)")
+	flags.StringVar(&a.tokenFile, "token-file", "", "file with the daemon's token, for TCP (CLONECACHE_TOKEN_FILE)")
+	flags.StringVar(&a.caFile, "ca-file", "", "certificates that the daemon's is checked against, for https (CLONECACHE_CA_FILE)")
+	root.RegisterFlagCompletionFunc("output", fixed(formats...))
+	root.RegisterFlagCompletionFunc("progress", fixed(progressModes...))
+	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.report(), a.quota(),
+		a.backend(), a.prune(), a.clean(), a.check(), a.image(), a.version(), exitCodesTopic())
+	return root
+}
+
+// start notes that the command line was understood, and fills in what the environment says.
+func (a *app) start(*cobra.Command, []string) error {
+	a.started = true
+	for _, v := range []struct {
+		flag *string
+		name string
+	}{{&a.server, "CLONECACHE_SERVER"}, {&a.tokenFile, "CLONECACHE_TOKEN_FILE"}, {&a.caFile, "CLONECACHE_CA_FILE"}} {
+		if *v.flag == "" {
+			*v.flag = a.Getenv(v.name)
+		}
+	}
+	if a.server == "" {
+		a.server = defaultServer
+	}
+	return nil
+}
+
+// client calls the daemon that the flags and the environment name.
+func (a *app) client() (*api.Client, error) {
+	return api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile})
+}
+
+// print writes a command's result: as JSON, or as table makes it.
+func (a *app) print(result any, table func(*table)) error {
+	if a.format == formatJSON {
+		return a.json(result)
+	}
+	t := newTable(a.Out, a.Now())
+	table(t)
+	return t.flush()
+}
+
+func (a *app) json(v any) error {
+	enc := json.NewEncoder(a.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// ask makes a command of one call to the daemon and one table.
+func ask[T any](a *app, call func(context.Context, *api.Client) (T, error), show func(*table, T)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		stop := a.waiting(cmd.Name())
+		result, err := call(cmd.Context(), c)
+		stop()
+		if err != nil {
+			return err
+		}
+		return a.print(result, func(t *table) { show(t, result) })
+	}
+}
+
+// group is a command that only has others below it.
+func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long:  long,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return &usageError{fmt.Errorf("unknown command %q for %q: see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())}
+		},
+	}
+	for _, c := range commands {
+		if cmd.Example != "" {
+			cmd.Example += "\n"
+		}
+		first, _, _ := cutLine(c.Example)
+		cmd.Example += first
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}

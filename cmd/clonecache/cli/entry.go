@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func (a *app) entry() *cobra.Command {
+	return group("entry", "List, show, delete and pin cache entries",
+		"An entry stands for one cached image: an image-volume on a backend, or a file in a file cache. Its ID may be\nshortened to any 4 characters or more that begin no other.",
+		a.entryList(), a.entryShow(), a.entryDelete(), a.entryPin(), a.entryUnpin())
+}
+
+func (a *app) entryList() *cobra.Command {
+	var f plugin.EntryFilter
+	var backend string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List what is cached",
+		Long:  "Lists what is cached, what is being cached, and what is detached: deleted, but still needed by clones. Failed fills\nare listed with --state failed.",
+		Example: `  clonecache entry list
+  clonecache entry list --backend local --state ready
+  clonecache entry list --image library:debian-12.qcow2 -o json`,
+		Args: exactly(),
+		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.EntryView, error) {
+			f.Backend = backends.Name(backend)
+			return c.Entries(ctx, f)
+		}, showEntries),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&backend, "backend", "", "only those of this backend or file cache")
+	flags.StringVar(&f.State, "state", "", "only those in this state: "+strings.Join(entryStates, ", "))
+	flags.StringVar(&f.ImageID, "image", "", "only those with this image's content (SOURCE:ID)")
+	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging")
+	flags.IntVar(&f.Limit, "limit", 0, "at most so many; 0: all")
+	a.completeBackends(cmd)
+	cmd.RegisterFlagCompletionFunc("state", fixed(entryStates...))
+	return cmd
+}
+
+var entryStates = []string{"filling", "ready", "evicting", "detached", "failed"}
+
+func showEntries(t *table, entries []plugin.EntryView) {
+	t.row("ENTRY", "BACKEND", "STATE", "IMAGE", "DISK", "HELD", "HITS", "CLONES", "PINNED", "LAST USED")
+	for _, e := range entries {
+		state := e.State
+		if e.State == "filling" && e.ReadBytes > 0 {
+			state += " (" + size(e.ReadBytes) + " read)"
+		}
+		t.row(shortID(e.ID), string(e.Backend), state, few(e.ImageIDs), size(e.VirtualBytes), size(e.HeldBytes),
+			count(e.Hits), count(e.Clones), yesNo(e.Pinned), t.ago(e.LastUsedAt))
+	}
+}
+
+func (a *app) entryShow() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show ID",
+		Short:   "Show all that is known of an entry",
+		Long:    "Shows all that is known of an entry.",
+		Example: "  clonecache entry show 0197c2f4",
+		Args:    exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(a, func(ctx context.Context, c *api.Client) (plugin.EntryView, error) {
+				return c.Entry(ctx, args[0])
+			}, showEntry)(cmd, args)
+		},
+		ValidArgsFunction: a.completeEntries,
+	}
+}
+
+func showEntry(t *table, e plugin.EntryView) {
+	t.row("Entry", e.ID)
+	t.row("Backend", string(e.Backend))
+	t.row("State", e.State)
+	if e.Error != "" {
+		t.row("Error", e.Error)
+	}
+	t.row("Images", strings.Join(e.ImageIDs, ", "))
+	t.row("Digest", e.Digest)
+	t.row("Format", e.DiskFormat)
+	t.row("Form", e.Form)
+	t.row("Image-volume", e.ImageVolume)
+	t.row("Image", size(e.SourceBytes))
+	t.row("Disk", size(e.VirtualBytes))
+	t.row("Held", size(e.HeldBytes))
+	if e.ReadBytes > 0 {
+		t.row("Read so far", size(e.ReadBytes))
+	}
+	t.row("Hits", count(e.Hits))
+	t.row("Clones", count(e.Clones))
+	t.row("Pinned", yesNo(e.Pinned))
+	t.row("Inspector", "version "+count(e.InspectorVersion))
+	t.row("Created", t.moment(e.CreatedAt))
+	t.row("Last used", t.moment(e.LastUsedAt))
+}
+
+// deleteFlags are what "entry delete" takes.
+type deleteFlags struct {
+	all     bool
+	force   bool
+	backend string
+}
+
+func (a *app) entryDelete() *cobra.Command {
+	var f deleteFlags
+	cmd := &cobra.Command{
+		Use:   "delete ID | --all",
+		Short: "Delete an entry, or all of them",
+		Long: `Deletes an entry and its image-volume. Volumes are never harmed: an entry with live clones is refused, or with
+--force detached: no new clones are made of it, and its space comes free with its last clone. Pinned entries are
+refused; --all leaves them.`,
+		Example: `  clonecache entry delete 0197c2f4
+  clonecache entry delete 0197c2f4 --force
+  clonecache entry delete --all --backend local`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 1) == f.all {
+				return &usageError{fmt.Errorf("give either one ID or --all")}
+			}
+			return ask(a, func(ctx context.Context, c *api.Client) (plugin.PruneResult, error) {
+				if f.all {
+					return c.DeleteAllEntries(ctx, backends.Name(f.backend), plugin.ForceDetach(f.force))
+				}
+				return c.DeleteEntry(ctx, args[0], plugin.ForceDetach(f.force))
+			}, showRemoved)(cmd, args)
+		},
+		ValidArgsFunction: a.completeEntries,
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.all, "all", false, "all entries but pinned ones")
+	flags.BoolVar(&f.force, "force", false, "detach what has live clones")
+	flags.StringVar(&f.backend, "backend", "", "with --all: only those of this backend or file cache")
+	a.completeBackends(cmd)
+	return cmd
+}
+
+func showRemoved(t *table, r plugin.PruneResult) {
+	for _, e := range r.Removed {
+		t.line("removed %s on %s: %s (%s)", shortID(e.ID), e.Backend, few(e.ImageIDs), size(e.HeldBytes))
+	}
+	t.line("%d removed, %s free at once", len(r.Removed), size(r.FreedBytes))
+	if r.Detached > 0 {
+		t.line("%d of them have live clones: their space comes free with the last of these", r.Detached)
+	}
+}
+
+func (a *app) entryPin() *cobra.Command {
+	return a.pinning("pin ID", "Keep an entry from eviction", "Keeps an entry from eviction and from being deleted, until it is unpinned.", true)
+}
+
+func (a *app) entryUnpin() *cobra.Command {
+	return a.pinning("unpin ID", "Let an entry be evicted again", "Lets an entry be evicted and deleted again.", false)
+}
+
+func (a *app) pinning(use, short, long string, pin plugin.Pinning) *cobra.Command {
+	verb, _, _ := strings.Cut(use, " ")
+	return &cobra.Command{
+		Use:     use,
+		Short:   short,
+		Long:    long,
+		Example: "  clonecache entry " + verb + " 0197c2f4",
+		Args:    exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(a, func(ctx context.Context, c *api.Client) (plugin.EntryView, error) {
+				return c.SetPinned(ctx, args[0], pin)
+			}, func(t *table, e plugin.EntryView) {
+				t.line("%s on %s is %sned: %s", shortID(e.ID), e.Backend, verb, few(e.ImageIDs))
+			})(cmd, args)
+		},
+		ValidArgsFunction: a.completeEntries,
+	}
+}

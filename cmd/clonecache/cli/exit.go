@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+)
+
+// The exit codes. docs/cli.md and "clonecache help exit-codes" list them.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitBypassed    = 4
+	exitRefused     = 5
+	exitNotFound    = 6
+	exitConflict    = 7
+	exitProblems    = 8
+	exitLater       = 9
+	exitInterrupted = 130
+)
+
+// exitCodes says what each code means, for the help topic and the documentation.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "done; for volume create: the volume exists. serve: it was asked to stop, and did"},
+	{exitError, "something else went wrong; the message says what"},
+	{exitUsage, "the command line, the request or the configuration file is wrong"},
+	{exitUnreachable, "no daemon answers"},
+	{exitBypassed, "no volume was made, and nothing is wrong: the cache stepped aside (outcome bypassed)"},
+	{exitRefused, "the image was refused: hostile, damaged, of an unsupported format, with a wrong digest, or not to be read"},
+	{exitNotFound, "there is no such image, volume, entry or backend"},
+	{exitConflict, "it is in the way of something that exists or is going on: another volume has the name, an entry has live clones"},
+	{exitProblems, "check or config check found problems that are still there"},
+	{exitLater, "not now: the daemon starts or stops, or what it needs does not answer; the same command may succeed later"},
+	{exitInterrupted, "interrupted"},
+}
+
+// Errors that only decide the exit code: what there is to say has been printed.
+var (
+	errBypassed = errors.New("bypassed")
+	errProblems = errors.New("problems were found")
+)
+
+// usageError is a command line that was not understood.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// finish reports an error and returns the exit code.
+func (a *app) finish(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errBypassed):
+		return exitBypassed
+	case errors.Is(err, errProblems):
+		return exitProblems
+	}
+	shown, code := explain(ctx, err)
+	if a.format == formatJSON {
+		if a.json(struct {
+			Error *api.Error `json:"error"`
+		}{shown}) != nil {
+			return exitError
+		}
+		return code
+	}
+	fmt.Fprintf(a.Err, "clonecache: %s\n", clean(shown.Message))
+	return code
+}
+
+// explain turns an error into what a program reads, and the exit code.
+func explain(ctx context.Context, err error) (*api.Error, int) {
+	var answered *api.Error
+	var usage *usageError
+	var problems config.Problems
+	var refusal *diskimage.Refusal
+	switch {
+	case errors.As(err, &answered):
+		return answered, exitCodeOf(answered)
+	case errors.As(err, &usage):
+		return &api.Error{Code: "usage", Message: err.Error()}, exitUsage
+	case errors.As(err, &problems):
+		return &api.Error{Code: "bad_configuration", Message: "the configuration is wrong:\n" + err.Error()}, exitUsage
+	case errors.As(err, &refusal):
+		return &api.Error{Code: "image_refused", Message: refusal.Error(),
+			Rule: refusal.Rule, Field: refusal.Field, Value: refusal.Value}, exitRefused
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &api.Error{Code: "interrupted", Message: "interrupted; the daemon undoes what only this command wanted"}, exitInterrupted
+	}
+	return &api.Error{Code: "error", Message: err.Error()}, exitError
+}
+
+// exitCodeOf is the exit code for what a daemon, or the client on the way to it, answered.
+func exitCodeOf(e *api.Error) int {
+	switch e.Code {
+	case api.CodeDaemonUnreachable:
+		return exitUnreachable
+	case api.CodeBadServerURL:
+		return exitUsage
+	case "image_refused", "digest_mismatch", "image_truncated", "image_reference_refused", "image_forbidden", "image_not_active":
+		return exitRefused
+	case "image_changed":
+		return exitLater
+	}
+	switch {
+	case e.Status == 400 || e.Status == 422:
+		return exitUsage
+	case e.Status == 404:
+		return exitNotFound
+	case e.Status == 409:
+		return exitConflict
+	case e.Retryable:
+		return exitLater
+	}
+	return exitError
+}
+
+// exitCodesTopic is "clonecache help exit-codes".
+func exitCodesTopic() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("Every command ends with one of these exit codes:\n\n")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "%5d  %s\n", c.code, c.meaning)
+	}
+	b.WriteString("\nWith -o json an error is printed to standard output as {\"error\": {\"code\", \"message\", …}}.")
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: b.String()}
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// format is the value of -o.
+type format string
+
+const (
+	formatTable format = "table"
+	formatJSON  format = "json"
+)
+
+var formats = []string{string(formatTable), string(formatJSON)}
+
+func (f *format) Set(s string) error { return setWord(f, s, formats) }
+func (f *format) String() string     { return orDefault(string(*f), string(formatTable)) }
+func (*format) Type() string         { return "format" }
+
+// progressMode is the value of --progress.
+type progressMode string
+
+const (
+	progressAuto   progressMode = "auto"
+	progressAlways progressMode = "always"
+	progressNever  progressMode = "never"
+)
+
+var progressModes = []string{string(progressAuto), string(progressAlways), string(progressNever)}
+
+func (m *progressMode) Set(s string) error { return setWord(m, s, progressModes) }
+func (m *progressMode) String() string     { return orDefault(string(*m), string(progressAuto)) }
+func (*progressMode) Type() string         { return "when" }
+
+// word is a flag's value that is one of a few.
+type word struct {
+	value   string
+	allowed []string
+}
+
+func (w *word) Set(s string) error { return setWord(&w.value, s, w.allowed) }
+func (w *word) String() string     { return w.value }
+func (*word) Type() string         { return "word" }
+
+func setWord[T ~string](dst *T, s string, allowed []string) error {
+	if !slices.Contains(allowed, s) {
+		return fmt.Errorf("use %s", strings.Join(allowed, " or "))
+	}
+	*dst = T(s)
+	return nil
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func cutLine(s string) (first, rest string, found bool) { return strings.Cut(s, "\n") }
+
+// exactly says which arguments a command takes, by their names.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return &usageError{fmt.Errorf("%s is missing", names[len(args)])}
+		case len(args) > len(names):
+			return &usageError{fmt.Errorf("unexpected argument %q", args[len(names)])}
+		}
+		return nil
+	}
+}
+
+// fixed completes a flag from a fixed list.
+func fixed(words ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// atLeastOne is for commands that take any number of one thing.
+func atLeastOne(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return &usageError{fmt.Errorf("%s is missing", name)}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func (a *app) status() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how the daemon is",
+		Long:  "Shows how the daemon is, the fills in flight, and the backends. Exit code 3: no daemon answers; 9: it starts or stops.",
+		Example: `  clonecache status
+  clonecache status --server unix:///run/clonecache/clonecache.sock -o json`,
+		Args: exactly(),
+		RunE: ask(a, func(ctx context.Context, c *api.Client) (plugin.Status, error) { return c.Status(ctx) }, showStatus),
+	}
+}
+
+func showStatus(t *table, s plugin.Status) {
+	state := "starting"
+	if s.Ready {
+		state = "ready"
+	}
+	t.row("Daemon", state)
+	t.row("Version", s.Version)
+	t.row("Host", s.Host)
+	t.row("Started", t.moment(s.StartedAt))
+	t.row("State", s.StateDir)
+	t.line("")
+	showBackends(t, s.Backends)
+	if len(s.Fills) == 0 {
+		return
+	}
+	t.line("")
+	t.row("FILL", "BACKEND", "IMAGE", "WAITERS", "READ", "WRITTEN", "STARTED")
+	for _, f := range s.Fills {
+		read := size(f.ReadBytes)
+		if f.TotalBytes > 0 {
+			read += fmt.Sprintf(" of %s (%d%%)", size(f.TotalBytes), f.ReadBytes*100/f.TotalBytes)
+		}
+		t.row(shortID(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, size(f.WrittenBytes), t.ago(f.StartedAt))
+	}
+}
+
+func (a *app) backend() *cobra.Command {
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List backends and file caches",
+		Long:    "Lists backends and file caches: whether they answer, whether and how they clone, and what their cache holds.",
+		Example: "  clonecache backend list",
+		Args:    exactly(),
+		RunE:    ask(a, func(ctx context.Context, c *api.Client) ([]plugin.BackendView, error) { return c.Backends(ctx) }, showBackends),
+	}
+	return group("backend", "Show the backends", "Backends are where volumes live and image-volumes are cloned; file caches are what volumes are copied from where that\ncannot be done.", list)
+}
+
+func showBackends(t *table, views []plugin.BackendView) {
+	t.row("BACKEND", "KIND", "STATE", "CLONES", "ENTRIES", "HELD", "DETACHED", "FREE", "FALLBACK", "LOCATION")
+	for _, v := range views {
+		state, free := "ok", "unknown"
+		if !v.Available {
+			state = "unavailable"
+		}
+		if v.TotalBytes > 0 {
+			free = size(v.FreeBytes) + " of " + size(v.TotalBytes)
+		}
+		t.row(string(v.Name), v.Kind, state, cloneMethod(v), entriesOf(v), heldOf(v), size(v.DetachedBytes), free, string(v.Fallback), v.Location)
+	}
+	for _, v := range views {
+		if v.Error != "" {
+			t.line("%s: %s", v.Name, v.Error)
+		}
+		if v.NoClone != "" && v.Kind != "filecache" {
+			t.line("%s: %s", v.Name, v.NoClone)
+		}
+	}
+}
+
+func cloneMethod(v plugin.BackendView) string {
+	switch {
+	case v.CanClone:
+		return v.CloneMethod
+	case v.Kind == "filecache":
+		return ""
+	}
+	return "no: copies"
+}
+
+func entriesOf(v plugin.BackendView) string {
+	s := count(v.Entries)
+	if v.MaxCount > 0 {
+		s += " of " + count(v.MaxCount)
+	}
+	return s
+}
+
+func heldOf(v plugin.BackendView) string {
+	s := size(v.HeldBytes)
+	if v.MaxSizeBytes > 0 {
+		s += " of " + size(v.MaxSizeBytes)
+	}
+	if v.MaxPercent > 0 {
+		s += fmt.Sprintf(", at most %d%% of it", v.MaxPercent)
+	}
+	return s
+}
+
+func (a *app) quota() *cobra.Command {
+	return &cobra.Command{
+		Use:   "quota",
+		Short: "Show the internal tenant's quota",
+		Long: `Shows the quota of the internal tenant, which owns the image-volumes: its limits, what image-volumes use, what
+fills in flight have reserved, and what really exists on the backends.`,
+		Example: "  clonecache quota -o json",
+		Args:    exactly(),
+		RunE:    ask(a, func(ctx context.Context, c *api.Client) (plugin.Quota, error) { return c.Quota(ctx) }, showQuota),
+	}
+}
+
+func showQuota(t *table, q plugin.Quota) {
+	t.line("Internal tenant: project %s, user %s", q.ProjectID, q.UserID)
+	t.row("", "LIMIT", "IN USE", "RESERVED", "ACTUAL")
+	for _, r := range []struct {
+		name string
+		plugin.QuotaAmounts
+	}{{"volumes", q.Volumes}, {"gigabytes", q.Gigabytes}} {
+		t.row(r.name, bound(r.Limit, count(r.Limit)), count(r.InUse), count(r.Reserved), count(r.Actual))
+	}
+	for _, w := range q.Warnings {
+		t.line("warning: %s", w)
+	}
+}
+
+// since is the value of --since: a span back from now, or a time.
+type since string
+
+func (s *since) Set(text string) error {
+	var d config.Duration
+	if d.Set(text) != nil {
+		if _, err := time.Parse(time.RFC3339, text); err != nil {
+			return fmt.Errorf("write a span such as 24h or 7d, or a time such as 2026-01-31T08:00:00Z")
+		}
+	}
+	*s = since(text)
+	return nil
+}
+
+func (s *since) String() string { return string(*s) }
+func (*since) Type() string     { return "span|time" }

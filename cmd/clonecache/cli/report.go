@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+func (a *app) report() *cobra.Command {
+	var backend string
+	var from since
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Show what the cache did and saved",
+		Long: `Shows what the cache did and saved: per backend and file cache, in total, and per image.
+
+Misses are requests that downloaded. The hit ratio is hits, joined fills and copies without a download, of all
+requests but direct and bypassed ones. Saved is what would have been downloaded without the cache.`,
+		Example: `  clonecache report
+  clonecache report --since 24h
+  clonecache report --backend local --since 2026-01-31T08:00:00Z -o json`,
+		Args: exactly(),
+		RunE: ask(a, func(ctx context.Context, c *api.Client) (report.Report, error) {
+			return c.Report(ctx, backends.Name(backend), string(from))
+		}, showReport),
+	}
+	cmd.Flags().StringVar(&backend, "backend", "", "only this backend or file cache")
+	cmd.Flags().Var(&from, "since", "only what happened since: 24h, 7d, or a time; default: all that is kept")
+	a.completeBackends(cmd)
+	return cmd
+}
+
+// showReport has one column per backend and one for the total, since there are more figures than
+// backends.
+func showReport(t *table, r report.Report) {
+	if r.Since == nil {
+		t.line("Since the beginning")
+	} else {
+		t.line("Since %s", t.moment(*r.Since))
+	}
+	heads, columns := []string{""}, []report.Figures{}
+	for _, b := range r.Backends {
+		heads, columns = append(heads, b.Name), append(columns, b.Figures)
+	}
+	if len(columns) != 1 {
+		heads, columns = append(heads, "TOTAL"), append(columns, r.Total)
+	}
+	t.row(heads...)
+	for _, f := range figures {
+		cells := []string{f.name}
+		for _, c := range columns {
+			cells = append(cells, f.show(c))
+		}
+		t.row(cells...)
+	}
+	showReportImages(t, r.Total.Images)
+}
+
+// figures are the report's lines.
+var figures = []struct {
+	name string
+	show func(report.Figures) string
+}{
+	{"hits", func(f report.Figures) string { return count(f.Hits) }},
+	{"misses", func(f report.Figures) string { return count(f.Misses) }},
+	{"hit ratio", func(f report.Figures) string { return percent(f.HitRatio) }},
+	{"outcomes", func(f report.Figures) string { return counts(f.Outcomes) }},
+	{"entries", func(f report.Figures) string {
+		return count(f.Entries) + " of " + bound(int64(f.MaxCount), count(f.MaxCount))
+	}},
+	{"held", func(f report.Figures) string {
+		return size(f.HeldBytes) + " of " + bound(f.MaxSizeBytes, size(f.MaxSizeBytes))
+	}},
+	{"detached", func(f report.Figures) string { return size(f.DetachedBytes) }},
+	{"downloaded", func(f report.Figures) string { return size(f.DownloadedBytes) }},
+	{"saved", func(f report.Figures) string { return size(f.SavedBytes) }},
+	{"fills", func(f report.Figures) string { return fills(f) }},
+	{"evictions", func(f report.Figures) string { return total(f.Evictions, f.EvictionsBy) }},
+	{"fallbacks", func(f report.Figures) string { return counts(f.Fallbacks) }},
+}
+
+func fills(f report.Figures) string {
+	s := count(f.Fills)
+	if f.Fills > 0 {
+		s += fmt.Sprintf(" (mean %s, longest %s)", took(f.FillMeanMS), took(f.FillMaxMS))
+	}
+	if f.FailedFills > 0 {
+		s += fmt.Sprintf(", %d failed", f.FailedFills)
+	}
+	return s
+}
+
+func total(n int64, by map[string]int64) string {
+	if n == 0 {
+		return "0"
+	}
+	return count(n) + " (" + counts(by) + ")"
+}
+
+// counts lists what was counted by name: "filled 1, hit 10".
+func counts(by map[string]int64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		if by[name] > 0 {
+			parts = append(parts, name+" "+count(by[name]))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func showReportImages(t *table, images []report.Image) {
+	if len(images) == 0 {
+		return
+	}
+	t.line("")
+	t.row("IMAGE", "REQUESTS", "HITS", "MISSES", "DOWNLOADED", "SAVED", "MEAN FILL")
+	for _, i := range images {
+		fill := ""
+		if i.FillMeanMS > 0 {
+			fill = took(i.FillMeanMS)
+		}
+		t.row(i.ImageID, count(i.Requests), count(i.Hits), count(i.Misses), size(i.DownloadedBytes), size(i.SavedBytes), fill)
+	}
+}

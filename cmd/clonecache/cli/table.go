@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// table writes aligned columns for people.
+type table struct {
+	w   *tabwriter.Writer
+	now time.Time
+	err error
+}
+
+func newTable(out io.Writer, now time.Time) *table {
+	return &table{w: tabwriter.NewWriter(out, 0, 4, 2, ' ', 0), now: now}
+}
+
+// row writes one line of cells; an empty one is shown as "-".
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		if c == "" {
+			cells[i] = "-"
+		}
+	}
+	t.text(strings.Join(cells, "\t") + "\n")
+}
+
+// line writes text that belongs to no column.
+func (t *table) line(format string, args ...any) {
+	t.endColumns()
+	t.text(fmt.Sprintf(format, args...) + "\n")
+	t.endColumns()
+}
+
+// endColumns lets the next row start new columns.
+func (t *table) endColumns() {
+	if err := t.w.Flush(); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *table) text(s string) {
+	if _, err := io.WriteString(t.w, clean(s)); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *table) flush() error {
+	t.endColumns()
+	if t.err != nil {
+		return fmt.Errorf("write the result: %w", t.err)
+	}
+	return nil
+}
+
+// ago is a time relative to now: "3m ago".
+func (t *table) ago(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	d := t.now.Sub(at)
+	if d < time.Second && d > -time.Second {
+		return "now"
+	}
+	if d < 0 {
+		return "in " + short(-d)
+	}
+	return short(d) + " ago"
+}
+
+// moment is a time as people note it, with how long ago that was.
+func (t *table) moment(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.Local().Format("2006-01-02 15:04:05") + " (" + t.ago(at) + ")"
+}
+
+// clean replaces control characters, which names from elsewhere could steer a terminal with.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (r < 0x20 || r >= 0x7f && r < 0xa0) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// short is a duration in its largest unit: "3m", "2h", "5d".
+func short(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + "s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + "m"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + "h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + "d"
+}
+
+// took is a measured time: "1.2 ms", "340 ms", "12.3 s".
+func took(ms float64) string {
+	switch {
+	case ms < 10:
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.0f ms", ms)
+	case ms < 60_000:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
+	return (time.Duration(ms) * time.Millisecond).Round(time.Second).String()
+}
+
+// size is a number of bytes: "10 GiB".
+func size(n int64) string {
+	if n < 0 {
+		return "unknown"
+	}
+	return humanize.IBytes(uint64(n))
+}
+
+// bound is a size or a count that may be absent.
+func bound(n int64, text string) string {
+	if n == 0 {
+		return "unlimited"
+	}
+	return text
+}
+
+func count[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }
+
+func percent(ratio float64) string {
+	return strconv.FormatFloat(math.Round(ratio*1000)/10, 'f', -1, 64) + "%"
+}
+
+func yesNo[T ~bool](v T) string {
+	if v {
+		return "yes"
+	}
+	return "no"
+}
+
+// few is the first of some texts and how many more there are.
+func few(texts []string) string {
+	switch len(texts) {
+	case 0:
+		return ""
+	case 1:
+		return texts[0]
+	}
+	return fmt.Sprintf("%s (+%d)", texts[0], len(texts)-1)
+}
+
+// shortID is as much of an entry's ID as is worth typing.
+func shortID(id string) string {
+	const enough = 12
+	if len(id) > enough {
+		return id[:enough]
+	}
+	return id
+}

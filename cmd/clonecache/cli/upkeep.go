@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func (a *app) prune() *cobra.Command {
+	return &cobra.Command{
+		Use:   "prune",
+		Short: "Bring the caches back within their bounds",
+		Long: `Evicts what is over a bound, least recently used first, and what was not used for max_idle. The daemon keeps the
+bounds by itself whenever it makes room; this is for bounds that were lowered, and for max_idle.`,
+		Example: "  clonecache prune",
+		Args:    exactly(),
+		RunE:    ask(a, func(ctx context.Context, c *api.Client) (plugin.PruneResult, error) { return c.Prune(ctx) }, showRemoved),
+	}
+}
+
+func (a *app) clean() *cobra.Command {
+	return &cobra.Command{
+		Use:   "clean",
+		Short: "Remove what serves nothing any more",
+		Long: `Removes what serves nothing any more: rows of failed fills, image-volumes that no entry names, detached ones whose
+last clone is gone, and quota claims without an image-volume.`,
+		Example: "  clonecache clean",
+		Args:    exactly(),
+		RunE:    ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) { return c.Clean(ctx) }, showCleaned),
+	}
+}
+
+func showCleaned(t *table, r plugin.CleanResult) {
+	t.row("Failed fills", count(r.FailedEntries))
+	t.row("Leftover image-volumes", count(r.Leftovers))
+	t.row("Detached, last clone gone", count(r.Reaped))
+	t.row("Quota claims", count(r.Claims))
+	t.row("Freed", size(r.FreedBytes))
+}
+
+func (a *app) check() *cobra.Command {
+	var r api.CheckRequest
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Compare catalog, backends and quota",
+		Long: `Compares what the catalog says, what the backends hold and what the quota charges, and lists every difference with
+its remedy. --repair mends what can be mended, and rebuilds entries that the catalog lost from what image-volumes say
+of themselves. --deep also reads every image-volume and compares its content.
+
+Exit code 8: there are problems left.`,
+		Example: `  clonecache check
+  clonecache check --repair
+  clonecache check --deep -o json`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.runCheck(cmd.Context(), r)
+		},
+	}
+	cmd.Flags().BoolVar(&r.Repair, "repair", false, "mend what can be mended")
+	cmd.Flags().BoolVar(&r.Deep, "deep", false, "also read every image-volume and compare its content")
+	return cmd
+}
+
+func (a *app) runCheck(ctx context.Context, r api.CheckRequest) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	m := a.meter("image-volumes")
+	result, err := c.Check(ctx, r, func(p api.CheckProgress) { m.update("reading", p.ReadBytes, p.TotalBytes) })
+	m.finish()
+	if err != nil {
+		return err
+	}
+	if result.Problems == nil {
+		result.Problems = []plugin.Problem{}
+	}
+	if err := a.print(result, func(t *table) { showCheck(t, result) }); err != nil {
+		return err
+	}
+	if !result.OK {
+		return errProblems
+	}
+	return nil
+}
+
+func showCheck(t *table, r plugin.CheckResult) {
+	if len(r.Problems) > 0 {
+		t.row("PROBLEM", "BACKEND", "ID", "REPAIRED", "DETAIL", "REMEDY")
+	}
+	for _, p := range r.Problems {
+		t.row(p.Kind, string(p.Backend), p.ID, yesNo(p.Repaired), p.Detail, p.Remedy)
+	}
+	switch {
+	case r.OK && len(r.Problems) == 0:
+		t.line("no problems: catalog, backends and quota agree")
+	case r.OK:
+		t.line("all problems are repaired")
+	default:
+		t.line("there are problems left")
+	}
+}

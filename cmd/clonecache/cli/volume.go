@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func (a *app) volume() *cobra.Command {
+	return group("volume", "Create, list and delete volumes",
+		"Volumes are what requesters get: clones of a cached image-volume, or copies. Only volumes that clonecache made are\nlisted and deleted.",
+		a.volumeCreate(), a.volumeList(), a.volumeDelete())
+}
+
+// createFlags are what "volume create" takes beside the image.
+type createFlags struct {
+	request api.CreateRequest
+	name    string
+	backend string
+	size    config.Size
+	onMiss  word
+	timeout config.Duration
+}
+
+func (a *app) volumeCreate() *cobra.Command {
+	f := createFlags{onMiss: word{value: string(plugin.Wait), allowed: []string{string(plugin.Wait), string(plugin.Background)}}}
+	cmd := &cobra.Command{
+		Use:   "create IMAGE --name NAME",
+		Short: "Make a volume from an image",
+		Long: `Makes a volume from an image: a clone of the cached image-volume, which the first request makes, or a copy where
+the backend cannot clone.
+
+IMAGE is SOURCE:ID, an ID that only one source has, or a URL below an http source. Repeating a request whose volume
+exists succeeds; a volume of that name which another request made is a conflict and stays untouched.
+
+Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (outcome bypassed, with the reason).`,
+		Example: `  clonecache volume create library:debian-12.qcow2 --name web-1 --size 10GiB
+  clonecache volume create web:trixie/disk.raw --name web-2 --backend local --on-miss background
+  clonecache volume create library:app.raw --name app-1 --digest sha256:9f86d081… -o json`,
+		Args: exactly("IMAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.request.Image = args[0]
+			return a.createVolume(cmd.Context(), &f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.name, "name", "", "the volume's name on the backend (required)")
+	flags.Var(&f.size, "size", "its size, such as 10GiB, 512MiB or bytes; default: the image's own")
+	flags.StringVar(&f.backend, "backend", "", "where to make it; needed where there are several")
+	flags.Var(&f.onMiss, "on-miss", "while the image is not cached: wait for the fill, or let it go on in the background")
+	flags.StringVar(&f.request.Digest, "digest", "", "what the image's bytes must match: sha256:HEX or sha512:HEX; default: the source's")
+	flags.StringVar(&f.request.DiskFormat, "disk-format", "", "the image's format; default: the source's claim, else what is detected")
+	flags.Var(&f.timeout, "timeout", "give up after this time; nothing is left then; default: never")
+	flags.Lookup("timeout").DefValue = "" // it says so itself
+	cmd.MarkFlagRequired("name")
+	a.completeBackends(cmd)
+	cmd.RegisterFlagCompletionFunc("on-miss", fixed(f.onMiss.allowed...))
+	cmd.RegisterFlagCompletionFunc("disk-format", fixed("raw", "qcow2"))
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	return cmd
+}
+
+func (a *app) createVolume(ctx context.Context, f *createFlags) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	r := f.request
+	r.Backend, r.Volume = backends.Name(f.backend), backends.VolumeName(f.name)
+	r.SizeBytes, r.OnMiss = int64(f.size), plugin.OnMiss(f.onMiss.value)
+	if f.timeout > 0 {
+		// The daemon answers at the deadline; the call gives it a moment for that.
+		const moment = 5 * time.Second
+		r.Deadline = a.Now().Add(time.Duration(f.timeout))
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(f.timeout)+moment)
+		defer cancel()
+	}
+	m := a.meter(r.Image)
+	answer, err := c.CreateVolume(ctx, r, m.request)
+	m.finish()
+	if err != nil {
+		return err
+	}
+	if err := a.print(answer, func(t *table) { showAnswer(t, answer) }); err != nil {
+		return err
+	}
+	if answer.Outcome == plugin.Bypassed {
+		return errBypassed
+	}
+	return nil
+}
+
+func showAnswer(t *table, v plugin.Answer) {
+	t.line("%s: %s in %s: %s", v.Volume, v.Outcome, took(v.TookMS), explained(v))
+	if v.Outcome == plugin.Bypassed {
+		return
+	}
+	place := v.Path
+	if place == "" {
+		place = string(v.VolumeID)
+	}
+	t.line("  %s (%s on %s, from %s)", place, size(v.SizeBytes), v.Backend, v.ImageID)
+}
+
+// explained says an outcome and its reason in a sentence.
+func explained(v plugin.Answer) string {
+	s := ""
+	switch v.Outcome {
+	case plugin.Hit:
+		s = "cloned from the cached image-volume"
+		if v.Reason == plugin.ReasonRepeated {
+			s = "an earlier request made it"
+		}
+	case plugin.Filled:
+		s = "made the image-volume, then cloned it"
+	case plugin.Joined:
+		s = "waited for another request's fill, then cloned"
+	case plugin.Direct:
+		s = "cloned from the image itself, which lies on the same backend"
+	case plugin.Copied:
+		s = fmt.Sprintf("copied from the file cache (%s), reason %s", v.CopyMethod, v.Reason)
+	case plugin.Bypassed:
+		s = fmt.Sprintf("no volume was made, reason %s", v.Reason)
+	}
+	if v.Detail != "" {
+		s += ": " + v.Detail
+	}
+	if v.DownloadedBytes > 0 {
+		s += "; read " + size(v.DownloadedBytes) + " of the image"
+	}
+	return s
+}
+
+func (a *app) volumeList() *cobra.Command {
+	var backend string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the volumes that clonecache made",
+		Long:  "Lists the volumes that clonecache made, with the image that each was made from.",
+		Example: `  clonecache volume list
+  clonecache volume list --backend local -o json`,
+		Args: exactly(),
+		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.VolumeView, error) {
+			return c.Volumes(ctx, backends.Name(backend))
+		}, showVolumes),
+	}
+	cmd.Flags().StringVar(&backend, "backend", "", "only those of this backend")
+	a.completeBackends(cmd)
+	return cmd
+}
+
+func showVolumes(t *table, volumes []plugin.VolumeView) {
+	t.row("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "PATH")
+	for _, v := range volumes {
+		t.row(string(v.Volume), string(v.Backend), size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.Path)
+	}
+}
+
+func (a *app) volumeDelete() *cobra.Command {
+	var backend string
+	cmd := &cobra.Command{
+		Use:   "delete NAME...",
+		Short: "Delete volumes that clonecache made",
+		Long: `Deletes volumes that clonecache made. Anything else is refused and stays untouched. With several names it goes on
+after an error, and ends with the first one.`,
+		Example: `  clonecache volume delete web-1
+  clonecache volume delete web-1 web-2 --backend local`,
+		Args: atLeastOne("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.deleteVolumes(cmd.Context(), backends.Name(backend), args)
+		},
+		ValidArgsFunction: a.completeVolumes,
+	}
+	cmd.Flags().StringVar(&backend, "backend", "", "where they are; needed where there are several")
+	a.completeBackends(cmd)
+	return cmd
+}
+
+// deletedVolumes is what "volume delete -o json" answers.
+type deletedVolumes struct {
+	Deleted []string `json:"deleted"`
+}
+
+func (a *app) deleteVolumes(ctx context.Context, backend backends.Name, names []string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	result := deletedVolumes{Deleted: []string{}}
+	var first error
+	for _, name := range names {
+		switch err := c.DeleteVolume(ctx, backend, backends.VolumeName(name)); {
+		case err == nil:
+			result.Deleted = append(result.Deleted, name)
+		case first == nil:
+			first = err
+		default:
+			fmt.Fprintf(a.Err, "clonecache: %s: %v\n", clean(name), err)
+		}
+	}
+	if first != nil {
+		return first
+	}
+	return a.print(result, func(t *table) {
+		for _, name := range result.Deleted {
+			t.line("deleted volume %s", name)
+		}
+	})
+}

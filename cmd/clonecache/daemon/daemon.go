@@ -1,0 +1,205 @@
+// Package daemon is "clonecache serve": it opens what the configuration names, top to bottom, serves
+// the plugin over HTTP, and closes everything in the reverse order. It decides nothing itself.
+//
+// A daemon that is killed leaves what its parts say they leave; the next one settles it before it
+// serves.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+// Options are what Run needs beside the configuration.
+type Options struct {
+	Version string
+	Log     logrus.FieldLogger
+	// AtOnce, once closed, ends a graceful stop: what has not ended is undone.
+	AtOnce <-chan struct{}
+	// Notify tells the service manager a state, such as "READY=1". Default: nobody.
+	Notify func(state string)
+	// Watchdog is how often Notify is told that the daemon lives; 0: never.
+	Watchdog time.Duration
+}
+
+// Run serves until ctx ends, then stops gracefully within the configured stop_timeout and returns nil.
+// It listens before it opens the cache, so that /healthz answers and /readyz says "starting" while an
+// earlier process's leftovers are settled.
+func Run(ctx context.Context, cfg config.Config, o Options) error {
+	if o.Notify == nil {
+		o.Notify = func(string) {}
+	}
+	registry := newRegistry()
+	server, err := api.NewServer(api.ServerConfig{Version: o.Version, Log: o.Log, Registry: registry})
+	if err != nil {
+		return err
+	}
+	listeners, err := api.Listen(ctx, addresses(cfg), listenConfig(cfg))
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listeners) }()
+	for _, l := range listeners {
+		o.Log.WithField("address", l.URL).Info("listening")
+	}
+	d := &running{Options: o, cfg: cfg, server: server, served: served}
+	return d.run(ctx, api.NewMetrics(registry))
+}
+
+// running is a daemon that listens.
+type running struct {
+	Options
+	cfg    config.Config
+	server *api.Server
+	served chan error // one value, once the server has ended
+}
+
+// run opens the cache, serves it until ctx ends or the server fails, and closes everything.
+func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
+	began := time.Now()
+	stores, err := openStores(ctx, d.cfg, d.Log)
+	if err != nil {
+		return errors.Join(err, d.shutdown())
+	}
+	p, err := d.open(ctx, stores, metrics)
+	if err != nil {
+		return errors.Join(err, d.shutdown(), stores.close())
+	}
+	d.server.Ready(service{Plugin: p, version: d.Version})
+	d.Notify("READY=1")
+	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
+
+	err = d.wait(ctx)
+	return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
+}
+
+func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) (*plugin.Plugin, error) {
+	sources, err := openSources(d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	return plugin.Open(ctx, plugin.Config{
+		StateDir:        string(d.cfg.StateDir),
+		Backends:        s.backends,
+		FileCaches:      s.caches,
+		Sources:         sources,
+		ScratchDir:      string(d.cfg.ScratchDir),
+		ScratchMaxBytes: int64(d.cfg.ScratchMaxSize),
+		FillLimit:       d.cfg.FillLimit,
+		ReportRetention: time.Duration(d.cfg.ReportRetention),
+		Log:             d.Log,
+		Observer:        metrics,
+		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
+			return openTenant[d.cfg.InternalTenant.Kind](d.cfg.InternalTenant, ledger)
+		},
+	})
+}
+
+// wait returns once ctx ends, or with the error of a server that failed.
+func (d *running) wait(ctx context.Context) error {
+	var tick <-chan time.Time
+	if d.Watchdog > 0 {
+		ticker := time.NewTicker(d.Watchdog)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			d.Log.WithField("within", d.cfg.StopTimeout).Info("stopping; a second signal stops at once")
+			return nil
+		case err := <-d.served:
+			d.served <- nil // shutdown waits for it too
+			return fmt.Errorf("serve: %w", err)
+		case <-tick:
+			d.Notify("WATCHDOG=1")
+		}
+	}
+}
+
+// stop lets requests and fills end within stop_timeout, or until AtOnce, and undoes the others.
+func (d *running) stop(p *plugin.Plugin) error {
+	d.Notify("STOPPING=1")
+	d.server.Stopping()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(d.cfg.StopTimeout))
+	defer cancel()
+	closed := make(chan struct{})
+	defer close(closed)
+	go func() {
+		select {
+		case <-d.AtOnce:
+			cancel()
+		case <-closed:
+		}
+	}()
+	if err := p.Close(ctx); err != nil {
+		return fmt.Errorf("close the cache: %w", err)
+	}
+	return nil
+}
+
+// shutdown ends the server once its answers are delivered.
+func (d *running) shutdown() error {
+	const delivery = 5 * time.Second // answers are ready, and short
+	ctx, cancel := context.WithTimeout(context.Background(), delivery)
+	defer cancel()
+	err := d.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		d.Log.Warn("some clients did not take their answers; their connections were cut")
+		err = nil
+	}
+	err = errors.Join(err, <-d.served)
+	d.Log.Info("stopped")
+	return err
+}
+
+// service is the plugin under the version that this program goes by.
+type service struct {
+	*plugin.Plugin
+	version string
+}
+
+// Status implements api.Service.
+func (s service) Status(ctx context.Context) (plugin.Status, error) {
+	status, err := s.Plugin.Status(ctx)
+	status.Version = s.version
+	return status, err
+}
+
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func addresses(cfg config.Config) []string {
+	var urls []string
+	for _, l := range cfg.Listen {
+		urls = append(urls, l.String())
+	}
+	return urls
+}
+
+func listenConfig(cfg config.Config) api.ListenConfig {
+	return api.ListenConfig{
+		SocketMode:       fs.FileMode(cfg.SocketMode),
+		SocketGroup:      cfg.SocketGroup,
+		TLSCert:          string(cfg.TLS.CertFile),
+		TLSKey:           string(cfg.TLS.KeyFile),
+		TokenFile:        string(cfg.TokenFile),
+		InsecureLoopback: cfg.InsecureLoopback,
+	}
+}

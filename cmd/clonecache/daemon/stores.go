@@ -1,0 +1,130 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/file"
+	"github.com/clonecache/clonecache/backends/filecache"
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// The kinds that this build can open, by the words of the configuration. A new kind is its package, a
+// line here, and a line in config's table of kinds; a test compares the two.
+var (
+	openBackend = map[string]func(context.Context, config.Backend, logrus.FieldLogger) (backends.Backend, error){
+		"file": func(ctx context.Context, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
+			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Log: log})
+		},
+	}
+	openSource = map[string]func(config.ImageSource) (imagesource.Source, error){
+		"directory": func(c config.ImageSource) (imagesource.Source, error) {
+			return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: c.Name, Path: string(c.Path)})
+		},
+		"http": func(c config.ImageSource) (imagesource.Source, error) {
+			return imagesource.NewHTTP(imagesource.HTTPConfig{Name: c.Name, URL: c.URL})
+		},
+	}
+	openTenant = map[string]func(config.InternalTenant, internaltenant.Ledger) (internaltenant.Owner, error){
+		"local": func(c config.InternalTenant, ledger internaltenant.Ledger) (internaltenant.Owner, error) {
+			return internaltenant.NewLocal(internaltenant.LocalConfig{
+				ProjectID: c.ProjectID, UserID: c.UserID, MaxVolumes: c.MaxVolumes, MaxGigabytes: c.MaxGigabytes,
+			}, ledger)
+		},
+	}
+)
+
+// stores are the open backends and file caches, as the plugin takes them.
+type stores struct {
+	backends []plugin.BackendConfig
+	caches   []plugin.FileCacheConfig
+}
+
+// openStores opens all backends and file caches, and logs what each can do.
+func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*stores, error) {
+	s := &stores{}
+	for _, c := range cfg.Backends {
+		b, err := openBackend[c.Kind](ctx, c, log)
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.backends = append(s.backends, backendConfig(c, b))
+		logBackend(log, c, b.Info())
+	}
+	for _, c := range cfg.FileCaches {
+		f, err := filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Log: log})
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.caches = append(s.caches, fileCacheConfig(c, f))
+		log.WithFields(logrus.Fields{"backend": c.Name, "location": f.Info().Location, "max_size": c.MaxSize}).Info("file cache is open")
+	}
+	return s, nil
+}
+
+func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
+	return plugin.BackendConfig{
+		Name: backends.Name(c.Name), Backend: b, Fallback: backends.Name(c.Fallback),
+		ShareAll: c.Share == config.ShareAll, MaxIdle: time.Duration(c.MaxIdle), RequestTimeout: time.Duration(c.RequestTimeout),
+		Bounds: lru.Bounds{
+			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,
+			KeepInUse: !c.EvictInUse, MinAge: time.Duration(c.MinAge), MinHits: c.MinHits,
+		},
+	}
+}
+
+func fileCacheConfig(c config.FileCache, f *filecache.Cache) plugin.FileCacheConfig {
+	return plugin.FileCacheConfig{
+		Name: backends.Name(c.Name), Cache: f, MaxIdle: time.Duration(c.MaxIdle),
+		Bounds: lru.Bounds{
+			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,
+			MinAge: time.Duration(c.MinAge), MinHits: c.MinHits,
+		},
+	}
+}
+
+func logBackend(log logrus.FieldLogger, c config.Backend, info backends.Info) {
+	log = log.WithFields(logrus.Fields{"backend": c.Name, "kind": info.Kind, "location": info.Location})
+	switch {
+	case info.CanClone:
+		log.WithField("method", info.CloneMethod).Info("backend is open: volumes are clones")
+	case c.Fallback != "":
+		log.WithField("why", info.NoClone).Warnf("backend is open, but cannot clone: volumes are copied from file cache %s", c.Fallback)
+	default:
+		log.WithField("why", info.NoClone).Warn("backend is open, but cannot clone and has no fallback: every request is bypassed")
+	}
+}
+
+// close closes what is open, whatever fails.
+func (s *stores) close() error {
+	var errs []error
+	for _, b := range s.backends {
+		errs = append(errs, b.Backend.Close())
+	}
+	for _, c := range s.caches {
+		errs = append(errs, c.Cache.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openSources makes the image sources. It asks none of them anything yet.
+func openSources(cfg config.Config) ([]imagesource.Source, error) {
+	var sources []imagesource.Source
+	for _, c := range cfg.ImageSources {
+		s, err := openSource[c.Kind](c)
+		if err != nil {
+			return nil, fmt.Errorf("open image source: %w", err)
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}

@@ -1,0 +1,49 @@
+// Command clonecache makes volumes from images by cloning a cached image-volume. "clonecache serve" is
+// the daemon, the other commands are the admin's; cli has them.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/clonecache/clonecache/cmd/clonecache/cli"
+)
+
+// version is set by the linker (-X main.version=…); "" takes what the build knows of itself.
+var version string
+
+func main() {
+	ctx, atOnce := onSignals()
+	env := cli.Env{
+		Out:      os.Stdout,
+		Err:      os.Stderr,
+		Getenv:   os.Getenv,
+		Terminal: cli.Terminal(term.IsTerminal(int(os.Stderr.Fd()))),
+		Now:      time.Now,
+		Version:  version,
+		AtOnce:   atOnce,
+	}
+	os.Exit(cli.Run(ctx, env, os.Args[1:]))
+}
+
+// onSignals ends the context at the first SIGINT or SIGTERM, and closes atOnce at the second. A third
+// one kills, as if nobody listened.
+func onSignals() (ctx context.Context, atOnce <-chan struct{}) {
+	ctx, cancel := context.WithCancel(context.Background())
+	now := make(chan struct{})
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		close(now)
+		signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+	}()
+	return ctx, now
+}
