@@ -51,7 +51,7 @@ func NewClient(serverURL string, cfg ClientConfig) (*Client, error) {
 // copy has come, from the calling goroutine. When ctx ends, the daemon gives the request up, and what
 // it made is removed. An answer with outcome bypassed is no error.
 func (c *Client) CreateVolume(ctx context.Context, r CreateRequest, onProgress func(plugin.Progress)) (plugin.Answer, error) {
-	req := call{method: http.MethodPost, path: "/v1/volumes", body: createAnyBody{createBody: r.body()}}
+	req := call{method: http.MethodPost, path: "/v1/volumes", body: createAnyBody{CreateBody: r.body()}}
 	if r.Backend != "" {
 		req = call{method: http.MethodPost, path: volumesPath(r.Backend), body: r.body()}
 	}

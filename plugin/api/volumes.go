@@ -19,7 +19,7 @@ import (
 type createInput struct {
 	Backend backends.Name `path:"backend" doc:"Where to make the volume"`
 	Accept  string        `header:"Accept" hidden:"true"`
-	Body    createBody
+	Body    CreateBody
 }
 
 type createAnyInput struct {
@@ -50,7 +50,7 @@ func (s *Server) volumeRoutes() {
 		return s.create(ctx, svc, creation{in.Backend, in.Accept, in.Body})
 	})
 	route(s, s.creates(post("create-volume-anywhere", all, what)), func(ctx context.Context, svc Service, in *createAnyInput) (*huma.StreamResponse, error) {
-		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, in.Body.createBody})
+		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, in.Body.CreateBody})
 	})
 	route(s, get("list-volumes", all, "Volumes that clonecache made, of all backends"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.VolumeView], error) {
 		return listed(svc.ListVolumes(ctx, ""))
@@ -76,7 +76,7 @@ func (s *Server) creates(op huma.Operation) huma.Operation {
 type creation struct {
 	backend backends.Name
 	accept  string
-	body    createBody
+	body    CreateBody
 }
 
 func (s *Server) create(ctx context.Context, svc Service, c creation) (*huma.StreamResponse, error) {

@@ -31,8 +31,8 @@ type CheckProgress struct {
 	TotalBytes int64 `json:"total_bytes" doc:"Bytes to read"`
 }
 
-// createBody is the hook's body; the backend is in the path.
-type createBody struct {
+// CreateBody is the body of the hook; the backend is in the path. Client makes it from a CreateRequest.
+type CreateBody struct {
 	Image      string              `json:"image" minLength:"1" maxLength:"4096" doc:"SOURCE:ID, an ID that one source holds, or a URL below an http source" example:"library:debian-12.qcow2"`
 	Volume     backends.VolumeName `json:"volume" minLength:"1" maxLength:"255" doc:"The volume's name on the backend" example:"volume-0b2d"`
 	SizeBytes  int64               `json:"size_bytes,omitempty" minimum:"0" doc:"Size of the volume in bytes, at least the image's virtual size; 0: just that"`
@@ -42,14 +42,14 @@ type createBody struct {
 	Deadline   *time.Time          `json:"deadline,omitempty" doc:"When the caller stops listening (RFC 3339). A volume made too late is removed again"`
 }
 
-// createAnyBody is createBody with the backend in it.
+// createAnyBody is CreateBody with the backend in it.
 type createAnyBody struct {
 	Backend backends.Name `json:"backend,omitempty" maxLength:"255" doc:"Where to make the volume. Default: the only backend"`
-	createBody
+	CreateBody
 }
 
-func (r CreateRequest) body() createBody {
-	b := createBody{Image: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes, OnMiss: r.OnMiss,
+func (r CreateRequest) body() CreateBody {
+	b := CreateBody{Image: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes, OnMiss: r.OnMiss,
 		Digest: r.Digest, DiskFormat: r.DiskFormat}
 	if !r.Deadline.IsZero() {
 		deadline := r.Deadline.UTC()

@@ -90,8 +90,11 @@ func (t *tables) refcounts(piece []byte) error {
 		if e == 0 {
 			continue
 		}
-		if e&^entryOffset != 0 || e%uint64(t.cluster()) != 0 || int64(e) >= t.limit {
+		if e&^entryOffset != 0 || e%uint64(t.cluster()) != 0 {
 			return refuse(RuleRefcountTable, "entry", hex(e))
+		}
+		if int64(e) >= t.limit {
+			return refuse(RuleTruncated, "refcount table entry", hex(e))
 		}
 		if err := t.claims.whole(int64(e), t.cluster(), "refcount block"); err != nil {
 			return err

@@ -104,7 +104,7 @@ func compareVMDKFooter(header, tail []byte) error {
 
 // checkDescriptor allows the few kinds of line that a disk in one file needs.
 func checkDescriptor(text string) error {
-	extents, create, parent := 0, "", ""
+	extents, typed, parented := 0, false, false // each line is judged: readers differ in which of two they take
 	for line := range strings.Lines(text) {
 		if err := checkASCII(line); err != nil {
 			return err
@@ -123,17 +123,19 @@ func checkDescriptor(text string) error {
 		case word == "parentfilenamehint":
 			return refuse(RuleParent, "parentFileNameHint", fmt.Sprintf("%q", clip(value)))
 		case word == "createtype":
-			create = value
+			if typed = value == "monolithicSparse" || value == "streamOptimized"; !typed {
+				return refuse(RuleDiskType, "createType", fmt.Sprintf("%q", clip(value)))
+			}
 		case word == "parentcid":
-			if parent = strings.ToLower(value); parent != "ffffffff" {
+			if parented = strings.ToLower(value) == "ffffffff"; !parented {
 				return refuse(RuleParent, "parentCID", clip(value))
 			}
 		}
 	}
 	switch {
-	case create != "monolithicSparse" && create != "streamOptimized":
-		return refuse(RuleDiskType, "createType", fmt.Sprintf("%q", clip(create)))
-	case parent == "":
+	case !typed:
+		return refuse(RuleDiskType, "createType", "absent")
+	case !parented:
 		return refuse(RuleParent, "parentCID", "absent")
 	case extents != 1:
 		return refuse(RuleExtentFile, "extents", extents)
