@@ -63,3 +63,11 @@ func makeForeign(ctx context.Context, b backends.Backend, name backends.VolumeNa
 	}
 	return errNoForeigner
 }
+
+// openForeign opens what makeForeign made.
+func openForeign(ctx context.Context, b backends.Backend, name backends.VolumeName) (VolumeReader, error) {
+	if r, ok := b.(Reader); ok {
+		return r.OpenVolume(ctx, name)
+	}
+	return os.Open(filepath.Join(b.Info().Location, string(name)))
+}

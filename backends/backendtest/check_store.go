@@ -1,0 +1,393 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+var storeChecks = []check{
+	{"InfoIsCompleteAndDoesNotChange", infoIsComplete},
+	{"CapacityIsUnknownOrConsistent", capacityIsConsistent},
+	{"AStageIsListedAsStaged", stageIsStaged},
+	{"ACommittedImageVolumeKeepsItsFinalDescription", committedKeepsDescription},
+	{"ATakenIDIsRefusedAndUntouched", takenIDIsRefused},
+	{"ConcurrentStagesOfOneIDMakeOne", concurrentStages},
+	{"WritesBeyondTheEndAreRefused", writesBeyondTheEnd},
+	{"ConcurrentWritesLandWhereTheyBelong", concurrentWrites},
+	{"HolesHoldNothing", holesHoldNothing},
+	{"DiscardLeavesNothing", discardLeavesNothing},
+	{"DiscardAfterCommitDoesNothing", discardAfterCommit},
+	{"ADiscardedStageCannotBeCommitted", discardedCannotBeCommitted},
+	{"ARetiredStageCannotBeCommitted", retiredStageCannotBeCommitted},
+	{"RetireEndsACommittedImageVolume", retireEndsCommitted},
+	{"RetireMayBeRepeated", retireMayBeRepeated},
+	{"RetireAndDiscardMayMeet", retireAndDiscardMeet},
+	{"ReapLeavesStagedAndCommittedAlone", reapLeavesOthers},
+	{"ManyImageVolumesAreListedOnceEach", manyAreListed},
+	{"AListingMayBeLeftEarly", listingLeftEarly},
+	{"ACancelledStageLeavesNothing", cancelledStage},
+	{"OpenImageServesCommittedOnesOnly", openImageServesCommitted},
+	{"ReadersKeepARetiredImage", readersKeepRetired},
+}
+
+func infoIsComplete(s *suite) {
+	i := s.store.Info()
+	if i.Kind == "" || i.Location == "" {
+		s.Errorf("kind %q, location %q: both must be told", i.Kind, i.Location)
+	}
+	if i.CanClone != (i.CloneMethod != "") || i.CanClone != (i.NoClone == "") {
+		s.Errorf("CanClone %t, but method %q and reason against it %q", i.CanClone, i.CloneMethod, i.NoClone)
+	}
+	s.commit("e-1")
+	if again := s.store.Info(); again != i {
+		s.Errorf("info changed from %+v to %+v", i, again)
+	}
+}
+
+func capacityIsConsistent(s *suite) {
+	c, err := s.store.Capacity(s.ctx())
+	s.must(err)
+	if c.FreeBytes < 0 || c.FreeBytes > c.TotalBytes || !c.Known() && c != (backends.Capacity{}) {
+		s.Errorf("got %+v", c)
+	}
+}
+
+func stageIsStaged(s *suite) {
+	st := s.stage("e-1")
+	v := s.images()["e-1"]
+	if v.State != backends.Staged || v.VirtualBytes != imageBytes || v.Clones != 0 {
+		s.Errorf("got %+v, want it staged, with %d virtual bytes", v, imageBytes)
+	}
+	s.must(st.Discard(s.ctx()))
+}
+
+func committedKeepsDescription(s *suite) {
+	st := s.stage("e-1")
+	final := description("e-1")
+	final.Digest, final.ContentKey, final.ImageIDs = "sha256:bb", "sha256:bb/qcow2", []string{"library:x/y", "web:ü"}
+	final.CreatedAt = final.CreatedAt.AddDate(2025, 3, 4).UTC()
+	v, err := st.Commit(s.ctx(), final)
+	s.must(err)
+	for _, got := range []backends.ImageVolume{v, s.images()["e-1"]} {
+		if got.ID != "e-1" || got.State != backends.Committed || got.VirtualBytes != imageBytes {
+			s.Errorf("got %+v, want e-1, committed, with %d virtual bytes", got, imageBytes)
+		}
+		wantDescription(s, got.Description, final)
+	}
+}
+
+func wantDescription(s *suite, got, want backends.Description) {
+	s.Helper()
+	if !got.CreatedAt.Equal(want.CreatedAt) || !slices.Equal(got.ImageIDs, want.ImageIDs) {
+		s.Errorf("created at %v, images %q; want %v, %q", got.CreatedAt, got.ImageIDs, want.CreatedAt, want.ImageIDs)
+	}
+	if got.Digest != want.Digest || got.ContentKey != want.ContentKey || got.EntryID != want.EntryID || got.ClaimID != want.ClaimID {
+		s.Errorf("description:\ngot  %+v\nwant %+v", got, want)
+	}
+}
+
+func takenIDIsRefused(s *suite) {
+	st := s.stage("e-1")
+	again := func(when string) {
+		_, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: "e-1", VirtualBytes: 4096})
+		s.wantErr("stage an ID that is "+when, err, backends.ErrExist)
+		if v := s.images()["e-1"]; v.VirtualBytes != imageBytes {
+			s.Errorf("an ID that is %s: got %+v, want it as it was", when, v)
+		}
+	}
+	again("staged")
+	_, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	again("committed")
+}
+
+func concurrentStages(s *suite) {
+	const callers = 8
+	stages := make([]backends.ImageVolumeStage, callers)
+	errs := make([]error, callers)
+	together(callers, func(i int) {
+		stages[i], errs[i] = s.store.Stage(s.ctx(), backends.StageSpec{ID: "e-1", VirtualBytes: 4096})
+	})
+	made := 0
+	for i, err := range errs {
+		if err == nil {
+			made++
+			s.must(stages[i].Discard(s.ctx()))
+			continue
+		}
+		s.wantErr("stage", err, backends.ErrExist)
+	}
+	if made != 1 {
+		s.Errorf("%d of %d stages of one ID were made, want 1", made, callers)
+	}
+}
+
+// together runs n calls that begin at the same moment, and waits for all.
+func together(n int, do func(i int)) {
+	start := make(chan struct{})
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() {
+			<-start
+			do(i)
+		})
+	}
+	close(start)
+	running.Wait()
+}
+
+func writesBeyondTheEnd(s *suite) {
+	st := s.stage("e-1")
+	for _, off := range []int64{imageBytes, imageBytes - 1, imageBytes + 4096, -1} {
+		if _, err := st.WriteAt([]byte{1, 2}, off); err == nil {
+			s.Errorf("2 bytes were written at %d of %d", off, imageBytes)
+		}
+	}
+	v, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	if v.VirtualBytes != imageBytes {
+		s.Errorf("got %d bytes, want %d", v.VirtualBytes, imageBytes)
+	}
+}
+
+func concurrentWrites(s *suite) {
+	st, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: "e-1", VirtualBytes: imageBytes})
+	s.must(err)
+	const pieces = 16
+	piece := dataBytes / pieces
+	together(pieces, func(i int) {
+		off := int64(pieces-1-i) * int64(piece)
+		if _, err := st.WriteAt(pattern(1, off, piece), off); err != nil {
+			s.Error(err)
+		}
+	})
+	_, err = st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	s.wantImageContent("e-1")
+}
+
+// wantImageContent complains if the committed image-volume does not hold pattern 1 and then zeroes, by
+// whichever way it can be read.
+func (s *suite) wantImageContent(id backends.ImageVolumeID) {
+	s.Helper()
+	if o, ok := s.store.(imageOpener); ok {
+		f, _, err := o.OpenImage(s.ctx(), id)
+		s.must(err)
+		defer f.Close()
+		s.wantPattern(f, string(id), imageBytes, 1)
+	}
+	if s.b != nil && s.clones() {
+		v, err := s.b.Clone(s.ctx(), id, spec("content-of-"+backends.VolumeName(id), "content"))
+		s.must(err)
+		s.wantContent(v.Name, volumeBytes, 1)
+	}
+}
+
+// imageOpener is what file caches have beyond backends.Store.
+type imageOpener interface {
+	OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error)
+}
+
+func holesHoldNothing(s *suite) {
+	st := s.stage("e-1")
+	// A backend may account in pieces of up to 4 MiB.
+	const most = imageBytes / 2
+	if got := st.HeldBytes(); got < dataBytes || got > most {
+		s.Errorf("stage holds %d bytes, want %d to %d", got, dataBytes, most)
+	}
+	v, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	for _, got := range []int64{v.HeldBytes, s.images()["e-1"].HeldBytes} {
+		if got < dataBytes || got > most {
+			s.Errorf("committed image-volume holds %d bytes, want %d to %d", got, dataBytes, most)
+		}
+	}
+}
+
+func discardLeavesNothing(s *suite) {
+	st := s.stage("e-1")
+	s.must(st.Discard(s.ctx()))
+	s.wantImages(states{})
+	s.must(st.Discard(s.ctx()))
+	_, err := s.store.Retire(s.ctx(), "e-1")
+	s.wantErr("retire what was discarded", err, backends.ErrNotExist)
+	s.must(s.stage("e-1").Discard(s.ctx())) // the ID is free again
+}
+
+func discardAfterCommit(s *suite) {
+	st := s.stage("e-1")
+	_, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	s.must(st.Discard(s.ctx()))
+	s.wantImages(states{"e-1": backends.Committed})
+	s.wantImageContent("e-1")
+}
+
+func discardedCannotBeCommitted(s *suite) {
+	st := s.stage("e-1")
+	s.must(st.Discard(s.ctx()))
+	if _, err := st.Commit(s.ctx(), description("e-1")); err == nil {
+		s.Error("what was discarded was committed")
+	}
+	s.wantImages(states{})
+}
+
+func retiredStageCannotBeCommitted(s *suite) {
+	st := s.stage("e-1")
+	r, err := s.store.Retire(s.ctx(), "e-1")
+	s.must(err)
+	if !r.Gone {
+		s.Errorf("got %+v, want it gone", r)
+	}
+	s.wantImages(states{})
+	if _, err := st.Commit(s.ctx(), description("e-1")); err == nil {
+		s.Error("what was retired was committed")
+	}
+	s.wantImages(states{})
+	_ = st.Discard(s.ctx())
+}
+
+func retireEndsCommitted(s *suite) {
+	held := s.commit("e-1").HeldBytes
+	s.commit("e-2")
+	r, err := s.store.Retire(s.ctx(), "e-1")
+	s.must(err)
+	if !r.Gone || r.Clones != 0 || r.FreedBytes != held {
+		s.Errorf("got %+v, want it gone and %d bytes freed", r, held)
+	}
+	s.wantImages(states{"e-2": backends.Committed})
+	s.wantImageContent("e-2")
+}
+
+func retireMayBeRepeated(s *suite) {
+	s.commit("e-1")
+	_, err := s.store.Retire(s.ctx(), "e-1")
+	s.must(err)
+	_, err = s.store.Retire(s.ctx(), "e-1")
+	s.wantErr("retire again", err, backends.ErrNotExist)
+	_, err = s.store.Retire(s.ctx(), "never-1")
+	s.wantErr("retire what never was", err, backends.ErrNotExist)
+}
+
+func retireAndDiscardMeet(s *suite) {
+	for range 20 {
+		st := s.stage("e-1")
+		together(3, func(i int) {
+			var err error
+			switch i {
+			case 0:
+				_, err = s.store.Retire(s.ctx(), "e-1")
+			case 1:
+				err = st.Discard(s.ctx())
+			case 2:
+				_, err = st.Commit(s.ctx(), description("e-1"))
+			}
+			if err != nil && !errors.Is(err, backends.ErrNotExist) {
+				s.Errorf("got error %v, want none or %v", err, backends.ErrNotExist)
+			}
+		})
+		if _, err := s.store.Retire(s.ctx(), "e-1"); err != nil {
+			s.wantErr("retire", err, backends.ErrNotExist)
+		}
+		s.wantImages(states{})
+	}
+}
+
+func reapLeavesOthers(s *suite) {
+	st := s.stage("e-1")
+	s.commit("e-2")
+	r, err := s.store.Reap(s.ctx())
+	s.must(err)
+	if len(r.ImageVolumes) != 0 || r.FreedBytes != 0 {
+		s.Errorf("got %+v, want nothing", r)
+	}
+	s.wantImages(states{"e-1": backends.Staged, "e-2": backends.Committed})
+	_, err = st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	s.wantImageContent("e-1")
+}
+
+func manyAreListed(s *suite) {
+	want := states{}
+	for i := range 20 {
+		id := backends.ImageVolumeID("entry_" + string(rune('a'+i)) + ".x-1")
+		st, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: id, VirtualBytes: 4096, Description: description(id)})
+		s.must(err)
+		want[id] = backends.Staged
+		if i%2 == 0 {
+			_, err := st.Commit(s.ctx(), description(id))
+			s.must(err)
+			want[id] = backends.Committed
+		}
+	}
+	s.wantImages(want)
+}
+
+func listingLeftEarly(s *suite) {
+	s.commit("e-1")
+	s.commit("e-2")
+	for range s.store.ListImageVolumes(s.ctx()) {
+		break
+	}
+	s.commit("e-3") // nothing is locked by a listing that was left
+	for v, err := range s.store.ListImageVolumes(s.ctx()) {
+		s.must(err)
+		if _, err := s.store.Retire(s.ctx(), v.ID); err != nil {
+			s.Errorf("retire while listing: %v", err)
+		}
+	}
+	s.wantImages(states{})
+}
+
+func cancelledStage(s *suite) {
+	ctx, cancel := context.WithCancel(s.ctx())
+	cancel()
+	st, err := s.store.Stage(ctx, backends.StageSpec{ID: "e-1", VirtualBytes: 4096})
+	if err == nil {
+		s.must(st.Discard(s.ctx()))
+	}
+	s.wantImages(states{})
+}
+
+func openImageServesCommitted(s *suite) {
+	o, ok := s.store.(imageOpener)
+	if !ok {
+		return
+	}
+	st := s.stage("e-1")
+	for _, id := range []backends.ImageVolumeID{"e-1", "never-1"} {
+		_, _, err := o.OpenImage(s.ctx(), id)
+		s.wantErr("open "+string(id), err, backends.ErrNotExist)
+	}
+	_, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	f, v, err := o.OpenImage(s.ctx(), "e-1")
+	s.must(err)
+	defer f.Close()
+	if v.ID != "e-1" || v.State != backends.Committed || v.VirtualBytes != imageBytes || v.Description.EntryID != "entry-e-1" {
+		s.Errorf("got %+v", v)
+	}
+	if _, err := f.WriteAt([]byte{1}, 0); err == nil {
+		s.Error("a committed image was written to")
+	}
+}
+
+func readersKeepRetired(s *suite) {
+	o, ok := s.store.(imageOpener)
+	if !ok {
+		return
+	}
+	s.commit("e-1")
+	f, _, err := o.OpenImage(s.ctx(), "e-1")
+	s.must(err)
+	defer f.Close()
+	_, err = s.store.Retire(s.ctx(), "e-1")
+	s.must(err)
+	s.wantPattern(io.ReaderAt(f), "a retired image", imageBytes, 1)
+}

@@ -1,0 +1,239 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+var volumeChecks = []check{
+	{"AnUnfinishedVolumeIsInvisible", unfinishedIsInvisible},
+	{"AWrittenVolumeHasItsContentAndStamp", writtenHasContent},
+	{"CreateNeverTouchesAnExistingVolume", createNeverTouches},
+	{"CommitNeverTouchesAnExistingVolume", commitNeverTouches},
+	{"ADiscardedVolumeLeavesNothing", discardedVolume},
+	{"DiscardLeavesACommittedVolumeAlone", discardCommittedVolume},
+	{"VolumeWritesBeyondTheEndAreRefused", volumeWritesBeyond},
+	{"ADeletedVolumeIsGone", deletedIsGone},
+	{"DeleteByIDLeavesAnotherVolumeAlone", deleteByID},
+	{"VolumeIDsAreNeverUsedAgain", idsNeverAgain},
+	{"ForeignVolumesStayUntouched", foreignStayUntouched},
+	{"ImageVolumesAndVolumesAreKeptApart", keptApart},
+	{"UnusableNamesAreRefused", unusableNames},
+	{"AVolumeListingMayBeLeftEarly", volumeListingLeftEarly},
+	{"StatOfNothingSaysSo", statOfNothing},
+}
+
+func unfinishedIsInvisible(s *suite) {
+	st, err := s.b.CreateVolume(s.ctx(), spec("v", "t"))
+	s.must(err)
+	s.write(st, pattern(9, 0, dataBytes), 0)
+	s.wantNoVolume("v")
+	s.wantVolumes()
+	_, err = st.Commit(s.ctx())
+	s.must(err)
+	s.wantVolumes("v")
+}
+
+func writtenHasContent(s *suite) {
+	v := s.volume("v", "token-1")
+	s.wantVolume(v, 9)
+	s.wantStamp(v, spec("v", "token-1"))
+}
+
+func createNeverTouches(s *suite) {
+	old := s.volume("v", "first")
+	st, err := s.b.CreateVolume(s.ctx(), spec("v", "second"))
+	s.wantErr("create a volume of a taken name", err, backends.ErrExist)
+	if err == nil {
+		_ = st.Discard(s.ctx())
+	}
+	s.wantVolume(old, 9)
+}
+
+// Two that write a volume of one name: the first to commit has it, the other is told.
+func commitNeverTouches(s *suite) {
+	first, err := s.b.CreateVolume(s.ctx(), spec("v", "first"))
+	s.must(err)
+	second, err := s.b.CreateVolume(s.ctx(), spec("v", "second"))
+	if err != nil { // a backend may see it this early
+		s.wantErr("create a second volume of that name", err, backends.ErrExist)
+		s.must(first.Discard(s.ctx()))
+		return
+	}
+	s.write(first, pattern(9, 0, dataBytes), 0)
+	s.write(second, pattern(5, 0, dataBytes), 0)
+	v, err := first.Commit(s.ctx())
+	s.must(err)
+	_, err = second.Commit(s.ctx())
+	s.wantErr("commit a volume whose name is taken", err, backends.ErrExist)
+	s.must(second.Discard(s.ctx()))
+	s.wantVolume(v, 9)
+	s.wantVolumes("v")
+}
+
+func discardedVolume(s *suite) {
+	st, err := s.b.CreateVolume(s.ctx(), spec("v", "t"))
+	s.must(err)
+	s.write(st, pattern(9, 0, dataBytes), 0)
+	s.must(st.Discard(s.ctx()))
+	s.must(st.Discard(s.ctx()))
+	if _, err := st.Commit(s.ctx()); err == nil {
+		s.Error("what was discarded was committed")
+	}
+	s.wantNoVolume("v")
+	s.wantVolume(s.volume("v", "again"), 9)
+}
+
+func discardCommittedVolume(s *suite) {
+	st, err := s.b.CreateVolume(s.ctx(), spec("v", "t"))
+	s.must(err)
+	s.write(st, pattern(9, 0, dataBytes), 0)
+	v, err := st.Commit(s.ctx())
+	s.must(err)
+	s.must(st.Discard(s.ctx()))
+	s.wantVolume(v, 9)
+}
+
+func volumeWritesBeyond(s *suite) {
+	st, err := s.b.CreateVolume(s.ctx(), spec("v", "t"))
+	s.must(err)
+	for _, off := range []int64{volumeBytes, volumeBytes - 1, -1} {
+		if _, err := st.WriteAt([]byte{1, 2}, off); err == nil {
+			s.Errorf("2 bytes were written at %d of %d", off, volumeBytes)
+		}
+	}
+	s.must(st.Discard(s.ctx()))
+}
+
+func deletedIsGone(s *suite) {
+	v := s.volume("v", "t")
+	s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: v.ID}))
+	s.wantNoVolume("v")
+	s.wantVolumes()
+	s.wantErr("delete it again", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: v.ID}), backends.ErrNotExist)
+	s.wantErr("delete it by name", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}), backends.ErrNotExist)
+	s.volume("v", "again")
+	s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}))
+	s.wantNoVolume("v")
+}
+
+func deleteByID(s *suite) {
+	old := s.volume("v", "first")
+	s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}))
+	taken := s.volume("v", "second")
+	s.wantErr("delete by an ID that is gone", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: old.ID}), backends.ErrNotExist)
+	s.wantVolume(taken, 9)
+}
+
+func idsNeverAgain(s *suite) {
+	seen := map[backends.VolumeID]bool{}
+	for i := range 5 {
+		v := s.volume("v", fmt.Sprintf("token-%d", i))
+		if seen[v.ID] {
+			s.Errorf("ID %s was used again", v.ID)
+		}
+		seen[v.ID] = true
+		s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}))
+	}
+}
+
+func foreignStayUntouched(s *suite) {
+	data := pattern(5, 0, dataBytes)
+	err := makeForeign(s.ctx(), s.b, "foreign", data)
+	if errors.Is(err, errNoForeigner) {
+		s.Skip(err)
+	}
+	s.must(err)
+	s.commit("e-1")
+	s.wantVolumes()
+	_, err = s.b.StatVolume(s.ctx(), "foreign")
+	s.wantErr("stat", err, backends.ErrNotOurs)
+	s.wantErr("delete", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "foreign"}), backends.ErrNotOurs)
+	_, err = s.b.CreateVolume(s.ctx(), spec("foreign", "t"))
+	s.wantErr("create", err, backends.ErrExist)
+	if s.clones() {
+		_, err = s.b.Clone(s.ctx(), "e-1", spec("foreign", "t"))
+		s.wantErr("clone", err, backends.ErrExist)
+	}
+	settled, err := s.b.Settle(s.ctx(), spec("foreign", "t"))
+	if err != nil || settled != backends.Absent {
+		s.Errorf("settle: got %v, %v, want it absent", settled, err)
+	}
+	_, err = s.b.Reap(s.ctx())
+	s.must(err)
+	s.wantForeign(data)
+}
+
+func (s *suite) wantForeign(data []byte) {
+	s.Helper()
+	// It has no stamp, so it is found where it was put.
+	r, err := openForeign(s.ctx(), s.b, "foreign")
+	s.must(err)
+	defer r.Close()
+	got := make([]byte, len(data))
+	if _, err := r.ReadAt(got, 0); err != nil || string(got) != string(data) {
+		s.Errorf("a foreign volume was changed (%v)", err)
+	}
+}
+
+func keptApart(s *suite) {
+	s.commit("same-1")
+	v := s.volume("same-1", "t")
+	s.wantVolumes("same-1")
+	s.wantImages(states{"same-1": backends.Committed})
+	_, err := s.b.Retire(s.ctx(), "same-1")
+	s.must(err)
+	s.wantVolume(v, 9)
+}
+
+func unusableNames(s *suite) {
+	names := []backends.VolumeName{""}
+	if s.b.Info().Paths {
+		names = append(names, "..", ".hidden", "../v", "a/b", "/v", "v\x00", backends.VolumeName(strings.Repeat("v", 256)))
+	}
+	s.commit("e-1")
+	for _, name := range names {
+		_, err := s.b.CreateVolume(s.ctx(), spec(name, "t"))
+		s.wantErr(fmt.Sprintf("create %q", name), err, backends.ErrBadName)
+		if s.clones() {
+			_, err := s.b.Clone(s.ctx(), "e-1", spec(name, "t"))
+			s.wantErr(fmt.Sprintf("clone to %q", name), err, backends.ErrBadName)
+		}
+		if _, err := s.b.StatVolume(s.ctx(), name); err == nil {
+			s.Errorf("%q can be described", name)
+		}
+		if err := s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: name}); err == nil {
+			s.Errorf("%q can be deleted", name)
+		}
+	}
+	s.wantVolumes()
+}
+
+func volumeListingLeftEarly(s *suite) {
+	s.volume("v1", "t1")
+	s.volume("v2", "t2")
+	for range s.b.ListVolumes(s.ctx()) {
+		break
+	}
+	for v, err := range s.b.ListVolumes(s.ctx()) {
+		s.must(err)
+		s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: v.Name, ID: v.ID}))
+	}
+	s.wantVolumes()
+}
+
+func statOfNothing(s *suite) {
+	s.wantNoVolume("v")
+	s.wantVolumes()
+	s.wantErr("delete", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}), backends.ErrNotExist)
+	ctx, cancel := context.WithCancel(s.ctx())
+	cancel()
+	if _, err := s.b.CreateVolume(ctx, spec("v", "t")); err == nil {
+		return // a backend need not look at ctx so early
+	}
+	s.wantNoVolume("v")
+}
