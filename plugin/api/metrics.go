@@ -24,7 +24,7 @@ import (
 //	clonecache_held_bytes{store}                            gauge      bytes that bounds count
 //	clonecache_detached_bytes{store}                        gauge      held by retired image-volumes with live clones
 //	clonecache_max_size_bytes{store}                        gauge      the bound; 0: unbounded
-//	clonecache_max_count{store}                             gauge      the bound; 0: unbounded
+//	clonecache_max_entries{store}                           gauge      the bound; 0: unbounded
 //	clonecache_free_bytes{store}                            gauge      left on the backend; absent where unknown
 //
 // store is a backend or a file cache. The gauges from store_up on are read when they are scraped, by
@@ -124,7 +124,7 @@ func storeGaugeList() []storeGauge {
 		gauge("held_bytes", "Bytes that bounds count.", func(b plugin.BackendView) float64 { return float64(b.HeldBytes) }),
 		gauge("detached_bytes", "Bytes held by retired image-volumes with live clones.", func(b plugin.BackendView) float64 { return float64(b.DetachedBytes) }),
 		gauge("max_size_bytes", "Bound of held bytes; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxSizeBytes) }),
-		gauge("max_count", "Bound of entries; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxCount) }),
+		gauge("max_entries", "Bound of entries; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxCount) }),
 	}
 }
 

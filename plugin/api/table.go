@@ -79,6 +79,8 @@ var table = []row{
 		"the image source does not answer; try again later", false},
 	{imagesource.ErrRefused, "image_reference_refused", http.StatusForbidden, final,
 		"this image reference is not allowed; use SOURCE:ID of a configured image source, or a URL below one", false},
+	{imagesource.ErrAmbiguous, "image_ambiguous", http.StatusBadRequest, final,
+		"several image sources have an image of this ID; say which as SOURCE:ID", true},
 	{imagesource.ErrDigestMismatch, "digest_mismatch", http.StatusUnprocessableEntity, final,
 		"the image's bytes do not match its digest; check the digest, or upload the image anew", false},
 
@@ -98,6 +100,8 @@ var table = []row{
 	{catalog.ErrDamaged, "catalog_damaged", http.StatusServiceUnavailable, final,
 		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
 
+	{backends.ErrBadName, "bad_name", http.StatusBadRequest, final,
+		"the backend cannot call a volume that; use letters, digits, '.', '_' and '-'", true},
 	{backends.ErrNotOurs, "not_ours", http.StatusConflict, final,
 		"it was not made by clonecache and stays untouched; choose another name", false},
 	{backends.ErrNotExist, "volume_not_found", http.StatusNotFound, final,
@@ -116,6 +120,14 @@ var table = []row{
 		"this backend cannot clone; configure a fallback for it", false},
 	{backends.ErrUnavailable, "backend_unavailable", http.StatusServiceUnavailable, later,
 		"the backend does not answer; try again later", false},
+
+	// These wrap what happened to a stream or a target, which is rarely not among the rows above.
+	{diskimage.ErrSourceLonger, "image_longer", http.StatusBadGateway, later,
+		"the image's data went on beyond its announced size; try again, or upload the image anew", false},
+	{diskimage.ErrSource, "image_unreadable", http.StatusBadGateway, later,
+		"the image's data could not be read to its end; try again later", false},
+	{diskimage.ErrTarget, "backend_write_failed", http.StatusServiceUnavailable, later,
+		"the backend did not take the image's data; try again later", false},
 
 	{context.DeadlineExceeded, "deadline_exceeded", http.StatusGatewayTimeout, later,
 		"the time that was given is over; try again with a later deadline", false},

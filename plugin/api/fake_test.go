@@ -1,0 +1,167 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+// fakeService keeps volumes and entries in memory. A create func, where it is set, answers instead.
+type fakeService struct {
+	create func(context.Context, plugin.Request) (plugin.Answer, error)
+	check  func(context.Context, plugin.CheckOptions) (plugin.CheckResult, error)
+
+	mu      sync.Mutex
+	asked   []plugin.Request
+	volumes map[backends.VolumeName]plugin.VolumeView
+	entries []plugin.EntryView
+	filter  plugin.EntryFilter
+	since   time.Time
+	backend backends.Name
+}
+
+func newFake() *fakeService {
+	return &fakeService{
+		volumes: map[backends.VolumeName]plugin.VolumeView{},
+		entries: []plugin.EntryView{
+			{ID: "e1", Backend: "local", ImageIDs: []string{"lib:a"}, State: "ready"},
+			{ID: "e2", Backend: "local", ImageIDs: []string{"lib:b"}, State: "ready", Clones: 2},
+		},
+	}
+}
+
+func (f *fakeService) CreateVolume(ctx context.Context, r plugin.Request) (plugin.Answer, error) {
+	f.mu.Lock()
+	f.asked = append(f.asked, r)
+	f.mu.Unlock()
+	if f.create != nil {
+		return f.create(ctx, r)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	backend := r.Backend
+	if backend == "" {
+		backend = "local"
+	}
+	f.volumes[r.Volume] = plugin.VolumeView{Volume: r.Volume, Backend: backend, ImageID: r.Image, SizeBytes: r.SizeBytes, Complete: true}
+	return plugin.Answer{Outcome: plugin.Filled, Reason: plugin.ReasonMiss, Backend: backend, ImageID: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes}, nil
+}
+
+func (f *fakeService) ListVolumes(_ context.Context, backend backends.Name) ([]plugin.VolumeView, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []plugin.VolumeView
+	for _, v := range f.volumes {
+		if backend == "" || v.Backend == backend {
+			list = append(list, v)
+		}
+	}
+	return list, nil
+}
+
+func (f *fakeService) DeleteVolume(_ context.Context, backend backends.Name, volume backends.VolumeName) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v, ok := f.volumes[volume]; !ok || backend != "" && v.Backend != backend {
+		return fmt.Errorf("delete volume %s: /secret/path: %w", volume, backends.ErrNotExist)
+	}
+	delete(f.volumes, volume)
+	return nil
+}
+
+func (f *fakeService) Entries(_ context.Context, filter plugin.EntryFilter) ([]plugin.EntryView, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.filter = filter
+	return f.entries, nil
+}
+
+func (f *fakeService) Entry(_ context.Context, id string) (plugin.EntryView, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.entries {
+		if e.ID == id {
+			return e, nil
+		}
+	}
+	return plugin.EntryView{}, fmt.Errorf("entry %q: %w", id, catalog.ErrNotFound)
+}
+
+func (f *fakeService) DeleteEntry(ctx context.Context, id string, force plugin.ForceDetach) (plugin.PruneResult, error) {
+	e, err := f.Entry(ctx, id)
+	if err != nil {
+		return plugin.PruneResult{}, err
+	}
+	if e.Clones > 0 && !bool(force) {
+		return plugin.PruneResult{}, fmt.Errorf("%w: %s has %d; repeat with force", plugin.ErrHasClones, id, e.Clones)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.entries = slices.DeleteFunc(f.entries, func(x plugin.EntryView) bool { return x.ID == id })
+	return plugin.PruneResult{Removed: []plugin.EntryView{e}}, nil
+}
+
+func (f *fakeService) DeleteAllEntries(_ context.Context, backend backends.Name, _ plugin.ForceDetach) (plugin.PruneResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.backend = backend
+	removed := f.entries
+	f.entries = nil
+	return plugin.PruneResult{Removed: removed}, nil
+}
+
+func (f *fakeService) SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error) {
+	e, err := f.Entry(ctx, id)
+	e.Pinned = bool(pin)
+	return e, err
+}
+
+func (f *fakeService) Fills() []plugin.FillView { return nil }
+
+func (f *fakeService) Report(_ context.Context, backend backends.Name, since time.Time) (report.Report, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.backend, f.since = backend, since
+	return report.Build(report.Input{}), nil
+}
+
+func (f *fakeService) Quota(context.Context) (plugin.Quota, error) {
+	return plugin.Quota{ProjectID: "p", Volumes: plugin.QuotaAmounts{Limit: 50, InUse: 2}}, nil
+}
+
+func (f *fakeService) Backends(context.Context) ([]plugin.BackendView, error) {
+	return []plugin.BackendView{{Name: "local", Kind: "file", Available: true, Entries: 2, HeldBytes: 300, MaxCount: 5, TotalBytes: 1000, FreeBytes: 700}}, nil
+}
+
+func (f *fakeService) Status(context.Context) (plugin.Status, error) {
+	return plugin.Status{Version: "v1", Ready: true}, nil
+}
+
+func (f *fakeService) Prune(context.Context) (plugin.PruneResult, error) {
+	return plugin.PruneResult{FreedBytes: 7}, nil
+}
+
+func (f *fakeService) Clean(context.Context) (plugin.CleanResult, error) {
+	return plugin.CleanResult{Reaped: 3}, nil
+}
+
+func (f *fakeService) Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error) {
+	if f.check != nil {
+		return f.check(ctx, o)
+	}
+	return plugin.CheckResult{OK: true}, nil
+}
+
+// lastAsked is the latest request that reached the service.
+func (f *fakeService) lastAsked() plugin.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[len(f.asked)-1]
+}

@@ -1,0 +1,59 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func TestMetricsCountWhatTheyHear(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := api.NewMetrics(reg)
+	d := startDaemon(t, newFake(), api.ServerConfig{Registry: reg})
+	m.Request("local", plugin.Hit, plugin.ReasonReady, 20*time.Millisecond)
+	m.Request("local", plugin.Hit, plugin.ReasonReady, 20*time.Millisecond)
+	m.RequestError("local", fmt.Errorf("x: %w", backends.ErrUnavailable))
+	m.FillStarted("local")
+	m.FillStarted("local")
+	m.FillEnded("local", 3*time.Second, nil)
+	m.Evicted("local", "size", 700)
+	status, got := d.raw(t, "GET", "/metrics", "")
+	if status != 200 {
+		t.Fatalf("status %d: %s", status, got)
+	}
+	for _, want := range []string{
+		`clonecache_requests_total{backend="local",outcome="hit",reason="ready"} 2`,
+		`clonecache_request_duration_seconds_bucket{backend="local",outcome="hit",le="0.025"} 2`,
+		`clonecache_request_duration_seconds_bucket{backend="local",outcome="hit",le="0.01"} 0`,
+		`clonecache_request_errors_total{backend="local",code="backend_unavailable"} 1`,
+		`clonecache_fills_in_flight{store="local"} 1`,
+		`clonecache_fill_duration_seconds_count{result="ready",store="local"} 1`,
+		`clonecache_evictions_total{cause="size",store="local"} 1`,
+		`clonecache_evicted_bytes_total{cause="size",store="local"} 700`,
+		`clonecache_held_bytes{store="local"} 300`,
+		`clonecache_store_up{store="local"} 1`,
+		`clonecache_free_bytes{store="local"} 700`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("%s is not in /metrics", want)
+		}
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) != 0 {
+		t.Errorf("lint: %+v, %v", problems, err)
+	}
+}
+
+func TestMetricsAreThereWhileTheDaemonStarts(t *testing.T) {
+	d := startDaemon(t, nil, api.ServerConfig{})
+	if status, body := d.raw(t, "GET", "/metrics", ""); status != 200 || strings.Contains(body, "held_bytes") {
+		t.Errorf("metrics = %d %s", status, body)
+	}
+}
