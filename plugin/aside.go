@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
@@ -47,7 +49,7 @@ func usual() []error {
 	return []error{
 		context.Canceled, context.DeadlineExceeded,
 		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrTooSmall, backends.ErrTooSmall, backends.ErrBadName,
-		diskimage.ErrRefused,
+		diskimage.ErrRefused, diskimage.ErrSourceLonger,
 		imagesource.ErrNotFound, imagesource.ErrForbidden, imagesource.ErrNotActive, imagesource.ErrChanged,
 		imagesource.ErrTruncated, imagesource.ErrUnavailable, imagesource.ErrRefused, imagesource.ErrDigestMismatch,
 		imagesource.ErrAmbiguous,
@@ -93,6 +95,12 @@ func classify(err error) error {
 		if errors.Is(err, r.err) {
 			return &stepAside{reason: r.reason, cause: err}
 		}
+	}
+	switch {
+	case errors.Is(err, diskimage.ErrSource) && errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: %w", imagesource.ErrTruncated, err)
+	case errors.Is(err, diskimage.ErrSource):
+		return fmt.Errorf("%w: %w", imagesource.ErrUnavailable, err)
 	}
 	return &stepAside{reason: ReasonCacheError, cause: err}
 }

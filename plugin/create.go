@@ -51,7 +51,7 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 		p.observer.RequestError(r.Backend, err)
 		return Answer{}, err
 	}
-	answer, err := p.serve(ctx, q)
+	answer, err := p.serveAlone(ctx, q)
 	if p.stopped() && errors.Is(err, context.Canceled) {
 		return p.bypass(q, &stepAside{reason: ReasonStopping, cause: ErrStopping}), nil
 	}
@@ -111,6 +111,16 @@ func lookupKey(i imagesource.Image) catalog.Key {
 		return catalog.RevisionKey(i.Ref(), i.Revision, format)
 	}
 	return catalog.ContentKey(i.Digest.String(), format)
+}
+
+// serveAlone serves the request while nobody else makes a volume of that name.
+func (p *Plugin) serveAlone(ctx context.Context, q *request) (Answer, error) {
+	unlock, err := p.names.lock(ctx, volumeKey{q.store.name, q.Volume})
+	if err != nil {
+		return Answer{}, err
+	}
+	defer unlock()
+	return p.serve(ctx, q)
 }
 
 // serve goes down the ladder: the image-volume's clone, the file cache's copy, out of the way.
@@ -214,18 +224,6 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
 }
 
-// intend notes in the journal what is about to be made, so that a crash from here on is settled.
-func (p *Plugin) intend(q *request, op journal.Op, spec backends.VolumeSpec) (journal.Intent, error) {
-	i := journal.Intent{At: p.now().UTC(), Op: op, Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
-	seq, err := p.journal.Begin(i)
-	if err != nil {
-		return i, fmt.Errorf("note the intent to make %s: %w", spec.Name, err)
-	}
-	i.Seq = seq
-	failpoint.Reached(failpoint.Intent)
-	return i, nil
-}
-
 // volumeSpec is the volume that the request asks for, as made from entry.
 func (q *request) volumeSpec(e catalog.Entry) backends.VolumeSpec {
 	size := q.SizeBytes
@@ -245,7 +243,7 @@ func (q *request) volumeSpec(e catalog.Entry) backends.VolumeSpec {
 // answer may still be at it: then the intent stays, and is settled later.
 func (p *Plugin) notMade(ctx context.Context, q *request, intent journal.Intent, cause error) (Answer, error) {
 	if errors.Is(cause, backends.ErrUnavailable) {
-		p.open.add(intent)
+		p.open.add(mustGo, intent)
 		return Answer{}, cause
 	}
 	if err := p.journal.Drop(intent.Seq); err != nil {
@@ -311,6 +309,7 @@ func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 	if !v.Complete || (q.SizeBytes != 0 && v.SizeBytes != q.SizeBytes) || !p.sameContent(q, v.Origin) {
 		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
+	p.open.keep(v.Token)
 	a := &Answer{
 		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
 		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes,

@@ -60,6 +60,7 @@ type Plugin struct {
 	flights   flights
 	fillSlots chan struct{}
 	open      openIntents
+	names     names // whose turn it is to make a volume
 
 	gate     sync.Mutex // guards stopping and inside's growth
 	stopping bool
@@ -108,6 +109,7 @@ func newPlugin(cfg Config) (*Plugin, error) {
 		cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, sources: sources, stores: stores,
 		holder:    catalog.Holder{Host: cfg.Host, Incarnation: uuid.NewString()},
 		flights:   flights{byKey: make(map[flightKey]*flight)},
+		names:     names{busy: make(map[volumeKey]*turn)},
 		fillSlots: make(chan struct{}, cfg.FillLimit),
 		begun:     cfg.Now(),
 	}

@@ -214,3 +214,18 @@ func checkClean(t *testing.T, r *rig) {
 		t.Fatalf("check: %+v, %v", got, err)
 	}
 }
+
+// wantHeld checks how many image-volumes lie on the disk, and that quota and use agree with it.
+func (r *rig) wantHeld(t *testing.T, want int) {
+	t.Helper()
+	for _, d := range []string{"volumes/.clonecache/image-volumes", "files/image-volumes"} {
+		left, err := os.ReadDir(filepath.Join(r.dir, d))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		want -= len(left)
+	}
+	if want != 0 {
+		t.Errorf("image-volumes on disk: %d too few or (negative) too many", want)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -65,56 +64,9 @@ func (p *Plugin) replay(ctx context.Context) error {
 			p.log.WithField("volume", i.Spec.Name).WithError(err).Error("volume of the minute before the reboot not checked")
 		}
 	}
-	p.open.add(recovered.Unfinished...)
+	p.open.add(mayStay, recovered.Unfinished...)
 	p.settleOpen(ctx)
 	return nil
-}
-
-// openIntents are volumes in the making whose backend did not answer.
-type openIntents struct {
-	mu      sync.Mutex
-	intents []journal.Intent
-}
-
-func (o *openIntents) add(i ...journal.Intent) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.intents = append(o.intents, i...)
-}
-
-func (o *openIntents) take() []journal.Intent {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	taken := o.intents
-	o.intents = nil
-	return taken
-}
-
-// settleOpen settles intents that are still open. Those whose backend does not answer stay open, and
-// are tried again.
-func (p *Plugin) settleOpen(ctx context.Context) {
-	for _, i := range p.open.take() {
-		log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
-		settled, err := p.settle(ctx, i)
-		if err != nil {
-			log.WithError(err).Error("volume in the making not settled; trying again")
-			p.open.add(i)
-			continue
-		}
-		if err := p.journal.Drop(i.Seq); err != nil {
-			log.WithError(err).Warn("settled intent not dropped; it is settled once more at the next start")
-		}
-		log.WithField("settled", settled).Info("volume in the making was settled")
-	}
-}
-
-// settle asks the backend to end one intent.
-func (p *Plugin) settle(ctx context.Context, i journal.Intent) (backends.Settled, error) {
-	s, ok := p.stores[i.Backend]
-	if !ok || s.backend == nil {
-		return 0, fmt.Errorf("%w: %q is no longer configured; configure it once more so that %s can be settled", ErrUnknownBackend, i.Backend, i.Spec.Name)
-	}
-	return s.backend.Settle(ctx, i.Spec)
 }
 
 // endAbandoned ends a fill that an earlier process of this host had begun. An image-volume that was

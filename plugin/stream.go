@@ -43,7 +43,10 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, error) {
 	options := diskimage.Options{
 		Declared: diskimage.Format(w.q.image.DiskFormat), SourceBytes: w.q.image.SizeBytes,
-		MaxVirtualBytes: w.p.flights.largestVolume(w.flight), Scratch: w.p.scratch,
+		Scratch: w.p.scratch,
+	}
+	if options.SourceBytes < 0 { // where the size is known, refuseTooLarge says it as it does for hits
+		options.MaxVirtualBytes = w.p.flights.largestVolume(w.flight)
 	}
 	var err error
 	if s.reader, err = diskimage.Open(ctx, s.hashed, options); err != nil {
