@@ -1,0 +1,438 @@
+package catalog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+var (
+	me  = Holder{Host: "host-a", Incarnation: "1"}
+	you = Holder{Host: "host-b", Incarnation: "1"}
+)
+
+const (
+	digest   = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	revision = Key("rev:library:debian.qcow2@123-456/qcow2")
+	lease    = 30 * time.Second
+)
+
+func spec(key Key) FillSpec {
+	return FillSpec{Store: "local", Key: key, Domain: "project:p1", ImageID: "library:debian.qcow2", Holder: me, LeaseFor: lease}
+}
+
+// mustFill begins a fill that is expected to start.
+func mustFill(t testing.TB, c *Catalog, s FillSpec) Entry {
+	t.Helper()
+	e, previous, start, err := c.BeginFill(t.Context(), s)
+	if err != nil || start != Started || previous.ID != "" {
+		t.Fatalf("begin fill of %s: %v, %v, previous %+v", s.Key, start, err, previous)
+	}
+	return e
+}
+
+func published(key Key, bytes int64) Published {
+	return Published{
+		Key: key, Digest: digest, DiskFormat: "qcow2", SourceBytes: bytes, VirtualBytes: 4 * bytes,
+		HeldBytes: bytes, InspectorVersion: 3,
+	}
+}
+
+// mustReady makes a ready entry.
+func mustReady(t testing.TB, c *Catalog, s FillSpec, bytes int64) Entry {
+	t.Helper()
+	e := mustFill(t, c, s)
+	iv := backends.ImageVolumeID(fmt.Sprintf("%s-%d", e.ID, e.Attempt))
+	if err := c.RecordStage(t.Context(), e.ID, e.Attempt, iv, backends.Decoded, 4*bytes); err != nil {
+		t.Fatal(err)
+	}
+	ready, duplicate, err := c.Publish(t.Context(), e.ID, e.Attempt, published(s.Key, bytes))
+	if err != nil || duplicate != nil {
+		t.Fatalf("publish: %v, duplicate %v", err, duplicate)
+	}
+	return ready
+}
+
+func mustGet(t testing.TB, c *Catalog, id EntryID) Entry {
+	t.Helper()
+	e, err := c.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// same compares entries whole.
+func same(t testing.TB, what string, got, want Entry) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got\n%+v\nwant\n%+v", what, got, want)
+	}
+}
+
+func is(t testing.TB, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) || want == nil && got != nil {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func TestAFillFromBeginToEnd(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	begun := at.now()
+	want := Entry{
+		Store: "local", Key: revision, Domain: "project:p1", State: Filling, Attempt: 1,
+		ImageIDs: []string{"library:debian.qcow2"}, CreatedAt: begun, Lease: me, LeaseUntil: begun.Add(lease),
+	}
+	e := mustFill(t, c, spec(revision))
+	want.ID = e.ID
+	same(t, "begun", e, want)
+
+	is(t, "claim", c.RecordClaim(ctx, e.ID, 1, "claim-1"), nil)
+	is(t, "stage", c.RecordStage(ctx, e.ID, 1, "iv-1", backends.Decoded, 400), nil)
+	_, err := c.ReserveRoom(ctx, e.ID, 1, 150, func(Holdings) (map[EntryID]EvictCause, error) { return nil, nil })
+	is(t, "room", err, nil)
+	renewed := at.add(10 * time.Second)
+	is(t, "renew", c.Renew(ctx, e.ID, 1, me, lease), nil)
+	want.Claim, want.ImageVolume, want.Form, want.VirtualBytes = "claim-1", "iv-1", backends.Decoded, 400
+	want.ReservedBytes, want.LeaseUntil = 150, renewed.Add(lease)
+	same(t, "filling", mustGet(t, c, e.ID), want)
+
+	done := at.add(time.Second)
+	p := published(ContentKey(digest, "qcow2"), 100)
+	p.RevisionKey = revision
+	ready, duplicate, err := c.Publish(ctx, e.ID, 1, p)
+	if err != nil || duplicate != nil {
+		t.Fatalf("publish: %v, duplicate %v", err, duplicate)
+	}
+	want.State, want.Key, want.Digest, want.DiskFormat = Ready, p.Key, digest, "qcow2"
+	want.SourceBytes, want.VirtualBytes, want.HeldBytes, want.ReservedBytes = 100, 400, 100, 0
+	want.InspectorVersion, want.FilledAt, want.LastUsedAt = 3, done, done
+	want.Lease, want.LeaseUntil = Holder{}, time.Time{}
+	same(t, "ready", ready, want)
+	same(t, "got", mustGet(t, c, e.ID), want)
+
+	for _, key := range []Key{revision, p.Key} {
+		found, err := c.Find(ctx, "local", "project:p1", key)
+		is(t, "find", err, nil)
+		same(t, "found by "+string(key), found, want)
+		there, _, start, err := c.BeginFill(ctx, spec(key))
+		if err != nil || start != AlreadyReady {
+			t.Errorf("begin again: %v, %v", start, err)
+		}
+		same(t, "there", there, want)
+	}
+	for name, at := range map[string]struct {
+		store  backends.Name
+		domain string
+	}{"other store": {"other", "project:p1"}, "other domain": {"local", ""}} {
+		_, err := c.Find(ctx, at.store, at.domain, revision)
+		is(t, name, err, ErrNotFound)
+	}
+	aliases, err := c.Aliases(ctx)
+	if want := map[Key][]EntryID{revision: {e.ID}}; err != nil || !reflect.DeepEqual(aliases, want) {
+		t.Errorf("aliases %v, %v, want %v", aliases, err, want)
+	}
+}
+
+func TestAFailedFillIsTriedAgainWhenItsTimeHasCome(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	first := mustFill(t, c, spec("k"))
+	is(t, "claim", c.RecordClaim(ctx, first.ID, 1, "claim-1"), nil)
+	retry := at.now().Add(time.Minute)
+	is(t, "fail", c.FailFill(ctx, first.ID, 1, "digest differs", retry), nil)
+
+	waiting, _, start, err := c.BeginFill(ctx, spec("k"))
+	if err != nil || start != Waiting || waiting.LastError != "digest differs" || !waiting.RetryAfter.Equal(retry) || waiting.Claim != "" {
+		t.Errorf("waiting: %v, %v, %+v", start, err, waiting)
+	}
+	at.add(time.Minute)
+	second := mustFill(t, c, spec("k"))
+	if second.ID != first.ID || second.Attempt != 2 || second.State != Filling || !second.RetryAfter.IsZero() {
+		t.Errorf("second: %+v", second)
+	}
+	is(t, "publish of the first", c.FailFill(ctx, first.ID, 1, "late", retry), ErrLost)
+}
+
+func TestAnExpiredLeaseIsTakenOver(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	first := mustFill(t, c, spec("k"))
+	is(t, "claim", c.RecordClaim(ctx, first.ID, 1, "claim-1"), nil)
+	is(t, "stage", c.RecordStage(ctx, first.ID, 1, "iv-1", backends.Decoded, 10), nil)
+	s := spec("k")
+	s.Holder = you
+
+	at.add(lease - time.Microsecond)
+	if _, _, start, err := c.BeginFill(ctx, s); err != nil || start != Busy {
+		t.Errorf("before it expires: %v, %v", start, err)
+	}
+	at.add(time.Microsecond)
+	is(t, "renew after it expired", c.Renew(ctx, first.ID, 1, me, lease), nil)
+	at.add(lease)
+	before := mustGet(t, c, first.ID)
+	second, previous, start, err := c.BeginFill(ctx, s)
+	if err != nil || start != Started {
+		t.Fatalf("taking over: %v, %v", start, err)
+	}
+	same(t, "previous", previous, before)
+	if second.Attempt != 2 || second.ImageVolume != "" || second.Claim != "" || second.Lease != you {
+		t.Errorf("second: %+v", second)
+	}
+
+	_, reserved := c.ReserveRoom(ctx, first.ID, 1, 5, func(Holdings) (map[EntryID]EvictCause, error) {
+		t.Error("decide was asked")
+		return nil, nil
+	})
+	_, _, publishErr := c.Publish(ctx, first.ID, 1, published("k", 1))
+	for name, err := range map[string]error{
+		"renew":    c.Renew(ctx, first.ID, 1, me, lease),
+		"claim":    c.RecordClaim(ctx, first.ID, 1, "x"),
+		"stage":    c.RecordStage(ctx, first.ID, 1, "x", backends.Decoded, 1),
+		"room":     reserved,
+		"publish":  publishErr,
+		"fail":     c.FailFill(ctx, first.ID, 1, "x", time.Time{}),
+		"forget":   c.ForgetFill(ctx, first.ID, 1),
+		"not mine": c.Renew(ctx, second.ID, 2, me, lease),
+	} {
+		is(t, name, err, ErrLost)
+	}
+	same(t, "afterwards", mustGet(t, c, second.ID), second)
+	is(t, "forget", c.ForgetFill(ctx, second.ID, 2), nil)
+	_, err = c.Get(ctx, second.ID)
+	is(t, "forgotten", err, ErrNotFound)
+}
+
+func TestPublishOfContentThatIsThere(t *testing.T) {
+	tests := []struct {
+		name  string
+		other func(t *testing.T, c *Catalog, key Key) Entry
+		want  State // of the duplicate; "": published
+	}{
+		{"ready", func(t *testing.T, c *Catalog, key Key) Entry {
+			return mustReady(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
+		}, Ready},
+		{"being filled", func(t *testing.T, c *Catalog, key Key) Entry {
+			return mustFill(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease})
+		}, Filling},
+		{"failed", func(t *testing.T, c *Catalog, key Key) Entry {
+			e := mustFill(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease})
+			is(t, "fail", c.FailFill(t.Context(), e.ID, 1, "x", time.Time{}), nil)
+			return e
+		}, ""},
+		{"of another domain", func(t *testing.T, c *Catalog, key Key) Entry {
+			return mustReady(t, c, FillSpec{Store: "local", Key: key, ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
+		}, ""},
+		{"of another store", func(t *testing.T, c *Catalog, key Key) Entry {
+			return mustReady(t, c, FillSpec{Store: "other", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
+		}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c, at := fresh(t)
+			ctx := t.Context()
+			p := published(ContentKey(digest, "qcow2"), 100)
+			p.RevisionKey = revision
+			other := test.other(t, c, p.Key)
+			at.add(time.Second)
+			mine := mustFill(t, c, spec(revision))
+			entry, duplicate, err := c.Publish(ctx, mine.ID, 1, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.want == "" {
+				if duplicate != nil || entry.State != Ready {
+					t.Errorf("%+v, duplicate %+v", entry, duplicate)
+				}
+				return
+			}
+			if duplicate == nil || duplicate.ID != other.ID || duplicate.State != test.want ||
+				!slices.Equal(duplicate.ImageIDs, []string{"library:other", "library:debian.qcow2"}) {
+				t.Fatalf("duplicate %+v", duplicate)
+			}
+			same(t, "mine", entry, mine)
+			is(t, "forget", c.ForgetFill(ctx, mine.ID, 1), nil)
+			found, err := c.Find(ctx, "local", "project:p1", revision)
+			is(t, "find", err, nil)
+			same(t, "found", found, *duplicate)
+		})
+	}
+}
+
+func TestAReadyAliasGoesBeforeAFill(t *testing.T) {
+	c, _ := fresh(t)
+	ready := mustReady(t, c, spec("content"), 7)
+	filling := mustFill(t, c, spec(revision))
+	is(t, "add", c.AddImage(t.Context(), ready.ID, "library:debian.qcow2", revision), nil)
+	found, _, start, err := c.BeginFill(t.Context(), spec(revision))
+	if err != nil || start != AlreadyReady || found.ID != ready.ID {
+		t.Errorf("%v, %v, %v: want %v, not %v", start, err, found.ID, ready.ID, filling.ID)
+	}
+}
+
+func TestTakeOverGivesAHostItsOwnFills(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	mine := mustFill(t, c, spec("a"))
+	is(t, "stage", c.RecordStage(ctx, mine.ID, 1, "iv-1", backends.Decoded, 10), nil)
+	other := spec("b")
+	other.Holder = you
+	others := mustFill(t, c, other)
+	mustReady(t, c, spec("c"), 1)
+
+	again := Holder{Host: me.Host, Incarnation: "2"}
+	now := at.add(time.Hour)
+	fills, err := c.TakeOver(ctx, again, lease)
+	if err != nil || len(fills) != 1 {
+		t.Fatalf("%v, %+v", err, fills)
+	}
+	want := mine
+	want.ImageVolume, want.Form, want.VirtualBytes = "iv-1", backends.Decoded, 10
+	want.Lease, want.LeaseUntil = again, now.Add(lease)
+	same(t, "taken", fills[0], want)
+	same(t, "stored", mustGet(t, c, mine.ID), want)
+	same(t, "another host's", mustGet(t, c, others.ID), others)
+	is(t, "the earlier one renews", c.Renew(ctx, mine.ID, 1, me, lease), ErrLost)
+	if fills, err = c.TakeOver(ctx, again, lease); err != nil || len(fills) != 0 {
+		t.Errorf("its own: %v, %+v", err, fills)
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	e := Entry{
+		ID: "0199-adopted", Store: "local", Key: ContentKey(digest, "qcow2"), State: Filling, Attempt: 4,
+		ImageVolume: "0199-adopted-4", Form: backends.Decoded, ImageIDs: []string{"s:b", "s:a"}, Digest: digest, DiskFormat: "qcow2",
+		SourceBytes: 1, VirtualBytes: 2, ReservedBytes: 9, HeldBytes: 3, Claim: "claim", Pinned: true, Hits: 5, Clones: 6,
+		InspectorVersion: 7, CreatedAt: at.now().Add(-time.Hour), Lease: me, LeaseUntil: at.now(),
+	}
+	is(t, "adopt", c.Adopt(ctx, e, revision), nil)
+	want := e
+	want.State, want.ReservedBytes, want.Lease, want.LeaseUntil = Ready, 0, Holder{}, time.Time{}
+	want.FilledAt, want.LastUsedAt = at.now(), at.now()
+	want.ImageIDs = []string{"s:a", "s:b"} // both at once: then by name
+	found, err := c.Find(ctx, "local", "", revision)
+	is(t, "find", err, nil)
+	same(t, "adopted", found, want)
+
+	is(t, "the same again", c.Adopt(ctx, e, revision), ErrLost)
+	e.ID = ""
+	is(t, "the same key", c.Adopt(ctx, e, revision), ErrLost)
+	e.Store = "other"
+	is(t, "in another store", c.Adopt(ctx, e, ""), nil)
+	found, err = c.Find(ctx, "other", "", e.Key)
+	if err != nil || found.ID == "" {
+		t.Errorf("without an ID: %v, %+v", err, found)
+	}
+}
+
+func TestListSelectsAndPages(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	var all []EntryID
+	for n := range 10 {
+		s := spec(Key(fmt.Sprint("k", n)))
+		if n%2 == 1 {
+			s.Store = "other"
+		}
+		if n < 7 {
+			all = append(all, mustReady(t, c, s, 1).ID)
+		} else {
+			all = append(all, mustFill(t, c, s).ID)
+		}
+	}
+	for range 2 {
+		is(t, "add", c.AddImage(ctx, all[3], "web:second", "rev:1"), nil)
+		is(t, "add", c.AddImage(ctx, all[3], "web:second", "rev:2"), nil)
+	}
+	is(t, "add to nothing", c.AddImage(ctx, "absent", "web:second", ""), ErrNotFound)
+	tests := []struct {
+		name   string
+		filter Filter
+		want   []EntryID
+	}{
+		{"all", Filter{}, all},
+		{"store", Filter{Store: "other"}, []EntryID{all[1], all[3], all[5], all[7], all[9]}},
+		{"state", Filter{States: []State{Filling}}, all[7:]},
+		{"states", Filter{States: []State{Filling, Ready}}, all},
+		{"no such state", Filter{States: []State{Detached}}, nil},
+		{"image", Filter{ImageID: "web:second"}, all[3:4]},
+		{"first page", Filter{Limit: 4}, all[:4]},
+		{"next page", Filter{Limit: 4, After: all[3]}, all[4:8]},
+		{"last page", Filter{Limit: 4, After: all[7]}, all[8:]},
+		{"everything", Filter{Store: "other", States: []State{Ready}, ImageID: "library:debian.qcow2", After: all[1], Limit: 1}, all[3:4]},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			entries, err := c.List(ctx, test.filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []EntryID
+			for _, e := range entries {
+				got = append(got, e.ID)
+				same(t, "listed", e, mustGet(t, c, e.ID))
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEveryFieldSurvivesReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "catalog.db")
+	c, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd := "a'b\"c|d\\\n?$1 ünï \x01"
+	s := FillSpec{Store: backends.Name(odd), Key: Key(odd), Domain: odd, ImageID: odd, Holder: Holder{odd, odd}, LeaseFor: lease}
+	e := mustFill(t, c, s)
+	is(t, "fail", c.FailFill(t.Context(), e.ID, 1, strings.Repeat("ü", maxError), time.Date(2200, 1, 2, 3, 4, 5, 6000, time.UTC)), nil)
+	want := mustGet(t, c, e.ID)
+	if len(want.LastError) > maxError || want.LastError == "" {
+		t.Errorf("an error of %d bytes", len(want.LastError))
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = open(t, path, nil)
+	found, err := c.Find(t.Context(), s.Store, odd, s.Key)
+	is(t, "find", err, nil)
+	same(t, "reopened", found, want)
+	text, err := json.Marshal(found)
+	is(t, "marshal", err, nil)
+	var back Entry
+	is(t, "unmarshal", json.Unmarshal(text, &back), nil)
+	same(t, "through JSON", back, want)
+}
+
+func TestKeysOfNeighboursDoNotMeet(t *testing.T) {
+	if a, b := live(`a"`, `b`, "k"), live(`a`, `"b`, "k"); a == b {
+		t.Errorf("%s is %s", a, b)
+	}
+}
+
+func TestTheDatabasesClock(t *testing.T) {
+	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), nil)
+	before := time.Now().Add(-time.Millisecond)
+	e := mustFill(t, c, spec("k"))
+	if after := time.Now(); e.CreatedAt.Before(before) || e.CreatedAt.After(after) {
+		t.Errorf("created at %v, not between %v and %v", e.CreatedAt, before, after)
+	}
+	if got := e.LeaseUntil.Sub(e.CreatedAt); got != lease {
+		t.Errorf("leased for %v", got)
+	}
+}

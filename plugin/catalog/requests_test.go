@@ -1,0 +1,100 @@
+package catalog
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestRecordCountsEachRequestOnce(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	e := mustReady(t, c, spec("k"), 100)
+	used := at.now().Add(10 * time.Minute)
+	hit := Request{
+		At: used, Backend: "local", ImageID: "i", Entry: e.ID, Outcome: "hit", Reason: "ready",
+		Took: 3 * time.Millisecond, SavedBytes: 50, Clones: 1,
+	}
+	with := func(seq int64, outcome Outcome, at time.Time) Request {
+		r := hit
+		r.Seq, r.Outcome, r.At = seq, outcome, at
+		return r
+	}
+	is(t, "record", c.Record(ctx, "a", 4, []Request{
+		with(1, "filled", used.Add(-time.Minute)), with(2, "hit", used), with(4, "joined", used.Add(-time.Hour)),
+	}), nil)
+	is(t, "overlapping", c.Record(ctx, "a", 6, []Request{
+		with(2, "hit", used.Add(time.Hour)), with(4, "joined", used), with(6, "copied", used),
+	}), nil)
+	is(t, "another host", c.Record(ctx, "b", 2, []Request{with(2, "hit", used)}), nil)
+	is(t, "without a journal", c.Record(ctx, "a", 0, []Request{with(0, "direct", time.Time{})}), nil)
+	gone := with(7, "hit", used)
+	gone.Entry = "gone"
+	is(t, "an entry that is gone", c.Record(ctx, "a", 9, []Request{gone}), nil)
+	is(t, "nothing, lower", c.Record(ctx, "a", 3, nil), nil)
+
+	want := e
+	want.Hits, want.Clones, want.LastUsedAt = 4, 6, used
+	same(t, "entry", mustGet(t, c, e.ID), want)
+	for host, want := range map[string]int64{"a": 9, "b": 2, "c": 0} {
+		if got, err := c.Applied(ctx, host); err != nil || got != want {
+			t.Errorf("applied of %s: %d, %v, want %d", host, got, err, want)
+		}
+	}
+	stat := func(outcome Outcome, n int64) RequestStat {
+		return RequestStat{
+			Backend: "local", ImageID: "i", Outcome: outcome, Reason: "ready", Requests: n,
+			SavedBytes: 50 * n, Took: time.Duration(n) * 3 * time.Millisecond,
+		}
+	}
+	tests := []struct {
+		name  string
+		since time.Time
+		want  []RequestStat
+	}{
+		{"all", time.Time{}, []RequestStat{stat("copied", 1), stat("direct", 1), stat("filled", 1), stat("hit", 3), stat("joined", 1)}},
+		{"that minute", used.Add(30 * time.Second), []RequestStat{stat("copied", 1), stat("hit", 3)}},
+		{"later", used.Add(time.Minute), nil},
+	}
+	check := func(t *testing.T) {
+		for _, test := range tests {
+			if got, err := c.Requests(ctx, test.since); err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("%s: %v\n%+v\nwant\n%+v", test.name, err, got, test.want)
+			}
+		}
+	}
+	check(t)
+	if err := c.Record(ctx, "a", 10, []Request{with(11, "hit", used)}); err == nil {
+		t.Error("a sequence above the last one was taken")
+	}
+	check(t)
+	is(t, "prune", c.Prune(ctx, used), nil)
+	tests[0].want = tests[1].want
+	check(t)
+}
+
+func TestFillsAreSummed(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	since := at.now()
+	for _, f := range []FillRecord{
+		{At: since, Store: "local", ImageID: "a", Took: 2 * time.Second, SourceBytes: 10, WrittenBytes: 5},
+		{At: since, Store: "local", ImageID: "a", Took: 5 * time.Second, SourceBytes: 10, WrittenBytes: 5},
+		{At: since, Store: "local", ImageID: "a", Took: 3 * time.Second, SourceBytes: 10, WrittenBytes: 5},
+		{At: since.Add(time.Hour), Store: "local", ImageID: "a", Took: 9 * time.Second, SourceBytes: 1, Error: "broke off"},
+		{At: since.Add(time.Hour), Store: "files", ImageID: "a", Took: time.Second},
+	} {
+		is(t, "record", c.RecordFill(ctx, f), nil)
+	}
+	want := []FillStat{
+		{Store: "files", ImageID: "a", Fills: 1, Took: time.Second, Longest: time.Second},
+		{Store: "local", ImageID: "a", Fills: 4, Failed: 1, Took: 10 * time.Second, Longest: 5 * time.Second, SourceBytes: 31, WrittenBytes: 15},
+	}
+	if got, err := c.Fills(ctx, time.Time{}); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v\n%+v\nwant\n%+v", err, got, want)
+	}
+	want[1] = FillStat{Store: "local", ImageID: "a", Fills: 1, Failed: 1, SourceBytes: 1}
+	if got, err := c.Fills(ctx, since.Add(time.Minute)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("later: %v\n%+v\nwant\n%+v", err, got, want)
+	}
+}
