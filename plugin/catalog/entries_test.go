@@ -70,8 +70,14 @@ func mustGet(t testing.TB, c *Catalog, id EntryID) Entry {
 	return e
 }
 
+// reporter is a *testing.T or *rapid.T.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
 // same compares entries whole.
-func same(t testing.TB, what string, got, want Entry) {
+func same(t reporter, what string, got, want Entry) {
 	t.Helper()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: got\n%+v\nwant\n%+v", what, got, want)
