@@ -87,7 +87,6 @@ func restrict(given *http.Client) *http.Client {
 		client.Transport = &http.Transport{
 			DisableCompression:    true,
 			ForceAttemptHTTP2:     true,
-			ReadBufferSize:        256 << 10,
 			MaxIdleConnsPerHost:   4,
 			IdleConnTimeout:       time.Minute,
 			TLSHandshakeTimeout:   10 * time.Second,

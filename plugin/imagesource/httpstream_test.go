@@ -260,18 +260,32 @@ func TestHTTPOpenUnavailableIsRepeated(t *testing.T) {
 
 func BenchmarkHTTP(b *testing.B) {
 	body := content(256 << 20)
-	h, _ := serve(b, &webServer{t: b, body: body, etag: `"1"`})
+	h, server := serve(b, &webServer{t: b, body: body, etag: `"1"`})
 	image := stat(b, h)
-	p := make([]byte, 1<<20)
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		r, err := h.Open(b.Context(), image)
-		if err != nil {
-			b.Fatal(err)
+	read := func(b *testing.B, open func() (io.ReadCloser, error)) {
+		p := make([]byte, 1<<20)
+		b.SetBytes(int64(len(body)))
+		for b.Loop() {
+			r, err := open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, p); err != nil {
+				b.Fatal(err)
+			}
+			_ = r.Close()
 		}
-		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, p); err != nil {
-			b.Fatal(err)
-		}
-		_ = r.Close()
 	}
+	b.Run("source", func(b *testing.B) {
+		read(b, func() (io.ReadCloser, error) { return h.Open(b.Context(), image) })
+	})
+	b.Run("net/http alone", func(b *testing.B) {
+		read(b, func() (io.ReadCloser, error) {
+			r, err := server.Client().Get(server.URL + "/images/a.raw")
+			if err != nil {
+				return nil, err
+			}
+			return r.Body, nil
+		})
+	})
 }

@@ -170,6 +170,9 @@ func FuzzResolveRef(f *testing.F) {
 		}
 		s, id, err := r.Resolve(t.Context(), ref)
 		if err != nil {
+			if errors.Is(err, ErrUnavailable) {
+				t.Errorf("%q: %v", ref, err)
+			}
 			return
 		}
 		u, canonical, err := s.(*HTTP).locate(id)
