@@ -127,7 +127,7 @@ fills in flight have reserved, and what really exists on the backends.`,
 
 func showQuota(t *table, q plugin.Quota) {
 	t.line("Internal tenant: project %s, user %s", q.ProjectID, q.UserID)
-	t.row("", "LIMIT", "IN USE", "RESERVED", "ACTUAL")
+	t.row(blank, "LIMIT", "IN USE", "RESERVED", "ACTUAL")
 	for _, r := range []struct {
 		name string
 		plugin.QuotaAmounts

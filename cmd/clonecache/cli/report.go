@@ -46,7 +46,7 @@ func showReport(t *table, r report.Report) {
 	} else {
 		t.line("Since %s", t.moment(*r.Since))
 	}
-	heads, columns := []string{""}, []report.Figures{}
+	heads, columns := []string{blank}, []report.Figures{}
 	for _, b := range r.Backends {
 		heads, columns = append(heads, b.Name), append(columns, b.Figures)
 	}

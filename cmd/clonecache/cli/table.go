@@ -15,7 +15,7 @@ import (
 // table writes aligned columns for people.
 type table struct {
 	w   *tabwriter.Writer
-	now time.Time
+	now time.Time // also says which time zone is shown
 	err error
 }
 
@@ -23,7 +23,10 @@ func newTable(out io.Writer, now time.Time) *table {
 	return &table{w: tabwriter.NewWriter(out, 0, 4, 2, ' ', 0), now: now}
 }
 
-// row writes one line of cells; an empty one is shown as "-".
+// blank is a cell that is meant to be empty.
+const blank = " "
+
+// row writes one line of cells; one without a value is shown as "-".
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		if c == "" {
@@ -81,7 +84,7 @@ func (t *table) moment(at time.Time) string {
 	if at.IsZero() {
 		return "never"
 	}
-	return at.Local().Format("2006-01-02 15:04:05") + " (" + t.ago(at) + ")"
+	return at.In(t.now.Location()).Format("2006-01-02 15:04:05") + " (" + t.ago(at) + ")"
 }
 
 // clean replaces control characters, which names from elsewhere could steer a terminal with.
@@ -125,7 +128,7 @@ func size(n int64) string {
 	if n < 0 {
 		return "unknown"
 	}
-	return humanize.IBytes(uint64(n))
+	return strings.Replace(humanize.IBytes(uint64(n)), ".0 ", " ", 1)
 }
 
 // bound is a size or a count that may be absent.
@@ -162,7 +165,7 @@ func few(texts []string) string {
 
 // shortID is as much of an entry's ID as is worth typing.
 func shortID(id string) string {
-	const enough = 12
+	const enough = 13 // of a version 7 UUID: when it was made, to the millisecond
 	if len(id) > enough {
 		return id[:enough]
 	}

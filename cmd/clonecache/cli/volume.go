@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,6 +47,9 @@ Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (o
   clonecache volume create library:app.raw --name app-1 --digest sha256:9f86d081… -o json`,
 		Args: exactly("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.name == "" {
+				return &usageError{errors.New("--name is missing")}
+			}
 			f.request.Image = args[0]
 			return a.createVolume(cmd.Context(), &f)
 		},
@@ -59,7 +63,6 @@ Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (o
 	flags.StringVar(&f.request.DiskFormat, "disk-format", "", "the image's format; default: the source's claim, else what is detected")
 	flags.Var(&f.timeout, "timeout", "give up after this time; nothing is left then; default: never")
 	flags.Lookup("timeout").DefValue = "" // it says so itself
-	cmd.MarkFlagRequired("name")
 	a.completeBackends(cmd)
 	cmd.RegisterFlagCompletionFunc("on-miss", fixed(f.onMiss.allowed...))
 	cmd.RegisterFlagCompletionFunc("disk-format", fixed("raw", "qcow2"))
@@ -126,7 +129,7 @@ func explained(v plugin.Answer) string {
 	case plugin.Direct:
 		s = "cloned from the image itself, which lies on the same backend"
 	case plugin.Copied:
-		s = fmt.Sprintf("copied from the file cache (%s), reason %s", v.CopyMethod, v.Reason)
+		s = fmt.Sprintf("from the file cache (%s), reason %s", v.CopyMethod, v.Reason)
 	case plugin.Bypassed:
 		s = fmt.Sprintf("no volume was made, reason %s", v.Reason)
 	}

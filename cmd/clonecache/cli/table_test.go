@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/report"
+)
+
+// golden compares got with a golden file below testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
+	}
+}
+
+func TestTablesForPeople(t *testing.T) {
+	now := testEnv(nil, nil).Now()
+	figures := report.Figures{Hits: 10, Misses: 1, HitRatio: 10. / 11, Outcomes: map[string]int64{"filled": 1, "hit": 10},
+		Entries: 1, HeldBytes: 690 << 20, MaxSizeBytes: 200 << 30, Evictions: 2, EvictionsBy: map[string]int64{"size": 2},
+		DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, Fallbacks: map[string]int64{"cannot_clone": 3},
+		Fills: 1, FailedFills: 1, FillMeanMS: 3214.5, FillMaxMS: 3214.5,
+		Images: []report.Image{{ImageID: "library:disk.raw", Requests: 11, Hits: 10, Misses: 1, DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, FillMeanMS: 3214.5}}}
+	day := now.Add(-24 * time.Hour)
+	entry := plugin.EntryView{ID: "0197c2f4-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:disk.raw", "web:disk.raw"},
+		Digest: "sha256:00ff", DiskFormat: "raw", State: "ready", Form: "decoded", ImageVolume: "iv-0197c2f4-1", SourceBytes: 1 << 30,
+		VirtualBytes: 2 << 30, HeldBytes: 690 << 20, Hits: 10, Pinned: true, InspectorVersion: 1, CreatedAt: now.Add(-50 * time.Hour), LastUsedAt: now.Add(-3 * time.Minute)}
+	filling := plugin.EntryView{ID: "0197c2f5-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:\x1b[31mred"}, State: "filling", ReadBytes: 5 << 20}
+	views := []plugin.BackendView{
+		{Name: "local", Kind: "file", Location: "/v", CanClone: true, CloneMethod: "reflink", Fallback: "files", Available: true,
+			Entries: 3, MaxCount: 50, HeldBytes: 5 << 30, MaxSizeBytes: 200 << 30, MaxPercent: 80, TotalBytes: 1 << 40, FreeBytes: 1 << 39},
+		{Name: "slow", Kind: "file", Location: "/w", NoClone: "the filesystem has no reflinks", Error: "stat /w: input/output error"},
+		{Name: "files", Kind: "filecache", Location: "/c", Available: true, MaxSizeBytes: 10 << 30},
+	}
+	amounts := plugin.QuotaAmounts{Limit: 50, InUse: 3, Reserved: 1, Actual: 3}
+	for _, c := range []struct {
+		name string
+		show func(*table)
+	}{
+		{"answer", func(t *table) {
+			for _, v := range []plugin.Answer{
+				{Outcome: plugin.Hit, Reason: plugin.ReasonReady, Volume: "v", Path: "/v/v", SizeBytes: 10 << 30, Backend: "local", ImageID: "library:a", TookMS: 1.25},
+				{Outcome: plugin.Filled, Reason: plugin.ReasonMiss, Volume: "v", VolumeID: "17", SizeBytes: 1, Backend: "ceph", ImageID: "library:a", TookMS: 3214, DownloadedBytes: 690 << 20},
+				{Outcome: plugin.Copied, Reason: plugin.ReasonOverQuota, Detail: "3 of 3 volumes are used", CopyMethod: "reflink", Volume: "v", Path: "/v/v", Backend: "local", ImageID: "library:a"},
+				{Outcome: plugin.Bypassed, Reason: plugin.ReasonFilling, Volume: "v", TookMS: 0.2},
+			} {
+				showAnswer(t, v)
+			}
+		}},
+		{"backends", func(t *table) { showBackends(t, views) }},
+		{"check", func(t *table) {
+			showCheck(t, plugin.CheckResult{Problems: []plugin.Problem{{Kind: "held-bytes", Backend: "local", ID: "0197", Detail: "the catalog says 1, the backend 2", Remedy: "run check --repair"}}})
+		}},
+		{"clean", func(t *table) { showCleaned(t, plugin.CleanResult{Leftovers: 2, FreedBytes: 3 << 20}) }},
+		{"entries", func(t *table) { showEntries(t, []plugin.EntryView{entry, filling}) }},
+		{"entry", func(t *table) { showEntry(t, entry) }},
+		{"quota", func(t *table) {
+			showQuota(t, plugin.Quota{ProjectID: "p", UserID: "u", Volumes: amounts, Gigabytes: plugin.QuotaAmounts{InUse: 12}, Warnings: []string{"no role"}})
+		}},
+		{"removed", func(t *table) {
+			showRemoved(t, plugin.PruneResult{Removed: []plugin.EntryView{entry}, FreedBytes: 0, Detached: 1})
+		}},
+		{"report", func(t *table) {
+			showReport(t, report.Report{Total: figures, Backends: []report.Backend{{Name: "local", Figures: figures}, {Name: "files"}}})
+		}},
+		{"report-one", func(t *table) {
+			showReport(t, report.Report{Since: &day, Total: figures, Backends: []report.Backend{{Name: "local", Figures: figures}}})
+		}},
+		{"status", func(t *table) {
+			showStatus(t, plugin.Status{Version: "v1", Host: "h", StartedAt: now, StateDir: "/s", Ready: true, Backends: views,
+				Fills: []plugin.FillView{{EntryID: entry.ID, Backend: "local", ImageID: "library:a", Waiters: 2, ReadBytes: 1 << 20, TotalBytes: 4 << 20, WrittenBytes: 1 << 20, StartedAt: now.Add(-9 * time.Second)}}})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			table := newTable(&out, now)
+			c.show(table)
+			if err := table.flush(); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, c.name+".txt", out.String())
+		})
+	}
+}
+
+func TestSizesAndTimes(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{size(0), "0 B"},
+		{size(1 << 30), "1 GiB"},
+		{size(3 << 29), "1.5 GiB"},
+		{size(200 << 30), "200 GiB"},
+		{size(-1), "unknown"},
+		{took(0.17), "0.2 ms"},
+		{took(999.4), "999 ms"},
+		{took(61000), "1m1s"},
+		{percent(1. / 3), "33.3%"},
+		{short(90 * time.Second), "1m"},
+		{short(47 * time.Hour), "47h"},
+		{short(49 * time.Hour), "2d"},
+		{shortID("0197c2f4-aaaa-bbbb"), "0197c2f4-aaaa"},
+		{few([]string{"a", "b", "c"}), "a (+2)"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
