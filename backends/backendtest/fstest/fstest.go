@@ -1,5 +1,6 @@
-// Package fstest gives tests real filesystems: sparse files that are formatted and loop-mounted below
-// the test's temporary directory. It needs root, the mkfs of the filesystem, and mount; where one is
+// Package fstest gives tests real filesystems: sparse files that are formatted and loop-mounted. The
+// files lie in memory (/dev/shm) if they can, so that tests do not wait for the machine's disk, or in
+// the temporary directory if TMPDIR names one. It needs root, the mkfs of the filesystem, and mount; where one is
 // missing it skips the test and says which. It is imported by tests only.
 package fstest
 
@@ -31,7 +32,7 @@ const (
 var mkfs = map[Kind][]string{
 	XFS:   {"mkfs.xfs", "-q", "-m", "reflink=1"},
 	Btrfs: {"mkfs.btrfs", "-q"},
-	Ext4:  {"mkfs.ext4", "-q", "-F", "-E", "root_owner=0:0"},
+	Ext4:  {"mkfs.ext4", "-q", "-F"},
 }
 
 // Filesystem is one that is mounted until the test ends.
@@ -51,7 +52,7 @@ func Mount(tb testing.TB, kind Kind, sizeBytes int64) string {
 func New(tb testing.TB, kind Kind, sizeBytes int64) *Filesystem {
 	tb.Helper()
 	require(tb, kind)
-	base := tb.TempDir()
+	base := scratch(tb)
 	fs := &Filesystem{Dir: filepath.Join(base, string(kind)), disk: filepath.Join(base, "disk"), kind: kind}
 	check(tb, os.Mkdir(fs.Dir, 0o755))
 	check(tb, os.WriteFile(fs.disk, nil, 0o600))
@@ -60,6 +61,19 @@ func New(tb testing.TB, kind Kind, sizeBytes int64) *Filesystem {
 	run(tb, command[0], append(command[1:], fs.disk)...)
 	fs.mount(tb)
 	return fs
+}
+
+// scratch makes a directory for disks until the test ends.
+func scratch(tb testing.TB) string {
+	tb.Helper()
+	const memory = "/dev/shm"
+	if _, err := os.Stat(memory); err != nil || os.Getenv("TMPDIR") != "" {
+		return tb.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "fstest-")
+	check(tb, err)
+	tb.Cleanup(func() { check(tb, os.RemoveAll(dir)) })
+	return dir
 }
 
 // require skips a test for which something is missing here.
@@ -118,7 +132,7 @@ type Disk struct{ path string }
 // power failed at this moment. What is only in memory is not in it.
 func (fs *Filesystem) Disk(tb testing.TB) Disk {
 	tb.Helper()
-	path := filepath.Join(tb.TempDir(), "disk")
+	path := filepath.Join(scratch(tb), "disk")
 	run(tb, "cp", "--sparse=always", "--reflink=never", fs.disk, path)
 	return Disk{path}
 }
