@@ -17,9 +17,9 @@ import (
 // closes the listeners.
 func (s *Server) Serve(listeners []*Listener) error {
 	results := make(chan error, len(listeners))
-	servers, err := s.start(listeners)
-	if err != nil {
-		return errors.Join(err, closeAll(listeners))
+	servers, running := s.start(listeners)
+	if !running {
+		return closeAll(listeners)
 	}
 	for i, l := range listeners {
 		go func() {
@@ -44,8 +44,8 @@ func ended(l *Listener, err error) error {
 	return fmt.Errorf("serve on %s: %w", l.URL, err)
 }
 
-// start makes one http.Server a listener, for each asks other things of its clients.
-func (s *Server) start(listeners []*Listener) ([]*http.Server, error) {
+// start makes one http.Server a listener, for each asks other things of its clients; not after Shutdown.
+func (s *Server) start(listeners []*Listener) (servers []*http.Server, running bool) {
 	const (
 		idle        = 2 * time.Minute
 		headerBytes = 64 << 10
@@ -53,11 +53,10 @@ func (s *Server) start(listeners []*Listener) ([]*http.Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, http.ErrServerClosed
+		return nil, false
 	}
-	var started []*http.Server
 	for _, l := range listeners {
-		started = append(started, &http.Server{
+		servers = append(servers, &http.Server{
 			Handler:           s.guard(l),
 			ReadHeaderTimeout: s.cfg.HeaderTimeout,
 			IdleTimeout:       idle,
@@ -65,8 +64,8 @@ func (s *Server) start(listeners []*Listener) ([]*http.Server, error) {
 			ErrorLog:          log.New(connectionLog{s.log}, "", 0),
 		})
 	}
-	s.servers = append(s.servers, started...)
-	return started, nil
+	s.servers = append(s.servers, servers...)
+	return servers, true
 }
 
 // connectionLog takes what net/http says of broken connections, which their clients see too.

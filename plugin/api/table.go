@@ -101,7 +101,7 @@ var table = []row{
 		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
 
 	{backends.ErrBadName, "bad_name", http.StatusBadRequest, final,
-		"the backend cannot call a volume that; use letters, digits, '.', '_' and '-'", true},
+		"the backend cannot call a volume that; use letters, digits, '.', '_' and '-'", false},
 	{backends.ErrNotOurs, "not_ours", http.StatusConflict, final,
 		"it was not made by clonecache and stays untouched; choose another name", false},
 	{backends.ErrNotExist, "volume_not_found", http.StatusNotFound, final,
