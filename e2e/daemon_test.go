@@ -66,13 +66,30 @@ func TestAStopLetsAFillEnd(t *testing.T) {
 	d.Consistent(t)
 }
 
-// Two daemons never share a state directory.
+// Two daemons never share a state directory, a backend's directory or a socket.
 func TestASecondDaemonIsRefused(t *testing.T) {
 	needDaemon(t)
 	d := harness.Start(t, harness.Config{})
-	r := harness.Run(t, "serve", "--config", filepath.Join(d.Dir, "clonecache.toml"))
-	if r.Exit == 0 || !strings.Contains(r.Stderr, "in use by another process") {
-		t.Errorf("got exit %d, %q; want a refusal that names the reason", r.Exit, r.Stderr)
+	config := read(t, filepath.Join(d.Dir, "clonecache.toml"))
+	for _, c := range []struct {
+		name    string
+		changes []string // old and new, in pairs
+		want    string
+	}{
+		{"the same socket", nil, "another daemon listens there"},
+		{"the same backend", []string{d.Server, d.Server + "2", d.State, d.State + "2"}, d.Config.Volumes},
+		{"the same state", []string{d.Server, d.Server + "2", d.Config.Volumes, d.Config.Volumes + "2", d.Config.Cache, d.Config.Cache + "2"}, "in use by another process"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "second.toml")
+			if err := os.WriteFile(file, []byte(strings.NewReplacer(c.changes...).Replace(config)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r := harness.Run(t, "serve", "--config", file)
+			if r.Exit == 0 || !strings.Contains(r.Stderr, c.want) {
+				t.Errorf("got exit %d, %q; want a refusal that names %q", r.Exit, r.Stderr, c.want)
+			}
+		})
 	}
 	if got := d.Status(t); !got.Ready {
 		t.Error("the first daemon is not ready any more")

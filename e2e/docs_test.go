@@ -77,10 +77,13 @@ func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
-// read reads a file of the checkout.
+// read reads a file, by its absolute path or within the checkout.
 func read(t *testing.T, path string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", path))
+	if !filepath.IsAbs(path) {
+		path = filepath.Join("..", path)
+	}
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

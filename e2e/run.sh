@@ -17,15 +17,17 @@ clonecache=$top/bin/clonecache
 daemon=
 mounted=
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold= plain=
+[ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 die() { printf 'make run: %s\n' "$*" >&2; exit 1; }
 
 main() {
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
+  be_the_only_one
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
-  be_the_only_one
   choose_socket
   "$top/e2e/install.sh"
   mount_volumes
@@ -40,10 +42,12 @@ main() {
 # What an earlier run left is taken over, unless that run is still alive: the lock is held by this
 # script and by its daemon, and the kernel drops it with the last of them.
 be_the_only_one() {
-  exec 9>"$dir/lock"
-  flock -n 9 && return
-  die "another 'make run' or its daemon (process $(cat "$dir/daemon.pid" 2>/dev/null || echo unknown)) is still using $dir. Stop it first: kill $(cat "$dir/daemon.pid" 2>/dev/null)"
+  exec 9>>"$dir/lock"
+  flock -n 9 || die "an earlier 'make run' still uses $dir. Stop it first: kill $(alive "$dir/run.pid" || alive "$dir/daemon.pid")"
+  echo $$ >"$dir/run.pid"
 }
+
+alive() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null && cat "$1"; }
 
 # A unix socket's path has at most 107 bytes.
 choose_socket() {
@@ -60,15 +64,15 @@ mount_volumes() {
   mkdir -p "$dir/volumes"
   ! mountpoint -q "$dir/volumes" || { mounted=1; return 0; } # left by a run that was killed
   if has_reflinks "$dir/volumes"; then
-    say "Volumes are clones: $(stat -f -c %T "$dir") has reflinks."
+    say "Volumes are clones: $(df --output=fstype "$dir" | tail -1) has reflinks."
     return 0
   fi
   if [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null && mount_xfs; then
     mounted=1
-    say "$(stat -f -c %T "$dir") has no reflinks: volumes lie on an XFS in the sparse file $dir/volumes.xfs (unmounted at the end)."
+    say "$(df --output=fstype "$dir" | tail -1) has no reflinks: volumes lie on an XFS in the sparse file $dir/volumes.xfs (unmounted at the end)."
     return 0
   fi
-  say "$(stat -f -c %T "$dir") has no reflinks, and only root can mount an XFS file here: volumes are copied from the file cache."
+  say "$(df --output=fstype "$dir" | tail -1) has no reflinks, and only root can mount an XFS file here: volumes are copied from the file cache."
 }
 
 mount_xfs() {
@@ -94,7 +98,7 @@ choose_image() {
   source_toml=
   mkdir -p "$dir/images"
   case $image in
-    "") make_image ;;
+    "") reference=library:$("$top/e2e/machine-image.sh" "$dir/images") || exit 1 ;;
     http://* | https://*)
       reference=web:${image##*/}
       source_toml=$(printf '[[image_source]]\nname = "web"\nkind = "http"\nurl = "%s"\n' "${image%/*}")
@@ -116,44 +120,6 @@ link_image() {
     [ ! -e "$file" ] || cp -pu --link "$file" "$dir/given/" 2>/dev/null || cp -pu --sparse=always "$file" "$dir/given/"
   done
   image=$dir/given/${image##*/}
-}
-
-# The image: an ext4 filesystem with at least 256 MiB of this machine's files, as qcow2; made once.
-make_image() {
-  local name=machine.qcow2
-  command -v qemu-img >/dev/null || { name=machine.raw; echo "qemu-img is not installed: the image is raw instead of qcow2."; }
-  reference=library:$name
-  [ ! -e "$dir/images/$name" ] || return 0
-  command -v mke2fs >/dev/null || die "mke2fs is not installed (package e2fsprogs); give an image: make run IMAGE=FILE"
-  say "Making a disk image from files of this machine: $dir/images/$name"
-  local files=$dir/image.files raw=$dir/image.raw
-  rm -rf "$files" "$raw"
-  mkdir -p "$files"
-  collect_files "$files"
-  mke2fs -q -F -t ext4 -d "$files" "$raw" 1G
-  rm -rf "$files"
-  if [ $name = machine.raw ]; then
-    mv "$raw" "$dir/images/$name"
-  else
-    qemu-img convert -f raw -O qcow2 "$raw" "$dir/image.new"
-    mv "$dir/image.new" "$dir/images/$name"
-    rm -f "$raw"
-  fi
-}
-
-# Directories of the machine, one after another, until there is enough, and no more than fits.
-collect_files() {
-  local part held=0 size
-  for part in "$(go env GOROOT 2>/dev/null)"/{bin,pkg/tool,lib,src} /usr/bin /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/share; do
-    [ -d "$part" ] || continue
-    size=$(du -sm "$part" 2>/dev/null | cut -f1)
-    [ "$size" -lt $((700 - held)) ] || continue
-    mkdir -p "$1$part"
-    cp -r --no-dereference --preserve=mode "$part/." "$1$part/" 2>/dev/null || true
-    held=$(du -sm "$1" | cut -f1)
-    [ "$held" -lt 320 ] || return 0
-  done
-  [ "$held" -ge 256 ] || die "found only $held MiB of files for the image; give an image: make run IMAGE=FILE"
 }
 
 write_config() {
@@ -209,7 +175,7 @@ start_daemon() {
 demonstrate() {
   local stamp volume
   stamp=$(date +%H%M%S)
-  "$clonecache" volume list -o json | grep -o '"volume": *"demo-[^"]*"' | cut -d'"' -f4 | while read -r volume; do
+  for volume in $("$clonecache" volume list -o json | sed -n 's/.*"volume": *"\(demo-[^"]*\)".*/\1/p'); do
     "$clonecache" volume delete "$volume" >/dev/null
   done
   say "The first volume from $reference"
@@ -248,7 +214,7 @@ clean_up() {
     kill -TERM $daemon 2>/dev/null || true
     wait $daemon 2>/dev/null || true
   fi
-  rm -f "$dir/daemon.pid" "$dir/image.new" "$dir/volumes.xfs.new" "${socket:-$dir/none}"
+  rm -f "$dir/daemon.pid" "$dir/run.pid" "$dir/volumes.xfs.new" "${socket:-$dir/none}"
   [ -z "$mounted" ] || umount "$dir/volumes" || umount -l "$dir/volumes" || true
   exit $status
 }

@@ -113,7 +113,7 @@ func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolu
 		body = io.NewSectionReader(content, 0, iv.VirtualBytes)
 	}
 	hashed := imagesource.Verify(body, want)
-	defer hashed.Close()
+	defer func() { _ = hashed.Close() }() // only read
 	if _, err := io.Copy(io.Discard, hashed); err != nil {
 		return wrong("content", fmt.Sprintf("image-volume %s cannot be read: %v", iv.ID, err))
 	}

@@ -195,9 +195,9 @@ func (p *Plugin) claimAnew(ctx context.Context, e catalog.Entry) (internaltenant
 // surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
 // store has its claim, each claim its image-volume (invariant I6).
 func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
-	claims, err := p.owner.Claims(ctx)
-	if err != nil {
-		return []finding{{Problem: Problem{Kind: "quota-unavailable", Detail: err.Error(), Remedy: "make the internal tenant's quota reachable and run the check again"}}}, nil
+	claims, unreachable := p.owner.Claims(ctx)
+	if unreachable != nil {
+		return []finding{{Problem: Problem{Kind: "quota-unavailable", Detail: unreachable.Error(), Remedy: "make the internal tenant's quota reachable and run the check again"}}}, nil
 	}
 	rows, err := p.catalog.List(ctx, catalog.Filter{})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -78,8 +79,6 @@ func (d *Daemon) TryStart(tb testing.TB) error {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer os.Remove(filepath.Join(d.Dir, "n"))
-	defer notify.Close()
 
 	logFile, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -97,26 +96,31 @@ func (d *Daemon) TryStart(tb testing.TB) error {
 	go func() {
 		defer close(d.done)
 		cmd.Wait() // how it ended is in cmd.ProcessState
+		notify.Close()
+		os.Remove(filepath.Join(d.Dir, "n"))
 	}()
 	return d.awaitReady(notify)
 }
 
 // awaitReady waits for READY=1 on the socket that systemd would listen on.
 func (d *Daemon) awaitReady(notify *net.UnixConn) error {
-	ready := make(chan error, 1)
+	ready := make(chan struct{})
 	go func() {
+		once := sync.OnceFunc(func() { close(ready) })
 		buf := make([]byte, 4096)
-		for {
+		for { // until the process is gone, and the socket with it
 			n, err := notify.Read(buf)
-			if err != nil || bytes.Contains(buf[:n], []byte("READY=1")) {
-				ready <- err
+			if err != nil {
 				return
+			}
+			if bytes.Contains(buf[:n], []byte("READY=1")) {
+				once()
 			}
 		}
 	}()
 	select {
-	case err := <-ready:
-		return err
+	case <-ready:
+		return nil
 	case <-d.done:
 		return fmt.Errorf("it ended with %s", d.cmd.ProcessState)
 	case <-time.After(limit):

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +13,10 @@ import (
 
 // Holdings is what counts against a store's bounds.
 type Holdings struct {
-	Entries       []Entry // filling, ready and evicting; without ImageIDs, in no order
+	// Entries are the filling, ready and evicting ones, in no order. Since there may be many, only what
+	// decides is set: ID, Store, State, ReservedBytes, HeldBytes, Pinned, Hits, Clones and the times
+	// CreatedAt, FilledAt and LastUsedAt.
+	Entries       []Entry
 	Detached      int
 	DetachedBytes int64
 }
@@ -55,9 +59,10 @@ func (c *Catalog) ReserveRoom(ctx context.Context, id EntryID, attempt int, byte
 const (
 	setReserved = `UPDATE entries SET reserved_bytes = ? WHERE id = ? AND state = 'filling' AND attempt = ?`
 
-	selectHoldings = `SELECT ` + entryColumns + ` FROM entries e
-		WHERE e.store = ? AND e.state IN ('filling', 'ready', 'evicting') AND e.id <> ?`
-	sumDetached = `SELECT COUNT(*), COALESCE(SUM(held_bytes), 0) FROM entries WHERE store = ? AND state = 'detached'`
+	selectHoldings = `SELECT id, state, reserved_bytes, held_bytes, pinned, hits, clones, created_at, filled_at, last_used_at
+		FROM entries WHERE store = ? AND state IN ('filling', 'ready', 'evicting') AND id <> ?`
+	countHoldings = `SELECT COUNT(*) FROM entries WHERE store = ? AND state IN ('filling', 'ready', 'evicting')`
+	sumDetached   = `SELECT COUNT(*), COALESCE(SUM(held_bytes), 0) FROM entries WHERE store = ? AND state = 'detached'`
 )
 
 func (t tx) holdings(ctx context.Context, store backends.Name, except EntryID) (Holdings, error) {
@@ -65,8 +70,19 @@ func (t tx) holdings(ctx context.Context, store backends.Name, except EntryID) (
 	if err := t.row(ctx, sumDetached, store).Scan(&h.Detached, &h.DetachedBytes); err != nil {
 		return Holdings{}, err
 	}
-	var err error
-	h.Entries, err = t.entries(ctx, selectHoldings, store, except)
+	var count int
+	if err := t.row(ctx, countHoldings, store).Scan(&count); err != nil {
+		return Holdings{}, err
+	}
+	h.Entries = make([]Entry, 0, count)
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		e := Entry{Store: store}
+		var created, filled, used int64
+		err := rows.Scan(&e.ID, &e.State, &e.ReservedBytes, &e.HeldBytes, &e.Pinned, &e.Hits, &e.Clones, &created, &filled, &used)
+		e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(used)
+		h.Entries = append(h.Entries, e)
+		return err
+	}, selectHoldings, store, except)
 	return h, err
 }
 

@@ -23,7 +23,6 @@ type decoding struct {
 	opts     Options
 	stream   io.Reader
 	progress func(read, written int64)
-	spool    spool
 	read     int64
 	tail     []byte // the stream's last bytes
 }
@@ -33,11 +32,10 @@ func newDecoding(r *Reader, dst io.WriterAt, progress func(read, written int64))
 		progress = func(read, written int64) {}
 	}
 	return &decoding{
-		pipeline: newPipeline(dst, r.info.VirtualBytes, r.header),
+		pipeline: newPipeline(r, dst),
 		opts:     r.opts,
 		stream:   r.head.rest(),
 		progress: progress,
-		spool:    spool{scratch: r.opts.Scratch},
 		tail:     make([]byte, 0, 2*vhdFooterBytes),
 	}
 }

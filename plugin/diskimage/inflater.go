@@ -1,41 +1,23 @@
 package diskimage
 
 import (
-	"bytes"
 	"errors"
-	"io"
 
-	"github.com/klauspost/compress/flate"
 	kzstd "github.com/klauspost/compress/zstd"
 )
 
 // inflater decompresses clusters. It is used by one goroutine.
 type inflater interface {
-	// cluster fills dst from src, and fails where src gives less. What follows in src is ignored.
-	cluster(dst, src []byte) error
+	// cluster fills dst from src and returns how much of src that took. src must begin with a whole stream
+	// that gives exactly as much; what follows is ignored.
+	cluster(dst, src []byte) (used int, err error)
 }
 
 func newInflater(c compression) inflater {
 	if c == zstd {
 		return &zstdInflater{}
 	}
-	return &zlibInflater{}
-}
-
-type zlibInflater struct {
-	in     bytes.Reader
-	stream io.ReadCloser
-}
-
-func (z *zlibInflater) cluster(dst, src []byte) error {
-	z.in.Reset(src)
-	if z.stream == nil {
-		z.stream = flate.NewReader(&z.in)
-	} else if err := z.stream.(flate.Resetter).Reset(&z.in, nil); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(z.stream, dst)
-	return err
+	return &deflater{}
 }
 
 var errShortFrame = errors.New("zstd frame is cut off")
@@ -44,27 +26,27 @@ type zstdInflater struct {
 	decoder *kzstd.Decoder
 }
 
-func (z *zstdInflater) cluster(dst, src []byte) error {
+func (z *zstdInflater) cluster(dst, src []byte) (used int, err error) {
 	if z.decoder == nil {
 		d, err := kzstd.NewReader(nil, kzstd.WithDecoderConcurrency(1), kzstd.WithDecodeAllCapLimit(true),
 			kzstd.WithDecoderMaxMemory(64<<20), kzstd.WithDecoderMaxWindow(8<<20))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		z.decoder = d
 	}
 	for len(dst) > 0 {
-		n, err := zstdFrame(src)
+		n, err := zstdFrame(src[used:])
 		if err != nil {
-			return err
+			return 0, err
 		}
-		out, err := z.decoder.DecodeAll(src[:n], dst[:0:len(dst)])
+		out, err := z.decoder.DecodeAll(src[used:used+n], dst[:0:len(dst)])
 		if err != nil {
-			return err
+			return 0, err
 		}
-		dst, src = dst[len(out):], src[n:]
+		dst, used = dst[len(out):], used+n
 	}
-	return nil
+	return used, nil
 }
 
 // zstdFrame returns the length of the first frame in src (RFC 8878, section 3.1).

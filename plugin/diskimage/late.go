@@ -68,7 +68,7 @@ func (l *lateReader) placeCompressed(ctx context.Context, x extent) error {
 	if x.guest >= l.qcow2Header.size {
 		return nil
 	}
-	return l.compressed(ctx, l.block, src, x.guest)
+	return l.add(ctx, l.block, piece{src: src, guest: x.guest, host: x.host, compressed: true}, l.cluster())
 }
 
 // read reads what is in the spool of the n bytes at off, at least the first so many, into a block.

@@ -31,7 +31,9 @@ type block struct {
 type piece struct {
 	src        []byte
 	guest      int64
+	host       int64 // where src stands in the file
 	compressed bool
+	slack      int64 // how much of src may belong to others as well, if it is not needed
 }
 
 // job is what one writer does at once. Its pieces lie in one block.
@@ -45,7 +47,8 @@ type job struct {
 type pipeline struct {
 	dst      io.WriterAt
 	header   *qcow2Header // nil for raw
-	size     int64        // of the disk: nothing is written beyond; grows with the stream for raw
+	spool    spool
+	size     int64 // of the disk: nothing is written beyond; grows with the stream for raw
 	free     chan *block
 	jobs     chan *job
 	pool     sync.Pool // of *job
@@ -55,8 +58,9 @@ type pipeline struct {
 	jobBytes int64 // of the current job, in the disk
 }
 
-func newPipeline(dst io.WriterAt, size int64, header *qcow2Header) *pipeline {
-	p := &pipeline{dst: dst, size: size, header: header, jobs: make(chan *job, 2*writers)}
+func newPipeline(r *Reader, dst io.WriterAt) *pipeline {
+	header := r.header
+	p := &pipeline{dst: dst, size: r.info.VirtualBytes, header: header, spool: spool{scratch: r.opts.Scratch}, jobs: make(chan *job, 2*writers)}
 	p.pool.New = func() any { return &job{} }
 	if header != nil {
 		p.carry = int(header.maxCompressed())
@@ -95,11 +99,26 @@ func (p *pipeline) plain(ctx context.Context, b *block, src []byte, guest int64)
 	return p.add(ctx, b, piece{src: src, guest: guest}, int64(len(src)))
 }
 
-// compressed hands one compressed cluster to the writers.
-func (p *pipeline) compressed(ctx context.Context, b *block, src []byte, guest int64) error {
-	return p.add(ctx, b, piece{src: src, guest: guest, compressed: true}, p.header.cluster())
+// drain waits until all that was handed over is written.
+func (p *pipeline) drain(ctx context.Context) error {
+	if err := p.flush(ctx); err != nil {
+		return err
+	}
+	all := make([]*block, 0, cap(p.free))
+	for range cap(p.free) {
+		b, err := p.take(ctx)
+		if err != nil {
+			return err
+		}
+		all = append(all, b)
+	}
+	for _, b := range all {
+		p.release(b)
+	}
+	return nil
 }
 
+// add hands over a piece that is n bytes of the disk.
 func (p *pipeline) add(ctx context.Context, b *block, x piece, n int64) error {
 	j := p.current
 	if j != nil && (j.block != b || p.jobBytes+n > jobBytes || len(j.pieces) >= maxJobPieces) {
@@ -195,8 +214,12 @@ func (w *writer) piece(x piece) error {
 	if w.inflate == nil {
 		w.inflate = newInflater(w.header.compressionType)
 	}
-	if err := w.inflate.cluster(room, x.src); err != nil {
+	used, err := w.inflate.cluster(room, x.src)
+	if err != nil {
 		return refuse(RuleCompressedData, "cluster", fmt.Sprintf("at %d of the disk: %v", x.guest, err))
+	}
+	if int64(used) < x.slack {
+		return w.spool.keepSlack(x.src[used:x.slack], x.host+int64(used))
 	}
 	return nil
 }

@@ -1,10 +1,12 @@
 package diskimage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 )
 
 // spoolPiece is what is left out of the scratch file where it is all zeroes.
@@ -16,12 +18,16 @@ var errNoScratch = fmt.Errorf("no scratch space is configured: %w", ErrScratchFu
 // span is a range of the image file.
 type span struct{ from, to int64 }
 
-// spool keeps pieces of the stream for later, at their offsets. It is used by one goroutine.
+// spool keeps pieces of the stream for later, at their offsets. Only keepSlack may be called by others
+// than the one goroutine that uses it.
 type spool struct {
 	scratch Scratch
-	file    ScratchFile // nil until the first byte
-	kept    []span      // ascending, merged
-	bytes   int64
+	kept    []span // ascending, merged
+
+	mu    sync.Mutex
+	file  ScratchFile // nil until the first byte
+	bytes int64
+	slack []span // in any order, not yet in kept
 }
 
 // keep stores p, which stands at off in the stream. Where p ends never goes back; what was kept before
@@ -52,21 +58,68 @@ func (s *spool) keep(p []byte, off int64) error {
 }
 
 func (s *spool) write(p []byte, off int64) error {
+	file, err := s.open(int64(len(p)))
+	if err != nil {
+		return err
+	}
+	if _, err := file.WriteAt(p, off); err != nil {
+		return fmt.Errorf("write scratch at %d: %w", off, err)
+	}
+	return nil
+}
+
+// open returns the scratch file, for n more bytes.
+func (s *spool) open(n int64) (ScratchFile, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.file == nil {
 		if s.scratch == nil {
-			return errNoScratch
+			return nil, errNoScratch
 		}
 		f, err := s.scratch.File()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		s.file = f
 	}
-	if _, err := s.file.WriteAt(p, off); err != nil {
-		return fmt.Errorf("write scratch at %d: %w", off, err)
+	s.bytes += n
+	return s.file, nil
+}
+
+// keepSlack keeps what stands behind the end of a compressed cluster, at off, in its last sector: another
+// one whose table has not come yet may begin there. No compressed stream begins with five zeroes.
+func (s *spool) keepSlack(p []byte, off int64) error {
+	zero := allZero(p)
+	if zero && len(p) >= 5 {
+		return nil
 	}
-	s.bytes += int64(len(p))
-	return nil
+	s.mu.Lock()
+	s.slack = append(s.slack, span{off, off + int64(len(p))})
+	count := len(s.slack)
+	s.mu.Unlock()
+	switch {
+	case count > maxSpoolSpans:
+		return refuse(RuleTooManyClusters, "compressed clusters", count)
+	case zero:
+		return nil
+	}
+	return s.write(p, off)
+}
+
+// settle makes the slack available. Nothing is kept afterwards.
+func (s *spool) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := append(s.kept, s.slack...)
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	s.kept, s.slack = all[:0], nil
+	for _, x := range all {
+		if n := len(s.kept); n > 0 && x.from <= s.kept[n-1].to {
+			s.kept[n-1].to = max(s.kept[n-1].to, x.to)
+		} else {
+			s.kept = append(s.kept, x)
+		}
+	}
 }
 
 // available is how many of the n bytes at off were kept, without a gap from off on.

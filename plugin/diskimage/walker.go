@@ -325,19 +325,21 @@ func (w *walker) compressedExtent(ctx context.Context, b *block, x extent, have 
 	}
 	w.pending.consume(int64(x.size))
 	w.pos = max(w.pos, x.host+size)
-	if w.keeping() {
-		// Where this one really ends is not known: another that is still unknown may begin in its last sector.
-		from := (x.host + size - 1) &^ 511
-		if w.keepAll() {
-			from = x.host
+	c := piece{src: have[:size], guest: x.guest, host: x.host, compressed: true}
+	switch {
+	case w.keeping() && w.keepAll():
+		err = w.spool.keep(c.src, x.host)
+	case w.keeping():
+		// Where this one really ends only shows when it is decompressed.
+		c.slack = size
+		if next, _, ok := w.pending.first(); ok {
+			c.slack = min(size, next.host-x.host)
 		}
-		from = max(from, x.host)
-		err = w.spool.keep(have[from-x.host:size], from)
 	}
 	if x.guest >= w.qcow2Header.size || err != nil {
 		return true, err
 	}
-	return true, w.compressed(ctx, b, have[:size], x.guest)
+	return true, w.add(ctx, b, c, w.cluster())
 }
 
 // finish implements placer: nothing may be missing, and what is in the spool is placed.
@@ -348,6 +350,13 @@ func (w *walker) finish(ctx context.Context, size int64) error {
 	if err := w.pending.checkEnd(size); err != nil {
 		return err
 	}
+	if len(w.late) == 0 {
+		return nil
+	}
+	if err := w.drain(ctx); err != nil {
+		return err
+	}
+	w.spool.settle()
 	slices.SortFunc(w.late, func(a, b lateTable) int { return cmp.Compare(a.index, b.index) })
 	l := lateReader{walker: w, fileSize: size}
 	defer l.done()

@@ -33,7 +33,8 @@ CREATE TABLE entries (
     retry_after       BIGINT  NOT NULL,
     CHECK ((live_key IS NULL) = (state IN ('evicting', 'detached')))
 );
-CREATE INDEX entries_by_store ON entries (store, state);
+CREATE INDEX entries_by_store ON entries (store, id);
+CREATE INDEX entries_by_store_state ON entries (store, state);
 CREATE INDEX entries_by_state ON entries (state, id);
 
 -- What images an entry is known as. revision_key is '' where the image came with a digest.
