@@ -195,9 +195,9 @@ func (p *Plugin) claimAnew(ctx context.Context, e catalog.Entry) (internaltenant
 // surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
 // store has its claim, each claim its image-volume (invariant I6).
 func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
-	claims, unreachable := p.owner.Claims(ctx)
-	if unreachable != nil {
-		return []finding{{Problem: Problem{Kind: "quota-unavailable", Detail: unreachable.Error(), Remedy: "make the internal tenant's quota reachable and run the check again"}}}, nil
+	claims, err := p.owner.Claims(ctx)
+	if err != nil {
+		return quotaUnavailable(err), nil //nolint:nilerr // that the quota does not answer is the finding
 	}
 	rows, err := p.catalog.List(ctx, catalog.Filter{})
 	if err != nil {
@@ -225,6 +225,12 @@ func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
 		}
 	}
 	return findings, nil
+}
+
+func quotaUnavailable(err error) []finding {
+	return []finding{{Problem: Problem{
+		Kind: "quota-unavailable", Detail: err.Error(), Remedy: "make the internal tenant's quota reachable and run the check again",
+	}}}
 }
 
 // surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
