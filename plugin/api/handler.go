@@ -77,7 +77,7 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
 	if cause == nil {
 		return
 	}
-	if cause == http.ErrAbortHandler {
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(cause)
 	}
 	writeJSON(w, http.StatusInternalServerError, errorBody{s.panicked(r.Context(), cause)})

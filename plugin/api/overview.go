@@ -50,11 +50,11 @@ func notNull[T any](list []T) []T {
 
 // listBackends is what metrics are made from; nothing while the daemon starts.
 func (s *Server) listBackends(ctx context.Context) ([]plugin.BackendView, error) {
-	svc, err := s.current()
-	if err != nil {
-		return nil, nil
+	svc := s.service.Load()
+	if svc == nil {
+		return []plugin.BackendView{}, nil
 	}
-	return svc.Backends(ctx)
+	return (*svc).Backends(ctx)
 }
 
 // parseSince reads a span back from now, with days before what time.ParseDuration knows, or an RFC 3339
