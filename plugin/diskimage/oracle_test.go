@@ -197,8 +197,9 @@ func TestDecodeEqualsQemuImg(t *testing.T) {
 							options += ",compression_type=zstd"
 						}
 						tool(t, "qemu-img", append(args, "-o", options, writeFile(t, "disk", disk), image)...)
-						if s := checkDecodes(t, image); s.ScratchBytes != 0 {
-							t.Errorf("%d bytes of scratch for an image of qemu-img", s.ScratchBytes)
+						// qemu-img compresses several clusters at once, so that a few come before their table.
+						if s := checkDecodes(t, image); s.ScratchBytes > int64(len(disk)/64) || cluster >= 64<<10 && s.ScratchBytes > 0 {
+							t.Errorf("%d bytes of scratch", s.ScratchBytes)
 						}
 					})
 				}
