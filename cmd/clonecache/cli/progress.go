@@ -28,6 +28,7 @@ type meter struct {
 	since time.Time // of this phase
 	first int64     // bytes done when the phase was first heard of
 	bar   *progressbar.ProgressBar
+	drawn bool      // the bar is on the terminal
 	wrote time.Time // the last line
 }
 
@@ -61,12 +62,17 @@ func (m *meter) update(phase string, done, total int64) {
 	if phase != m.phase {
 		m.finish()
 		m.phase, m.since, m.first, m.wrote = phase, now, done, now.Add(-lineEvery)
+		if m.kind == asBar {
+			m.bar = m.newBar(total)
+			m.bar.StartWithoutRender() // its rate counts from here on
+		}
 	}
 	if m.kind == silent || now.Sub(m.began) < showAfter {
 		return
 	}
 	if m.kind == asBar {
-		m.showBar(done, total)
+		m.drawn = true
+		m.bar.Set64(done) // a bar that cannot be drawn harms nothing
 		return
 	}
 	if now.Sub(m.wrote) >= lineEvery {
@@ -75,22 +81,20 @@ func (m *meter) update(phase string, done, total int64) {
 	}
 }
 
-func (m *meter) showBar(done, total int64) {
-	if m.bar == nil {
-		m.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(m.out),
-			progressbar.OptionSetDescription(m.phase+" "+m.label),
-			progressbar.OptionShowBytes(true),
-			progressbar.OptionUseIECUnits(true),
-			progressbar.OptionShowTotalBytes(true),
-			progressbar.OptionSetPredictTime(true),
-			progressbar.OptionSetElapsedTime(true),
-			progressbar.OptionSetWidth(20),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-		)
-	}
-	m.bar.Set64(done) // a bar that cannot be drawn harms nothing
+func (m *meter) newBar(total int64) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(m.out),
+		progressbar.OptionSetDescription(m.phase+" "+clean(m.label)),
+		progressbar.OptionSetRenderBlankState(false),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionShowCount(),
+		progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetElapsedTime(true),
+		progressbar.OptionSetWidth(20),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+	)
 }
 
 // text is a line such as "filling library:x: 120 MiB of 690 MiB (17%), 95 MiB/s, 6s left".
@@ -113,10 +117,10 @@ func (m *meter) text(now time.Time, done, total int64) string {
 
 // finish removes the bar, so that what is printed next stands alone.
 func (m *meter) finish() {
-	if m.bar != nil {
+	if m.drawn {
 		m.bar.Clear()
-		m.bar = nil
 	}
+	m.bar, m.drawn = nil, false
 }
 
 // request shows a volume request's progress.
