@@ -170,14 +170,16 @@ const addUse = `UPDATE entries SET hits = hits + ?, clones = clones + ?,
 
 // addUses goes in the order of IDs, so that two of them never wait for each other.
 func (t tx) addUses(ctx context.Context, uses map[EntryID]use) error {
-	for _, id := range slices.Sorted(maps.Keys(uses)) {
-		u := uses[id]
-		last := micros(u.last)
-		if _, err := t.exec(ctx, addUse, u.hits, u.clones, last, last, id); err != nil {
-			return err
+	return t.prepared(ctx, addUse, func(run func(args ...any) error) error {
+		for _, id := range slices.Sorted(maps.Keys(uses)) {
+			u := uses[id]
+			last := micros(u.last)
+			if err := run(u.hits, u.clones, last, last, id); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 const insertRequests = `INSERT INTO request_stats

@@ -88,16 +88,15 @@ func (t tx) holdings(ctx context.Context, store backends.Name, except EntryID) (
 
 // evict makes victims evicting, in the order of their IDs.
 func (t tx) evict(ctx context.Context, all Holdings, causes map[EntryID]EvictCause) ([]Entry, error) {
-	if len(causes) == 0 {
-		return nil, nil
-	}
-	known := make(map[EntryID]State, len(all.Entries))
+	ready := make(map[EntryID]bool, len(causes))
 	for _, e := range all.Entries {
-		known[e.ID] = e.State
+		if _, victim := causes[e.ID]; victim {
+			ready[e.ID] = e.State == Ready
+		}
 	}
 	var victims []Entry
 	for _, id := range slices.Sorted(maps.Keys(causes)) {
-		if known[id] != Ready {
+		if !ready[id] {
 			return nil, fmt.Errorf("victim %s is not a ready entry of the store", id)
 		}
 		e, err := t.beginEvict(ctx, id, causes[id])

@@ -15,7 +15,7 @@ type tx struct {
 }
 
 // write runs f in a transaction that is durable when write returns nil, and has not happened otherwise.
-// Under SQLite it is alone in the database from its start. op and subject go into the error.
+// Under SQLite it is alone in the database from its start. op names it in errors, with its subject.
 func (c *Catalog) write(ctx context.Context, op string, f func(tx) error) error {
 	return c.inTx(ctx, c.writer, op, f)
 }
@@ -94,6 +94,19 @@ func (t tx) change(ctx context.Context, stmt string, args ...any) error {
 		return fmt.Errorf("%d rows changed instead of one", n)
 	}
 	return nil
+}
+
+// prepared calls f, which may run the statement many times.
+func (t tx) prepared(ctx context.Context, stmt string, f func(run func(args ...any) error) error) (err error) {
+	p, err := t.sql.PrepareContext(ctx, t.c.dialect.placeholders(stmt))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	return f(func(args ...any) error {
+		_, err := p.ExecContext(ctx, args...)
+		return err
+	})
 }
 
 func (t tx) row(ctx context.Context, stmt string, args ...any) *sql.Row {
