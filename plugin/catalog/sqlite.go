@@ -20,6 +20,8 @@ const (
 	busyMillis = "20000"
 	// readConns bounds concurrent readers.
 	readConns = 4
+	// writerParams make each commit durable, and keep the log from staying as long as it ever was.
+	writerParams = "_txlock=immediate&_journal_mode=WAL&_synchronous=FULL&_pragma=journal_size_limit(67108864)"
 	// minPage is SQLite's smallest page (sqlite.org/fileformat.html); a database has one at least.
 	minPage = 512
 )
@@ -52,7 +54,7 @@ func openSQLite(ctx context.Context, cfg Config, migrations fs.FS) (*Catalog, er
 		return nil, fmt.Errorf("open catalog %s: %w", cfg.Path, err)
 	}
 	c := &Catalog{now: cfg.Now, dialect: sqliteDialect}
-	if c.writer, err = sql.Open("sqlite", sqliteURI(path, "_txlock=immediate&_journal_mode=WAL&_synchronous=FULL")); err != nil {
+	if c.writer, err = sql.Open("sqlite", sqliteURI(path, writerParams)); err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", path, err)
 	}
 	c.writer.SetMaxOpenConns(1)
