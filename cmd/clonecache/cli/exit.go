@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,7 @@ var exitCodes = []struct {
 	{exitUnreachable, "no daemon answers"},
 	{exitBypassed, "no volume was made, and nothing is wrong: the cache stepped aside (outcome bypassed)"},
 	{exitRefused, "the image was refused: hostile, damaged, of an unsupported format, with a wrong digest, or not to be read"},
-	{exitNotFound, "there is no such image, volume, entry or backend"},
+	{exitNotFound, "there is no such image, volume, entry, backend or file"},
 	{exitConflict, "it is in the way of something that exists or is going on: another volume has the name, an entry has live clones"},
 	{exitProblems, "check or config check found problems that are still there"},
 	{exitLater, "not now: the daemon starts or stops, or what it needs does not answer; the same command may succeed later"},
@@ -50,6 +51,7 @@ var exitCodes = []struct {
 var (
 	errBypassed = errors.New("bypassed")
 	errProblems = errors.New("problems were found")
+	errLogged   = errors.New("the log says why")
 )
 
 // usageError is a command line that was not understood.
@@ -67,6 +69,8 @@ func (a *app) finish(ctx context.Context, err error) int {
 		return exitBypassed
 	case errors.Is(err, errProblems):
 		return exitProblems
+	case errors.Is(err, errLogged):
+		return exitError
 	}
 	shown, code := explain(ctx, err)
 	if a.format == formatJSON {
@@ -90,15 +94,17 @@ func explain(ctx context.Context, err error) (*api.Error, int) {
 	switch {
 	case errors.As(err, &answered):
 		return answered, exitCodeOf(answered)
-	case errors.As(err, &usage):
-		return &api.Error{Code: "usage", Message: err.Error()}, exitUsage
 	case errors.As(err, &problems):
 		return &api.Error{Code: "bad_configuration", Message: "the configuration is wrong:\n" + err.Error()}, exitUsage
+	case errors.As(err, &usage):
+		return &api.Error{Code: "usage", Message: err.Error()}, exitUsage
 	case errors.As(err, &refusal):
 		return &api.Error{Code: "image_refused", Message: refusal.Error(),
 			Rule: refusal.Rule, Field: refusal.Field, Value: refusal.Value}, exitRefused
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &api.Error{Code: "interrupted", Message: "interrupted; the daemon undoes what only this command wanted"}, exitInterrupted
+	case errors.Is(err, fs.ErrNotExist):
+		return &api.Error{Code: "not_found", Message: err.Error()}, exitNotFound
 	}
 	return &api.Error{Code: "error", Message: err.Error()}, exitError
 }

@@ -99,7 +99,11 @@ func (m *meter) newBar(total int64) *progressbar.ProgressBar {
 
 // text is a line such as "filling library:x: 120 MiB of 690 MiB (17%), 95 MiB/s, 6s left".
 func (m *meter) text(now time.Time, done, total int64) string {
-	s := fmt.Sprintf("%s %s: %s", m.phase, m.label, size(done))
+	s := m.phase + " " + clean(m.label)
+	if done <= 0 && total <= 0 {
+		return s
+	}
+	s += ": " + size(done)
 	if total > 0 {
 		s += fmt.Sprintf(" of %s (%d%%)", size(total), done*100/total)
 	}

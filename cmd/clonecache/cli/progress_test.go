@@ -34,12 +34,12 @@ func TestProgressWhereNobodyWatches(t *testing.T) {
 	}{
 		{"auto is quiet for a second", progressAuto, `filling library:a: 15 MiB of 100 MiB (15%), 10 MiB/s, 8s left
 filling library:a: 55 MiB of 100 MiB (55%), 10 MiB/s, 4s left
-copying library:a: 0 B
+copying library:a
 copying library:a: 8 MiB, 2 MiB/s
 `},
 		{"always shows it from the start", progressAlways, `filling library:a: 0 B of 100 MiB (0%)
 filling library:a: 55 MiB of 100 MiB (55%), 10 MiB/s, 4s left
-copying library:a: 0 B
+copying library:a
 copying library:a: 8 MiB, 2 MiB/s
 `},
 		{"never", progressNever, ""},

@@ -42,7 +42,7 @@ Exit code 0: it stopped as asked. 1: it could not start, or failed. 2: the confi
 func (a *app) runDaemon(ctx context.Context, file string) error {
 	cfg, err := config.Load(file)
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	log := a.logger(cfg)
 	for _, w := range cfg.Warnings {
@@ -65,8 +65,9 @@ func (a *app) runDaemon(ctx context.Context, file string) error {
 	})
 	if err != nil {
 		log.WithError(err).Error("ended")
+		return errLogged
 	}
-	return err
+	return nil
 }
 
 // logger writes to standard error as the configuration says.

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +56,7 @@ state_dir = "state"
 listen = ["unix://s"]
 log_level = "debug"
 log_format = "json"
+stop_timeout = "1h"
 
 [internal_tenant]
 max_volumes = 5
@@ -77,7 +80,8 @@ max_size = "1GiB"
 `
 
 // startDaemon runs "serve" until the test ends, and returns once it told systemd that it is ready.
-func startDaemon(t *testing.T) *served {
+// more is added to its configuration.
+func startDaemon(t *testing.T, more ...string) *served {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cc-") // short enough for a socket
 	if err != nil {
@@ -89,7 +93,7 @@ func startDaemon(t *testing.T) *served {
 	d.image = bytes.Repeat([]byte("a disk's content\n"), 1<<16)[:1<<20]
 	write(t, filepath.Join(dir, "images/disk.raw"), d.image)
 	write(t, filepath.Join(dir, "images/evil.qcow2"), []byte("not a qcow2 image"+strings.Repeat(" ", 4096)))
-	write(t, filepath.Join(dir, "c.toml"), []byte(serveConfig))
+	write(t, filepath.Join(dir, "c.toml"), []byte(serveConfig+strings.Join(more, "\n")))
 
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop
@@ -280,8 +284,9 @@ func TestRefusalsHaveExitCodes(t *testing.T) {
 func TestASecondDaemonIsRefused(t *testing.T) {
 	d := startDaemon(t)
 	var out, errs bytes.Buffer
-	if exit := Run(t.Context(), testEnv(&out, &errs), []string{"serve", "--config", filepath.Join(d.dir, "c.toml")}); exit != exitError {
-		t.Errorf("got exit code %d, want %d\n%s", exit, exitError, &errs)
+	exit := Run(t.Context(), testEnv(&out, &errs), []string{"serve", "--config", filepath.Join(d.dir, "c.toml")})
+	if exit != exitError || !strings.Contains(errs.String(), api.ErrListening.Error()) {
+		t.Errorf("got exit code %d, want %d and a log that says why\n%s", exit, exitError, &errs)
 	}
 	if exit, _, stderr := d.run(t, "status"); exit != exitOK {
 		t.Errorf("the first daemon no longer answers: %d %s", exit, stderr)
@@ -302,6 +307,61 @@ func TestStoppingIsToldAndEndsRequests(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(d.dir, "s")); !os.IsNotExist(err) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// TestASecondSignalUndoesFillsAtOnce stops a daemon whose fill never ends, with an hour to stop.
+func TestASecondSignalUndoesFillsAtOnce(t *testing.T) {
+	reading := make(chan struct{}, 16)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/stalls.raw" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", "1048576")
+		if r.Method == http.MethodHead {
+			return
+		}
+		w.Write(make([]byte, 4096))
+		w.(http.Flusher).Flush()
+		reading <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer web.Close()
+	d := startDaemon(t, "[[image_source]]", `name = "web"`, `kind = "http"`, "url = \""+web.URL+"\"")
+	created := make(chan int, 1)
+	go func() {
+		exit, _, _ := d.run(t, "volume", "create", "web:stalls.raw", "--name", "v1")
+		created <- exit
+	}()
+	<-reading
+	d.stop()
+	if got := <-d.states; got != "STOPPING=1" {
+		t.Errorf("got state %q, want STOPPING=1", got)
+	}
+	select {
+	case code := <-d.exit:
+		t.Fatalf("it ended with %d before the fill did", code)
+	default:
+	}
+	close(d.atOnce)
+	if exit := <-created; exit == exitOK {
+		t.Error("volume create: got exit code 0 for a fill that was undone")
+	}
+	code := <-d.exit
+	d.exit <- code
+	if left, err := filepath.Glob(filepath.Join(d.dir, "*/image-volumes/*")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+func TestServeNeedsAConfiguration(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none.toml")
+	var out, errs bytes.Buffer
+	env := testEnv(&out, &errs)
+	env.Getenv = func(name string) string { return map[string]string{"CLONECACHE_CONFIG": none}[name] }
+	if exit := Run(t.Context(), env, []string{"serve"}); exit != exitUsage || !strings.Contains(errs.String(), none) {
+		t.Errorf("got %d %s, want %d and the file's name", exit, &errs, exitUsage)
 	}
 }
 
