@@ -3,10 +3,13 @@ package catalog
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
 // migrationFiles holds the schema's steps, a folder a dialect. A file is never changed once it landed.
@@ -29,7 +32,7 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 	}
 	steps := p.ListSources()
 	for range len(steps) + 2 { // one more for the table of versions
-		if _, err = p.Up(ctx); err == nil || ctx.Err() != nil || c.dialect.damaged(err) {
+		if err = applyEach(ctx, p); err == nil || ctx.Err() != nil || c.dialect.damaged(err) {
 			break
 		}
 	}
@@ -44,4 +47,18 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 		return fmt.Errorf("its schema is version %d, from a newer clonecache; this one knows up to %d", version, newest)
 	}
 	return nil
+}
+
+// applyEach applies the missing steps one after another; the process may die between any two.
+func applyEach(ctx context.Context, p *goose.Provider) error {
+	for {
+		_, err := p.UpByOne(ctx)
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		failpoint.Reached(failpoint.Migrate)
+	}
 }
