@@ -93,8 +93,8 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	flags.StringVar(&a.server, "server", "", "the daemon: unix:///path, http://host:port or https://host:port (CLONECACHE_SERVER)")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the daemon's token, for TCP (CLONECACHE_TOKEN_FILE)")
 	flags.StringVar(&a.caFile, "ca-file", "", "certificates that the daemon's is checked against, for https (CLONECACHE_CA_FILE)")
-	root.RegisterFlagCompletionFunc("output", fixed(formats...))
-	root.RegisterFlagCompletionFunc("progress", fixed(progressModes...))
+	completes(root, "output", fixed(formats...))
+	completes(root, "progress", fixed(progressModes...))
 	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.report(), a.quota(),
 		a.backend(), a.prune(), a.clean(), a.check(), a.image(), a.version(), exitCodesTopic())
 	return root

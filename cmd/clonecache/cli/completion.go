@@ -31,8 +31,15 @@ func (a *app) names(cmd *cobra.Command, list func(context.Context, *api.Client) 
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completes makes a flag's value complete. It panics where there is no such flag.
+func completes(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err)
+	}
+}
+
 func (a *app) completeBackends(cmd *cobra.Command) {
-	cmd.RegisterFlagCompletionFunc("backend", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	completes(cmd, "backend", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return a.names(cmd, func(ctx context.Context, c *api.Client) ([]string, error) {
 			views, err := c.Backends(ctx)
 			return each(views, func(v plugin.BackendView) string { return string(v.Name) }), err

@@ -41,7 +41,7 @@ func (a *app) entryList() *cobra.Command {
 	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging")
 	flags.IntVar(&f.Limit, "limit", 0, "at most so many; 0: all")
 	a.completeBackends(cmd)
-	cmd.RegisterFlagCompletionFunc("state", fixed(entryStates...))
+	completes(cmd, "state", fixed(entryStates...))
 	return cmd
 }
 

@@ -48,7 +48,7 @@ Exit code 5: the image is refused.`,
 	}
 	cmd.Flags().StringVar(&declared, "disk-format", "", "the declared format; default: by the file's name, else what is detected")
 	cmd.Flags().Var(&limit, "max-size", "refuse a larger disk; default: the built-in bound")
-	cmd.RegisterFlagCompletionFunc("disk-format", fixed("raw", "qcow2"))
+	completes(cmd, "disk-format", fixed("raw", "qcow2"))
 	return cmd
 }
 

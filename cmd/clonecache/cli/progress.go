@@ -45,7 +45,7 @@ func (a *app) meter(label string) *meter {
 	m := &meter{out: a.Err, now: a.Now, label: label, began: a.Now()}
 	switch {
 	case a.progress == progressNever:
-	case a.Terminal == true:
+	case bool(a.Terminal):
 		m.kind = asBar
 	default:
 		m.kind = asLines
@@ -72,7 +72,7 @@ func (m *meter) update(phase string, done, total int64) {
 	}
 	if m.kind == asBar {
 		m.drawn = true
-		m.bar.Set64(done) // a bar that cannot be drawn harms nothing
+		_ = m.bar.Set64(done) // a bar that cannot be drawn harms nothing
 		return
 	}
 	if now.Sub(m.wrote) >= lineEvery {
@@ -122,7 +122,7 @@ func (m *meter) text(now time.Time, done, total int64) string {
 // finish removes the bar, so that what is printed next stands alone.
 func (m *meter) finish() {
 	if m.drawn {
-		m.bar.Clear()
+		_ = m.bar.Clear()
 	}
 	m.bar, m.drawn = nil, false
 }
@@ -149,7 +149,7 @@ func (a *app) waiting(what string) (stop func()) {
 		bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.Err), progressbar.OptionSetDescription(what),
 			progressbar.OptionSetElapsedTime(true), progressbar.OptionClearOnFinish())
 		<-done
-		bar.Finish()
+		_ = bar.Finish()
 	}()
 	return func() { close(done); <-gone }
 }

@@ -82,7 +82,7 @@ var figures = []struct {
 	{"detached", func(f report.Figures) string { return size(f.DetachedBytes) }},
 	{"downloaded", func(f report.Figures) string { return size(f.DownloadedBytes) }},
 	{"saved", func(f report.Figures) string { return size(f.SavedBytes) }},
-	{"fills", func(f report.Figures) string { return fills(f) }},
+	{"fills", fills},
 	{"evictions", func(f report.Figures) string { return total(f.Evictions, f.EvictionsBy) }},
 	{"fallbacks", func(f report.Figures) string { return counts(f.Fallbacks) }},
 }

@@ -35,7 +35,9 @@ Exit code 0: it stopped as asked. 1: it could not start, or failed. 2: the confi
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the configuration file (CLONECACHE_CONFIG)")
-	cmd.MarkFlagFilename("config", "toml")
+	completes(cmd, "config", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt
+	})
 	return cmd
 }
 

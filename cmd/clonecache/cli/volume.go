@@ -64,8 +64,8 @@ Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (o
 	flags.Var(&f.timeout, "timeout", "give up after this time; nothing is left then; default: never")
 	flags.Lookup("timeout").DefValue = "" // it says so itself
 	a.completeBackends(cmd)
-	cmd.RegisterFlagCompletionFunc("on-miss", fixed(f.onMiss.allowed...))
-	cmd.RegisterFlagCompletionFunc("disk-format", fixed("raw", "qcow2"))
+	completes(cmd, "on-miss", fixed(f.onMiss.allowed...))
+	completes(cmd, "disk-format", fixed("raw", "qcow2"))
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
 }

@@ -68,6 +68,8 @@ func (d *decoder) value(value any, dst reflect.Value, at string) {
 			dst.SetInt(n)
 			return
 		}
+	default:
+		panic("no such field in a configuration: " + dst.Type().String())
 	}
 	d.problem(at, describe(value)+" where "+wanted(dst)+" is wanted", "")
 }
@@ -169,8 +171,9 @@ func wanted(dst reflect.Value) string {
 		return "a string"
 	case reflect.Bool:
 		return "true or false"
+	default:
+		return "a whole number"
 	}
-	return "a whole number"
 }
 
 // suggestion is the remedy for an unknown key: the known one that is most like it, else all of them.

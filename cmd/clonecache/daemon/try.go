@@ -31,7 +31,7 @@ func Try(ctx context.Context, cfg config.Config) Trial {
 	t := &Trial{}
 	t.directory("state_dir", string(cfg.StateDir))
 	t.directory("scratch_dir", string(cfg.ScratchDir))
-	t.listeners(cfg)
+	t.listeners(ctx, cfg)
 	for i, b := range cfg.Backends {
 		if b.Kind == "file" {
 			t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path))
@@ -139,13 +139,14 @@ func reach(ctx context.Context, url string) (status string, err error) {
 	return resp.Status, nil
 }
 
-func (t *Trial) listeners(cfg config.Config) {
+func (t *Trial) listeners(ctx context.Context, cfg config.Config) {
 	for i, l := range cfg.Listen {
 		if l.Network != "unix" {
 			continue
 		}
-		if conn, err := net.Dial("unix", l.Address); err == nil {
-			conn.Close()
+		var d net.Dialer
+		if conn, err := d.DialContext(ctx, "unix", l.Address); err == nil {
+			_ = conn.Close()
 			t.fact("a daemon listens at %s already", l)
 			continue
 		}
