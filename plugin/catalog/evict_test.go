@@ -78,6 +78,18 @@ func TestAFailedRowIsRemovedWithoutBeingCounted(t *testing.T) {
 	}
 }
 
+func TestALostClaimIsReplaced(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	want := mustReady(t, c, spec("k"), 10)
+	is(t, "ready", c.SetClaim(ctx, want.ID, "new"), nil)
+	want.Claim = "new"
+	same(t, "claimed", mustGet(t, c, want.ID), want)
+	filling := mustFill(t, c, spec("filling"))
+	is(t, "filling", c.SetClaim(ctx, filling.ID, "new"), ErrLost)
+	is(t, "absent", c.SetClaim(ctx, "absent", "new"), ErrLost)
+}
+
 func TestReserveRoomSeesWhatCounts(t *testing.T) {
 	c, _ := fresh(t)
 	ctx := t.Context()

@@ -73,6 +73,19 @@ func TestRecordCountsEachRequestOnce(t *testing.T) {
 	check(t)
 }
 
+func TestRequestsThatDownloadedAreCounted(t *testing.T) {
+	c, at := fresh(t)
+	var requests []Request
+	for _, bytes := range []int64{0, 10, 0, 5} {
+		requests = append(requests, Request{At: at.now(), Backend: "local", ImageID: "i", Outcome: "copied", DownloadedBytes: bytes})
+	}
+	is(t, "record", c.Record(t.Context(), "a", 0, requests), nil)
+	want := RequestStat{Backend: "local", ImageID: "i", Outcome: "copied", Requests: 4, Downloads: 2, DownloadedBytes: 15}
+	if got, err := c.Requests(t.Context(), time.Time{}); err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("%v\n%+v\nwant\n%+v", err, got, want)
+	}
+}
+
 func TestFillsAreSummed(t *testing.T) {
 	c, at := fresh(t)
 	ctx := t.Context()
