@@ -153,6 +153,12 @@ func (d *Daemon) Ended() <-chan struct{} { return d.done }
 // ExitCode is how the last process ended; -1 after a kill.
 func (d *Daemon) ExitCode() int { return d.cmd.ProcessState.ExitCode() }
 
+// Killed tells whether the last process, which has ended, died by SIGKILL.
+func (d *Daemon) Killed() bool {
+	status, ok := d.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
 // Kill kills the daemon with SIGKILL and returns once it is gone.
 func (d *Daemon) Kill() {
 	d.cmd.Process.Kill()
