@@ -139,3 +139,24 @@ func TestRefusedImagesLeaveNothing(t *testing.T) {
 		t.Errorf("afterwards: got %+v, want filled", a)
 	}
 }
+
+func TestAnImageFilledWithADigestIsFoundWithoutIt(t *testing.T) {
+	r, source := gatedRig(t)
+	close(source.gate)
+	content := random(2 * mib)
+	source.put("disk", "1", content)
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Digest: digestOf(content)})
+	if err != nil || a.Outcome != plugin.Filled {
+		t.Fatalf("with the digest: got %+v, %v, want filled", a, err)
+	}
+	if a := r.create(t, "gated:disk", "v2", 0); a.Outcome != plugin.Hit {
+		t.Errorf("without it: got %+v, want hit", a)
+	}
+	r.reopen(t, func() {})
+	if a := r.create(t, "gated:disk", "v3", 0); a.Outcome != plugin.Hit {
+		t.Errorf("without it, after a restart: got %+v, want hit", a)
+	}
+	if got := source.opened.Load(); got != 1 {
+		t.Errorf("the source was read %d times, want once", got)
+	}
+}

@@ -25,8 +25,11 @@ type request struct {
 	source imagesource.Source
 	image  imagesource.Image
 	key    catalog.Key // what the image is looked up by; an alias where its content is not known yet
-	domain string
-	begun  time.Time
+	// revision is what the image is known by without the digest that this request brought; "" where it
+	// brought none.
+	revision catalog.Key
+	domain   string
+	begun    time.Time
 }
 
 // CreateVolume makes a volume from an image: a clone of its image-volume, which is made first where
@@ -87,11 +90,14 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 		return nil, err
 	}
 	q.source = source
-	if !r.Digest.IsZero() {
-		q.image.Digest = r.Digest
-	}
 	if r.DiskFormat != "" {
 		q.image.DiskFormat = r.DiskFormat
+	}
+	if !r.Digest.IsZero() {
+		if q.image.Digest.IsZero() { // else the key is a digest that is not the one to be verified
+			q.revision = lookupKey(q.image)
+		}
+		q.image.Digest = r.Digest
 	}
 	if !q.store.shareAll {
 		q.domain = q.image.Domain

@@ -236,7 +236,21 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 		w.settleClaim(ctx)
 	}
 	w.store.ready.add(entry, w.q.key)
+	w.learnRevision(ctx, entry)
 	return entry, nil
+}
+
+// learnRevision makes the entry known under the revision that was read too, where the request brought a
+// digest of its own: those who bring none find it then. The image-volume is ready: a failure is logged.
+func (w *filling) learnRevision(ctx context.Context, e catalog.Entry) {
+	if w.q.revision == "" || w.q.revision == w.q.key {
+		return
+	}
+	if err := w.p.catalog.AddImage(context.WithoutCancel(ctx), e.ID, w.q.image.Ref(), w.q.revision); err != nil {
+		w.p.log.WithFields(w.q.fields()).WithError(err).Warn("revision not noted; a request without the digest reads the image again")
+		return
+	}
+	w.store.ready.add(e, w.q.revision)
 }
 
 // errDuplicate ends a fill whose content turned out to be cached already.

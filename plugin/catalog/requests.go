@@ -143,7 +143,7 @@ func summed(requests []Request, applied int64, now time.Time) sums {
 func (s sums) add(r Request) {
 	if r.Entry != "" {
 		u := s.uses[r.Entry]
-		if hitOutcomes[r.Outcome] {
+		if hitOutcomes[r.Outcome] && r.DownloadedBytes == 0 { // a copy that downloaded made the entry
 			u.hits++
 		}
 		u.clones += r.Clones
