@@ -2,7 +2,6 @@ package file
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,11 +89,7 @@ func (d *draft) clone(source *os.File, size int64) (backends.Volume, error) {
 
 // publish stamps the draft and lets it appear. Where that fails nothing appears.
 func (d *draft) publish(appear func(name string) error) (backends.Volume, error) {
-	record, err := json.Marshal(d.stamp)
-	if err != nil {
-		return backends.Volume{}, err
-	}
-	if err := d.Stamp(record); err != nil {
+	if err := d.Stamp(d.stamp.record()); err != nil {
 		return backends.Volume{}, err
 	}
 	info, err := d.Stat()

@@ -2,8 +2,7 @@ package file
 
 import (
 	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,52 +13,45 @@ import (
 	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
-// stampVersion is raised when older programs would misread a stamp.
-const stampVersion = 1
-
-const stampKind = "volume"
-
-// stamp is what is kept with a volume's file, as JSON: our mark, and what the volume was made from. It
-// counts only under the name that it names: a volume that somebody renamed or copied has been taken
-// over, and is not ours any more.
+// stamp is what is kept with a volume's file: our mark, and what the volume was made from. It counts
+// only under the name that it names: a volume that somebody renamed or copied has been taken over, and
+// is not ours any more.
 type stamp struct {
-	Version   int                 `json:"v"`
-	Kind      string              `json:"kind"` // stampKind
-	Mark      string              `json:"mark,omitempty"`
-	Name      backends.VolumeName `json:"name"`
-	ID        backends.VolumeID   `json:"id"`
-	Token     string              `json:"token"`
-	SizeBytes int64               `json:"size"`
-	Origin    backends.Origin     `json:"origin"`
+	Mark      string
+	Name      backends.VolumeName
+	ID        backends.VolumeID
+	Token     string
+	SizeBytes int64
+	Origin    backends.Origin
 }
 
-// newStamp is the stamp of a volume that spec asks for, with an ID that no other volume ever has.
+// newStamp is the stamp of a volume that spec asks for, with an ID that no other volume ever has: 64
+// random bits.
 func (b *Backend) newStamp(spec backends.VolumeSpec) stamp {
-	id := make([]byte, 16)
+	id := make([]byte, 8)
 	_, _ = rand.Read(id) // it never fails
 	return stamp{
-		Version: stampVersion, Kind: stampKind, Mark: b.mark, Name: spec.Name,
-		ID: backends.VolumeID(hex.EncodeToString(id)), Token: spec.Token, SizeBytes: spec.SizeBytes, Origin: spec.Origin,
+		Mark: b.mark, Name: spec.Name, ID: backends.VolumeID(base64.RawURLEncoding.EncodeToString(id)),
+		Token: spec.Token, SizeBytes: spec.SizeBytes, Origin: spec.Origin,
 	}
 }
 
 // stampOf reads the stamp of the open volume f.
 // backends.ErrNotOurs: it has none, or one of another name or installation.
 func (b *Backend) stampOf(name backends.VolumeName, f *os.File) (stamp, error) {
-	raw, err := b.volumes.Stamps().Get(f)
+	record, err := b.volumes.Stamps().Get(f)
 	if errors.Is(err, rawfile.ErrNoStamp) {
 		return stamp{}, fmt.Errorf("%w: %w", backends.ErrNotOurs, err)
 	}
 	if err != nil {
 		return stamp{}, err
 	}
-	var s stamp
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return stamp{}, fmt.Errorf("%w: its record cannot be read: %w", backends.ErrNotOurs, err)
+	s, err := parseRecord(record)
+	if err != nil {
+		return stamp{}, err
 	}
-	if s.Version > stampVersion || s.Kind != stampKind || s.Mark != b.mark || s.Name != name {
-		return stamp{}, fmt.Errorf("%w: its record says %s %s, version %d, installation %q",
-			backends.ErrNotOurs, s.Kind, s.Name, s.Version, s.Mark)
+	if s.Mark != b.mark || s.Name != name {
+		return stamp{}, fmt.Errorf("%w: its record says volume %q, installation %q", backends.ErrNotOurs, s.Name, s.Mark)
 	}
 	return s, nil
 }
