@@ -3,10 +3,11 @@ package diskimage_test
 import (
 	"bufio"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -85,14 +86,29 @@ func BenchmarkDecode(b *testing.B) {
 		b.Run(c.name+"/qemu-img", func(b *testing.B) {
 			b.SetBytes(benchDiskBytes)
 			for b.Loop() {
-				os.Remove(out)
-				// As the product: durable when done.
-				if err := exec.Command("qemu-img", "convert", "-f", format, "-O", "raw", "-W", "-m", "8", image, out).Run(); err != nil {
-					b.Fatal(err)
-				}
+				removeFile(b, out)
+				tool(b, "qemu-img", "convert", "-f", format, "-O", "raw", "-W", "-m", "8", image, out)
 				syncFile(b, out)
 			}
 		})
+		if format != "raw" {
+			continue
+		}
+		b.Run(c.name+"/cp", func(b *testing.B) {
+			b.SetBytes(benchDiskBytes)
+			for b.Loop() {
+				removeFile(b, out)
+				tool(b, "cp", "--sparse=always", image, out)
+				syncFile(b, out)
+			}
+		})
+	}
+}
+
+func removeFile(b *testing.B, path string) {
+	b.Helper()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.Fatal(err)
 	}
 }
 
@@ -110,7 +126,7 @@ func syncFile(b *testing.B, path string) {
 
 func decodeFile(b *testing.B, image, out string, digest bool) { //nolint:revive // two benchmarks
 	b.Helper()
-	os.Remove(out)
+	removeFile(b, out)
 	in, err := os.Open(image)
 	if err != nil {
 		b.Fatal(err)

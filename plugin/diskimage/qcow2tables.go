@@ -121,7 +121,30 @@ func (t *tables) l2(table []byte, index int64, out []extent) ([]extent, error) {
 	if !slices.IsSortedFunc(out[first:], byHost) {
 		slices.SortFunc(out[first:], byHost)
 	}
-	return out, nil
+	return out, clipCompressed(out[first:])
+}
+
+// clipCompressed lets each compressed cluster end where the next begins, if not before: their lengths are
+// in sectors. What they decompress to cannot be had several times from the same bytes, then.
+func clipCompressed(extents []extent) error {
+	for i := 1; i < len(extents); i++ {
+		a, next := &extents[i-1], extents[i]
+		if err := a.clip(next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *extent) clip(next extent) error {
+	if x.size <= 0 || next.size <= 0 || next.host >= x.host+int64(x.size) {
+		return nil
+	}
+	if next.host == x.host {
+		return refuse(RuleOverlap, "compressed cluster", hex(x.host))
+	}
+	x.size = int32(next.host - x.host)
+	return nil
 }
 
 // join appends x, or lengthens the last extent (of this table) where x continues it.

@@ -325,16 +325,18 @@ func (w *walker) compressedExtent(ctx context.Context, b *block, x extent, have 
 	}
 	w.pending.consume(int64(x.size))
 	w.pos = max(w.pos, x.host+size)
-	c := piece{src: have[:size], guest: x.guest, host: x.host, compressed: true}
+	x.size = int32(size)
+	if next, _, ok := w.pending.first(); ok {
+		if err := x.clip(next); err != nil {
+			return false, err
+		}
+	}
+	c := piece{src: have[:x.size], guest: x.guest, host: x.host, compressed: true}
 	switch {
 	case w.keeping() && w.keepAll():
-		err = w.spool.keep(c.src, x.host)
+		err = w.spool.keep(have[:size], x.host)
 	case w.keeping():
-		// Where this one really ends only shows when it is decompressed.
-		c.slack = size
-		if next, _, ok := w.pending.first(); ok {
-			c.slack = min(size, next.host-x.host)
-		}
+		c.slack = int64(x.size) // where this one really ends only shows when it is decompressed
 	}
 	if x.guest >= w.qcow2Header.size || err != nil {
 		return true, err

@@ -218,6 +218,7 @@ func tables() []Case {
 		{Name: "zlib garbage", Bytes: edit(packed, garbage(packedLay.Data[5])), Rule: diskimage.RuleCompressedData, Stream: true},
 		{Name: "zlib zeroes", Bytes: edit(packed, func(b []byte) { clear(b[packedLay.Data[5]:packedLay.Data[6]]) }), Rule: diskimage.RuleCompressedData, Stream: true},
 		{Name: "zlib, less than a cluster", Bytes: shortCluster(packed, packedLay), Rule: diskimage.RuleCompressedData, Stream: true},
+		{Name: "zlib, clusters inside each other", Bytes: nested(), Rule: diskimage.RuleCompressedData, Stream: true},
 		{Name: "zstd garbage", Bytes: edit(zstd, garbage(zstdLay.Data[5])), Rule: diskimage.RuleCompressedData, Stream: true},
 		{Name: "zstd bomb", Bytes: bomb(zstd, zstdLay), Rule: diskimage.RuleCompressedData, Stream: true},
 		{Name: "cut off in the data", Bytes: plain[:lay.Data[20]], Rule: diskimage.RuleTruncated},
@@ -239,6 +240,20 @@ func shortCluster(image []byte, lay Layout) []byte {
 	b := builder{QCOW2: QCOW2{Storage: Zlib}}
 	small.Write(b.compress(make([]byte, 512)))
 	return edit(image, func(b []byte) { copy(b[lay.Data[5]:], small.Bytes()) })
+}
+
+// nested is an image whose many compressed clusters are the ends of one stream: each begins with an empty
+// stored block, and what is behind all of them makes a cluster.
+func nested() []byte {
+	b := builder{QCOW2: QCOW2{Storage: Zlib}}
+	stream := append(bytes.Repeat([]byte{0, 0, 0, 0xff, 0xff}, 40), b.compress(make([]byte, 4096))...)
+	image, lay := QCOW2{ClusterBits: 12, Content: content(160 << 10), Storage: Zlib}.Build()
+	at := int64(len(image))
+	image = append(image, append(stream, make([]byte, 4096-len(stream))...)...)
+	for i := range int64(40) {
+		put64(int(lay.L2[0]+i*8), uint64(at+i*5)|1<<62)(image)
+	}
+	return image
 }
 
 // bomb makes one cluster decompress to 64 MiB.
