@@ -29,7 +29,7 @@ type rig struct {
 }
 
 // newRig opens a plugin whose volumes, cache and images lie below dir.
-func newRig(t *testing.T, dir string, bounds lru.Bounds, options ...option) *rig {
+func newRig(t testing.TB, dir string, bounds lru.Bounds, options ...option) *rig {
 	t.Helper()
 	for _, d := range []string{"images", "volumes", "files"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -119,7 +119,7 @@ func (r *rig) wantEntries(t *testing.T, want int) []plugin.EntryView {
 	return entries
 }
 
-func (r *rig) open(t *testing.T) {
+func (r *rig) open(t testing.TB) {
 	t.Helper()
 	var err error
 	if r.Plugin, err = plugin.Open(t.Context(), r.config); err != nil {
@@ -133,7 +133,7 @@ func (r *rig) open(t *testing.T) {
 }
 
 // image writes a raw image of size bytes, half of it random, and returns its content.
-func (r *rig) image(t *testing.T, name string, size int) []byte {
+func (r *rig) image(t testing.TB, name string, size int) []byte {
 	t.Helper()
 	content := append(random(size/2), make([]byte, size-size/2)...)
 	if err := os.WriteFile(filepath.Join(r.dir, "images", name), content, 0o644); err != nil {
