@@ -68,7 +68,10 @@ func (d *decoding) run(ctx context.Context) error {
 		w := &writer{pipeline: d.pipeline}
 		g.Go(func() error { return w.run(ctx) })
 	}
-	return errors.Join(g.Wait(), d.spool.close())
+	if err = errors.Join(g.Wait(), d.spool.close()); err == nil {
+		d.progress(d.read, d.written.Load())
+	}
+	return err
 }
 
 func (d *decoding) placer() (placer, error) {

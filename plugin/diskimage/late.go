@@ -17,15 +17,16 @@ type lateReader struct {
 }
 
 // placeTable places those extents of one second-level table that passed before it did, in the disk's order.
-func (l *lateReader) placeTable(ctx context.Context, t lateTable) error {
-	table, err := l.tableFromSpool(t.l2Ref)
+func (l *lateReader) placeTable(ctx context.Context, ref l2Ref) error {
+	table, err := l.tableFromSpool(ref)
 	if err != nil {
 		return err
 	}
-	if l.extents, err = l.l2(table, t.index, l.extents[:0]); err != nil {
+	if l.extents, err = l.l2(table, ref.index, l.extents[:0]); err != nil {
 		return err
 	}
-	late := slices.DeleteFunc(l.extents, func(x extent) bool { return x.host >= t.before || x.size == extentHole })
+	before := l.lateBefore(ref)
+	late := slices.DeleteFunc(l.extents, func(x extent) bool { return x.host >= before || x.size == extentHole })
 	slices.SortFunc(late, func(a, b extent) int { return cmp.Compare(a.guest, b.guest) })
 	for _, x := range late {
 		if x.size > 0 {

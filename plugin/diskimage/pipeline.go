@@ -11,7 +11,7 @@ import (
 const (
 	blockBytes   = 1 << 20  // of the stream, read at once
 	jobBytes     = 1 << 20  // of the disk, written at once where it was compressed
-	windowBytes  = 12 << 20 // all blocks together
+	windowBytes  = 10 << 20 // all blocks together
 	minBlocks    = 4
 	writers      = 8        // goroutines that decompress and write
 	gatherBelow  = 64 << 10 // smaller neighbours are copied together before they are written

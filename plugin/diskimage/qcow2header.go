@@ -173,12 +173,13 @@ func (q *qcow2Header) readV3(b []byte) (length int64, err error) {
 	if length < headerV3Bytes || length > q.cluster() || length%8 != 0 {
 		return 0, refuse(RuleHeaderLength, "header_length", length)
 	}
-	return length, q.readCompression(b, length, features&featureCompression != 0)
+	return length, q.readCompression(b, length, features)
 }
 
 // readCompression: the type is a byte behind the fixed fields, and the feature bit is set exactly where
 // it is not zlib.
-func (q *qcow2Header) readCompression(b []byte, length int64, flagged bool) error { //nolint:revive // the header's own bit
+func (q *qcow2Header) readCompression(b []byte, length int64, features uint64) error {
+	flagged := features&featureCompression != 0
 	if length <= compressionAt {
 		if flagged {
 			return refuse(RuleCompressionType, "header_length", length)

@@ -33,8 +33,19 @@ type extent struct {
 // l2Ref is one second-level table: where it is, and which entry of the first level names it.
 type l2Ref struct {
 	host  int64
-	index int64
+	index int32
+	state l2State
 }
+
+// l2State is how far a table's extents have been placed.
+type l2State int32
+
+const (
+	l2Waiting  l2State = iota // the table has not been read
+	l2Placed                  // its extents are placed, or wait for their bytes
+	l2SomeLate                // those that came before the table must come from the spool
+	l2AllLate                 // all must come from the spool
+)
 
 // tables reads and checks an image's tables. What it has seen is claimed.
 type tables struct {
@@ -78,9 +89,17 @@ func (t *tables) l1(piece []byte, first int64, refs []l2Ref) ([]l2Ref, error) {
 		if err := t.claims.whole(off, t.cluster(), "l1 entry"); err != nil {
 			return nil, err
 		}
-		refs = append(refs, l2Ref{host: off, index: first + i})
+		refs = append(t.grown(refs), l2Ref{host: off, index: int32(first + i)})
 	}
 	return refs, nil
+}
+
+// grown makes room for one more, for no more than there can be.
+func (t *tables) grown(refs []l2Ref) []l2Ref {
+	if n := len(refs); n == cap(refs) {
+		return slices.Grow(refs, int(min(t.l1Entries, int64(max(2*n, 64))))-n)
+	}
+	return refs
 }
 
 // refcounts claims the blocks that a piece of the reference count table names.
@@ -104,9 +123,9 @@ func (t *tables) refcounts(piece []byte) error {
 }
 
 // l2 appends the extents of a second-level table in the order of the file.
-func (t *tables) l2(table []byte, index int64, out []extent) ([]extent, error) {
+func (t *tables) l2(table []byte, index int32, out []extent) ([]extent, error) {
 	first := len(out)
-	guest := index * t.l2Span()
+	guest := int64(index) * t.l2Span()
 	for i := range len(table) / 8 {
 		e := binary.BigEndian.Uint64(table[i*8:])
 		if e != 0 {

@@ -58,18 +58,21 @@ func (s *spool) keep(p []byte, off int64) error {
 }
 
 func (s *spool) write(p []byte, off int64) error {
-	file, err := s.open(int64(len(p)))
+	file, err := s.open()
 	if err != nil {
 		return err
 	}
-	if _, err := file.WriteAt(p, off); err != nil {
-		return fmt.Errorf("write scratch at %d: %w", off, err)
+	n, err := file.WriteAt(p, off)
+	if err != nil {
+		err = fmt.Errorf("write scratch at %d: %w", off, err)
 	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes += int64(n)
+	return err
 }
 
-// open returns the scratch file, for n more bytes.
-func (s *spool) open(n int64) (ScratchFile, error) {
+func (s *spool) open() (ScratchFile, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
@@ -82,7 +85,6 @@ func (s *spool) open(n int64) (ScratchFile, error) {
 		}
 		s.file = f
 	}
-	s.bytes += n
 	return s.file, nil
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxPending    = 512 << 10 // extents that wait for their bytes: 12 MiB
+	maxPending    = 256 << 10 // extents that wait for their bytes: 6 MiB
 	maxSpoolSpans = 256 << 10 // beyond, everything is spooled
 )
 
@@ -25,10 +25,10 @@ type walker struct {
 	from    *block // that carried lies in
 
 	regions []region // not yet passed, in the order of the file
-	refs    []l2Ref  // tables not yet passed, in the order of the file
+	refs    []l2Ref  // all tables that are known, in the order of the file
+	nextRef int      // the first of refs that has not been passed
 	l1Left  bool     // the first level has not been read to its end
 	pending extentQueue
-	late    []lateTable
 	until   int64  // up to there something late lies ahead
 	table   []byte // a table that is read from the spool
 }
@@ -37,12 +37,6 @@ type walker struct {
 type region struct {
 	from, to int64
 	read     func(piece []byte, off int64) error
-}
-
-// lateTable is a second-level table some of whose extents must come from the spool.
-type lateTable struct {
-	l2Ref
-	before int64 // those that begin before it in the file
 }
 
 // item is what comes next in the file.
@@ -135,8 +129,8 @@ func (w *walker) next() item {
 	if len(w.regions) > 0 {
 		x = item{max(w.pos, w.regions[0].from), itemRegion}
 	}
-	if len(w.refs) > 0 && w.refs[0].host < x.at {
-		x = item{w.refs[0].host, itemTable}
+	if w.tablesLeft() && w.refs[w.nextRef].host < x.at {
+		x = item{w.refs[w.nextRef].host, itemTable}
 	}
 	if e, _, ok := w.pending.first(); ok && e.host < x.at {
 		x = item{e.host, itemExtent}
@@ -144,8 +138,11 @@ func (w *walker) next() item {
 	return x
 }
 
+// tablesLeft reports whether there are tables that are known and have not been passed.
+func (w *walker) tablesLeft() bool { return !w.l1Left && w.nextRef < len(w.refs) }
+
 // keeping reports whether there may be more meaning in what passes than is known yet.
-func (w *walker) keeping() bool { return w.l1Left || len(w.refs) > 0 || w.pos < w.until }
+func (w *walker) keeping() bool { return w.l1Left || w.tablesLeft() || w.pos < w.until }
 
 // keepAll: the spool has too many gaps to remember.
 func (w *walker) keepAll() bool { return len(w.spool.kept) >= maxSpoolSpans }
@@ -207,33 +204,32 @@ func (w *walker) readRefcounts(piece []byte, _ int64) error {
 	return nil
 }
 
+// readL1 reads a piece of the first level. Tables that came before it are in the spool, and read at once.
 func (w *walker) readL1(piece []byte, off int64) error {
-	refs, err := w.l1(piece, off/8, nil)
-	if err != nil {
+	known := len(w.refs)
+	var err error
+	if w.refs, err = w.l1(piece, off/8, w.refs); err != nil {
 		return err
 	}
-	for _, ref := range refs {
+	for i := range w.refs[known:] {
+		ref := &w.refs[known+i]
 		if ref.host >= w.pos {
-			w.refs = append(w.refs, ref)
-		} else if err := w.spooledTable(ref); err != nil {
+			continue
+		}
+		table, err := w.tableFromSpool(*ref)
+		if err != nil {
+			return err
+		}
+		if err := w.readTable(table, ref); err != nil {
 			return err
 		}
 	}
 	if off+int64(len(piece)) == w.l1Size*8 {
 		w.l1Left = false
 		slices.SortFunc(w.refs, func(a, b l2Ref) int { return cmp.Compare(a.host, b.host) })
+		w.nextRef, _ = slices.BinarySearchFunc(w.refs, w.pos, func(r l2Ref, pos int64) int { return cmp.Compare(r.host, pos) })
 	}
 	return nil
-}
-
-// spooledTable reads a table that has passed before the first level named it.
-func (w *walker) spooledTable(ref l2Ref) error {
-	table, err := w.tableFromSpool(ref)
-	if err != nil {
-		return err
-	}
-	_, err = w.readTable(table, ref)
-	return err
 }
 
 func (w *walker) tableFromSpool(ref l2Ref) ([]byte, error) {
@@ -248,41 +244,48 @@ func (w *walker) tableFromSpool(ref l2Ref) ([]byte, error) {
 
 // tableItem reads the second-level table that comes next, once it is whole.
 func (w *walker) tableItem(b *block) (whole bool, err error) {
-	ref := w.refs[0]
+	ref := &w.refs[w.nextRef]
 	at := ref.host - b.at
 	if at+w.cluster() > int64(len(b.data)) {
 		return false, nil
 	}
-	w.refs = w.refs[1:]
+	w.nextRef++
 	w.pos = ref.host + w.cluster()
 	table := b.data[at : at+w.cluster()]
-	late, err := w.readTable(table, ref)
-	if late && err == nil {
-		err = w.spool.keep(table, ref.host)
+	if err := w.readTable(table, ref); err != nil || ref.state == l2Placed {
+		return true, err
 	}
-	return true, err
+	return true, w.spool.keep(table, ref.host)
 }
 
-// readTable lets a table's extents wait for their bytes. late: some must come from the spool.
-func (w *walker) readTable(table []byte, ref l2Ref) (late bool, err error) {
+// readTable lets a table's extents wait for their bytes, or notes that they must come from the spool.
+func (w *walker) readTable(table []byte, ref *l2Ref) error {
 	extents, err := w.l2(table, ref.index, w.pending.space())
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := w.claim(extents); err != nil {
-		return false, err
+		return err
 	}
-	before := w.pos
-	if w.pending.waiting+len(extents) > maxPending && len(extents) > 0 {
-		before = math.MaxInt64
+	ref.state = l2SomeLate
+	if len(extents) > 0 && w.pending.waiting+len(extents) > maxPending {
+		ref.state = l2AllLate
 		w.until = max(w.until, w.end(extents))
 	}
-	split, _ := slices.BinarySearchFunc(extents, before, func(e extent, at int64) int { return cmp.Compare(e.host, at) })
-	if late = slices.ContainsFunc(extents[:split], func(e extent) bool { return e.size != extentHole }); late {
-		w.late = append(w.late, lateTable{ref, before})
+	split, _ := slices.BinarySearchFunc(extents, w.lateBefore(*ref), func(e extent, at int64) int { return cmp.Compare(e.host, at) })
+	if !slices.ContainsFunc(extents[:split], func(e extent) bool { return e.size != extentHole }) {
+		ref.state = l2Placed
 	}
 	w.pending.add(slices.Delete(extents, 0, split))
-	return late, nil
+	return nil
+}
+
+// lateBefore: those of a table's extents that begin before it in the file must come from the spool.
+func (w *walker) lateBefore(ref l2Ref) int64 {
+	if ref.state == l2AllLate {
+		return math.MaxInt64
+	}
+	return max(ref.host, w.l1Offset) // until the first level has come, nothing can be placed
 }
 
 // end is where the last of the extents ends in the file.
@@ -346,24 +349,25 @@ func (w *walker) compressedExtent(ctx context.Context, b *block, x extent, have 
 
 // finish implements placer: nothing may be missing, and what is in the spool is placed.
 func (w *walker) finish(ctx context.Context, size int64) error {
-	if w.l1Left || len(w.refs) > 0 || len(w.regions) > 0 {
+	if w.l1Left || w.tablesLeft() || len(w.regions) > 0 {
 		return refuse(RuleTruncated, "tables", fmt.Sprintf("beyond the file's %d bytes", size))
 	}
 	if err := w.pending.checkEnd(size); err != nil {
 		return err
 	}
-	if len(w.late) == 0 {
+	late := slices.DeleteFunc(w.refs, func(r l2Ref) bool { return r.state == l2Placed })
+	if len(late) == 0 {
 		return nil
 	}
 	if err := w.drain(ctx); err != nil {
 		return err
 	}
 	w.spool.settle()
-	slices.SortFunc(w.late, func(a, b lateTable) int { return cmp.Compare(a.index, b.index) })
+	slices.SortFunc(late, func(a, b l2Ref) int { return cmp.Compare(a.index, b.index) })
 	l := lateReader{walker: w, fileSize: size}
 	defer l.done()
-	for _, t := range w.late {
-		if err := l.placeTable(ctx, t); err != nil {
+	for _, ref := range late {
+		if err := l.placeTable(ctx, ref); err != nil {
 			return err
 		}
 		w.progress(w.read, w.written.Load())

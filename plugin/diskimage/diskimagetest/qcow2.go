@@ -117,14 +117,14 @@ func (b *builder) data() []part {
 	var parts []part
 	zeroes := 0
 	for i := range b.layout.Data {
-		c := make([]byte, b.cluster)
-		copy(c, b.Content[min(int64(len(b.Content)), int64(i)*b.cluster):])
-		if bytes.Count(c, []byte{0}) == len(c) {
+		if !b.stored(int64(i)) {
 			if zeroes++; b.ZeroFlags > 0 && zeroes%b.ZeroFlags == 0 {
 				b.flags[i] = 1
 			}
 			continue
 		}
+		c := make([]byte, b.cluster)
+		copy(c, b.Content[int64(i)*b.cluster:])
 		p := part{bytes: c, clusters: 1, place: &b.layout.Data[i]}
 		if packed := b.compress(c); packed != nil {
 			p.bytes, p.packed, b.sizes[i] = packed, true, int64(len(packed))
