@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/imagefile"
 	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
@@ -34,19 +35,19 @@ func (b *Backend) clone(ctx context.Context, id backends.ImageVolumeID, spec bac
 	if err := ctx.Err(); err != nil {
 		return backends.Volume{}, err
 	}
-	source, size, err := b.images.Source(id)
+	source, err := b.images.Source(id)
 	if err != nil {
 		return backends.Volume{}, err
 	}
-	defer source.Close()
-	if spec.SizeBytes < size {
-		return backends.Volume{}, fmt.Errorf("%d bytes are asked for, the image has %d: %w", spec.SizeBytes, size, backends.ErrTooSmall)
+	defer source.Release()
+	if spec.SizeBytes < source.Size {
+		return backends.Volume{}, fmt.Errorf("%d bytes are asked for, the image has %d: %w", spec.SizeBytes, source.Size, backends.ErrTooSmall)
 	}
 	d, err := b.draft(spec)
 	if err != nil {
 		return backends.Volume{}, err
 	}
-	v, err := d.clone(source, size)
+	v, err := d.clone(source)
 	return v, d.end(err)
 }
 
@@ -75,11 +76,11 @@ func (d *draft) end(err error) error {
 	return nil
 }
 
-func (d *draft) clone(source *os.File, size int64) (backends.Volume, error) {
-	if err := rawfile.Reflink(d.File, source); err != nil {
+func (d *draft) clone(source *imagefile.Source) (backends.Volume, error) {
+	if err := rawfile.Reflink(d.File, source.File); err != nil {
 		return backends.Volume{}, err
 	}
-	if d.stamp.SizeBytes > size {
+	if d.stamp.SizeBytes > source.Size {
 		if err := d.Truncate(d.stamp.SizeBytes); err != nil {
 			return backends.Volume{}, rawfile.Explain(err)
 		}

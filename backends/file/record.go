@@ -23,11 +23,19 @@ const recordFields = 13
 
 func (s stamp) record() []byte {
 	o := s.Origin
-	return []byte(strings.Join([]string{
-		recordVersion, pack(string(s.Name)), pack(string(s.ID)), pack(s.Token), strconv.FormatInt(s.SizeBytes, 36),
-		pack(o.EntryID), relative(string(o.ImageVolume), o.EntryID), pack(o.ContentKey), relative(o.LookupKey, o.ContentKey),
-		pack(o.ImageID), pack(string(o.Store)), pack(o.DirectFrom), pack(s.Mark),
-	}, "|"))
+	r := append(make([]byte, 0, 256), recordVersion...)
+	r = appendPacked(append(r, '|'), string(s.Name))
+	r = appendPacked(append(r, '|'), string(s.ID))
+	r = appendPacked(append(r, '|'), s.Token)
+	r = strconv.AppendInt(append(r, '|'), s.SizeBytes, 36)
+	r = appendPacked(append(r, '|'), o.EntryID)
+	r = appendRelative(append(r, '|'), string(o.ImageVolume), o.EntryID)
+	r = appendPacked(append(r, '|'), o.ContentKey)
+	r = appendRelative(append(r, '|'), o.LookupKey, o.ContentKey)
+	r = appendPacked(append(r, '|'), o.ImageID)
+	r = appendPacked(append(r, '|'), string(o.Store))
+	r = appendPacked(append(r, '|'), o.DirectFrom)
+	return appendPacked(append(r, '|'), s.Mark)
 }
 
 // parseRecord reads what record wrote. ErrNotOurs: it is another thing.
@@ -90,12 +98,12 @@ func (r *recordReader) relative(base string) string {
 	return text
 }
 
-// relative writes a field that often begins as base does.
-func relative(s, base string) string {
+// appendRelative writes a field that often begins as base does.
+func appendRelative(r []byte, s, base string) []byte {
 	if rest, same := strings.CutPrefix(s, base); same && base != "" {
-		return "=" + pack(rest)
+		return appendPacked(append(r, '='), rest)
 	}
-	return "+" + pack(s)
+	return appendPacked(append(r, '+'), s)
 }
 
 const (
@@ -104,52 +112,63 @@ const (
 	uuidLen      = 36
 )
 
-// pack writes one field.
-func pack(s string) string {
-	var out strings.Builder
+// appendPacked writes one field.
+func appendPacked(r []byte, s string) []byte {
+	const upperHex = "0123456789ABCDEF"
 	for i := 0; i < len(s); {
 		if raw, ok := uuidAt(s[i:]); ok {
-			out.WriteString("~u" + base64.RawURLEncoding.EncodeToString(raw))
+			r = base64.RawURLEncoding.AppendEncode(append(r, "~u"...), raw[:])
 			i += uuidLen
 			continue
 		}
 		if raw, ok := digestAt(s[i:]); ok {
-			out.WriteString("~s" + base64.RawURLEncoding.EncodeToString(raw))
+			r = base64.RawURLEncoding.AppendEncode(append(r, "~s"...), raw[:])
 			i += digestLen
 			continue
 		}
 		if c := s[i]; c == '|' || c == '%' || c == '~' {
-			out.WriteString("%" + strings.ToUpper(hex.EncodeToString([]byte{c})))
+			r = append(r, '%', upperHex[c>>4], upperHex[c&15])
 		} else {
-			out.WriteByte(c)
+			r = append(r, c)
 		}
 		i++
 	}
-	return out.String()
+	return r
 }
 
 // uuidAt reads the UUID that s begins with.
-func uuidAt(s string) ([]byte, bool) {
+func uuidAt(s string) (raw [16]byte, ok bool) {
 	if len(s) < uuidLen || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return nil, false
+		return raw, false
 	}
-	return lowerHex(s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:uuidLen])
+	ok = lowerHex(raw[:4], s) && lowerHex(raw[4:6], s[9:]) && lowerHex(raw[6:8], s[14:]) &&
+		lowerHex(raw[8:10], s[19:]) && lowerHex(raw[10:], s[24:])
+	return raw, ok
 }
 
 // digestAt reads the SHA-256 that s begins with.
-func digestAt(s string) ([]byte, bool) {
+func digestAt(s string) (raw [32]byte, ok bool) {
 	if len(s) < digestLen || !strings.HasPrefix(s, digestPrefix) {
-		return nil, false
+		return raw, false
 	}
-	return lowerHex(s[len(digestPrefix):digestLen])
+	ok = lowerHex(raw[:], s[len(digestPrefix):])
+	return raw, ok
 }
 
-func lowerHex(s string) ([]byte, bool) {
-	raw, err := hex.DecodeString(s)
-	return raw, err == nil && s == strings.ToLower(s)
+// lowerHex fills raw from the digits that s begins with.
+func lowerHex(raw []byte, s string) bool {
+	const digits = "0123456789abcdef"
+	for i := range raw {
+		high, low := strings.IndexByte(digits, s[2*i]), strings.IndexByte(digits, s[2*i+1])
+		if high < 0 || low < 0 {
+			return false
+		}
+		raw[i] = byte(high<<4 | low)
+	}
+	return true
 }
 
-// unpack reads what pack wrote.
+// unpack reads what appendPacked wrote.
 func unpack(s string) (string, error) {
 	var out strings.Builder
 	for i := 0; i < len(s); {

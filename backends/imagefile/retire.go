@@ -52,7 +52,9 @@ func (s *Store) remove(id backends.ImageVolumeID) (held int64, err error) {
 	if _, err := s.record(f); errors.Is(err, backends.ErrNotOurs) {
 		return 0, err
 	}
-	return rawfile.Occupied(info), s.place.Remove(string(id), f)
+	err = s.place.Remove(string(id), f)
+	s.sources.drop(id)
+	return rawfile.Occupied(info), err
 }
 
 // removeStaged removes what a process that died had staged, where that has a name.

@@ -29,6 +29,7 @@ type Store struct {
 	staging string
 	mark    string
 	now     func() time.Time
+	sources sources
 
 	mu     sync.Mutex
 	stages map[backends.ImageVolumeID]*stage // those of this process
@@ -60,6 +61,7 @@ func Open(c Config) (*Store, error) {
 
 // Close discards what is still being staged and gives the directories back.
 func (s *Store) Close() error {
+	s.sources.close()
 	s.mu.Lock()
 	open := make([]*stage, 0, len(s.stages))
 	for _, st := range s.stages {
@@ -91,17 +93,6 @@ func (s *Store) OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.F
 		return nil, backends.ImageVolume{}, onImage("read record of", id, err)
 	}
 	return f, s.describe(id, info, r), nil
-}
-
-// Source opens a committed image-volume to be cloned, and tells its virtual size. It does not read the
-// description: that would be half the cost of opening it.
-// backends.ErrNotExist: there is none, or it is not committed.
-func (s *Store) Source(id backends.ImageVolumeID) (*os.File, int64, error) {
-	f, info, err := s.open(id)
-	if err != nil {
-		return nil, 0, err
-	}
-	return f, info.Size(), nil
 }
 
 func (s *Store) open(id backends.ImageVolumeID) (*os.File, fs.FileInfo, error) {
