@@ -79,6 +79,25 @@ func TestBoundsHoldAndTheLeastRecentlyUsedGoes(t *testing.T) {
 	}
 }
 
+func TestWhatTheBackendNotesBesideTheContentCounts(t *testing.T) {
+	bounds := lru.Bounds{MaxBytes: 2*mib + 4<<10} // room for two contents, and one record
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), bounds)
+	for _, name := range []string{"a.raw", "b.raw"} {
+		if err := os.WriteFile(filepath.Join(r.dir, "images", name), random(1*mib), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r.create(t, "library:"+name, "v-"+name, 0)
+	}
+	rep, err := r.Report(t.Context(), "local", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held := rep.Total.HeldBytes; held > bounds.MaxBytes {
+		t.Errorf("held: %d bytes, %d over the bound", held, held-bounds.MaxBytes)
+	}
+	checkClean(t, r)
+}
+
 func TestAnImageOverTheBoundEvictsNothing(t *testing.T) {
 	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{MaxBytes: 5 * mib})
 	fillSeveral(t, r, 2)

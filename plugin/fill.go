@@ -223,6 +223,11 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 		return catalog.Entry{}, err
 	}
 	failpoint.Reached(failpoint.Commit)
+	if committed.HeldBytes > w.reserved { // the backend's own records beside the content count too
+		if err := w.makeRoom(ctx, committed.HeldBytes); err != nil {
+			return catalog.Entry{}, err
+		}
+	}
 	final.HeldBytes = committed.HeldBytes
 	entry, duplicate, err := w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
 	if err != nil {
