@@ -236,7 +236,7 @@ type Store interface {
 // Volumes is the requester's side of a backend.
 type Volumes interface {
 	// CreateVolume returns a place to write a new volume's content. ErrExist: the name is taken, by
-	// whomever.
+	// whomever. ErrBadName: no volume can be called that here.
 	CreateVolume(ctx context.Context, spec VolumeSpec) (VolumeStage, error)
 	// StatVolume describes the volume of that name. ErrNotExist: there is none. ErrNotOurs: there is
 	// one, without our mark.
@@ -293,7 +293,9 @@ type Backend interface {
 
 // FileCopier is an optional capability of a backend: making a volume from an open file on the host
 // without moving the bytes through this process. Content beyond the file reads as zeroes; holes stay
-// holes. Errors as VolumeStage's and Volumes.CreateVolume's.
+// holes. progress may be nil; else it is called with the count of src's bytes that are done, holes
+// included, and last with all of them. Errors as VolumeStage's and Volumes.CreateVolume's; ErrTooSmall:
+// SizeBytes is below the file's size. If ctx is cancelled, the copy ends soon and leaves nothing.
 type FileCopier interface {
 	CopyFromFile(ctx context.Context, src *os.File, spec VolumeSpec, progress func(copied int64)) (Volume, CopyMethod, error)
 }

@@ -109,6 +109,8 @@ var brokenStores = []brokenBackend{
 	})},
 	{"OpenImageServesCommittedOnesOnly", "opens what is not there", dependentInfo, opener},
 	{"ReadersKeepARetiredImage", "empties what is retired", dependentInfo, opener},
+	{"OnlyCommittedImageVolumesAreRead", "reads what is staged", dependentInfo, func(m *Memory) backends.Backend { return fakeReader{m} }},
+	{"ReadersKeepARetiredImageVolume", "reads what is retired", dependentInfo, func(m *Memory) backends.Backend { return fakeReader{m} }},
 }
 
 // only lists the image-volumes that pass.
@@ -146,6 +148,13 @@ func opener(m *Memory) backends.Backend { return fakeOpener{m} }
 func (fakeOpener) OpenImage(_ context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error) {
 	f, err := os.Open(os.DevNull)
 	return f, backends.ImageVolume{ID: id}, err
+}
+
+// fakeReader reads zeroes of whatever it is asked.
+type fakeReader struct{ *Memory }
+
+func (fakeReader) OpenImageVolume(context.Context, backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
+	return content{sparse{}, imageBytes}, nil
 }
 
 var brokenClones = []brokenBackend{

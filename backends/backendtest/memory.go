@@ -47,7 +47,10 @@ type memoryVolume struct {
 	ours   bool
 }
 
-var _ backends.Backend = (*Memory)(nil)
+var (
+	_ backends.Backend           = (*Memory)(nil)
+	_ backends.ImageVolumeReader = (*Memory)(nil)
+)
 
 // NewMemory returns an empty backend.
 func NewMemory(config MemoryConfig) *Memory {

@@ -174,6 +174,20 @@ func (m *Memory) ListImageVolumes(ctx context.Context) iter.Seq2[backends.ImageV
 	}
 }
 
+// OpenImageVolume implements backends.ImageVolumeReader.
+func (m *Memory) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	image := m.images[id]
+	if image == nil || image.state != backends.Committed {
+		return nil, fmt.Errorf("open image-volume %s: %w", id, backends.ErrNotExist)
+	}
+	return content{image.pages, image.bytes}, nil
+}
+
 // Abandon forgets the stages that are open, as if the process had died: their image-volumes stay
 // Staged, volumes that were being written are gone. It returns how many image-volumes are Staged.
 func (m *Memory) Abandon() int {
