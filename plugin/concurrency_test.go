@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
@@ -181,6 +182,32 @@ func TestOneNameOneVolume(t *testing.T) {
 		if id != ids[0] {
 			t.Fatalf("two volumes of one name: %v", ids)
 		}
+	}
+	checkClean(t, r)
+}
+
+func TestTheDeadlineEndsTheWaitAndNoVolumeIsMade(t *testing.T) {
+	r, source := gatedRig(t)
+	source.put("disk", "1", random(2*mib))
+	for _, c := range []struct {
+		name string
+		left time.Duration
+	}{
+		{"while the image is filled", 3 * time.Second}, // more than the margin in which no clone begins
+		{"already over", -time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Deadline: time.Now().Add(c.left)})
+			if err != nil || a.Outcome != plugin.Bypassed || a.Reason != plugin.ReasonDeadline {
+				t.Fatalf("got %+v, %v, want bypassed: deadline", a, err)
+			}
+			r.noVolume(t, "v1")
+		})
+	}
+	close(source.gate)
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Deadline: time.Now().Add(time.Minute)})
+	if err != nil || a.Outcome != plugin.Filled {
+		t.Fatalf("in time: got %+v, %v, want filled", a, err)
 	}
 	checkClean(t, r)
 }

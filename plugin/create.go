@@ -54,7 +54,7 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 		p.observer.RequestError(r.Backend, err)
 		return Answer{}, err
 	}
-	answer, err := p.serveAlone(ctx, q)
+	answer, err := p.serveInTime(ctx, q)
 	if p.stopped() && errors.Is(err, context.Canceled) {
 		return p.bypass(q, &stepAside{reason: ReasonStopping, cause: ErrStopping}), nil
 	}
@@ -63,6 +63,20 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 		return Answer{}, err
 	}
 	return answer, nil
+}
+
+// serveInTime waits for nothing beyond the request's deadline: then the caller goes its usual way.
+func (p *Plugin) serveInTime(ctx context.Context, q *request) (Answer, error) {
+	if q.Deadline.IsZero() {
+		return p.serveAlone(ctx, q)
+	}
+	timed, cancel := context.WithTimeout(ctx, q.Deadline.Sub(p.now()))
+	defer cancel()
+	answer, err := p.serveAlone(timed, q)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return p.bypass(q, &stepAside{reason: ReasonDeadline, detail: "the deadline came before the volume"}), nil
+	}
+	return answer, err
 }
 
 // prepare checks the request and asks the source for the image, which authorises it: hits too.
