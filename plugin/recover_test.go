@@ -153,3 +153,36 @@ func TestASecondProcessOnTheSameStateIsRefused(t *testing.T) {
 		t.Fatal("a second one opened the same state directory")
 	}
 }
+
+func TestDetachedImageVolumesStayCountedWhenTheCatalogIsLost(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(backendtest.NewMemory(backendtest.MemoryConfig{})))
+	source.put("a", "1", random(1*mib))
+	r.create(t, "gated:a", "va", 0)
+	if _, err := r.DeleteAllEntries(t.Context(), "", true); err != nil {
+		t.Fatal(err)
+	}
+	r.reopen(t, func() {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.RemoveAll(filepath.Join(r.dir, "state", "catalog.db"+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if e := r.wantEntries(t, 1)[0]; e.State != "detached" || e.Clones != 1 {
+		t.Errorf("got %+v, want it detached, with its clone", e)
+	}
+	q, err := r.Quota(t.Context())
+	if err != nil || q.Volumes.InUse != 1 || q.Volumes.Actual != 1 {
+		t.Errorf("quota: got %+v, %v, want one image-volume", q, err)
+	}
+	if err := r.DeleteVolume(t.Context(), "local", "va"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantEntries(t, 0)
+	checkClean(t, r)
+}

@@ -117,7 +117,7 @@ func (p *Plugin) surveyRow(s *store, e catalog.Entry, held map[backends.ImageVol
 // unknown is an image-volume that no row names: of a fill that died, or of a catalog that was lost.
 func (p *Plugin) unknown(s *store, iv backends.ImageVolume) finding {
 	f := finding{Problem: Problem{Backend: s.name, ID: string(iv.ID), Kind: "unknown-image-volume"}}
-	if iv.State == backends.Committed && iv.Description.Digest != "" {
+	if iv.State != backends.Staged && iv.Description.Digest != "" {
 		f.Detail = fmt.Sprintf("image-volume %s (%v) is in no entry", iv.ID, iv.Description.ImageIDs)
 		f.Remedy = "check --repair takes it into the catalog again"
 		f.fix = func(ctx context.Context) error { return p.adopt(ctx, s, iv) }
@@ -139,34 +139,71 @@ func retireUnnamed(ctx context.Context, s *store, id backends.ImageVolumeID) err
 }
 
 // adopt takes a committed image-volume into the catalog, from what it says of itself, and charges the
-// quota for it. Where another entry has its content, or the quota does not allow it, it goes.
+// quota for it. Where another entry has its content, or the quota does not allow it, it goes. What
+// cannot go, since clones live, is adopted as detached, so that it is counted until the last of them is
+// gone; where the quota does not allow that, its row has no claim until it does.
 func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) error {
-	d := iv.Description
-	e := catalog.Entry{
-		ID: catalog.EntryID(d.EntryID), Store: s.name, Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
-		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat,
-		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
-		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
+	if iv.State == backends.Detached {
+		return p.adoptDetached(ctx, s, iv)
 	}
+	e := entryOf(s, iv)
 	if s.charged() {
 		claim, err := p.claimAnew(ctx, e)
 		if errors.Is(err, internaltenant.ErrOverQuota) {
-			return retireUnnamed(ctx, s, iv.ID)
+			return p.retireOrDetach(ctx, s, iv)
 		}
 		if err != nil {
 			return err
 		}
 		e.Claim = claim
 	}
-	err := p.catalog.Adopt(ctx, e, catalog.Key(d.RevisionKey))
+	revision := catalog.Key(iv.Description.RevisionKey)
+	err := p.catalog.Adopt(ctx, e, revision)
 	if errors.Is(err, catalog.ErrLost) {
-		return errors.Join(retireUnnamed(ctx, s, iv.ID), p.release1(ctx, e.Claim))
+		return errors.Join(p.release1(ctx, e.Claim), p.retireOrDetach(ctx, s, iv))
 	}
 	if err != nil {
 		return err
 	}
-	s.ready.add(e, catalog.Key(d.RevisionKey))
+	s.ready.add(e, revision)
 	return nil
+}
+
+// retireOrDetach retires an image-volume that cannot be an entry, and adopts what is left of it.
+func (p *Plugin) retireOrDetach(ctx context.Context, s *store, iv backends.ImageVolume) error {
+	retired, err := s.images.Retire(ctx, iv.ID)
+	if errors.Is(err, backends.ErrNotExist) || err == nil && retired.Gone {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	iv.State, iv.Clones = backends.Detached, retired.Clones
+	return p.adoptDetached(ctx, s, iv)
+}
+
+func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageVolume) error {
+	e := entryOf(s, iv)
+	e.State, e.EvictCause = catalog.Detached, catalog.CauseGone
+	if s.charged() {
+		claim, err := p.claimAnew(ctx, e)
+		if err != nil && !errors.Is(err, internaltenant.ErrOverQuota) {
+			return err
+		}
+		e.Claim = claim
+	}
+	return p.catalog.Adopt(ctx, e, "")
+}
+
+// entryOf is the entry that an image-volume says it is.
+func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
+	d := iv.Description
+	return catalog.Entry{
+		ID: catalog.EntryID(d.EntryID), Store: s.name, Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
+		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat,
+		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
+		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
+	}
 }
 
 // release1 releases a claim if there is one.

@@ -75,13 +75,13 @@ const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state,
 	last_used_at, lease_host, lease_incarnation, lease_until, last_error, retry_after, live_key)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-// insert adds a live entry; its images are added apart.
+// insert adds an entry; its images are added apart.
 func (t tx) insert(ctx context.Context, e Entry) error {
+	key := sql.NullString{String: live(e.Store, e.Domain, e.Key), Valid: e.State != Evicting && e.State != Detached}
 	return t.change(ctx, insertEntry, e.ID, e.Store, e.Key, e.Domain, e.State, e.Attempt, e.ImageVolume, e.Form,
 		e.Digest, e.DiskFormat, e.SourceBytes, e.VirtualBytes, e.ReservedBytes, e.HeldBytes, e.Claim,
 		number(e.Pinned), e.Hits, e.Clones, e.InspectorVersion, e.EvictCause, micros(e.CreatedAt), micros(e.FilledAt),
-		micros(e.LastUsedAt), e.Lease.Host, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter),
-		live(e.Store, e.Domain, e.Key))
+		micros(e.LastUsedAt), e.Lease.Host, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), key)
 }
 
 // scanner is a *sql.Row or *sql.Rows.

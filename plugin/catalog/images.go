@@ -80,9 +80,10 @@ func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
 	return aliases, nil
 }
 
-// Adopt inserts a ready entry for a committed image-volume that no row names (check --repair). An empty
-// ID, CreatedAt, FilledAt or LastUsedAt is set to a new ID or to now; the revision key is the first
-// image's. ErrLost: another live entry has its key, or its ID is taken.
+// Adopt inserts a ready entry for a committed image-volume that no row names (check --repair), or a
+// detached one, where e.State is that: it is found by no key. An empty ID, CreatedAt, FilledAt or
+// LastUsedAt is set to a new ID or to now; the revision key is the first image's. ErrLost: another live
+// entry has its key, or its ID is taken.
 func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
 	if e.ID == "" {
 		id, err := newID()
@@ -113,7 +114,7 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
 // vacant tells whether an entry's ID and key are free. ErrLost.
 func (t tx) vacant(ctx context.Context, e Entry) error {
 	_, err := scanEntry(t.row(ctx, selectEntry, e.ID))
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) && e.State != Detached {
 		_, err = scanEntry(t.row(ctx, selectLive, live(e.Store, e.Domain, e.Key)))
 	}
 	if errors.Is(err, ErrNotFound) {
@@ -125,9 +126,12 @@ func (t tx) vacant(ctx context.Context, e Entry) error {
 	return err
 }
 
-// adopted is e as a ready row.
+// adopted is e as a ready row, or a detached one.
 func adopted(e Entry, now time.Time) Entry {
-	e.State, e.ReservedBytes, e.EvictCause = Ready, 0, ""
+	if e.State != Detached {
+		e.State, e.EvictCause = Ready, ""
+	}
+	e.ReservedBytes = 0
 	e.Lease, e.LeaseUntil, e.LastError, e.RetryAfter = Holder{}, time.Time{}, "", time.Time{}
 	for _, at := range []*time.Time{&e.CreatedAt, &e.FilledAt, &e.LastUsedAt} {
 		if at.IsZero() {
