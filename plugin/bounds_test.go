@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends/backendtest"
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
@@ -187,5 +188,25 @@ func TestReservationGrowsAndADiscardedFillLeavesNothing(t *testing.T) {
 	if err != nil || len(images) != 0 {
 		t.Errorf("image-volumes: got %v, %v, want none", images, err)
 	}
+	checkClean(t, r)
+}
+
+func TestAnEntryWhoseClonesWereDeletedIsIdle(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	r := newRig(t, t.TempDir(), lru.Bounds{MaxCount: 2}, withSource(source), withBackend(backendtest.NewMemory(backendtest.MemoryConfig{})))
+	for _, name := range []string{"used", "idle", "new"} {
+		source.put(name, "1", random(1*mib))
+	}
+	r.create(t, "gated:used", "v-used", 0) // the oldest
+	r.create(t, "gated:idle", "v-idle", 0)
+	if err := r.DeleteVolume(t.Context(), "local", "v-idle"); err != nil {
+		t.Fatal(err)
+	}
+	r.create(t, "gated:new", "v-new", 0)
+	if got := cached(t, r); !got["gated:used"] || got["gated:idle"] {
+		t.Errorf("cached: %v, want the one in use, and not the idle one", got)
+	}
+	r.wantEntries(t, 2)
 	checkClean(t, r)
 }

@@ -2,7 +2,9 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,13 +33,13 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64) error {
 	if err != nil {
 		return err
 	}
-	victims, err := w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, load(h, capacity), w.store.bounds)
-		if err != nil {
-			return nil, fmt.Errorf("room for %s in %s: %w", w.q.image.Ref(), w.store.name, err)
+	victims, err := w.decide(ctx, bytes, capacity, believed)
+	if errors.Is(err, errInUse) {
+		if err := w.p.observeClones(ctx, w.store); err != nil {
+			return err
 		}
-		return causes(plan), nil
-	})
+		victims, err = w.decide(ctx, bytes, capacity, seen)
+	}
 	if err != nil {
 		return err
 	}
@@ -45,6 +47,75 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64) error {
 	for _, v := range victims {
 		if err := w.p.finishEviction(ctx, w.store, v); err != nil {
 			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
+		}
+	}
+	return nil
+}
+
+// trust is how far the catalog's numbers of live clones are relied on. It hears of clones that are made,
+// not of those that are deleted.
+type trust int
+
+const (
+	believed trust = iota + 1
+	seen           // the backend was asked just now
+)
+
+// errInUse: entries would go, or stay, because of clones that may be gone by now.
+var errInUse = errors.New("live clones decide")
+
+// decide lets the policy choose who goes, in one transaction with the reservation. errInUse.
+func (w *filling) decide(ctx context.Context, bytes int64, capacity backends.Capacity, clones trust) ([]catalog.Entry, error) {
+	return w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
+		l := load(h, capacity)
+		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, l, w.store.bounds)
+		if clones == believed && (errors.Is(err, lru.ErrNoRoom) && anyInUse(l.Entries) || hasInUse(plan, l.Entries)) {
+			return nil, errInUse
+		}
+		if err != nil {
+			return nil, fmt.Errorf("room for %s in %s: %w", w.q.image.Ref(), w.store.name, err)
+		}
+		return causes(plan), nil
+	})
+}
+
+func anyInUse(entries []lru.Entry) bool {
+	return slices.ContainsFunc(entries, func(e lru.Entry) bool { return e.Clones > 0 })
+}
+
+// hasInUse tells whether an entry with live clones is to go.
+func hasInUse(plan []lru.Victim, entries []lru.Entry) bool {
+	if len(plan) == 0 {
+		return false
+	}
+	going := make(map[string]bool, len(plan))
+	for _, v := range plan {
+		going[v.ID] = true
+	}
+	return slices.ContainsFunc(entries, func(e lru.Entry) bool { return e.Clones > 0 && going[e.ID] })
+}
+
+// observeClones corrects what the catalog believes of live clones and held bytes, where clones depend on
+// their image-volume. It costs a listing of the store.
+func (p *Plugin) observeClones(ctx context.Context, s *store) error {
+	if s.images.Info().IndependentClones {
+		return nil
+	}
+	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Ready}})
+	if err != nil {
+		return err
+	}
+	held, _, err := listStore(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, e := range rows {
+		iv, there := held[e.ImageVolume]
+		if !there || iv.State != backends.Committed || iv.Clones == e.Clones && iv.HeldBytes == e.HeldBytes {
+			continue
+		}
+		if err := p.catalog.SetObserved(ctx, e.ID, iv.HeldBytes, iv.Clones); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -31,6 +31,9 @@ func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err := p.observeClones(ctx, s); err != nil {
+		return err
+	}
 	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return err
