@@ -83,6 +83,16 @@ var script = []act{
 		_, err := d.client.Clean(tb.Context())
 		return err
 	}},
+	{do: checked},
+}
+
+// checked asks the daemon to compare all it has, image-volumes byte by byte.
+func checked(tb testing.TB, d *daemon) error {
+	c, err := d.client.Check(tb.Context(), api.CheckRequest{Deep: true}, nil)
+	if err == nil && !c.OK {
+		tb.Errorf("deep check found problems: %+v", c.Problems)
+	}
+	return err
 }
 
 func create(volume string) act {
