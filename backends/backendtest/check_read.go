@@ -1,0 +1,82 @@
+package backendtest
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// imageOpener is what file caches have beyond backends.Store.
+type imageOpener interface {
+	OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error)
+}
+
+func openImageServesCommitted(s *suite) {
+	o, ok := s.store.(imageOpener)
+	if !ok {
+		return
+	}
+	st := s.stage("e-1")
+	for _, id := range []backends.ImageVolumeID{"e-1", "never-1"} {
+		_, _, err := o.OpenImage(s.ctx(), id)
+		s.wantErr("open "+string(id), err, backends.ErrNotExist)
+	}
+	_, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	f, v, err := o.OpenImage(s.ctx(), "e-1")
+	s.must(err)
+	defer f.Close()
+	if v.ID != "e-1" || v.State != backends.Committed || v.VirtualBytes != imageBytes || v.Description.EntryID != "entry-e-1" {
+		s.Errorf("got %+v", v)
+	}
+	if _, err := f.WriteAt([]byte{1}, 0); err == nil {
+		s.Error("a committed image was written to")
+	}
+}
+
+func readersKeepRetired(s *suite) {
+	o, ok := s.store.(imageOpener)
+	if !ok {
+		return
+	}
+	s.commit("e-1")
+	f, _, err := o.OpenImage(s.ctx(), "e-1")
+	s.must(err)
+	defer f.Close()
+	_, err = s.store.Retire(s.ctx(), "e-1")
+	s.must(err)
+	s.wantPattern(io.ReaderAt(f), "a retired image", imageBytes, 1)
+}
+
+func onlyCommittedAreRead(s *suite) {
+	r, ok := s.store.(backends.ImageVolumeReader)
+	if !ok {
+		return
+	}
+	st := s.stage("e-1")
+	for _, id := range []backends.ImageVolumeID{"e-1", "never-1"} {
+		_, err := r.OpenImageVolume(s.ctx(), id)
+		s.wantErr("open "+string(id), err, backends.ErrNotExist)
+	}
+	_, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	s.wantImageContent("e-1")
+}
+
+func readersKeepRetiredVolume(s *suite) {
+	r, ok := s.store.(backends.ImageVolumeReader)
+	if !ok {
+		return
+	}
+	s.commit("e-1")
+	c, err := r.OpenImageVolume(s.ctx(), "e-1")
+	s.must(err)
+	defer c.Close()
+	_, err = s.store.Retire(s.ctx(), "e-1")
+	s.must(err)
+	s.wantPattern(c, "a retired image-volume", imageBytes, 1)
+	_, err = r.OpenImageVolume(s.ctx(), "e-1")
+	s.wantErr("open a retired image-volume", err, backends.ErrNotExist)
+}
