@@ -205,16 +205,16 @@ func (p *Plugin) lockState() error {
 	return nil
 }
 
-// openCatalog opens the catalog. One that cannot be read is put aside: reconciling rebuilds it.
+// openCatalog opens the catalog and reads all of it. One that cannot be read is put aside: reconciling
+// rebuilds it.
 func (p *Plugin) openCatalog(ctx context.Context) error {
 	path := filepath.Join(p.cfg.StateDir, "catalog.db")
-	var err error
-	p.catalog, err = catalog.Open(ctx, catalog.Config{Path: path})
-	if !errors.Is(err, catalog.ErrDamaged) {
+	damage, err := p.openWhole(ctx, path)
+	if damage == nil || err != nil {
 		return err
 	}
 	aside := fmt.Sprintf("%s.damaged-%s", path, p.now().UTC().Format("20060102T150405.000"))
-	p.log.WithError(err).WithField("kept_as", aside).Error("catalog cannot be read; it is rebuilt from the backends, the report starts anew")
+	p.log.WithError(damage).WithField("kept_as", aside).Error("catalog cannot be read; it is rebuilt from the backends, the report starts anew")
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("put the damaged catalog aside: %w", err)
@@ -222,6 +222,22 @@ func (p *Plugin) openCatalog(ctx context.Context) error {
 	}
 	p.catalog, err = catalog.Open(ctx, catalog.Config{Path: path})
 	return err
+}
+
+// openWhole opens the catalog if all of it can be read; damage says that it cannot.
+func (p *Plugin) openWhole(ctx context.Context, path string) (damage, err error) {
+	c, err := catalog.Open(ctx, catalog.Config{Path: path})
+	if err == nil {
+		if err = c.Check(ctx); err == nil {
+			p.catalog = c
+			return nil, nil
+		}
+		err = errors.Join(err, c.Close())
+	}
+	if errors.Is(err, catalog.ErrDamaged) {
+		return err, nil
+	}
+	return nil, err
 }
 
 // Close stops taking requests, lets those and their fills end until ctx is done, then undoes what has not

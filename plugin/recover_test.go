@@ -39,6 +39,21 @@ func TestLostAndDamagedCatalogsAreRebuilt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"damaged within", func(t *testing.T, catalog string) {
+			const page = 4 << 10
+			f, err := os.OpenFile(catalog, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(random(page), info.Size()/2/page*page); err != nil {
+				t.Fatal(err)
+			}
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{MaxCount: 5})
