@@ -21,7 +21,7 @@ func TestErrorsOfTheCommandLine(t *testing.T) {
 		{"no such source", harness.Volume{Image: "nowhere:image.raw", Name: "v"}, "image_not_found"},
 		{"out of the library", harness.Volume{Image: "library:../state/catalog.db", Name: "v"}, "image_reference_refused"},
 		{"no such backend", harness.Volume{Image: ref, Name: "v", Flags: []string{"--backend", "absent"}}, "unknown_backend"},
-		{"a bad volume name", harness.Volume{Image: ref, Name: "../v"}, "bad_request"},
+		{"a bad volume name", harness.Volume{Image: ref, Name: "../v"}, "bad_name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			exit, _, failed := d.TryCreate(t, c.volume)

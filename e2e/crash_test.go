@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/clonecache/clonecache/e2e/harness"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
-	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
 func contextOf(tb testing.TB) (context.Context, context.CancelFunc) {
@@ -47,138 +45,6 @@ func TestKilledInTheMiddleOfAFill(t *testing.T) {
 			harness.SameContent(t, got.Path, disk, 16*mib)
 			d.Consistent(t)
 		})
-	}
-}
-
-// unreached are the steps that no request on files takes, each with the reason.
-var unreached = map[failpoint.Step]map[string]string{
-	failpoint.Detach:  {"xfs": "reflinks depend on nothing", "ext4": "copies depend on nothing"},
-	failpoint.Copy:    {"xfs": "volumes are cloned"},
-	failpoint.Clone:   {"ext4": "volumes are copied"},
-	failpoint.Claim:   {"ext4": "the file cache is not charged"},
-	failpoint.Settle:  {"ext4": "the file cache is not charged"},
-	failpoint.Release: {"ext4": "the file cache is not charged"},
-}
-
-// The crash matrix: the daemon kills itself after each step of a request that evicts, fills and clones
-// (or copies), and of what follows. After the restart and the repeated request everything is as in a
-// run that was not killed.
-func TestKilledAfterEachStep(t *testing.T) {
-	for _, kind := range []string{"xfs", "ext4"} {
-		t.Run(kind, func(t *testing.T) {
-			mount := filesystem(t, kind)
-			want := undisturbed(t, mount)
-			for _, step := range failpoint.All() {
-				if unreached[step][kind] != "" {
-					continue
-				}
-				t.Run(string(step), func(t *testing.T) { killAfter(t, mount, step, want) })
-			}
-		})
-	}
-}
-
-// crashed is one daemon of the matrix: image 1 is cached, the cache is full with it, and image 2 is the
-// one that is asked for.
-type crashed struct {
-	*harness.Daemon
-	first, second string // references
-	disks         [3]string
-}
-
-func prepare(t *testing.T, mount, name string, killAfter failpoint.Step) *crashed {
-	t.Helper()
-	c := &crashed{Daemon: harness.New(t, harness.Config{
-		Volumes: filepath.Join(mount, name, "volumes"), Cache: filepath.Join(mount, name, "cache"),
-		MaxCount: 1, CacheMaxCount: 1,
-	})}
-	c.first, c.disks[1] = addImage(t, c.Daemon, 1)
-	c.second, c.disks[2] = addImage(t, c.Daemon, 2)
-	if killAfter == failpoint.Migrate {
-		return c // the very first start is what is killed
-	}
-	c.Start(t)
-	c.Create(t, harness.Volume{Image: c.first, Name: "before"})
-	c.Stop(t)
-	return c
-}
-
-// outcome is what lies on disk in the end, names apart.
-type outcome struct {
-	files int
-	bytes int64
-}
-
-func (c *crashed) outcome(t *testing.T) outcome {
-	t.Helper()
-	var o outcome
-	for _, dir := range []string{c.Config.Volumes, c.Config.Cache} {
-		for _, f := range harness.Files(t, dir) {
-			o.files++
-			o.bytes += f.Bytes
-		}
-	}
-	return o
-}
-
-// finish asks for both volumes, as a caller who repeats what was not answered, and checks all.
-func (c *crashed) finish(t *testing.T) outcome {
-	t.Helper()
-	before := c.Create(t, harness.Volume{Image: c.first, Name: "before"})
-	v := c.Create(t, harness.Volume{Image: c.second, Name: "v", Size: 2 * imageSize})
-	harness.SameContent(t, before.Path, c.disks[1], imageSize)
-	harness.SameContent(t, v.Path, c.disks[2], 2*imageSize)
-	if got := len(c.Volumes(t)); got != 2 {
-		t.Errorf("volumes: got %d, want 2", got)
-	}
-	if got := cached(t, c.Daemon); len(got) != 1 || got[0] != 2 {
-		t.Errorf("cached images: got %v, want [2]", got)
-	}
-	if r := c.CLI(t, "clean"); r.Exit != 0 {
-		t.Errorf("clean: exit %d\n%s", r.Exit, r.Stderr)
-	}
-	c.Consistent(t)
-	return c.outcome(t)
-}
-
-func undisturbed(t *testing.T, mount string) outcome {
-	t.Helper()
-	c := prepare(t, mount, "undisturbed", "")
-	c.Start(t)
-	return c.finish(t)
-}
-
-func killAfter(t *testing.T, mount string, step failpoint.Step, want outcome) {
-	c := prepare(t, mount, string(step), step)
-	c.KillAfter = string(step)
-	if err := c.TryStart(t); err == nil {
-		c.TryCreate(t, harness.Volume{Image: c.second, Name: "v", Size: 2 * imageSize})
-		c.CLI(t, "clean")
-		select {
-		case <-c.Ended():
-		case <-time.After(10 * time.Second):
-			t.Fatalf("no request reached the step %q", step)
-		}
-	}
-	if got := c.ExitCode(); got != -1 {
-		t.Fatalf("the daemon's exit code: got %d, want a kill", got)
-	}
-
-	c.KillAfter = ""
-	c.Start(t)
-	for _, v := range c.Volumes(t) { // each is whole, before anything is repeated
-		switch v.Volume {
-		case "before":
-			harness.SameContent(t, v.Path, c.disks[1], imageSize)
-		case "v":
-			harness.SameContent(t, v.Path, c.disks[2], 2*imageSize)
-		default:
-			t.Errorf("a volume that nobody asked for: %s", v.Volume)
-		}
-	}
-	c.Consistent(t)
-	if got := c.finish(t); got != want {
-		t.Errorf("on disk: got %+v, want %+v as without the kill", got, want)
 	}
 }
 

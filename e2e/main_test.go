@@ -12,11 +12,7 @@ import (
 	"github.com/clonecache/clonecache/e2e/harness"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	harness.RemoveShared()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 const (
 	mib = harness.MiB

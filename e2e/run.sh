@@ -179,7 +179,7 @@ demonstrate() {
     "$clonecache" volume delete "$volume" >/dev/null
   done
   say "The first volume from $reference"
-  create "demo-$stamp-1"
+  create "demo-$stamp-1" --progress always
   say "Ten more"
   for n in $(seq 2 11); do create "demo-$stamp-$n"; done
   say "What is cached"
@@ -189,7 +189,7 @@ demonstrate() {
 }
 
 create() {
-  "$clonecache" volume create "$reference" --name "$1"
+  "$clonecache" volume create "$reference" --name "$@"
 }
 
 wait_for_ctrl_c() {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -43,7 +42,7 @@ func run(tb testing.TB, env, args []string) Result {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(tb.Context(), Binary(tb), args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(environment(), env...)
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

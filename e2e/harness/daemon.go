@@ -87,7 +87,7 @@ func (d *Daemon) TryStart(tb testing.TB) error {
 	defer logFile.Close()
 	cmd := exec.Command(Binary(tb), "serve", "--config", d.file)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(d.Dir, "n"), "CLONECACHE_KILL_AFTER="+d.KillAfter)
+	cmd.Env = append(environment(), "NOTIFY_SOCKET="+filepath.Join(d.Dir, "n"), "CLONECACHE_KILL_AFTER="+d.KillAfter)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
