@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -75,8 +76,21 @@ func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage
 	}
 	options.SourceBytes = stats.SourceBytes
 	options.Declared = s.reader.Info().Format
-	s.reader, err = diskimage.Open(ctx, io.NewSectionReader(s.spool, 0, stats.SourceBytes), options)
+	s.reader, err = diskimage.Open(ctx, io.NewSectionReader(zeroTail{s.spool}, 0, stats.SourceBytes), options)
 	return err
+}
+
+// zeroTail reads as zeroes behind the end: decoding leaves out zeroes, those at an image's end too.
+type zeroTail struct{ io.ReaderAt }
+
+// ReadAt never meets an end.
+func (z zeroTail) ReadAt(p []byte, off int64) (int, error) {
+	n, err := z.ReaderAt.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	clear(p[n:])
+	return len(p), nil
 }
 
 // verify compares length and digest with what the source promised.
