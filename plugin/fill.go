@@ -136,7 +136,7 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	}
 	stats, err := image.reader.Decode(ctx, w.stage, w.progress)
 	if err != nil {
-		return catalog.Entry{}, err
+		return catalog.Entry{}, fmt.Errorf("read %s into %s: %w", w.q.image.Ref(), w.entry.ImageVolume, err)
 	}
 	failpoint.Reached(failpoint.Write)
 	if err := stream.verify(w.q.image); err != nil {

@@ -36,7 +36,7 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 	image, err := s.inspect(ctx, w)
 	if err != nil {
 		s.close()
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("inspect %s: %w", w.q.image.Ref(), err)
 	}
 	return s, image, nil
 }
