@@ -89,12 +89,12 @@ func (d *decoding) readBlocks(ctx context.Context, blocks chan<- *block) error {
 		if err != nil {
 			return err
 		}
-		n, err := readFull(d.stream, b.mem[d.carry:])
-		if err != nil && err != io.EOF {
+		n, last, err := readFull(d.stream, b.mem[d.carry:])
+		if err != nil {
 			return sourceError(at+int64(n), err)
 		}
-		b.data, b.at, b.last = b.mem[d.carry:d.carry+n], at, err == io.EOF
-		at, ended = at+int64(n), b.last
+		b.data, b.at, b.last = b.mem[d.carry:d.carry+n], at, last
+		at, ended = at+int64(n), last
 		switch {
 		case announced >= 0 && at > announced:
 			return sourceError(announced, ErrSourceLonger)

@@ -30,7 +30,7 @@ func (b *brokenTarget) WriteAt(p []byte, _ int64) (int, error) {
 // images are one raw and some qcow2 images of the same disk.
 func images(t testing.TB) (disk []byte, all map[string][]byte) {
 	t.Helper()
-	disk = programBytes(t, 6<<20)
+	disk = programBytes(t, 4<<20)
 	return disk, map[string][]byte{
 		"raw":         disk,
 		"plain":       diskimagetest.QCOW2{Content: disk}.Bytes(),
@@ -222,7 +222,7 @@ func TestProgressEndsAtTheSums(t *testing.T) {
 				t.Fatal(err)
 			}
 			var read, written int64
-			stats, err := r.Decode(t.Context(), &boundedTarget{TB: t, size: 6 << 20}, func(r, w int64) {
+			stats, err := r.Decode(t.Context(), &boundedTarget{TB: t, size: 4 << 20}, func(r, w int64) {
 				if r < read || w < written {
 					t.Errorf("sums went back: %d, %d after %d, %d", r, w, read, written)
 				}
@@ -231,7 +231,7 @@ func TestProgressEndsAtTheSums(t *testing.T) {
 			if err != nil || read != stats.SourceBytes || written != stats.WrittenBytes || read != int64(len(image)) {
 				t.Errorf("read %d, written %d, stats %+v, %v", read, written, stats, err)
 			}
-			if stats.VirtualBytes != 6<<20 || r.Info().VirtualBytes > 6<<20 {
+			if stats.VirtualBytes != 4<<20 || r.Info().VirtualBytes > 4<<20 {
 				t.Errorf("stats %+v, info %+v", stats, r.Info())
 			}
 		})

@@ -36,18 +36,18 @@ func (h *head) fill(n int) error {
 	}
 	have := len(h.buf)
 	h.buf = append(h.buf, make([]byte, n-have)...)
-	got, err := readFull(h.stream, h.buf[have:])
+	got, ended, err := readFull(h.stream, h.buf[have:])
 	h.buf = h.buf[:have+got]
+	total := int64(len(h.buf))
 	switch {
-	case err != nil && err != io.EOF:
-		return sourceError(int64(len(h.buf)), err)
-	case h.size >= 0 && int64(len(h.buf)) > h.size:
+	case err != nil:
+		return sourceError(total, err)
+	case h.size >= 0 && total > h.size:
 		return sourceError(h.size, ErrSourceLonger)
-	case err == io.EOF:
-		if h.size >= 0 && int64(len(h.buf)) < h.size {
-			return sourceError(int64(len(h.buf)), io.ErrUnexpectedEOF)
-		}
-		h.size = int64(len(h.buf))
+	case ended && total < h.size:
+		return sourceError(total, io.ErrUnexpectedEOF)
+	case ended:
+		h.size = total
 		h.stream = bytes.NewReader(nil)
 	}
 	return nil
@@ -116,26 +116,28 @@ func (h *head) tail(n int) ([]byte, error) {
 // rest is the whole stream again: what was read, then what was not.
 func (h *head) rest() io.Reader { return io.MultiReader(bytes.NewReader(h.buf), h.stream) }
 
-// readFull reads until p is full. io.EOF: the stream ended, in order, after n bytes; any other error is
-// the stream's own.
-func readFull(r io.Reader, p []byte) (n int, err error) {
+// readFull reads until p is full or the stream has ended in order. An error is the stream's own.
+func readFull(r io.Reader, p []byte) (n int, ended bool, err error) {
 	for idle := 0; n < len(p); {
 		m, err := r.Read(p[n:])
 		if m < 0 || m > len(p)-n {
-			return n, errors.New("reader returned an impossible count")
+			return n, false, errors.New("reader returned an impossible count")
 		}
 		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
 		if err != nil {
-			return n, err
+			return n, false, err
 		}
 		if idle++; m > 0 {
 			idle = 0
 		}
 		if idle > 100 {
-			return n, io.ErrNoProgress
+			return n, false, io.ErrNoProgress
 		}
 	}
-	return n, nil
+	return n, false, nil
 }
 
 // readAt reads all of p at off; the end of the file before that is io.ErrUnexpectedEOF.
@@ -144,7 +146,7 @@ func readAt(r io.ReaderAt, p []byte, off int64) error {
 	if n == len(p) {
 		return nil
 	}
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

@@ -42,31 +42,39 @@ var (
 	distEntries = makeDistEntries()
 )
 
-func makeLitEntries() (e [288]uint32) {
-	for i := range 256 {
-		e[i] = uint32(i)<<valueShift | entryLiteral
-	}
-	e[256] = entryOdd | entryEnd
+func makeLitEntries() (entries [288]uint32) {
 	base := uint32(3)
-	for i := 257; i < 285; i++ {
-		extra := uint32(max(0, (i-261)/4))
-		e[i] = base<<valueShift | extra
-		base += 1 << extra
+	for i := range entries {
+		e := &entries[i]
+		switch {
+		case i < 256:
+			*e = uint32(i)<<valueShift | entryLiteral
+		case i == 256:
+			*e = entryOdd | entryEnd
+		case i < 285:
+			extra := uint32(max(0, (i-261)/4))
+			*e = base<<valueShift | extra
+			base += 1 << extra
+		case i == 285:
+			*e = 258 << valueShift
+		default:
+			*e = entryInvalid
+		}
 	}
-	e[285] = 258 << valueShift
-	e[286], e[287] = entryInvalid, entryInvalid
-	return e
+	return entries
 }
 
-func makeDistEntries() (e [32]uint32) {
+func makeDistEntries() (entries [32]uint32) {
 	base := uint32(1)
-	for i := range 30 {
+	for i := range entries {
 		extra := uint32(max(0, i/2-1))
-		e[i] = base<<valueShift | extra
+		entries[i] = base<<valueShift | extra
 		base += 1 << extra
+		if i >= 30 {
+			entries[i] = entryInvalid
+		}
 	}
-	e[30], e[31] = entryInvalid, entryInvalid
-	return e
+	return entries
 }
 
 // buildTable fills table from the codes' lengths. Codes of up to tableBits are looked up at once; longer

@@ -40,11 +40,11 @@ func clusters(t testing.TB, size int) [][]byte {
 		t.Fatal(err)
 	}
 	var out [][]byte
-	for at := 0; at+size <= len(program); at += max(size, len(program)/16) {
+	for at := 0; at+size <= len(program); at += max(size, len(program)/6) {
 		out = append(out, program[at:at+size])
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for _, symbols := range []int{1, 2, 3, 17, 100, 256} {
+	for _, symbols := range []int{1, 2, 17, 256} {
 		c := make([]byte, size)
 		for i := range c {
 			c[i] = byte(rnd.IntN(1 + rnd.IntN(symbols)))

@@ -67,13 +67,13 @@ type qcow2Header struct {
 	compressionType compression
 }
 
-func (h *qcow2Header) cluster() int64 { return 1 << h.clusterBits }
+func (q *qcow2Header) cluster() int64 { return 1 << q.clusterBits }
 
 // l2Span is how much of the disk one second-level table maps.
-func (h *qcow2Header) l2Span() int64 { return h.cluster() * (h.cluster() / 8) }
+func (q *qcow2Header) l2Span() int64 { return q.cluster() * (q.cluster() / 8) }
 
-func (h *qcow2Header) detail() string {
-	return fmt.Sprintf("version %d, clusters of %d bytes, %s", h.version, h.cluster(), h.compressionType)
+func (q *qcow2Header) detail() string {
+	return fmt.Sprintf("version %d, clusters of %d bytes, %s", q.version, q.cluster(), q.compressionType)
 }
 
 func isQCOW2(h *head) (bool, error) {

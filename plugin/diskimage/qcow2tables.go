@@ -223,7 +223,7 @@ func (t *tables) compressedEntry(e uint64, guest int64) (extent, error) {
 
 // maxCompressed is the most that a compressed cluster may take in the file: what does not shrink is not
 // compressed, and its last sector may be shared with what follows.
-func (h *qcow2Header) maxCompressed() int64 { return h.cluster() + 512 }
+func (q *qcow2Header) maxCompressed() int64 { return q.cluster() + 512 }
 
 // bytes is how much of the file an extent takes.
 func (t *tables) bytes(x extent) int64 {

@@ -112,9 +112,9 @@ func (s *spool) keepSlack(p []byte, off int64) error {
 func (s *spool) settle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := append(s.kept, s.slack...)
+	all := slices.Concat(s.kept, s.slack)
 	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
-	s.kept, s.slack = all[:0], nil
+	s.kept, s.slack = all[:0], nil // each is looked at before its place is taken
 	for _, x := range all {
 		if n := len(s.kept); n > 0 && x.from <= s.kept[n-1].to {
 			s.kept[n-1].to = max(s.kept[n-1].to, x.to)

@@ -236,17 +236,14 @@ func tables() []Case {
 
 // shortCluster makes one cluster decompress to less than it should.
 func shortCluster(image []byte, lay Layout) []byte {
-	var small bytes.Buffer
-	b := builder{QCOW2: QCOW2{Storage: Zlib}}
-	small.Write(b.compress(make([]byte, 512)))
-	return edit(image, func(b []byte) { copy(b[lay.Data[5]:], small.Bytes()) })
+	small := (&builder{}).deflate(make([]byte, 512))
+	return edit(image, func(b []byte) { copy(b[lay.Data[5]:], small) })
 }
 
 // nested is an image whose many compressed clusters are the ends of one stream: each begins with an empty
 // stored block, and what is behind all of them makes a cluster.
 func nested() []byte {
-	b := builder{QCOW2: QCOW2{Storage: Zlib}}
-	stream := append(bytes.Repeat([]byte{0, 0, 0, 0xff, 0xff}, 40), b.compress(make([]byte, 4096))...)
+	stream := append(bytes.Repeat([]byte{0, 0, 0, 0xff, 0xff}, 40), (&builder{}).deflate(make([]byte, 4096))...)
 	image, lay := QCOW2{ClusterBits: 12, Content: content(160 << 10), Storage: Zlib}.Build()
 	at := int64(len(image))
 	image = append(image, append(stream, make([]byte, 4096-len(stream))...)...)

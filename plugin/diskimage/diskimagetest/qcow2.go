@@ -68,6 +68,8 @@ type builder struct {
 	l1Size  int64
 	sizes   []int64 // of compressed clusters
 	flags   []uint64
+	flate   *flate.Writer
+	zstd    *zstd.Encoder
 }
 
 // Bytes makes the image. It panics on descriptions that make no sense, as tests' tables are fixed.
@@ -136,26 +138,37 @@ func (b *builder) data() []part {
 
 // compress returns nil where the cluster does not shrink.
 func (b *builder) compress(c []byte) []byte {
-	var out bytes.Buffer
+	var out []byte
 	switch b.Storage {
 	case Plain:
 		return nil
 	case Zlib:
-		w, err := flate.NewWriter(&out, flate.DefaultCompression)
-		check(err)
-		_, err = w.Write(c)
-		check(err)
-		check(w.Close())
+		out = b.deflate(c)
 	case Zstd:
-		w, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
-		check(err)
-		_, err = w.Write(c)
-		check(err)
-		check(w.Close())
+		if b.zstd == nil {
+			w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+			check(err)
+			b.zstd = w
+		}
+		out = b.zstd.EncodeAll(c, nil)
 	}
-	if out.Len() >= len(c) {
+	if len(out) >= len(c) {
 		return nil
 	}
+	return out
+}
+
+func (b *builder) deflate(c []byte) []byte {
+	var out bytes.Buffer
+	if b.flate == nil {
+		w, err := flate.NewWriter(nil, flate.DefaultCompression)
+		check(err)
+		b.flate = w
+	}
+	b.flate.Reset(&out)
+	_, err := b.flate.Write(c)
+	check(err)
+	check(b.flate.Close())
 	return out.Bytes()
 }
 
@@ -165,8 +178,8 @@ func (b *builder) arrange(tables, data []part) []part {
 		slices.Reverse(tables)
 		return append(data, tables...)
 	case Shuffled:
-		all := append(data, tables...)
-		rnd := rand.New(rand.NewPCG(b.Seed, 1))
+		all := slices.Concat(data, tables)
+		rnd := rand.New(rand.NewPCG(b.Seed, 1)) //nolint:gosec // the same every time, on purpose
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		return all
 	default:

@@ -1,0 +1,5 @@
+//go:build race
+
+package diskimage_test
+
+const underRaceDetector = true
