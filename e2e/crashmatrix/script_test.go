@@ -75,6 +75,7 @@ var script = []act{
 		_, err := d.client.DeleteAllEntries(tb.Context(), "", plugin.ForceDetach(false))
 		return err
 	}},
+	{do: checked},
 	{do: func(tb testing.TB, d *daemon) error { // which lets the catalog count what was answered
 		_, err := d.client.Report(tb.Context(), "", "")
 		return err
@@ -83,7 +84,6 @@ var script = []act{
 		_, err := d.client.Clean(tb.Context())
 		return err
 	}},
-	{do: checked},
 }
 
 // checked asks the daemon to compare all it has, image-volumes byte by byte.
