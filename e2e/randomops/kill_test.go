@@ -84,7 +84,6 @@ func die() {
 // kill lets another process do a batch of operations until it is killed, and looks at what is left. The
 // operation that it was at is repeated.
 func (r *run) kill(t *rapid.T, o op) {
-	o.Batch = r.known(o.Batch)
 	if err := r.world.close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +92,7 @@ func (r *run) kill(t *rapid.T, o op) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.model.restarted() // by the other process
 	for i, got := range ended {
 		r.note(o.Batch[i])
 		r.explain(t, o.Batch[i], got)
@@ -100,6 +100,7 @@ func (r *run) kill(t *rapid.T, o op) {
 	if err := r.world.open(t.Context()); err != nil {
 		t.Fatalf("after a kill: %v", err)
 	}
+	r.tally[fmt.Sprintf("kill: %t that an operation was at it", begun > len(ended))]++
 	if begun == len(ended) {
 		r.model.restarted()
 		r.look(t, op{Do: restart})
@@ -109,16 +110,6 @@ func (r *run) kill(t *rapid.T, o op) {
 	r.note(last)
 	r.survive(t, last)
 	r.do(t, last)
-}
-
-// known leaves out what needs more than the operation itself.
-func (r *run) known(batch []op) []op {
-	for i, o := range batch {
-		if o.Do == repeat {
-			batch[i] = op{Do: create, Volume: o.Volume, Size: auto}
-		}
-	}
-	return batch
 }
 
 // note keeps count of the images' changes, which the other process made.

@@ -36,6 +36,7 @@ type op struct {
 	Do       verb
 	Image    int       `json:",omitempty"` // of imageNames
 	Volume   int       `json:",omitempty"` // of volumeNames
+	Taken    bool      `json:",omitempty"` // for create: whether Volume may be there already
 	Size     sizing    `json:",omitempty"`
 	Content  int       `json:",omitempty"` // of contents; for setImage -1 is gone
 	Promised int       `json:",omitempty"` // for setImage: the content whose digest is promised, or -1
@@ -84,7 +85,7 @@ func (o op) String() string {
 
 var (
 	imageNames  = []string{"a.raw", "b.raw", "c.img", "sums/d.raw", "sums/e.img"}
-	volumeNames = []string{"v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7"}
+	volumeNames = []string{"v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"}
 )
 
 // share is how often an operation is drawn, of 100.
@@ -107,10 +108,29 @@ var (
 	}
 )
 
+// uniform draws from 0 to n-1, each as often: rapid's own integers are mostly small.
+func uniform(n int) *rapid.Generator[int] {
+	return rapid.Custom(func(t *rapid.T) int {
+		v := 0
+		for range 12 {
+			v <<= 1
+			if rapid.Bool().Draw(t, "bit") {
+				v++
+			}
+		}
+		return v % n
+	})
+}
+
+// pick draws one of several, each as often.
+func pick[V any](t *rapid.T, label string, from ...V) V {
+	return from[uniform(len(from)).Draw(t, label)]
+}
+
 // drawOp draws an operation from a mix.
 func drawOp(mix []share) *rapid.Generator[op] {
 	return rapid.Custom(func(t *rapid.T) op {
-		n := rapid.IntRange(0, 99).Draw(t, "verb")
+		n := uniform(100).Draw(t, "verb")
 		for _, s := range mix {
 			if n -= s.share; n < 0 {
 				return drawFor(t, s.verb)
@@ -124,9 +144,10 @@ func drawFor(t *rapid.T, v verb) op {
 	o := op{Do: v}
 	switch v {
 	case create:
-		o.Image = rapid.IntRange(0, len(imageNames)-1).Draw(t, "image")
+		o.Image = uniform(len(imageNames)).Draw(t, "image")
 		o.Volume = drawVolume(t)
-		o.Size = rapid.SampledFrom([]sizing{auto, auto, auto, exact, exact, grown, grown, small}).Draw(t, "size")
+		o.Size = pick(t, "size", auto, auto, auto, auto, exact, exact, exact, grown, grown, grown, grown, small)
+		o.Taken = uniform(12).Draw(t, "taken") == 11
 	case repeat, deleteVolume, loseVolume, foreign:
 		o.Volume = drawVolume(t)
 	case evict:
@@ -140,32 +161,32 @@ func drawFor(t *rapid.T, v verb) op {
 		s := drawSettings(t)
 		o.Settings = &s
 	case harm:
-		o.Harm = rapid.SampledFrom([]harmKind{lost, garbled, truncated, scratched}).Draw(t, "harm")
+		o.Harm = pick(t, "harm", lost, garbled, truncated, scratched)
 	case kill:
 		o.Batch = rapid.SliceOfN(drawOp(mix[:8]), 1, 3).Draw(t, "batch")
-		o.KillAt = rapid.IntRange(1, 60).Draw(t, "kill at")
+		o.KillAt = 1 + uniform(40).Draw(t, "kill at")
 	case prune, clean, check, restart:
 	}
 	return o
 }
 
-func drawVolume(t *rapid.T) int { return rapid.IntRange(0, len(volumeNames)-1).Draw(t, "volume") }
+func drawVolume(t *rapid.T) int { return uniform(len(volumeNames)).Draw(t, "volume") }
 
-func drawContent(t *rapid.T) int { return rapid.IntRange(0, len(contentSizes)-1).Draw(t, "content") }
+func drawContent(t *rapid.T) int { return uniform(len(contentSizes)).Draw(t, "content") }
 
 // drawStore is the backend mostly.
-func drawStore(t *rapid.T) int { return rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "store") }
+func drawStore(t *rapid.T) int { return pick(t, "store", 0, 0, 0, 1) }
 
 // drawImage lets an image change, or go; one in five of those with a list of digests gets a wrong one.
 func drawImage(t *rapid.T, o *op) {
-	o.Image = rapid.IntRange(0, len(imageNames)-1).Draw(t, "image")
+	o.Image = uniform(len(imageNames)).Draw(t, "image")
 	o.Content, o.Promised = drawContent(t), -1
-	if rapid.IntRange(0, 9).Draw(t, "gone") == 9 {
+	if uniform(16).Draw(t, "gone") == 15 {
 		o.Content = -1
 	}
 	if o.Content >= 0 && listed(o.Image) {
 		o.Promised = o.Content
-		if rapid.IntRange(0, 4).Draw(t, "wrong") == 4 {
+		if uniform(5).Draw(t, "wrong") == 4 {
 			o.Promised = drawContent(t)
 		}
 	}
@@ -173,10 +194,10 @@ func drawImage(t *rapid.T, o *op) {
 
 func drawSettings(t *rapid.T) settings {
 	return settings{
-		MaxBytes:      rapid.SampledFrom([]int64{0, 0, 256 << 10, 512 << 10, 1 << 20, 2 << 20}).Draw(t, "max bytes"),
-		MaxCount:      rapid.SampledFrom([]int{0, 1, 2, 3, 4}).Draw(t, "max count"),
-		FilesMaxBytes: rapid.SampledFrom([]int64{512 << 10, 2 << 20, 4 << 20}).Draw(t, "files' max bytes"),
-		FilesMaxCount: rapid.SampledFrom([]int{0, 1, 2, 4}).Draw(t, "files' max count"),
-		Volumes:       rapid.SampledFrom([]int64{0, 0, 1, 2, 4}).Draw(t, "quota"),
+		MaxBytes:      pick[int64](t, "max bytes", 0, 0, 256<<10, 512<<10, 1<<20, 2<<20),
+		MaxCount:      pick(t, "max count", 0, 1, 2, 3, 4),
+		FilesMaxBytes: pick[int64](t, "files' max bytes", 512<<10, 2<<20, 4<<20),
+		FilesMaxCount: pick(t, "files' max count", 0, 1, 2, 4),
+		Volumes:       pick[int64](t, "quota", 0, 0, 0, 1, 2, 3, 5),
 	}
 }

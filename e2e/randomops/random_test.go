@@ -3,8 +3,12 @@ package randomops
 import (
 	"context"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +51,7 @@ func soak(t *testing.T, operations int, begin func(*rapid.T) *run) {
 			t.Fatal(err)
 		}
 	}
-	done := 0
+	done, seen := 0, tally{}
 	for seed := first; ; seed++ {
 		if err := flag.Set("rapid.seed", strconv.Itoa(seed)); err != nil {
 			t.Fatal(err)
@@ -55,6 +59,7 @@ func soak(t *testing.T, operations int, begin func(*rapid.T) *run) {
 		ok := t.Run("seed="+strconv.Itoa(seed), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				r := begin(rt)
+				r.tally = seen
 				rt.Repeat(map[string]func(*rapid.T){"operation": func(t *rapid.T) { r.next(t); done++ }})
 			})
 		})
@@ -62,7 +67,7 @@ func soak(t *testing.T, operations int, begin func(*rapid.T) *run) {
 			t.Fatalf("repeat with SEED=%d", seed)
 		}
 		if os.Getenv("SEED") != "" || !long && done >= operations || long && time.Now().After(until) {
-			t.Logf("%d operations, seeds %d to %d", done, first, seed)
+			t.Logf("%d operations, seeds %d to %d\n%s", done, first, seed, seen)
 			return
 		}
 	}
@@ -86,6 +91,32 @@ type run struct {
 	world *world
 	model *model
 	mix   []share
+	tally tally
+}
+
+// tally counts what operations came to, so that one can see what a run has tried.
+type tally map[string]int
+
+func (t tally) String() string {
+	var lines strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		fmt.Fprintf(&lines, "%6d %s\n", t[name], name)
+	}
+	return lines.String()
+}
+
+func (t tally) add(o op, r result) {
+	switch {
+	case t == nil: // preparing
+	case o.Do == harm:
+		t["harm: "+string(o.Harm)]++
+	case r.Err != "":
+		t[string(o.Do)+": "+string(r.Err)]++
+	case o.Do == create:
+		t[fmt.Sprintf("create: %s, %s", r.Outcome, r.Reason)]++
+	default:
+		t[string(o.Do)]++
+	}
 }
 
 func newRun(t *rapid.T, below string, memory *backendtest.Memory, mix []share) *run {
@@ -108,30 +139,66 @@ func newRun(t *rapid.T, below string, memory *backendtest.Memory, mix []share) *
 		r.do(t, op{Do: setImage, Image: image, Content: image * 2, Promised: -1})
 	}
 	r.do(t, op{Do: setImage, Image: 3, Content: 2, Promised: 2})
+	r.do(t, op{Do: setImage, Image: 4, Content: 5, Promised: 5})
 	return r
 }
 
 // next does an operation that is drawn.
 func (r *run) next(t *rapid.T) {
 	o := drawOp(r.mix).Draw(t, "op")
-	switch o.Do {
-	case repeat:
-		v := r.model.volumes[o.Volume]
-		if v == nil || v.foreign {
-			return
+	if o.Do == kill {
+		for i := range o.Batch {
+			o.Batch[i] = r.model.aim(o.Batch[i])
 		}
-		o = v.request
-	case kill:
 		r.kill(t, o)
 		return
 	}
-	r.do(t, o)
+	r.do(t, r.model.aim(o))
+}
+
+// aim turns an operation to something that is there, since most would miss.
+func (m *model) aim(o op) op {
+	switch o.Do {
+	case create:
+		if m.volumes[o.Volume] != nil && !o.Taken {
+			return m.aimBeside(o)
+		}
+	case repeat:
+		if v := m.volumes[o.Volume]; v != nil && !v.foreign {
+			return v.request
+		}
+		return op{Do: create, Volume: o.Volume, Size: auto}
+	case evict, pin, unpin, loseImage:
+		var there []*entry
+		for _, e := range m.all() {
+			if e.store == o.Store && !e.detached {
+				there = append(there, e)
+			}
+		}
+		if len(there) > 0 {
+			o.Content = there[o.Content%len(there)].content
+		}
+	default:
+	}
+	return o
+}
+
+// aimBeside lets a volume be made under a name that is free; where there is none, it makes one free.
+func (m *model) aimBeside(o op) op {
+	for i := range volumeNames {
+		if name := (o.Volume + i) % len(volumeNames); m.volumes[name] == nil {
+			o.Volume = name
+			return o
+		}
+	}
+	return op{Do: deleteVolume, Volume: o.Volume}
 }
 
 // do does an operation in the world and in the model, and compares.
 func (r *run) do(t *rapid.T, o op) {
 	got, err := r.world.act(t.Context(), o)
 	t.Logf("%s\n\t-> %s", o, got)
+	r.tally.add(o, got)
 	if err != nil {
 		t.Fatalf("%s: %v", o, err)
 	}
