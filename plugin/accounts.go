@@ -18,7 +18,7 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 	if _, ok := p.stores[backend]; !ok && backend != "" {
 		return report.Report{}, fmt.Errorf("%w: %q", ErrUnknownBackend, backend)
 	}
-	if err := p.flush(ctx); err != nil {
+	if err := p.flushToRead(ctx); err != nil {
 		return report.Report{}, err
 	}
 	in := report.Input{Since: sinceOrNil(since)}

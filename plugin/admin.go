@@ -76,7 +76,7 @@ func (p *Plugin) backendsNamed(name backends.Name) ([]*store, error) {
 
 // Entries lists entries, ordered by ID.
 func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error) {
-	if err := p.flush(ctx); err != nil {
+	if err := p.flushToRead(ctx); err != nil {
 		return nil, err
 	}
 	states := []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}
@@ -116,7 +116,7 @@ func (p *Plugin) entryView(e catalog.Entry) EntryView {
 // Entry returns one entry by its ID, or by a part of at least four characters that only one begins with
 // or ends with. catalog.ErrNotFound, ErrBadRequest.
 func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
-	if err := p.flush(ctx); err != nil {
+	if err := p.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
 	e, err := p.entry(ctx, id)

@@ -13,12 +13,16 @@ import (
 // Check compares catalog, backends and quota with one another. With Repair it mends what can be mended;
 // with Deep it also reads every image-volume and every volume's state. Requests go on meanwhile.
 func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error) {
-	if err := p.flush(ctx); err != nil {
-		return CheckResult{}, err
-	}
+	flushed := p.flush(ctx)
 	findings, err := p.survey(ctx)
 	if err != nil {
 		return CheckResult{}, err
+	}
+	if flushed != nil {
+		findings = append(findings, finding{Problem: Problem{
+			Kind: "catalog-not-written", ID: p.cfg.StateDir, Detail: flushed.Error(),
+			Remedy: "see that state_dir has space and can be written; answered requests are counted then",
+		}})
 	}
 	if err := p.catalog.Check(ctx); err != nil {
 		findings = append(findings, finding{Problem: Problem{
