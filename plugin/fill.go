@@ -80,6 +80,12 @@ func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catal
 		case catalog.Waiting:
 			return catalog.Entry{}, false, fmt.Errorf("the last fill of %s came to: %s; next try after %s", q.image.Ref(), entry.LastError, entry.RetryAfter.Format(time.RFC3339))
 		case catalog.Busy:
+			if entry.Lease == p.holder && entry.Key == q.key { // this is its flight, and has just begun
+				if err := p.endStranded(ctx, s, entry); err != nil {
+					return catalog.Entry{}, false, err
+				}
+				continue
+			}
 		}
 		if poll == nil {
 			poll = time.NewTicker(foreignFillPoll)

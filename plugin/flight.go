@@ -230,6 +230,9 @@ func (fl *flights) views() []FillView {
 	defer fl.mu.Unlock()
 	views := make([]FillView, 0, len(fl.byKey))
 	for _, f := range fl.byKey {
+		if f.begun.IsZero() { // its key is closed
+			continue
+		}
 		id, _ := f.entryID.Load().(catalog.EntryID)
 		views = append(views, FillView{
 			EntryID: string(id), Backend: f.key.store, ImageID: f.imageID, Waiters: f.waiters,

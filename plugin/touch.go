@@ -74,6 +74,17 @@ func (p *Plugin) flush(ctx context.Context) error {
 	return p.journal.Applied(p.upTo)
 }
 
+// flushToRead is flush for one who only wants to read: where the catalog cannot be written, what it says
+// lacks the latest requests, and that is all.
+func (p *Plugin) flushToRead(ctx context.Context) error {
+	err := p.flush(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	p.log.WithError(err).Warn("answered requests not counted yet; what is shown lacks them")
+	return nil
+}
+
 // keepUp starts what goes on beside requests: counting answers, reaping, settling. Close ends it.
 func (p *Plugin) keepUp() {
 	p.every(p.cfg.FlushEvery, func(ctx context.Context) {
@@ -109,5 +120,6 @@ func (p *Plugin) tidy(ctx context.Context) {
 			p.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
 		}
 	}
+	p.endAllStranded(ctx)
 	p.settleOpen(ctx)
 }

@@ -1,0 +1,81 @@
+package plugin
+
+import (
+	"context"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// A fill whose end could not be written, since the catalog had no space or could not be reached, leaves
+// its row filling under this process's own lease, and perhaps a claim. Nobody works on it any more: it is
+// stranded. It is ended by the next request for the image, or by tidy, whichever comes first.
+
+// endStranded ends a stranded row. The caller holds the flight of its key, so that nobody fills it.
+func (p *Plugin) endStranded(ctx context.Context, s *store, e catalog.Entry) error {
+	if err := p.undoAttempt(ctx, s, e); err != nil {
+		return err
+	}
+	claims, err := p.owner.Claims(ctx) // the row may not have learnt of its claim
+	if err != nil {
+		return err
+	}
+	for _, c := range claims {
+		if c.EntryID != string(e.ID) {
+			continue
+		}
+		if err := p.owner.Release(ctx, c.ID); err != nil {
+			return err
+		}
+	}
+	return p.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+}
+
+// endAllStranded ends every stranded row, as far as the catalog can be written by now.
+func (p *Plugin) endAllStranded(ctx context.Context) {
+	rows, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling}})
+	if err != nil {
+		p.log.WithError(err).Warn("fills that nobody works on not looked for; trying again")
+		return
+	}
+	for _, e := range rows {
+		s, ok := p.stores[e.Store]
+		if !ok || e.Lease != p.holder {
+			continue
+		}
+		if err := p.endIfStranded(ctx, s, e); err != nil && !isGone(err) && ctx.Err() == nil {
+			p.log.WithField("entry", e.ID).WithError(err).Warn("fill that nobody works on not ended; trying again")
+		}
+	}
+}
+
+// endIfStranded ends a row unless a flight has its key; while it does so, none can begin.
+func (p *Plugin) endIfStranded(ctx context.Context, s *store, e catalog.Entry) error {
+	release, ok := p.flights.close(flightKey{s.name, viewKey{e.Domain, e.Key}})
+	if !ok {
+		return nil
+	}
+	defer release()
+	now, err := p.catalog.Get(ctx, e.ID) // a flight may have ended it since the rows were read
+	if err != nil || now.State != catalog.Filling || now.Lease != p.holder {
+		return err
+	}
+	return p.endStranded(ctx, s, now)
+}
+
+// close keeps flights of a key from beginning until release is called; those who want one wait. It is
+// not ok where there is one already.
+func (fl *flights) close(key flightKey) (release func(), ok bool) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if _, busy := fl.byKey[key]; busy {
+		return nil, false
+	}
+	f := &flight{key: key, done: make(chan struct{}), leaving: true}
+	fl.byKey[key] = f
+	return func() {
+		fl.mu.Lock()
+		delete(fl.byKey, key)
+		fl.mu.Unlock()
+		close(f.done)
+	}, true
+}
