@@ -15,42 +15,46 @@ type ballast struct {
 	n   int
 }
 
-// free is how many bytes a filesystem can still give out, to root.
-func free(tb testing.TB, dir string) int64 {
+// leave takes space away until no more than about bytes are left: it sets them aside, takes all else, and
+// gives them back. (What statfs calls free is not all to be had: ext4 keeps some for itself.)
+func (b *ballast) leave(tb testing.TB, bytes int64) {
 	tb.Helper()
-	fd, err := os.Open(dir)
+	b.sync(tb)
+	aside := 0
+	if bytes > 0 {
+		if err := b.take(bytes); err != nil {
+			tb.Fatal(err)
+		}
+		aside = b.n
+	}
+	for piece := int64(64 * mib); piece >= 4*kib; {
+		if b.take(piece) != nil {
+			piece /= 2
+		}
+	}
+	if aside > 0 {
+		b.remove(tb, aside)
+	}
+	b.sync(tb)
+}
+
+// sync makes promised space be given out, and freed space be free.
+func (b *ballast) sync(tb testing.TB) {
+	tb.Helper()
+	fd, err := os.Open(b.dir)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer fd.Close()
-	unix.Syncfs(int(fd.Fd())) // promised space counts once it is given out
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(fd.Fd()), &st); err != nil {
+	if err := unix.Syncfs(int(fd.Fd())); err != nil {
 		tb.Fatal(err)
-	}
-	return int64(st.Bfree) * st.Bsize
-}
-
-// leave takes space away until no more than about bytes are left.
-func (b *ballast) leave(tb testing.TB, bytes int64) {
-	tb.Helper()
-	for piece := int64(64 * mib); piece >= 4*kib; {
-		left := free(tb, b.dir)
-		if left <= bytes {
-			return
-		}
-		piece = min(piece, left-bytes)
-		piece -= piece % (4 * kib)
-		if piece == 0 || b.take(piece) != nil {
-			piece = min(piece, 64*mib) / 2
-		}
 	}
 }
 
 // take allocates bytes in a file of their own.
 func (b *ballast) take(bytes int64) error {
 	b.n++
-	path := filepath.Join(b.dir, fmt.Sprintf(".ballast-%d", b.n))
+	path := b.path(b.n)
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -67,9 +71,17 @@ func (b *ballast) take(bytes int64) error {
 func (b *ballast) drop(tb testing.TB) {
 	tb.Helper()
 	for n := range b.n {
-		if err := os.Remove(filepath.Join(b.dir, fmt.Sprintf(".ballast-%d", n+1))); err != nil && !os.IsNotExist(err) {
-			tb.Fatal(err)
-		}
+		b.remove(tb, n+1)
 	}
-	free(tb, b.dir)
+	b.n = 0
+	b.sync(tb)
 }
+
+func (b *ballast) remove(tb testing.TB, n int) {
+	tb.Helper()
+	if err := os.Remove(b.path(n)); err != nil && !os.IsNotExist(err) {
+		tb.Fatal(err)
+	}
+}
+
+func (b *ballast) path(n int) string { return filepath.Join(b.dir, fmt.Sprintf(".ballast-%d", n)) }

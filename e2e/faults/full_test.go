@@ -98,7 +98,7 @@ func (d *fullDaemon) fillAndHit(t *testing.T, full *ballast, left int64, reasons
 		if d.ask(t, name, reasons, disk) {
 			made++
 		}
-		d.Consistent(t)
+		d.consistent(t)
 		if held := unnamed(t, d.PID(), ""); len(held) > 0 {
 			t.Errorf("files without a name that are still held: %q", held)
 		}
@@ -109,11 +109,31 @@ func (d *fullDaemon) fillAndHit(t *testing.T, full *ballast, left int64, reasons
 			t.Error("no volume, though there is space")
 		}
 	}
+	d.Consistent(t)
 	d.clear(t)
 	if after := listing(t, d.Config.Volumes, d.Config.Cache); after != before {
 		t.Errorf("left on disk:\n%s\nbefore it was:\n%s", after, before)
 	}
 	return made == 2
+}
+
+// consistent checks what must hold with a fault too. Where the catalog cannot be written, that is the only
+// problem, and a claim may stay reserved until it can.
+func (d *fullDaemon) consistent(t *testing.T) {
+	t.Helper()
+	if left := d.Leftovers(t); len(left) > 0 {
+		t.Errorf("left over on disk: %q", left)
+	}
+	writable := true
+	for _, p := range d.Check(t, "--deep").Problems {
+		if p.Kind != "catalog-not-written" {
+			t.Errorf("check found a problem: %+v", p)
+		}
+		writable = false
+	}
+	if v := d.Quota(t).Volumes; v.InUse != v.Actual || writable && v.Reserved != 0 {
+		t.Errorf("quota of volumes: in use %d, actual %d, reserved %d", v.InUse, v.Actual, v.Reserved)
+	}
 }
 
 // ask asks for a volume, and checks it, or why there is none.
