@@ -79,7 +79,7 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: tools ## measure hits and fills against the bare floor on the same filesystem, as ratios
+bench: tools build ## measure hits and fills against the bare floor on the same filesystem, as ratios
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench
 
 .PHONY: tools

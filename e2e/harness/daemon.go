@@ -28,6 +28,8 @@ type Daemon struct {
 	Server string // for --server
 	State  string // its state_dir
 
+	// Program is what the next Start runs; "": Binary.
+	Program string
 	// KillAfter makes the next process kill itself (SIGKILL) after a step, as failpoint.Reached
 	// understands it: "commit", or "write:3" for the third time.
 	KillAfter string
@@ -85,7 +87,7 @@ func (d *Daemon) TryStart(tb testing.TB) error {
 		tb.Fatal(err)
 	}
 	defer logFile.Close()
-	cmd := exec.Command(Binary(tb), "serve", "--config", d.file)
+	cmd := exec.Command(d.program(tb), "serve", "--config", d.file)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.Env = append(environment(), "NOTIFY_SOCKET="+filepath.Join(d.Dir, "n"), "CLONECACHE_KILL_AFTER="+d.KillAfter)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -100,6 +102,13 @@ func (d *Daemon) TryStart(tb testing.TB) error {
 		os.Remove(filepath.Join(d.Dir, "n"))
 	}()
 	return d.awaitReady(notify)
+}
+
+func (d *Daemon) program(tb testing.TB) string {
+	if d.Program != "" {
+		return d.Program
+	}
+	return Binary(tb)
 }
 
 // awaitReady waits for READY=1 on the socket that systemd would listen on.
