@@ -42,8 +42,8 @@ func soak(t *testing.T, operations int, begin func(*rapid.T) *run) {
 	if testing.Short() {
 		t.Skip("-short: random operations are left out")
 	}
-	operations = setting(t, "OPS", operations, strconv.Atoi)
-	until := time.Now().Add(setting(t, "SOAK", 0, time.ParseDuration))
+	operations = setting(t, "OPS", operations/slower, strconv.Atoi)
+	until := time.Now().Add(setting(t, "SOAK", 0, time.ParseDuration) / 2) // for each of two tests
 	long := os.Getenv("SOAK") != ""
 	first := setting(t, "SEED", 1, strconv.Atoi)
 	for name, value := range map[string]string{"rapid.checks": "1", "rapid.steps": strconv.Itoa(sequence), "rapid.nofailfile": "true", "rapid.shrinktime": "20s"} {

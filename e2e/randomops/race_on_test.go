@@ -1,0 +1,6 @@
+//go:build race
+
+package randomops
+
+// slower is by how much the race detector slows the database down: so many fewer operations are tried.
+const slower = 20
