@@ -3,4 +3,4 @@
 package randomops
 
 // slower is by how much the race detector slows the database down: so many fewer operations are tried.
-const slower = 20
+const slower = 40
