@@ -47,7 +47,8 @@ func TestHostileImagesAreRefused(t *testing.T) {
 					_, err = r.Decode(t.Context(), target, nil)
 				}
 				checkRule(t, err, c.Rule)
-				if !c.Decoding && target.written > 0 {
+				// Of a stream of unknown length, what is beyond its end shows at its end.
+				if !c.Decoding && target.written > 0 && (size >= 0 || c.Rule != diskimage.RuleTruncated) {
 					t.Errorf("%d bytes written", target.written)
 				}
 			})

@@ -91,7 +91,7 @@ func smallImages(t testing.TB) map[string][]byte {
 
 func TestDamagedImagesAreDecodedOrRefused(t *testing.T) {
 	rounds := 120
-	if testing.Short() {
+	if testing.Short() || underRaceDetector {
 		rounds = 20
 	}
 	for name, image := range smallImages(t) {

@@ -101,6 +101,9 @@ func checkDecodes(t *testing.T, image string) diskimage.Stats {
 		{"odd pieces", &oddReader{in: bytes.NewReader(content), rnd: rand.New(rand.NewPCG(1, 2))}, int64(len(content))},
 		{"with the end's error", iotest.DataErrReader(bytes.NewReader(content)), -1},
 	} {
+		if underRaceDetector && way.name != "odd pieces" {
+			continue
+		}
 		got, s, err := decode(t, way.stream, diskimage.Options{SourceBytes: way.size, Scratch: newScratch(t)})
 		if err != nil {
 			t.Errorf("%s: %v", way.name, err)
