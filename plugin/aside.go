@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
@@ -86,6 +87,9 @@ func classify(err error) error {
 	if _, already := steppedAside(err); already {
 		return err
 	}
+	if exhausted(err) {
+		return &stepAside{reason: ReasonCacheError, cause: err}
+	}
 	for _, u := range usual() {
 		if errors.Is(err, u) {
 			return err
@@ -103,4 +107,10 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", imagesource.ErrUnavailable, err)
 	}
 	return &stepAside{reason: ReasonCacheError, cause: err}
+}
+
+// exhausted tells that it is this process that lacks file descriptors or memory, whoever noticed it: the
+// caller's usual way does not.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }

@@ -50,6 +50,11 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)() // Close's time is over
 	q, err := p.prepare(ctx, r)
+	if q != nil && exhausted(err) {
+		why := &stepAside{reason: ReasonCacheError, cause: err}
+		p.logAside(q, why, "image not looked up")
+		return p.bypass(q, why), nil
+	}
 	if err != nil {
 		p.observer.RequestError(r.Backend, err)
 		return Answer{}, err
@@ -79,7 +84,8 @@ func (p *Plugin) serveInTime(ctx context.Context, q *request) (Answer, error) {
 	return answer, err
 }
 
-// prepare checks the request and asks the source for the image, which authorises it: hits too.
+// prepare checks the request and asks the source for the image, which authorises it: hits too. Where the
+// source fails, the request is returned with the error.
 func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 	q := &request{Request: r, begun: p.now()}
 	var err error
@@ -101,7 +107,8 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 		return nil, err
 	}
 	if q.image, err = source.Stat(ctx, id); err != nil {
-		return nil, err
+		q.image = imagesource.Image{Source: source.Name(), ID: id}
+		return q, err
 	}
 	q.source = source
 	if r.DiskFormat != "" {
