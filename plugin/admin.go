@@ -170,7 +170,7 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}}
-	return r, p.deleteEntry(ctx, e, force, &r)
+	return r, p.deleteEntry(ctx, e, force, p.liveClones, &r)
 }
 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
@@ -184,8 +184,9 @@ func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 	if err != nil {
 		return r, err
 	}
+	clones := p.listedClones()
 	for _, e := range entries {
-		err := p.deleteEntry(ctx, e, force, &r)
+		err := p.deleteEntry(ctx, e, force, clones, &r)
 		if err != nil && !errors.Is(err, catalog.ErrPinned) && !errors.Is(err, ErrHasClones) && !isGone(err) {
 			return r, err
 		}
@@ -193,7 +194,10 @@ func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 	return r, nil
 }
 
-func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, r *PruneResult) error {
+// cloneCount tells how many live clones depend on an entry's image-volume.
+type cloneCount func(ctx context.Context, s *store, e catalog.Entry) (int, error)
+
+func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
 	s, ok := p.stores[e.Store]
 	if !ok {
 		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
@@ -211,10 +215,12 @@ func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDe
 		return fmt.Errorf("%w: it is detached already, and goes with the last of its clones", ErrBusy)
 	case catalog.Ready:
 	}
-	if clones, err := p.liveClones(ctx, s, e); err != nil {
-		return err
-	} else if clones > 0 && !force {
-		return fmt.Errorf("%w: %d; use --force to detach it", ErrHasClones, clones)
+	if !force {
+		if n, err := clones(ctx, s, e); err != nil {
+			return err
+		} else if n > 0 {
+			return fmt.Errorf("%w: %d; use --force to detach it", ErrHasClones, n)
+		}
 	}
 	return p.evictInto(ctx, s, e, catalog.CauseAdmin, r)
 }
@@ -226,6 +232,24 @@ func (p *Plugin) liveClones(ctx context.Context, s *store, e catalog.Entry) (int
 	}
 	iv, err := findImageVolume(ctx, s, e.ImageVolume)
 	return iv.Clones, err
+}
+
+// listedClones is liveClones for many entries: each store is listed once.
+func (p *Plugin) listedClones() cloneCount {
+	held := make(map[backends.Name]map[backends.ImageVolumeID]backends.ImageVolume)
+	return func(ctx context.Context, s *store, e catalog.Entry) (int, error) {
+		if s.images.Info().IndependentClones || s.backend == nil {
+			return 0, nil
+		}
+		if held[s.name] == nil {
+			all, _, err := listStore(ctx, s)
+			if err != nil {
+				return 0, err
+			}
+			held[s.name] = all
+		}
+		return held[s.name][e.ImageVolume].Clones, nil
+	}
 }
 
 // evictInto evicts and adds what came of it to r.
