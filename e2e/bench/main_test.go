@@ -9,7 +9,6 @@ package bench
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -28,7 +27,10 @@ const (
 	roomInMemory = 10 * gib
 )
 
-func TestMain(m *testing.M) {
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	defer harness.RemoveShared()
 	where := "TMPDIR or /tmp"
 	if dir, err := inMemory(); err == nil {
 		defer os.RemoveAll(dir)
@@ -36,11 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	printTable(where)
-	if dir := os.Getenv("TMPDIR"); filepath.Dir(dir) == "/dev/shm" {
-		os.RemoveAll(dir)
-	}
-	harness.RemoveShared()
-	os.Exit(code)
+	return code
 }
 
 // inMemory puts temporary files into memory, if they have room there.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -54,13 +54,16 @@ var realDisk = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	files := filepath.Join(dir, "files")
-	root := runtime.GOROOT()
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
 	for _, part := range []string{"src/net", "src/crypto", "src/runtime", "bin/gofmt"} {
 		target := filepath.Join(files, filepath.Dir(part))
 		if err := os.MkdirAll(target, 0o755); err != nil {
 			return "", err
 		}
-		if out, err := exec.Command("cp", "-r", filepath.Join(root, part), target).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-r", filepath.Join(strings.TrimSpace(string(root)), part), target).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("copy %s: %w\n%s", part, err, out)
 		}
 	}
