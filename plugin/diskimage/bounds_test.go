@@ -92,7 +92,7 @@ func TestTablesAreBoundedInMemory(t *testing.T) {
 		_, err = r.Decode(t.Context(), &boundedTarget{TB: t, size: disk}, func(_, _ int64) { heap.look() })
 		checkRule(t, err, diskimage.RuleTruncated)
 		t.Logf("disk of %d GiB: %d MiB of heap over idle", disk>>30, heap.over()>>20)
-		if heap.over() > 48<<20 {
+		if heap.over() > 64<<20 { // with the garbage that is not collected yet
 			t.Errorf("disk of %d GiB took %d MiB of heap", disk>>30, heap.over()>>20)
 		}
 	}
@@ -127,7 +127,7 @@ func TestDecodeOfAMostlyEmptyDisk(t *testing.T) {
 			if err != nil || stats.VirtualBytes != size || stats.WrittenBytes > 2<<20 || target.written != stats.WrittenBytes {
 				t.Errorf("stats %+v, %v", stats, err)
 			}
-			if heap.over() > 48<<20 {
+			if heap.over() > 64<<20 { // with the garbage that is not collected yet
 				t.Errorf("%d MiB of heap", heap.over()>>20)
 			}
 		})

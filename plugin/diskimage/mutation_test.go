@@ -63,12 +63,12 @@ func (s *sliceTarget) WriteAt(p []byte, off int64) (int, error) {
 	return copy(s.disk[off:], p), nil
 }
 
-// smallImages are valid images of every kind, a few tens of KiB each.
+// smallImages are valid images of every kind, some ten KiB each.
 func smallImages(t testing.TB) map[string][]byte {
 	t.Helper()
-	disk := programBytes(t, 24<<10)
-	disk = append(disk, make([]byte, 40<<10)...)
-	disk = append(disk, disk[:10<<10]...)
+	disk := programBytes(t, 9<<10)
+	disk = append(disk, make([]byte, 36<<10)...) // more than one table maps, in clusters of 512 bytes
+	disk = append(disk, disk[:5<<10]...)
 	out := map[string][]byte{"raw": disk[:5000]}
 	for _, storage := range []diskimagetest.Storage{diskimagetest.Plain, diskimagetest.Zlib, diskimagetest.Zstd} {
 		for _, order := range []diskimagetest.Order{diskimagetest.TablesFirst, diskimagetest.TablesLast, diskimagetest.Shuffled} {

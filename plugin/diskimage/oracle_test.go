@@ -146,16 +146,12 @@ func programBytes(t testing.TB, n int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(path)
+	program, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	b := make([]byte, n)
-	if _, err := f.ReadAt(b, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	return b
+	program = program[min(len(program)/2, 1<<20):]
+	return bytes.Repeat(program, n/len(program)+1)[:n]
 }
 
 // contents are disks to be put into images, small enough for clusters of 512 bytes.
