@@ -1,0 +1,180 @@
+//go:build ceph
+
+package rbd
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ceph/go-ceph/rados"
+	"github.com/ceph/go-ceph/rbd"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/backendtest"
+)
+
+// cluster is the one that all tests use, each in a namespace of its own.
+var cluster struct {
+	dir  string // with ceph.conf and keyrings; empty where there is no cluster
+	skip string // why there is none
+}
+
+// TestMain starts a cluster in memory whose mon commits quickly, for as long as the tests run.
+// CLONECACHE_CEPH_DIR names the directory of one that runs already (see e2e/ceph/cluster.sh).
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(withCluster(m.Run))
+}
+
+func withCluster(run func() int) int {
+	if dir := os.Getenv("CLONECACHE_CEPH_DIR"); dir != "" {
+		cluster.dir = dir
+		return run()
+	}
+	if cluster.skip = cannotStart(); cluster.skip != "" {
+		return run()
+	}
+	dir, err := os.MkdirTemp("", "ccrbd")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	cluster.dir = filepath.Join(dir, "c")
+	if err := errors.Join(os.Chmod(dir, 0o755), clusterScript("up")); err != nil {
+		_ = clusterScript("wipe")
+		fmt.Fprintln(os.Stderr, "start a cluster:", err)
+		return 1
+	}
+	defer func() { _ = clusterScript("wipe") }()
+	return run()
+}
+
+func cannotStart() string {
+	if testing.Short() {
+		return "-short: no cluster is started"
+	}
+	for _, program := range []string{"ceph-mon", "ceph-osd", "ceph-mgr", "ceph"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return program + " is not installed (e2e/install.sh ceph installs it)"
+		}
+	}
+	return ""
+}
+
+// clusterScript runs e2e/ceph/cluster.sh on the tests' own cluster.
+func clusterScript(verb string) error {
+	cmd := exec.Command("../../e2e/ceph/cluster.sh", verb)
+	const ports = 40 // of one cluster, with room
+	port := 20000 + os.Getpid()%300*ports
+	cmd.Env = append(os.Environ(), "CEPH_DIR="+cluster.dir, "CEPH_PORT="+strconv.Itoa(port), "FAST=1")
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
+}
+
+// config is a fresh namespace's, for the user that has nothing but `profile rbd` on the pools.
+func config(tb testing.TB) Config {
+	tb.Helper()
+	if cluster.dir == "" {
+		tb.Skip(cluster.skip)
+	}
+	return Config{
+		Name: "ceph", Pool: "volumes", ImageVolumePool: "images", Namespace: namespace(tb),
+		Conf: filepath.Join(cluster.dir, "ceph.conf"), User: "clonecache",
+		Keyring: filepath.Join(cluster.dir, "client.clonecache.keyring"), Holder: "this-host",
+	}
+}
+
+var namespaces atomic.Int64
+
+// namespace makes one in both pools.
+func namespace(tb testing.TB) string {
+	tb.Helper()
+	name := fmt.Sprintf("test-%d-%d", os.Getpid(), namespaces.Add(1))
+	for _, pool := range []string{"volumes", "images"} {
+		if err := rbd.NamespaceCreate(admin(tb, pool, ""), name); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return name
+}
+
+// admin is a pool as another program sees it that may do everything.
+func admin(tb testing.TB, pool, namespace string) *rados.IOContext {
+	tb.Helper()
+	conn, err := rados.NewConnWithUser("admin")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(conn.Shutdown)
+	if err := errors.Join(conn.ReadConfigFile(filepath.Join(cluster.dir, "ceph.conf")), conn.Connect()); err != nil {
+		tb.Fatal(err)
+	}
+	io, err := conn.OpenIOContext(pool)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(io.Destroy)
+	io.SetNamespace(namespace)
+	return io
+}
+
+// openBackend opens a backend until the test ends.
+func openBackend(tb testing.TB, c Config) *tested {
+	tb.Helper()
+	b, err := open(tb.Context(), c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return &tested{Backend: b, tb: tb}
+}
+
+// tested is a backend whose volumes can be read, and beside which a stranger makes images.
+type tested struct {
+	*Backend
+	tb testing.TB
+}
+
+var (
+	_ backendtest.Reader    = (*tested)(nil)
+	_ backendtest.Foreigner = (*tested)(nil)
+)
+
+// strangers is the volumes' pool as others see it.
+func (b *tested) strangers() *rados.IOContext { return admin(b.tb, b.config.Pool, b.config.Namespace) }
+
+func (b *tested) strangersImages() *rados.IOContext {
+	return admin(b.tb, b.config.ImageVolumePool, b.config.Namespace)
+}
+
+func (b *tested) OpenVolume(_ context.Context, name backends.VolumeName) (backendtest.VolumeReader, error) {
+	return rbd.OpenImageReadOnly(b.strangers(), string(name), rbd.NoSnapshot)
+}
+
+func (b *tested) MakeForeign(_ context.Context, name backends.VolumeName, data []byte) error {
+	io := b.strangers()
+	if err := withOptions(rbd.FeatureLayering, func(o *rbd.ImageOptions) error {
+		return rbd.CreateImage(io, string(name), uint64(len(data)), o)
+	}); err != nil {
+		return err
+	}
+	image, err := rbd.OpenImage(io, string(name), rbd.NoSnapshot)
+	if err != nil {
+		return err
+	}
+	_, err = image.WriteAt(data, 0)
+	return errors.Join(err, image.Close())
+}
