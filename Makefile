@@ -21,6 +21,13 @@ LINT         := .tools/bin/golangci-lint-$(LINT_VERSION)
 # The race detector needs a C compiler; where there is none, tests run without it and e2e/install.sh says so.
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 
+# Where the headers of libdeflate and libzstd are present, compressed images are decoded by these C
+# libraries, several times as fast as in Go; anywhere else the same code builds without C.
+# (Looked at when a recipe runs, so that what `tools` has just installed counts.)
+TAGS = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/libdeflate.h ] && [ -e /usr/include/zstd.h ] && echo cdecode)
+BASE_GOFLAGS := $(shell go env GOFLAGS)
+export GOFLAGS = $(strip $(BASE_GOFLAGS) $(addprefix -tags=,$(TAGS)))
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +61,9 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 	go test -race -shuffle=on -count=10 -timeout $(TIMEOUT) $(PKG)
 
 .PHONY: vet
-vet: ## run go vet
+vet: ## run go vet, with the C libraries and without
 	go vet ./...
+	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
 lint: $(LINT) ## check the formatting and run golangci-lint

@@ -25,6 +25,8 @@ while IFS=: read -r tool package purpose; do
   [ -z "$tool" ] || command -v "$tool" >/dev/null || want "$package" "$tool" "$purpose"
 done <<<"$needs"
 [ -e /usr/include/stdlib.h ] || want libc6-dev "the C library's headers" "the race detector"
+[ -e /usr/include/libdeflate.h ] || want libdeflate-dev "libdeflate's header" "decoding zlib images fast"
+[ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
