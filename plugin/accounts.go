@@ -22,7 +22,7 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 		return report.Report{}, err
 	}
 	in := report.Input{Since: sinceOrNil(since)}
-	held, err := p.heldByStore(ctx)
+	held, err := p.catalog.Held(ctx)
 	if err != nil {
 		return report.Report{}, err
 	}
@@ -32,8 +32,8 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 		}
 		h := held[s.name]
 		in.Stores = append(in.Stores, report.Store{
-			Name: s.name, Kind: s.images.Info().Kind, Entries: h.entries, HeldBytes: h.bytes,
-			DetachedBytes: h.detached, MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount,
+			Name: s.name, Kind: s.images.Info().Kind, Entries: h.Entries, HeldBytes: h.Bytes,
+			DetachedBytes: h.DetachedBytes, MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount,
 		})
 	}
 	if in.Requests, err = p.catalog.Requests(ctx, since); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -131,23 +130,17 @@ func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
 	if !errors.Is(err, catalog.ErrNotFound) || len(id) < minIDPrefix {
 		return e, err
 	}
-	all, err := p.catalog.List(ctx, catalog.Filter{})
+	matches, err := p.catalog.Match(ctx, id, 2)
 	if err != nil {
 		return catalog.Entry{}, err
-	}
-	var matches []catalog.Entry
-	for _, e := range all {
-		if strings.HasPrefix(string(e.ID), id) || strings.HasSuffix(string(e.ID), id) {
-			matches = append(matches, e)
-		}
 	}
 	switch len(matches) {
 	case 0:
 		return catalog.Entry{}, fmt.Errorf("%w: %s", catalog.ErrNotFound, id)
 	case 1:
-		return matches[0], nil
+		return p.catalog.Get(ctx, matches[0].ID)
 	}
-	return catalog.Entry{}, fmt.Errorf("%w: id: %d entries begin or end with %s; give more of it", ErrBadRequest, len(matches), id)
+	return catalog.Entry{}, fmt.Errorf("%w: id: several entries begin or end with %s; give more of it", ErrBadRequest, id)
 }
 
 // SetPinned pins an entry, or unpins it. catalog.ErrNotFound.
@@ -273,7 +266,7 @@ func (p *Plugin) Fills() []FillView { return p.flights.views() }
 
 // Backends lists backends and file caches.
 func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
-	held, err := p.heldByStore(ctx)
+	held, err := p.catalog.Held(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -282,7 +275,7 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 		info, h := s.images.Info(), held[s.name]
 		v := BackendView{
 			Name: s.name, Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
-			Available: true, Entries: h.entries, HeldBytes: h.bytes, DetachedBytes: h.detached,
+			Available: true, Entries: h.Entries, HeldBytes: h.Bytes, DetachedBytes: h.DetachedBytes,
 			MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount, MaxPercent: s.bounds.MaxPercent,
 		}
 		if s.fallback != nil {
@@ -308,32 +301,6 @@ func (p *Plugin) orderedStores() []*store {
 		all = append(all, p.stores[c.Name])
 	}
 	return all
-}
-
-// held is what the entries of one store hold.
-type held struct {
-	entries  int
-	bytes    int64
-	detached int64
-}
-
-func (p *Plugin) heldByStore(ctx context.Context) (map[backends.Name]held, error) {
-	entries, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
-	if err != nil {
-		return nil, err
-	}
-	sums := make(map[backends.Name]held)
-	for _, e := range entries {
-		h := sums[e.Store]
-		if e.State == catalog.Detached {
-			h.detached += e.HeldBytes
-		} else {
-			h.entries++
-			h.bytes += e.CountedBytes()
-		}
-		sums[e.Store] = h
-	}
-	return sums, nil
 }
 
 // Status says how the plugin is.

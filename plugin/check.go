@@ -57,12 +57,12 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, error) {
 	var findings []finding
 	var read, total int64
-	held, err := p.heldByStore(ctx)
+	held, err := p.catalog.Held(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range held {
-		total += h.bytes + h.detached
+		total += h.Bytes + h.DetachedBytes
 	}
 	for _, s := range p.orderedStores() {
 		reader, readable := s.images.(backends.ImageVolumeReader)

@@ -61,6 +61,65 @@ func (c *Catalog) List(ctx context.Context, f Filter) ([]Entry, error) {
 	return all, nil
 }
 
+const selectParts = `SELECT ` + entryColumns + ` FROM entries e
+	WHERE e.id LIKE ? ESCAPE '!' OR e.id LIKE ? ESCAPE '!' ORDER BY e.id LIMIT ?`
+
+// Match returns the entries whose ID begins or ends with part, at most limit of them, ordered by ID and
+// without their ImageIDs.
+func (c *Catalog) Match(ctx context.Context, part string, limit int) ([]Entry, error) {
+	literal := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(part)
+	var found []Entry
+	err := c.read(ctx, "match entries", func(t tx) (err error) {
+		found, err = t.entries(ctx, selectParts, literal+"%", "%"+literal, limit)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Held is what the entries of one store hold.
+type Held struct {
+	Entries       int // filling, ready and evicting ones
+	Bytes         int64
+	Detached      int
+	DetachedBytes int64
+}
+
+// sumHeld counts as Entry.CountedBytes does.
+const sumHeld = `SELECT store, state, COUNT(*),
+	SUM(CASE WHEN reserved_bytes > held_bytes THEN reserved_bytes ELSE held_bytes END), SUM(held_bytes)
+	FROM entries WHERE state <> 'failed' GROUP BY store, state`
+
+// Held sums up what each store holds; one without entries is not in it.
+func (c *Catalog) Held(ctx context.Context) (map[backends.Name]Held, error) {
+	sums := make(map[backends.Name]Held)
+	err := c.read(ctx, "sum entries", func(t tx) error {
+		return t.each(ctx, func(rows *sql.Rows) error {
+			var store backends.Name
+			var state State
+			var entries int
+			var counted, held int64
+			if err := rows.Scan(&store, &state, &entries, &counted, &held); err != nil {
+				return err
+			}
+			h := sums[store]
+			if state == Detached {
+				h.Detached, h.DetachedBytes = h.Detached+entries, h.DetachedBytes+held
+			} else {
+				h.Entries, h.Bytes = h.Entries+entries, h.Bytes+counted
+			}
+			sums[store] = h
+			return nil
+		}, sumHeld)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sums, nil
+}
+
 const (
 	listEntries = `SELECT ` + entryColumns + ` FROM entries e`
 	listImages  = `SELECT i.entry_id, i.image_id FROM (SELECT e.id FROM entries e%s) page
