@@ -45,7 +45,8 @@ type Config struct {
 	Now      func() time.Time
 }
 
-// Open opens the store. What a process that died had staged is left for List and Retire.
+// Open opens the store. What a process that died had staged is left for List and Retire, but for the
+// second names of what it had committed.
 func Open(c Config) (*Store, error) {
 	place, err := rawfile.OpenPlace(rawfile.PlaceConfig{
 		Dir: c.Dir, Staging: c.Staging, Features: c.Features, Stamps: c.Stamps,
@@ -53,10 +54,34 @@ func Open(c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image-volumes: %w", err)
 	}
-	return &Store{
+	s := &Store{
 		place: place, dir: c.Dir, staging: c.Staging, mark: c.Mark, now: c.Now,
 		stages: map[backends.ImageVolumeID]*stage{},
-	}, nil
+	}
+	if err := s.dropSecondNames(); err != nil {
+		return nil, errors.Join(fmt.Errorf("image-volumes: %w", err), place.Close())
+	}
+	return s, nil
+}
+
+// dropSecondNames removes the staged names of image-volumes that have their own. A crash leaves both where
+// a rename is two steps (NFS), or where a log brings the older name back (btrfs). Otherwise the
+// image-volume would pass for one that is still staged.
+func (s *Store) dropSecondNames() error {
+	staged, err := os.ReadDir(s.staging)
+	if err != nil {
+		return rawfile.Explain(err)
+	}
+	for _, entry := range staged {
+		committed, err := s.place.Exists(entry.Name())
+		if err == nil && committed {
+			err = os.Remove(s.place.StagingPath(entry.Name()))
+		}
+		if err != nil {
+			return fmt.Errorf("second name of image-volume %s: %w", entry.Name(), rawfile.Explain(err))
+		}
+	}
+	return nil
 }
 
 // Close discards what is still being staged and gives the directories back.
