@@ -11,7 +11,7 @@
 // A recorder that shared the process with what it records could stop both for good: a page of a mapped
 // file that is faulted in keeps a thread, and with it the garbage collector, waiting for the recorder.
 //
-// It is imported by tests only. They run it in a mount namespace of their own (see Isolate), so that the
+// It is imported by tests only. They run it in a mount namespace of their own (see Main), so that the
 // kernel takes away every mount and loop device whatever ends them.
 package powerloss
 
@@ -48,10 +48,13 @@ func Main(m *testing.M) {
 	if os.Getenv(recorderEnv) != "" {
 		os.Exit(serveRecorder())
 	}
-	if os.Geteuid() != 0 || os.Getenv(isolated) != "" {
+	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
-	os.Exit(isolate())
+	if os.Getenv(isolated) == "" {
+		os.Exit(isolate())
+	}
+	os.Exit(asAnotherBoot(m))
 }
 
 // isolate runs this program once more in its own mount namespace. The new process ends with this one.
