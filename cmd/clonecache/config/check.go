@@ -212,7 +212,12 @@ func (c *checker) backends(cfg *Config) {
 		if !c.kind(at, b.Kind, backendKinds) {
 			continue
 		}
-		c.path(at+".path", &b.Path)
+		switch b.Kind {
+		case "file":
+			c.path(at+".path", &b.Path)
+		case "rbd":
+			c.rbd(at, b)
+		}
 		c.bounds(at, bounds{b.MaxSize, b.MaxCount, b.MaxPercent, b.MinAge, b.MinHits, b.MaxIdle})
 		c.oneOf(at+".share", b.Share, ShareOwner, ShareAll)
 		c.duration(at+".request_timeout", b.RequestTimeout, 0, maxRequestWait)

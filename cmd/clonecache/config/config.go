@@ -75,6 +75,17 @@ type Backend struct {
 	Share          string   `toml:"share"`
 	Fallback       string   `toml:"fallback"`
 	RequestTimeout Duration `toml:"request_timeout"`
+
+	// Of kind "rbd".
+	Pool            string   `toml:"pool"`
+	Namespace       string   `toml:"namespace"`
+	ImageVolumePool string   `toml:"image_volume_pool"`
+	Conf            Path     `toml:"conf"`
+	User            string   `toml:"user"`
+	Keyring         Path     `toml:"keyring"`
+	Features        []string `toml:"features"`
+	CallTimeout     Duration `toml:"call_timeout"`
+	ConnectTimeout  Duration `toml:"connect_timeout"`
 }
 
 // FileCache is one plain file cache.

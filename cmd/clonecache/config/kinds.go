@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/clonecache/clonecache/backends/rbd"
 )
 
 // kind is one value of a "kind" key.
@@ -20,7 +22,12 @@ const noOpenStack = "this version has no OpenStack"
 var (
 	backendKinds = map[string]kind{
 		"file": {keys: []string{"path"}},
-		"rbd":  {missing: "this build has no RBD: build with `make build` where librbd's headers are present"},
+		"rbd": {
+			keys: []string{
+				"pool", "namespace", "image_volume_pool", "conf", "user", "keyring", "features", "call_timeout", "connect_timeout",
+			},
+			missing: rbd.Missing,
+		},
 	}
 	sourceKinds = map[string]kind{
 		"directory": {keys: []string{"path"}},

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/plugin/api"
 )
@@ -24,6 +25,9 @@ import (
 // TestEveryKindCanBeOpened: what the configuration accepts is what is wired here.
 func TestEveryKindCanBeOpened(t *testing.T) {
 	backends, sources, tenants := config.Kinds()
+	if rbd.Missing != "" { // it can be opened, and says why not
+		backends = append(backends, "rbd")
+	}
 	for _, c := range []struct {
 		name      string
 		got, want []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -11,6 +12,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/file"
 	"github.com/clonecache/clonecache/backends/filecache"
+	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
@@ -21,9 +23,12 @@ import (
 // The kinds that this build can open, by the words of the configuration. A new kind is its package, a
 // line here, and a line in config's table of kinds; a test compares the two.
 var (
-	openBackend = map[string]func(context.Context, config.Backend, logrus.FieldLogger) (backends.Backend, error){
-		"file": func(ctx context.Context, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
+	openBackend = map[string]func(context.Context, config.Config, config.Backend, logrus.FieldLogger) (backends.Backend, error){
+		"file": func(ctx context.Context, _ config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
 			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Log: log})
+		},
+		"rbd": func(ctx context.Context, cfg config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
+			return rbd.Open(ctx, rbdConfig(cfg, c, log))
 		},
 	}
 	openSource = map[string]func(config.ImageSource) (imagesource.Source, error){
@@ -53,7 +58,7 @@ type stores struct {
 func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*stores, error) {
 	s := &stores{}
 	for _, c := range cfg.Backends {
-		b, err := openBackend[c.Kind](ctx, c, log)
+		b, err := openBackend[c.Kind](ctx, cfg, c, log)
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -79,6 +84,18 @@ func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
 			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,
 			KeepInUse: !c.EvictInUse, MinAge: time.Duration(c.MinAge), MinHits: c.MinHits,
 		},
+	}
+}
+
+// rbdConfig is a Ceph backend's. What this installation left half made when it died is known by its host
+// and its state_dir, which is locked while it lives.
+func rbdConfig(cfg config.Config, c config.Backend, log logrus.FieldLogger) rbd.Config {
+	host, _ := os.Hostname()
+	return rbd.Config{
+		Name: backends.Name(c.Name), Pool: c.Pool, Namespace: c.Namespace, ImageVolumePool: c.ImageVolumePool,
+		Conf: string(c.Conf), User: c.User, Keyring: string(c.Keyring), Features: c.Features,
+		Timeout: time.Duration(c.CallTimeout), ConnectTimeout: time.Duration(c.ConnectTimeout),
+		Holder: host + ":" + string(cfg.StateDir), Log: log,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clonecache/clonecache/backends/rawfile"
+	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 )
 
@@ -33,8 +34,11 @@ func Try(ctx context.Context, cfg config.Config) Trial {
 	t.directory("scratch_dir", string(cfg.ScratchDir))
 	t.listeners(ctx, cfg)
 	for i, b := range cfg.Backends {
-		if b.Kind == "file" {
+		switch b.Kind {
+		case "file":
 			t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path))
+		case "rbd":
+			t.ceph(ctx, fmt.Sprintf("backend[%d]", i), "backend "+b.Name, rbdConfig(cfg, b, nil))
 		}
 	}
 	for i, f := range cfg.FileCaches {
@@ -100,6 +104,16 @@ func (t *Trial) store(key, name, path string) {
 	} else {
 		t.fact("%s: %s (%s) has no reflinks: volumes are copies", name, where, f.Filesystem)
 	}
+}
+
+// ceph connects to a cluster and looks into its pools.
+func (t *Trial) ceph(ctx context.Context, key, name string, c rbd.Config) {
+	fact, err := rbd.Check(ctx, c)
+	if err != nil {
+		t.problem(key, err, "see docs/ceph.md")
+		return
+	}
+	t.fact("%s: %s", name, fact)
 }
 
 func (t *Trial) source(ctx context.Context, at string, s config.ImageSource) {
