@@ -79,6 +79,9 @@ func isolate() int {
 // require skips a test for which something is missing here.
 func require(tb testing.TB, kind fstest.Kind) {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("-short: tests that mount filesystems are left out")
+	}
 	if os.Geteuid() != 0 {
 		tb.Skipf("recording %s needs root", kind)
 	}
