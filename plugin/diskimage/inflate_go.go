@@ -4,6 +4,7 @@ package diskimage
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
 	"github.com/klauspost/compress/flate"
@@ -25,14 +26,16 @@ func (z *deflater) cluster(dst, src []byte) (used int, err error) {
 	} else if err := z.stream.(flate.Resetter).Reset(&z.src, nil); err != nil {
 		return 0, err
 	}
-	if _, err := io.ReadFull(z.stream, dst); err != nil {
+	if _, err := io.ReadFull(z.stream, dst); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return 0, errClusterShort
+	} else if err != nil {
 		return 0, err
 	}
 	var more [1]byte
-	switch n, err := z.stream.Read(more[:]); {
-	case n > 0:
+	switch _, err := io.ReadFull(z.stream, more[:]); {
+	case err == nil:
 		return 0, errClusterOverrun
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return 0, err
 	}
 	return len(src) - z.src.Len(), nil
