@@ -24,9 +24,17 @@ RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 # Where the headers of libdeflate and libzstd are present, compressed images are decoded by these C
 # libraries, several times as fast as in Go; anywhere else the same code builds without C.
 # (Looked at when a recipe runs, so that what `tools` has just installed counts.)
-TAGS = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/libdeflate.h ] && [ -e /usr/include/zstd.h ] && echo cdecode)
+CDECODE = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/libdeflate.h ] && [ -e /usr/include/zstd.h ] && echo cdecode)
+# RBD needs the headers of librbd and librados. go-ceph calls what the newest release has, unless a second
+# tag names an older one, by the number that librbd.h has for it.
+LIBRBD = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/rados/librados.h ] && awk '/define LIBRBD_VER_MINOR/ { print $$3 }' /usr/include/rbd/librbd.h 2>/dev/null)
+CEPH   = $(if $(LIBRBD),ceph $(if $(filter 16,$(LIBRBD)),pacific) $(if $(filter 17,$(LIBRBD)),quincy) $(if $(filter 18,$(LIBRBD)),reef))
+TAGS   = $(CDECODE) $(CEPH)
+comma := ,
+none  :=
+space := $(none) $(none)
 BASE_GOFLAGS := $(shell go env GOFLAGS)
-export GOFLAGS = $(strip $(BASE_GOFLAGS) $(addprefix -tags=,$(TAGS)))
+export GOFLAGS = $(strip $(BASE_GOFLAGS) $(addprefix -tags=,$(subst $(space),$(comma),$(strip $(TAGS)))))
 
 .PHONY: help
 help: ## list the targets
@@ -41,7 +49,7 @@ build: ## build bin/clonecache
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/clonecache ./cmd/clonecache
 
 .PHONY: run
-run: build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1)
+run: build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1, BACKEND=rbd)
 	@./e2e/run.sh
 
 .PHONY: test
