@@ -49,7 +49,7 @@ build: ## build bin/clonecache
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/clonecache ./cmd/clonecache
 
 .PHONY: run
-run: build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1, BACKEND=rbd)
+run: $(if $(filter rbd,$(BACKEND)),ceph-packages) build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1, BACKEND=rbd)
 	@./e2e/run.sh
 
 .PHONY: test
@@ -90,13 +90,17 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u | while read -r dir; do \
 	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | awk '{print $$2}' | while read -r target; do \
 	    echo "== $$dir $$target"; \
-	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$dir; \
 	  done; \
 	done
 
 .PHONY: bench
 bench: tools build ## measure hits and fills against the bare floor on the same filesystem, as ratios
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench
+
+.PHONY: ceph-packages
+ceph-packages: ## install what building and testing with RBD needs (as root, Debian)
+	@./e2e/install.sh ceph
 
 .PHONY: tools
 tools:
