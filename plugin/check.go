@@ -89,10 +89,10 @@ func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, 
 // image-volume's, and the digest is compared.
 func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
 	wrong := func(kind, detail string) *finding {
-		return &finding{Problem{
+		return &finding{Problem: Problem{
 			Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
 			Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
-		}, func(ctx context.Context) error {
+		}, fix: func(ctx context.Context) error {
 			e, err := p.entry(ctx, iv.Description.EntryID)
 			if err != nil {
 				return err

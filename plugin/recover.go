@@ -127,6 +127,9 @@ func (p *Plugin) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if findings, err = p.noteObserved(ctx, findings); err != nil {
+		return err
+	}
 	for _, f := range findings {
 		log := p.log.WithFields(map[string]any{"backend": f.Backend, "id": f.ID, "kind": f.Kind})
 		if f.fix == nil {
@@ -140,6 +143,24 @@ func (p *Plugin) reconcile(ctx context.Context) error {
 		log.Info("mended: " + f.Detail)
 	}
 	return nil
+}
+
+// noteObserved notes together what was observed of entries, and returns the other findings: clones come
+// and go while nobody looks, so that there may be one for each entry.
+func (p *Plugin) noteObserved(ctx context.Context, findings []finding) (others []finding, err error) {
+	var observed []catalog.Observation
+	for _, f := range findings {
+		if f.observed != nil {
+			observed = append(observed, *f.observed)
+		} else {
+			others = append(others, f)
+		}
+	}
+	if len(observed) == 0 {
+		return others, nil
+	}
+	p.log.WithField("entries", len(observed)).Info("held bytes and live clones brought up to date")
+	return others, p.catalog.Observe(ctx, observed)
 }
 
 // loadView reads the ready entries and their aliases.

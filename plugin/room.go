@@ -109,16 +109,17 @@ func (p *Plugin) observeClones(ctx context.Context, s *store) error {
 	if err != nil {
 		return err
 	}
+	var differ []catalog.Observation
 	for _, e := range rows {
 		iv, there := held[e.ImageVolume]
-		if !there || iv.State != backends.Committed || iv.Clones == e.Clones && iv.HeldBytes == e.HeldBytes {
-			continue
-		}
-		if err := p.catalog.SetObserved(ctx, e.ID, iv.HeldBytes, iv.Clones); err != nil {
-			return err
+		if there && iv.State == backends.Committed && (iv.Clones != e.Clones || iv.HeldBytes != e.HeldBytes) {
+			differ = append(differ, catalog.Observation{ID: e.ID, HeldBytes: iv.HeldBytes, Clones: iv.Clones})
 		}
 	}
-	return nil
+	if len(differ) == 0 {
+		return nil
+	}
+	return p.catalog.Observe(ctx, differ)
 }
 
 // capacity is asked only where a bound needs it: it may be a call over the network.

@@ -14,6 +14,9 @@ import (
 type finding struct {
 	Problem
 	fix func(context.Context) error
+	// observed is all that fix would note, where it does nothing else: there may be many of these, and
+	// they can be noted together.
+	observed *catalog.Observation
 }
 
 // survey compares the catalog with every store and with the internal tenant's claims. A store that does
@@ -102,13 +105,14 @@ func (p *Plugin) surveyRow(s *store, e catalog.Entry, held map[backends.ImageVol
 		problem.Kind = "missing-image-volume"
 		problem.Detail = fmt.Sprintf("entry %s names image-volume %s, which is not there", e.ID, e.ImageVolume)
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
-		return &finding{problem, func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
+		return &finding{Problem: problem, fix: func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
 	case iv.HeldBytes != e.HeldBytes || iv.Clones != e.Clones:
 		problem.Kind = "held-bytes"
 		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes and has %d clones, the catalog says %d and %d", e.ImageVolume, iv.HeldBytes, iv.Clones, e.HeldBytes, e.Clones)
 		problem.Remedy = "check --repair corrects the figures"
-		return &finding{problem, func(ctx context.Context) error {
-			return p.catalog.SetObserved(ctx, e.ID, iv.HeldBytes, iv.Clones)
+		o := catalog.Observation{ID: e.ID, HeldBytes: iv.HeldBytes, Clones: iv.Clones}
+		return &finding{Problem: problem, observed: &o, fix: func(ctx context.Context) error {
+			return p.catalog.Observe(ctx, []catalog.Observation{o})
 		}}
 	}
 	return nil
@@ -278,10 +282,10 @@ func (p *Plugin) surveyClaim(e catalog.Entry, claims map[internaltenant.ClaimID]
 	c, charged := claims[e.Claim]
 	switch {
 	case !charged:
-		return &finding{Problem{
+		return &finding{Problem: Problem{
 			Kind: "missing-claim", Backend: e.Store, ID: string(e.ID),
 			Detail: fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume), Remedy: "check --repair charges it",
-		}, func(ctx context.Context) error {
+		}, fix: func(ctx context.Context) error {
 			claim, err := p.claimAnew(ctx, e)
 			if err != nil {
 				return err
@@ -289,10 +293,10 @@ func (p *Plugin) surveyClaim(e catalog.Entry, claims map[internaltenant.ClaimID]
 			return p.catalog.SetClaim(ctx, e.ID, claim)
 		}}
 	case !c.InUse && e.State == catalog.Ready:
-		return &finding{Problem{
+		return &finding{Problem: Problem{
 			Kind: "wrong-claim", Backend: e.Store, ID: string(c.ID),
 			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
-		}, func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
+		}, fix: func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
 	}
 	return nil
 }
@@ -300,10 +304,10 @@ func (p *Plugin) surveyClaim(e catalog.Entry, claims map[internaltenant.ClaimID]
 // unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
 // looked for once more.
 func (p *Plugin) unknownClaim(c internaltenant.Claim) finding {
-	return finding{Problem{
+	return finding{Problem: Problem{
 		Kind: "unknown-claim", ID: string(c.ID),
 		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not exist", c.Gigabytes, c.EntryID), Remedy: "check --repair releases the claim",
-	}, func(ctx context.Context) error {
+	}, fix: func(ctx context.Context) error {
 		_, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
 		if errors.Is(err, catalog.ErrNotFound) {
 			return p.owner.Release(ctx, c.ID)

@@ -75,12 +75,25 @@ func (c *Catalog) SetPinned(ctx context.Context, id EntryID, pinned bool) error 
 const setObserved = `UPDATE entries SET held_bytes = ?, clones = ?
 	WHERE id = ? AND state IN ('ready', 'evicting', 'detached') AND (held_bytes <> ? OR clones <> ?)`
 
-// SetObserved corrects what the backend says of an entry: held bytes and live clones. An entry that is
-// gone, filling or failed is left as it is.
-func (c *Catalog) SetObserved(ctx context.Context, id EntryID, heldBytes int64, clones int) error {
-	return c.write(ctx, fmt.Sprintf("observe entry %s", id), func(t tx) error {
-		_, err := t.exec(ctx, setObserved, heldBytes, clones, id, heldBytes, clones)
-		return err
+// Observation is what a backend says of an entry's image-volume.
+type Observation struct {
+	ID        EntryID
+	HeldBytes int64
+	Clones    int // live ones that depend on it
+}
+
+// Observe corrects what backends say of entries: held bytes and live clones, all in one transaction. An
+// entry that is gone, filling or failed is left as it is.
+func (c *Catalog) Observe(ctx context.Context, all []Observation) error {
+	return c.write(ctx, fmt.Sprintf("observe %d entries", len(all)), func(t tx) error {
+		return t.prepared(ctx, setObserved, func(run func(args ...any) error) error {
+			for _, o := range all {
+				if err := run(o.HeldBytes, o.Clones, o.ID, o.HeldBytes, o.Clones); err != nil {
+					return fmt.Errorf("entry %s: %w", o.ID, err)
+				}
+			}
+			return nil
+		})
 	})
 }
 

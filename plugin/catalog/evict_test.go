@@ -37,7 +37,7 @@ func TestAnEvictionFromBeginToEnd(t *testing.T) {
 
 	is(t, "detach", c.SetDetached(ctx, e.ID, 2, 90), nil)
 	is(t, "detach again", c.SetDetached(ctx, e.ID, 1, 80), nil)
-	is(t, "observe", c.SetObserved(ctx, e.ID, 70, 1), nil)
+	is(t, "observe", c.Observe(ctx, []Observation{{e.ID, 70, 1}}), nil)
 	want.State, want.Clones, want.HeldBytes = Detached, 1, 70
 	same(t, "detached", mustGet(t, c, e.ID), want)
 	for range 2 {
@@ -58,7 +58,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	is(t, "evict", err, ErrNotFound)
 	is(t, "pin", c.SetPinned(ctx, "absent", true), ErrNotFound)
 	is(t, "detach", c.SetDetached(ctx, "absent", 0, 0), ErrLost)
-	is(t, "observe", c.SetObserved(ctx, "absent", 1, 1), nil)
+	is(t, "observe", c.Observe(ctx, []Observation{{"absent", 1, 1}}), nil)
 	is(t, "remove", c.Remove(ctx, "absent"), nil)
 	_, err = c.Find(ctx, "local", "", "absent")
 	is(t, "find", err, ErrNotFound)
@@ -69,7 +69,7 @@ func TestAFailedRowIsRemovedWithoutBeingCounted(t *testing.T) {
 	ctx := t.Context()
 	e := mustFill(t, c, spec("k"))
 	is(t, "remove a filling one", c.Remove(ctx, e.ID), ErrLost)
-	is(t, "observe a filling one", c.SetObserved(ctx, e.ID, 5, 5), nil)
+	is(t, "observe a filling one", c.Observe(ctx, []Observation{{e.ID, 5, 5}}), nil)
 	same(t, "filling", mustGet(t, c, e.ID), e)
 	is(t, "fail", c.FailFill(ctx, e.ID, 1, "x", time.Time{}), nil)
 	is(t, "remove", c.Remove(ctx, e.ID), nil)

@@ -61,8 +61,9 @@ func (c *Catalog) List(ctx context.Context, f Filter) ([]Entry, error) {
 	return all, nil
 }
 
+// selectParts finds the IDs in their index, which is much smaller than the table.
 const selectParts = `SELECT ` + entryColumns + ` FROM entries e
-	WHERE e.id LIKE ? ESCAPE '!' OR e.id LIKE ? ESCAPE '!' ORDER BY e.id LIMIT ?`
+	WHERE e.id IN (SELECT id FROM entries WHERE id LIKE ? ESCAPE '!' OR id LIKE ? ESCAPE '!') ORDER BY e.id LIMIT ?`
 
 // Match returns the entries whose ID begins or ends with part, at most limit of them, ordered by ID and
 // without their ImageIDs.
