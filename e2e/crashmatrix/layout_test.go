@@ -33,7 +33,7 @@ var layouts = []layout{
 		},
 	},
 	{
-		name: "ext4", filesystem: fstest.Ext4, times: 3,
+		name: "ext4", filesystem: fstest.Ext4, times: 2,
 		config: harness.Config{MaxCount: 1, CacheMaxCount: 1},
 		unreached: map[failpoint.Step]string{
 			failpoint.Detach: "a copy depends on nothing, so nothing is ever detached",
@@ -43,7 +43,7 @@ var layouts = []layout{
 		},
 	},
 	{
-		name: "xfs over quota", filesystem: fstest.XFS, times: 4,
+		name: "xfs over quota", filesystem: fstest.XFS, times: 3,
 		config: harness.Config{MaxVolumes: 1, CacheMaxCount: 1},
 		unreached: map[failpoint.Step]string{
 			failpoint.Detach: "a reflink depends on nothing, so nothing is ever detached",

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a caller waits for a daemon that cannot even take its connection.
-const patience = 500 * time.Millisecond
+const patience = time.Second
 
 // However few file descriptors are left, a request is served or steps aside, unless the daemon cannot
 // even take its connection; nothing is left over, and with descriptors all goes on, without a restart.
@@ -47,6 +47,10 @@ func TestNoFileDescriptors(t *testing.T) {
 				}
 			}
 			release()
+			harness.Until(t, "requests that were given up are undone", func() bool {
+				fills, err := d.client.Fills(t.Context())
+				return err == nil && len(fills) == 0
+			})
 			d.Consistent(t)
 			for _, name := range []string{"one", "two"} {
 				if !d.ask(t, name, nil, disk) {

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -61,11 +62,16 @@ func (s *web) heal() {
 	s.spoil, s.etag = nil, `"healed"`
 }
 
-// brief is how long the source waits for a byte, in these tests.
-const brief = 100 * time.Millisecond
+// How long the source waits for a byte: where all stalls are to be given up, and where the one that
+// follows must not be taken for a stall, however busy the machine is.
+const (
+	soon  = 300 * time.Millisecond
+	later = time.Second
+	never = time.Minute
+)
 
-// serve starts the server and a source on it that gives up soon.
-func (s *web) serve(t *testing.T) imagesource.Source {
+// serve starts the server and a source on it that waits so long for a byte.
+func (s *web) serve(t *testing.T, wait time.Duration) imagesource.Source {
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(func() {
@@ -73,7 +79,7 @@ func (s *web) serve(t *testing.T) imagesource.Source {
 		server.Close()
 	})
 	source, err := imagesource.NewHTTP(imagesource.HTTPConfig{
-		Name: "web", URL: server.URL, Stall: brief, Retries: 2, Backoff: time.Millisecond,
+		Name: "web", URL: server.URL, Stall: wait, Retries: 2, Backoff: time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -148,15 +154,16 @@ var faultyServers = []struct {
 	name    string
 	promise bool
 	spoil   func(s *web) spoiling
+	stall   time.Duration // 0: never
 	code    string
 }{
-	{name: "stalls before the head", code: "image_source_unavailable", spoil: func(*web) spoiling {
+	{name: "stalls before the head", stall: soon, code: "image_source_unavailable", spoil: func(*web) spoiling {
 		return func(_ int, _ http.ResponseWriter, r *http.Request) handled { stall(nil, r); return true }
 	}},
-	{name: "stalls at the first byte", code: "image_truncated", spoil: func(s *web) spoiling { return part(s, 0, stall) }},
-	{name: "stalls in the middle for ever", code: "image_truncated", spoil: func(s *web) spoiling { return part(s, len(s.content)/2, stall) }},
-	{name: "stalls once", spoil: func(s *web) spoiling { return first(part(s, len(s.content)/2, stall), well) }},
-	{name: "stalls before the last byte once", spoil: func(s *web) spoiling { return first(part(s, len(s.content)-1, stall), well) }},
+	{name: "stalls at the first byte", stall: soon, code: "image_truncated", spoil: func(s *web) spoiling { return part(s, 0, stall) }},
+	{name: "stalls in the middle for ever", stall: soon, code: "image_truncated", spoil: func(s *web) spoiling { return part(s, len(s.content)/2, stall) }},
+	{name: "stalls once", stall: later, spoil: func(s *web) spoiling { return first(part(s, len(s.content)/2, stall), well) }},
+	{name: "stalls before the last byte once", stall: later, spoil: func(s *web) spoiling { return first(part(s, len(s.content)-1, stall), well) }},
 	{name: "resets at once, always", code: "image_source_unavailable", spoil: func(*web) spoiling {
 		return func(int, http.ResponseWriter, *http.Request) handled { panic(http.ErrAbortHandler) }
 	}},
@@ -224,7 +231,7 @@ func TestAFaultyServer(t *testing.T) {
 			t.Run(format+"/"+f.name, func(t *testing.T) {
 				s := &web{name: "disk." + format, content: image, promise: f.promise, etag: `"1"`}
 				s.spoil = f.spoil(s)
-				r := newRig(t, filepath.Join(mount, t.Name()), rigConfig{sources: []imagesource.Source{s.serve(t)}})
+				r := newRig(t, filepath.Join(mount, t.Name()), rigConfig{sources: []imagesource.Source{s.serve(t, cmp.Or(f.stall, never))}})
 				ref := "web:disk." + format
 				if f.code == "" {
 					r.served(t, ref, "v", disk)
