@@ -49,7 +49,45 @@ func newPlace(tb testing.TB, n, requests int, info backends.Info) *place {
 	tb.Helper()
 	p := &place{n: n, state: inMemory(tb), backend: backendtest.NewMemory(backendtest.MemoryConfig{Info: info})}
 	p.counting = &counting{Memory: p.backend}
-	path := filepath.Join(p.state, "catalog.db")
+	for i := range n {
+		if _, err := fillOne(tb.Context(), p.backend, i); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	newCatalog(tb, p.state, content{n: n, requests: requests, heldBytes: imageBytes})
+	return p
+}
+
+// fillOne makes an image-volume: one page.
+func fillOne(ctx context.Context, b backends.Store, i int) (backends.ImageVolume, error) {
+	d := backends.Description{
+		EntryID: entryID(i), Attempt: 1, ContentKey: digest(i) + "/raw", ImageIDs: []string{"many:" + imageID(i)}, Digest: digest(i),
+		DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes, InspectorVersion: diskimage.InspectorVersion,
+		Form: backends.Decoded, CreatedAt: began,
+	}
+	s, err := b.Stage(ctx, backends.StageSpec{ID: imageVolume(i), VirtualBytes: imageBytes, Description: d})
+	if err != nil {
+		return backends.ImageVolume{}, err
+	}
+	if _, err := s.WriteAt([]byte{1}, 0); err != nil {
+		return backends.ImageVolume{}, err
+	}
+	return s.Commit(ctx, d)
+}
+
+// content is what a catalog is to hold.
+type content struct {
+	n, requests int
+	heldBytes   int64 // of each image-volume
+}
+
+// newCatalog makes one in a state directory.
+func newCatalog(tb testing.TB, state string, holds content) {
+	tb.Helper()
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	path := filepath.Join(state, "catalog.db")
 	c, err := catalog.Open(tb.Context(), catalog.Config{Path: path})
 	if err != nil {
 		tb.Fatal(err)
@@ -57,33 +95,9 @@ func newPlace(tb testing.TB, n, requests int, info backends.Info) *place {
 	if err := c.Close(); err != nil {
 		tb.Fatal(err)
 	}
-	if err := seed(tb.Context(), path, n, requests); err != nil {
+	if err := seed(tb.Context(), path, holds); err != nil {
 		tb.Fatal(err)
 	}
-	if err := p.stage(tb.Context()); err != nil {
-		tb.Fatal(err)
-	}
-	return p
-}
-
-// stage makes the image-volumes: one page each.
-func (p *place) stage(ctx context.Context) error {
-	for i := range p.n {
-		d := backends.Description{
-			EntryID: entryID(i), Attempt: 1, ContentKey: digest(i) + "/raw", ImageIDs: []string{"many:" + imageID(i)}, Digest: digest(i),
-			DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes, InspectorVersion: diskimage.InspectorVersion,
-			Form: backends.Decoded, CreatedAt: began,
-		}
-		s, err := p.backend.Stage(ctx, backends.StageSpec{ID: imageVolume(i), VirtualBytes: imageBytes, Description: d})
-		if err != nil {
-			return err
-		}
-		_, err = s.WriteAt([]byte{1}, 0)
-		if _, committed := s.Commit(ctx, d); errors.Join(err, committed) != nil {
-			return errors.Join(err, committed)
-		}
-	}
-	return nil
 }
 
 // began is when the first entry was made; each is used a second after the one before.
@@ -94,7 +108,7 @@ const (
 		digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim, pinned, hits, clones,
 		inspector_version, evict_cause, created_at, filled_at, last_used_at, lease_host, lease_incarnation, lease_until,
 		last_error, retry_after)
-		VALUES (?1, 'local', ?2 || '/raw', '', '"local"""' || ?2 || '/raw', 'ready', 1, ?3, 'decoded', ?2, 'raw', ?4, ?4, 0, ?4,
+		VALUES (?1, 'local', ?2 || '/raw', '', '"local"""' || ?2 || '/raw', 'ready', 1, ?3, 'decoded', ?2, 'raw', ?4, ?4, 0, ?7,
 		?1, 0, 3, 0, ?5, '', ?6, ?6, ?6, '', '', 0, '', 0)`
 	seedImages = `INSERT INTO entry_images (entry_id, image_id, revision_key, added_at) VALUES (?, ?, ?, ?)`
 	seedClaims = `INSERT INTO claims (id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use, created_at)
@@ -105,7 +119,7 @@ const (
 )
 
 // seed writes into the catalog's file, in one transaction.
-func seed(ctx context.Context, path string, n, requests int) error {
+func seed(ctx context.Context, path string, holds content) error {
 	db, err := sql.Open("sqlite", "file:"+path)
 	if err != nil {
 		return err
@@ -122,19 +136,19 @@ func seed(ctx context.Context, path string, n, requests int) error {
 			return err
 		}
 	}
-	for i := range n {
+	for i := range holds.n {
 		at := began.Add(time.Duration(i) * time.Second).UnixMicro()
 		revision := string(catalog.RevisionKey("many:"+imageID(i), "1", "raw"))
-		_, entry := run[seedEntries].Exec(entryID(i), digest(i), string(imageVolume(i)), imageBytes, diskimage.InspectorVersion, at)
+		_, entry := run[seedEntries].Exec(entryID(i), digest(i), string(imageVolume(i)), imageBytes, diskimage.InspectorVersion, at, holds.heldBytes)
 		_, image := run[seedImages].Exec(entryID(i), "many:"+imageID(i), revision, at)
 		_, claim := run[seedClaims].Exec(entryID(i), "many:"+imageID(i), at)
 		if err := errors.Join(entry, image, claim); err != nil {
 			return err
 		}
 	}
-	for r := range requests / 10 {
-		minute := began.Unix()/60 + int64(r/min(n, 1000))
-		if _, err := run[seedRequests].Exec(minute, "many:"+imageID(r%min(n, 1000))); err != nil {
+	for r := range holds.requests / 10 {
+		minute := began.Unix()/60 + int64(r/min(holds.n, 1000))
+		if _, err := run[seedRequests].Exec(minute, "many:"+imageID(r%min(holds.n, 1000))); err != nil {
 			return err
 		}
 	}
