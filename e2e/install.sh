@@ -2,6 +2,9 @@
 # Makes sure that the tools which tests, benchmarks and `make run` use are there: as root it installs
 # what is missing from Debian's packages; otherwise it says what is missing and what that costs. It
 # never fails for a missing tool: the tests that need it skip and name it, and CI fails on the skip.
+#
+#   install.sh        what everything needs
+#   install.sh ceph   also Ceph's daemons and headers, for the RBD backend and its tests
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -27,6 +30,15 @@ done <<<"$needs"
 [ -e /usr/include/stdlib.h ] || want libc6-dev "the C library's headers" "the race detector"
 [ -e /usr/include/libdeflate.h ] || want libdeflate-dev "libdeflate's header" "decoding zlib images fast"
 [ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
+
+if [ "${1:-}" = ceph ]; then
+  for daemon in mon osd mgr; do
+    command -v ceph-$daemon >/dev/null || want ceph-$daemon ceph-$daemon "a cluster on this machine"
+  done
+  command -v rbd >/dev/null || want ceph-common rbd "a cluster on this machine"
+  [ -e /usr/include/rbd/librbd.h ] || want librbd-dev "librbd's headers" "the RBD backend"
+  [ -e /usr/include/rados/librados.h ] || want librados-dev "librados' headers" "the RBD backend"
+fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

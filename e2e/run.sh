@@ -4,6 +4,7 @@
 # ten more (clones, or copies where the filesystem has no reflinks), prints the report, and stays up
 # until Ctrl-C.
 #
+#   BACKEND=rbd     volumes in a Ceph cluster of one node that is started for it; default: a directory
 #   IMAGE=FILE|URL  the image; default: one that is made from files of this machine
 #   RUN_DIR=DIR     where everything lies; default: run/ in the checkout
 #   RUN_ONCE=1      end after the report
@@ -16,6 +17,7 @@ image=${IMAGE:-}
 clonecache=$top/bin/clonecache
 daemon=
 mounted=
+ceph=
 
 bold= plain=
 [ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
@@ -30,7 +32,11 @@ main() {
   trap 'exit 130' INT TERM HUP
   choose_socket
   "$top/e2e/install.sh"
-  mount_volumes
+  case ${BACKEND:-file} in
+    file) mount_volumes ;;
+    rbd) start_ceph ;;
+    *) die "BACKEND=$BACKEND: use file or rbd" ;;
+  esac
   choose_image
   write_config
   start_daemon
@@ -73,6 +79,16 @@ mount_volumes() {
     return 0
   fi
   say "$(df --output=fstype "$dir" | tail -1) has no reflinks, and only root can mount an XFS file here: volumes are copied from the file cache."
+}
+
+# The cluster lies in a directory of its own; its unix sockets need a short path.
+start_ceph() {
+  export CEPH_DIR=$dir/ceph
+  [ ${#CEPH_DIR} -le 70 ] || CEPH_DIR=/tmp/clonecache-run-ceph-$(id -u)
+  say "Starting a Ceph cluster of one node in $CEPH_DIR (about 15 seconds; stopped at the end)"
+  ceph=1
+  "$top/e2e/ceph/cluster.sh" up
+  say "Volumes are clones: RBD images in pool volumes. In another terminal: rbd -c $CEPH_DIR/ceph.conf ls -l volumes"
 }
 
 mount_xfs() {
@@ -142,8 +158,7 @@ $source_toml
 
 [[backend]]
 name = "local"
-kind = "file"
-path = "$dir/volumes"
+$(backend_toml)
 max_size = "10GiB"
 max_count = 50
 fallback = "files"
@@ -154,6 +169,15 @@ path = "$dir/files"
 max_size = "10GiB"
 max_count = 100
 TOML
+}
+
+backend_toml() {
+  if [ -z "$ceph" ]; then
+    printf 'kind = "file"\npath = "%s"\n' "$dir/volumes"
+    return 0
+  fi
+  printf 'kind = "rbd"\npool = "volumes"\nimage_volume_pool = "images"\n'
+  printf 'conf = "%s/ceph.conf"\nuser = "clonecache"\nkeyring = "%s/client.clonecache.keyring"\n' "$CEPH_DIR" "$CEPH_DIR"
 }
 
 start_daemon() {
@@ -215,6 +239,7 @@ clean_up() {
     wait $daemon 2>/dev/null || true
   fi
   rm -f "$dir/daemon.pid" "$dir/run.pid" "$dir/volumes.xfs.new" "${socket:-$dir/none}"
+  [ -z "$ceph" ] || "$top/e2e/ceph/cluster.sh" down || true
   [ -z "$mounted" ] || umount "$dir/volumes" || umount -l "$dir/volumes" || true
   exit $status
 }
