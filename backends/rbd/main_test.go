@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -31,6 +32,10 @@ var cluster struct {
 // CLONECACHE_CEPH_DIR names the directory of one that runs already (see e2e/ceph/cluster.sh).
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if orders := os.Getenv(cloner); orders != "" {
+		cloneUntilKilled(orders)
+		return
+	}
 	os.Exit(withCluster(m.Run))
 }
 
@@ -71,8 +76,8 @@ func cannotStart() string {
 }
 
 // clusterScript runs e2e/ceph/cluster.sh on the tests' own cluster.
-func clusterScript(verb string) error {
-	cmd := exec.Command("../../e2e/ceph/cluster.sh", verb)
+func clusterScript(words string) error {
+	cmd := exec.Command("../../e2e/ceph/cluster.sh", strings.Fields(words)...)
 	const ports = 40 // of one cluster, with room
 	port := 20000 + os.Getpid()%300*ports
 	cmd.Env = append(os.Environ(), "CEPH_DIR="+cluster.dir, "CEPH_PORT="+strconv.Itoa(port), "FAST=1")

@@ -7,13 +7,16 @@
 #   cluster.sh down    stops it; what BlueStore holds stays for the next up
 #   cluster.sh wipe    stops it and removes the directory
 #   cluster.sh status  says whether it runs (exit 0) or not (exit 1)
-#   cluster.sh osd-stop | osd-kill | osd-start | mon-stop | mon-start   for tests of outages
+#   cluster.sh osd-stop | osd-kill | osd-start | osd-pause | osd-resume | mon-stop | mon-start
+#              for tests of outages
+#   cluster.sh ceph ARGS...   asks the cluster as client.admin
 #
 #   CEPH_DIR=DIR   default /tmp/clonecache-ceph-UID; at most 70 bytes, for its unix sockets
 #   CEPH_PORT=N    the mon's port, default 40789; OSD and mgr use the 30 ports above it
 #   OSD_SIZE=N     bytes of the OSD's sparse file, default 20 GiB
-#   FAST=1         for functional tests only: objects in memory (lost by down), and a mon that commits
-#                  every 20 ms instead of Ceph's 1 s. up does not wait for the mgr, which has few modules
+#   FAST=1         for functional tests only: objects in memory (lost by down), a mon that commits every
+#                  20 ms instead of Ceph's 1 s, and an OSD that misses dead clients after 5 s instead of 30.
+#                  up does not wait for the mgr, which has few modules
 #
 # Pools: volumes and images. Users: client.admin, and client.clonecache with nothing but `profile rbd` on
 # both pools. As root the daemons run as user ceph where that can reach the directory.
@@ -40,9 +43,12 @@ main() {
     osd-stop) stop osd TERM ;;
     osd-kill) stop osd KILL ;;
     osd-start) choose_user && start_osd && wait_for_osd ;;
+    osd-pause) send osd STOP ;;
+    osd-resume) send osd CONT ;;
     mon-stop) stop mon TERM ;;
     mon-start) choose_user && start_mon ;;
-    *) die "usage: cluster.sh up|down|wipe|status|osd-stop|osd-kill|osd-start|mon-stop|mon-start" ;;
+    ceph) admin "${@:2}" ;;
+    *) die "usage: cluster.sh up|down|wipe|status|osd-VERB|mon-VERB|ceph ARGS; see its first lines" ;;
   esac
 }
 
@@ -151,7 +157,7 @@ CONF
   [ -z "${FAST:-}" ] || sed -i \
     -e '/^\[mon\]/a paxos_propose_interval = 0.02\npaxos_min_wait = 0.01' \
     -e '/^\[mgr\]/a mgr_disabled_modules = balancer,crash,devicehealth,orchestrator,progress,rbd_support,telemetry,volumes,status' \
-    -e '/^\[osd\]/a osd_objectstore = memstore\nmemstore_device_bytes = 4294967296' "$dir/ceph.conf"
+    -e '/^\[osd\]/a osd_objectstore = memstore\nmemstore_device_bytes = 4294967296\nosd_client_watch_timeout = 5' "$dir/ceph.conf"
 }
 
 # All keys are in the mon's first keyring, which saves a `ceph auth` each.
@@ -253,6 +259,11 @@ status() {
     runs $type || { echo "$dir: no $type runs"; return 1; }
   done
   echo "$dir: mon, osd and mgr run; conf $dir/ceph.conf"
+}
+
+send() { # send TYPE SIGNAL
+  runs "$1" || die "no $1 runs in $dir"
+  kill "-$2" "$(cat "$dir/run/$1.started")"
 }
 
 # stop TYPE SIGNAL: returns once the daemon has ended.
