@@ -41,7 +41,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: IMAGE=FILE|URL RUN_ONCE=1 (run) · PKG=./lru/... TIMEOUT=15m (test, race) ·"
-	@echo "             FUZZTIME=30s (fuzz) · BENCH=regexp (bench) · PREFIX=/usr/local DESTDIR= (install)"
+	@echo "             FUZZTIME=30s (fuzz) · SOAK=2h (soak) · BENCH=regexp (bench) · PREFIX=/usr/local DESTDIR= (install)"
 
 .PHONY: build
 build: ## build bin/clonecache
@@ -93,6 +93,10 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$dir; \
 	  done; \
 	done
+
+.PHONY: soak
+soak: tools ## try 10,000 random operations against the model, without the race detector, or as many as SOAK=2h allows
+	go test -count=1 -v -timeout 0 -run 'Random|Linearizable' ./e2e/randomops | grep -vE '(RUN|PASS).*seed=|rapid. OK|=== NAME'
 
 .PHONY: bench
 bench: tools build ## measure hits and fills against the bare floor on the same filesystem, as ratios
