@@ -99,7 +99,7 @@ var (
 	mix = []share{
 		{create, 40}, {repeat, 7}, {deleteVolume, 10}, {setImage, 9}, {evict, 7}, {pin, 4}, {unpin, 3},
 		{loseVolume, 2}, {foreign, 1}, {loseImage, 3}, {prune, 2}, {clean, 2}, {check, 2},
-		{restart, 2}, {configure, 3}, {harm, 1}, {kill, 2},
+		{restart, 1}, {configure, 3}, {harm, 1}, {kill, 3},
 	}
 	memoryMix = []share{
 		{create, 40}, {repeat, 7}, {deleteVolume, 13}, {setImage, 8}, {evict, 8}, {pin, 4}, {unpin, 3},
@@ -164,7 +164,7 @@ func drawFor(t *rapid.T, v verb) op {
 		o.Harm = pick(t, "harm", lost, garbled, truncated, scratched)
 	case kill:
 		o.Batch = rapid.SliceOfN(drawOp(mix[:8]), 1, 3).Draw(t, "batch")
-		o.KillAt = 1 + uniform(40).Draw(t, "kill at")
+		o.KillAt = 1 + uniform(20).Draw(t, "kill at")
 	case prune, clean, check, restart:
 	}
 	return o
