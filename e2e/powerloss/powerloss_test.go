@@ -11,7 +11,7 @@ import (
 )
 
 // cutsPerDisk is how many moments are tried of each kind of disk, unless POWERLOSS=all.
-const cutsPerDisk = 48
+const cutsPerDisk = 40
 
 // Whenever the power fails, what was answered is there after it, whole; what was not is there whole or not
 // at all; and everything goes on as if nothing had happened. POWERLOSS=all tries each moment between two

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copySparse copies a file without its zeroes, which become holes. It replaces dst.
+// copySparse copies a file without its zeroes, which become holes. It replaces dst. What is copied often
+// is best copied so once: holes cost nothing.
 func copySparse(dst, src string) error {
 	in, err := os.Open(src)
 	if err != nil {
