@@ -52,6 +52,9 @@ build: ## build bin/clonecache
 run: $(if $(filter rbd,$(BACKEND)),ceph-packages) build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1, BACKEND=rbd)
 	@./e2e/run.sh
 
+# Tests take the same tags on every machine: those of Ceph have a target of their own.
+test short race vet lint fuzz soak bench: TAGS = $(CDECODE)
+
 .PHONY: test
 test: tools vet ## run all tests with the race detector, the end-to-end ones too
 ifeq ($(CI),true)
@@ -101,6 +104,10 @@ soak: tools ## try 10,000 random operations against the model, without the race 
 .PHONY: bench
 bench: tools build ## measure hits and fills against the bare floor on the same filesystem, as ratios
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench
+
+.PHONY: test-ceph
+test-ceph: ceph-packages ## run the RBD backend's tests on a real Ceph cluster of one node, which they start and stop
+	go test -count=1 -timeout $(TIMEOUT) ./backends/rbd/...
 
 .PHONY: ceph-packages
 ceph-packages: ## install what building and testing with RBD needs (as root, Debian)
