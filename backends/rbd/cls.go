@@ -7,8 +7,6 @@ import (
 	"errors"
 
 	"github.com/ceph/go-ceph/rados"
-
-	"github.com/clonecache/clonecache/backends"
 )
 
 // What librbd does by opening an image takes it about ten operations; these are the single ones behind
@@ -83,12 +81,4 @@ func setMetadata(io *rados.IOContext, rbdID, key, value string) error {
 	one := binary.LittleEndian.AppendUint32(nil, 1)
 	op.Exec("rbd", "metadata_set", append(append(one, encodeString(key)...), encodeString(value)...))
 	return op.Operate(io, headerObject+rbdID, rados.OperationNoFlag)
-}
-
-// errOf makes a missing image of a missing record.
-func notOurs(err error) error {
-	if is(err, 2) {
-		return backends.ErrNotOurs
-	}
-	return err
 }

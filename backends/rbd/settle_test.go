@@ -95,7 +95,7 @@ func TestSettleLeavesWhatIsNotCertainlyOurs(t *testing.T) {
 	b, elsewhere := openBackend(t, c), openBackend(t, other)
 	commitImage(t, b, "e-1", 8<<20)
 	strangers := b.strangers()
-	parent := createImage(t, strangers, "strangers-parent")
+	createImage(t, strangers, "strangers-parent")
 	for _, r := range []struct {
 		name string
 		make func(name string)
@@ -135,7 +135,6 @@ func TestSettleLeavesWhatIsNotCertainlyOurs(t *testing.T) {
 			}
 		})
 	}
-	_ = parent
 }
 
 func cloneOf(t testing.TB, parentIO *rados.IOContext, parent, snap string, io *rados.IOContext, name string) {
