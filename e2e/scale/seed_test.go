@@ -132,7 +132,7 @@ func seed(ctx context.Context, path string, holds content) error {
 	defer tx.Rollback()
 	run := map[string]*sql.Stmt{}
 	for _, text := range []string{seedEntries, seedImages, seedClaims, seedRequests} {
-		if run[text], err = tx.PrepareContext(ctx, text); err != nil {
+		if run[text], err = tx.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // the transaction's end closes it
 			return err
 		}
 	}
