@@ -58,7 +58,8 @@ test short race vet lint fuzz soak bench: TAGS = $(CDECODE)
 .PHONY: test
 test: tools vet ## run all tests with the race detector, the end-to-end ones too
 ifeq ($(CI),true)
-	go test -json $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG) | go run ./e2e/testreport
+	@# The race detector affords few random operations; 10,000 are tried without it.
+	{ go test -json $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG); go test -json -count=1 -timeout $(TIMEOUT) -run Random ./e2e/randomops; } | go run ./e2e/testreport
 else
 	go test $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG)
 endif
