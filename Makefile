@@ -11,7 +11,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 PKG      ?= ./...
-TIMEOUT  ?= 15m
+TIMEOUT  ?= 30m
 FUZZTIME ?= 30s
 BENCH    ?= .
 
@@ -40,7 +40,7 @@ export GOFLAGS = $(strip $(BASE_GOFLAGS) $(addprefix -tags=,$(subst $(space),$(c
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: IMAGE=FILE|URL RUN_ONCE=1 (run) · PKG=./lru/... TIMEOUT=15m (test, race) ·"
+	@echo "  Variables: IMAGE=FILE|URL RUN_ONCE=1 (run) · PKG=./lru/... TIMEOUT=30m (test, race) ·"
 	@echo "             FUZZTIME=30s (fuzz) · SOAK=2h (soak) · BENCH=regexp (bench) · PREFIX=/usr/local DESTDIR= (install)"
 
 .PHONY: build
