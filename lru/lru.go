@@ -65,7 +65,7 @@ type Bounds struct {
 	MaxCount   int           // of entries, detached ones not counted
 	MaxPercent int           // of Load.CapacityBytes, detached bytes counted
 	KeepInUse  bool          // entries with live clones are never victims
-	MinAge     time.Duration // entries created more recently than this ago are never victims
+	MinAge     time.Duration // entries created more recently than this ago are never victims; in the future is not recently
 	MinHits    int64         // entries with at least so many hits go last
 }
 

@@ -81,6 +81,9 @@ func mayGo(now time.Time, e *Entry, b Bounds) bool {
 	return !e.Pinned && !e.Filling && !e.Evicting && !young(now, e, b) && (e.Clones == 0 || !b.KeepInUse)
 }
 
+// young tells whether e is too new to go. One that was created in the future was created before the
+// clock stepped back, nobody knows how long ago: it is not young, else it would stay until then.
 func young(now time.Time, e *Entry, b Bounds) bool {
-	return b.MinAge > 0 && now.Sub(e.Created) < b.MinAge
+	age := now.Sub(e.Created)
+	return age >= 0 && age < b.MinAge
 }

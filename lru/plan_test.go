@@ -95,6 +95,10 @@ func TestPlan(t *testing.T) {
 			want: victims("ok:count"),
 		},
 		{
+			name: "created in the future is not young", need: one(10), b: Bounds{MaxCount: 2, MinAge: time.Hour},
+			load: load(entry("f", 5000, created(5000)), entry("y", 60, created(60))), want: victims("f:count"),
+		},
+		{
 			name: "nothing that may go", need: one(10), b: Bounds{MaxCount: 3, MinAge: time.Hour},
 			load: load(entry("p", 1, pinned), entry("f", 1, filling), entry("y", 60, created(60))), err: ErrNoRoom,
 		},

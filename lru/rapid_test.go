@@ -93,7 +93,7 @@ func allowed(e Entry, b Bounds) bool {
 	if e.Pinned || e.Filling || e.Evicting || e.Clones > 0 && b.KeepInUse {
 		return false
 	}
-	return b.MinAge == 0 || !e.Created.After(now.Add(-b.MinAge))
+	return b.MinAge == 0 || !e.Created.After(now.Add(-b.MinAge)) || e.Created.After(now)
 }
 
 func set(vs []Victim) map[string]bool {

@@ -79,6 +79,7 @@ type Catalog struct {
 	dialect dialect
 	writer  *sql.DB // one connection: writers queue here, not at the file's lock
 	readers *sql.DB
+	latest  latest
 }
 
 // Open opens or creates the catalog and brings its schema up to date; a process that dies in that leaves

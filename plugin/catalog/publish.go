@@ -97,8 +97,12 @@ func (t tx) makeReady(ctx context.Context, e Entry, p Published) (Entry, error) 
 	if err != nil {
 		return Entry{}, err
 	}
+	used, err := t.usedNow(ctx, now)
+	if err != nil {
+		return Entry{}, err
+	}
 	err = t.change(ctx, publishEntry, p.Key, live(e.Store, e.Domain, p.Key), p.Digest, p.DiskFormat,
-		p.SourceBytes, p.VirtualBytes, p.HeldBytes, p.InspectorVersion, micros(now), micros(now), e.ID, e.Attempt)
+		p.SourceBytes, p.VirtualBytes, p.HeldBytes, p.InspectorVersion, micros(now), micros(used), e.ID, e.Attempt)
 	if err != nil {
 		return Entry{}, err
 	}

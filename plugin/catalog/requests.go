@@ -35,6 +35,8 @@ type Request struct {
 	DownloadedBytes int64
 	SavedBytes      int64 // what a request without the cache would have downloaded
 	Clones          int   // 1 where it added a clone that depends on the image-volume
+	// Times is how many requests this stands for, added up: their latest time, the sums of the rest. 0: one.
+	Times int64
 }
 
 const selectApplied = `SELECT seq FROM applied WHERE host = ?`
@@ -83,6 +85,9 @@ func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests 
 			return err
 		}
 		sums := summed(requests, applied, now)
+		if err := t.liftUses(ctx, sums.uses, now); err != nil {
+			return err
+		}
 		if err := t.addUses(ctx, sums.uses); err != nil {
 			return err
 		}
@@ -141,10 +146,11 @@ func summed(requests []Request, applied int64, now time.Time) sums {
 }
 
 func (s sums) add(r Request) {
+	n := max(r.Times, 1)
 	if r.Entry != "" {
 		u := s.uses[r.Entry]
 		if hitOutcomes[r.Outcome] && r.DownloadedBytes == 0 { // a copy that downloaded made the entry
-			u.hits++
+			u.hits += n
 		}
 		u.clones += r.Clones
 		if r.At.After(u.last) {
@@ -154,9 +160,9 @@ func (s sums) add(r Request) {
 	}
 	key := requestKey{minute(r.At), r.Backend, r.ImageID, r.Outcome, r.Reason}
 	stat := s.requests[key]
-	stat.Requests++
+	stat.Requests += n
 	if r.DownloadedBytes > 0 {
-		stat.Downloads++
+		stat.Downloads += n
 	}
 	stat.DownloadedBytes += r.DownloadedBytes
 	stat.SavedBytes += r.SavedBytes
@@ -164,7 +170,8 @@ func (s sums) add(r Request) {
 	s.requests[key] = stat
 }
 
-const addUse = `UPDATE entries SET hits = hits + ?, clones = clones + ?,
+// What was counted when an entry was detached had all its clones already.
+const addUse = `UPDATE entries SET hits = hits + ?, clones = clones + CASE WHEN state = 'detached' THEN 0 ELSE ? END,
 	last_used_at = CASE WHEN last_used_at < ? THEN ? ELSE last_used_at END
 	WHERE id = ? AND state IN ('ready', 'evicting', 'detached')`
 
