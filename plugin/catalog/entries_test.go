@@ -70,6 +70,18 @@ func mustGet(t testing.TB, c *Catalog, id EntryID) Entry {
 	return e
 }
 
+// mustPin pins or unpins an entry, and sees that the answer is the entry as that left it.
+func mustPin(t testing.TB, c *Catalog, id EntryID, pinned bool) {
+	t.Helper()
+	want := mustGet(t, c, id)
+	want.Pinned = pinned
+	got, err := c.SetPinned(t.Context(), id, pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "pinned", got, want)
+}
+
 // reporter is a *testing.T or *rapid.T.
 type reporter interface {
 	Helper()

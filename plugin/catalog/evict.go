@@ -61,15 +61,21 @@ func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 
 const setPinned = `UPDATE entries SET pinned = ? WHERE id = ?`
 
-// SetPinned pins or unpins. Pinning one that is evicting already does not stop that. ErrNotFound.
-func (c *Catalog) SetPinned(ctx context.Context, id EntryID, pinned bool) error {
-	return c.write(ctx, fmt.Sprintf("pin entry %s", id), func(t tx) error {
-		n, err := t.exec(ctx, setPinned, number(pinned), id)
-		if err == nil && n == 0 {
-			return ErrNotFound
+// SetPinned pins or unpins, and returns the entry as that left it. Pinning one that is evicting already
+// does not stop that. ErrNotFound.
+func (c *Catalog) SetPinned(ctx context.Context, id EntryID, pinned bool) (Entry, error) {
+	var e Entry
+	err := c.write(ctx, fmt.Sprintf("pin entry %s", id), func(t tx) (err error) {
+		if _, err = t.exec(ctx, setPinned, number(pinned), id); err != nil {
+			return err
 		}
+		e, err = t.entry(ctx, id)
 		return err
 	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
 }
 
 const setObserved = `UPDATE entries SET held_bytes = ?, clones = ?

@@ -14,10 +14,10 @@ func TestAnEvictionFromBeginToEnd(t *testing.T) {
 	ctx := t.Context()
 	since := at.now()
 	e := mustReady(t, c, spec("k"), 100)
-	is(t, "pin", c.SetPinned(ctx, e.ID, true), nil)
+	mustPin(t, c, e.ID, true)
 	_, err := c.BeginEvict(ctx, e.ID, CauseAdmin)
 	is(t, "evict a pinned one", err, ErrPinned)
-	is(t, "unpin", c.SetPinned(ctx, e.ID, false), nil)
+	mustPin(t, c, e.ID, false)
 	is(t, "detach a ready one", c.SetDetached(ctx, e.ID, 1, 1), ErrLost)
 	is(t, "remove a ready one", c.Remove(ctx, e.ID), ErrLost)
 
@@ -38,7 +38,9 @@ func TestAnEvictionFromBeginToEnd(t *testing.T) {
 	is(t, "detach", c.SetDetached(ctx, e.ID, 2, 90), nil)
 	is(t, "detach again", c.SetDetached(ctx, e.ID, 1, 80), nil)
 	is(t, "observe", c.Observe(ctx, []Observation{{e.ID, 70, 1}}), nil)
-	want.State, want.Clones, want.HeldBytes = Detached, 1, 70
+	used := Request{At: since.Add(-time.Hour), Backend: "local", Entry: e.ID, Outcome: "hit", Clones: 1}
+	is(t, "record a clone of before", c.Record(ctx, "x", 0, []Request{used}), nil)
+	want.State, want.Clones, want.HeldBytes, want.Hits = Detached, 1, 70, e.Hits+1
 	same(t, "detached", mustGet(t, c, e.ID), want)
 	for range 2 {
 		is(t, "remove", c.Remove(ctx, e.ID), nil)
@@ -56,7 +58,8 @@ func TestWhatIsNotThere(t *testing.T) {
 	ctx := t.Context()
 	_, err := c.BeginEvict(ctx, "absent", CauseAdmin)
 	is(t, "evict", err, ErrNotFound)
-	is(t, "pin", c.SetPinned(ctx, "absent", true), ErrNotFound)
+	_, err = c.SetPinned(ctx, "absent", true)
+	is(t, "pin", err, ErrNotFound)
 	is(t, "detach", c.SetDetached(ctx, "absent", 0, 0), ErrLost)
 	is(t, "observe", c.Observe(ctx, []Observation{{"absent", 1, 1}}), nil)
 	is(t, "remove", c.Remove(ctx, "absent"), nil)
@@ -155,7 +158,7 @@ func TestReserveRoomIsAllOrNothing(t *testing.T) {
 	ctx := t.Context()
 	ready := mustReady(t, c, spec("ready"), 10)
 	pinned := mustReady(t, c, spec("pinned"), 10)
-	is(t, "pin", c.SetPinned(ctx, pinned.ID, true), nil)
+	mustPin(t, c, pinned.ID, true)
 	elsewhere := spec("elsewhere")
 	elsewhere.Store = "other"
 	other := mustReady(t, c, elsewhere, 50)

@@ -219,7 +219,7 @@ func (m *model) forget(*rapid.T) {
 func (m *model) pin(*rapid.T) {
 	id, _ := m.row()
 	pinned := rapid.Bool().Draw(m.t, "pinned")
-	err := m.c.SetPinned(m.t.Context(), id, pinned)
+	_, err := m.c.SetPinned(m.t.Context(), id, pinned)
 	e := m.rows[id]
 	m.expect(err, e != nil, ErrNotFound)
 	if e != nil {
@@ -278,7 +278,9 @@ func (m *model) use(*rapid.T) {
 	m.expect(err, true, nil)
 	if e := m.rows[id]; e != nil && e.State != Filling && e.State != Failed {
 		e.Hits++
-		e.Clones++
+		if e.State != Detached {
+			e.Clones++
+		}
 		if at.After(e.LastUsedAt) {
 			e.LastUsedAt = at
 		}

@@ -31,10 +31,14 @@ func (c *Catalog) inTx(ctx context.Context, db *sql.DB, op string, f func(tx) er
 		return c.wrap(op, err)
 	}
 	defer t.Rollback() // does nothing after Commit
-	if err := f(tx{sql: t, c: c}); err != nil {
-		return c.wrap(op, err)
+	err = f(tx{sql: t, c: c})
+	if err == nil {
+		err = t.Commit()
 	}
-	return c.wrap(op, t.Commit())
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		err = ctx.Err() // database/sql rolls back as soon as ctx ends, and then says only that it has
+	}
+	return c.wrap(op, err)
 }
 
 // wrap adds the operation, and ErrDamaged where that is what the database said.
