@@ -125,6 +125,9 @@ type StageSpec struct {
 	ID           ImageVolumeID
 	VirtualBytes int64       // > 0
 	Description  Description // as far as it is known; Commit brings the final one
+	// Adopt names an empty volume which the internal tenant's own service has made on this backend, to
+	// become the image-volume; "": make a new one. Only an Adopter takes it.
+	Adopt VolumeName
 }
 
 // Origin tells what a volume was made from. It is the volume's stamp: kept with it where the backend
@@ -157,6 +160,9 @@ type Volume struct {
 	Token     string // of the attempt that made it; empty where the backend cannot keep it
 	Origin    Origin
 	Complete  bool // whole: at its full size, and (RBD) a registered child of its parent
+	// DependsOn is what the volume still shares blocks with, for people: an image-volume's ID, or the
+	// image's own location; "" where it depends on nothing: a copy, an independent clone, flattened.
+	DependsOn string
 }
 
 // VolumeRef names a volume to remove. With an ID only that very volume is meant: one that has taken
@@ -289,6 +295,61 @@ type Backend interface {
 	// ErrLimit: the backend makes no more clones of this one. ErrCannotClone: not on this backend.
 	// ErrNoSpace, ErrUnavailable.
 	Clone(ctx context.Context, id ImageVolumeID, spec VolumeSpec) (Volume, error)
+}
+
+// Adopter is an optional capability of a Store: its Stage takes StageSpec.Adopt. An adopted volume keeps
+// its name. Stage makes it exactly VirtualBytes long; ErrNotExist: it is not on this backend (another one
+// may share the volume type); ErrNotOurs: it is not empty, or has snapshots, and stays untouched. Retire,
+// Reap and Discard take back what was done to it - content may stay, our snapshot and mark go - and leave
+// the volume itself to its owner's service, which removes it when the claim is released. Gone then means
+// that nothing hinders that.
+type Adopter interface {
+	CanAdopt() bool
+}
+
+// DirectCloner is an optional capability of a backend: cloning a volume from where the image service
+// itself keeps the image.
+type DirectCloner interface {
+	// CanCloneDirect tells, without I/O, whether location could be cloned here.
+	CanCloneDirect(location string) bool
+	// CloneDirect makes a volume as Clone does, with the image at location as its parent; Origin.DirectFrom
+	// is location. The image stays untouched. Errors as Clone's: ErrNotExist where there is no such image or
+	// snapshot, or it may not be read.
+	CloneDirect(ctx context.Context, location string, spec VolumeSpec) (Volume, error)
+}
+
+// Flattener is an optional capability of a backend whose clones depend on their image-volume.
+type Flattener interface {
+	// Flatten copies into a volume what it still shares, so that it depends on nothing any more. It takes
+	// as long as a copy; progress may be nil. A volume that is flat already stays as it is. The volume may
+	// be in use. ErrNotExist, ErrNotOurs, ErrNoSpace. A crash leaves it partly copied and whole: repeat it.
+	Flatten(ctx context.Context, name VolumeName, progress func(done, total int64)) error
+}
+
+// DeepLister is an optional capability of a backend that finds its image-volumes by an index: looking
+// for what carries our mark and no listing names, because the index was lost or somebody meddled.
+type DeepLister interface {
+	// ListStrays looks at everything there is, and changes nothing; it costs a look at each volume. A fill
+	// that is under way is no stray. An error is yielded for what cannot be read, with its Place, and the
+	// listing goes on; an error without a Place ends it.
+	ListStrays(ctx context.Context) iter.Seq2[Stray, error]
+	// Recover makes a stray ordinary again: an image-volume is put back into the index, from where
+	// ListImageVolumes yields it and Retire or Reap end it; an unfinished volume is removed. ErrNotOurs: only a
+	// person can tell whether that is right (Stray.Remedy says how); nothing is done. ErrInUse: somebody has it
+	// open. ErrNotExist: it is gone, or no stray any more.
+	Recover(ctx context.Context, s Stray) error
+}
+
+// Stray is something with our mark that no listing names.
+type Stray struct {
+	Place       string        // as the backend's own tools name it: "images/clonecache-e-1", "images trash 1f3a"
+	ID          VolumeID      // the backend's own
+	ImageVolume ImageVolumeID // which one it says it is, or is of; empty for a volume
+	Volume      VolumeName    // empty for an image-volume
+	HeldBytes   int64         // 0 where unknown
+	Detail      string        // what is wrong with it, as a sentence
+	Remedy      string        // what Recover does; where it may do nothing, the command for a person
+	Recoverable bool          // Recover may act
 }
 
 // FileCopier is an optional capability of a backend: making a volume from an open file on the host

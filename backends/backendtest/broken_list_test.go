@@ -9,7 +9,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
-var broken = append(brokenStores, append(brokenClones, brokenVolumes...)...)
+var broken = append(brokenStores, append(brokenClones, append(brokenVolumes, brokenAdoptions...)...)...)
 
 var brokenStores = []brokenBackend{
 	{"InfoIsCompleteAndDoesNotChange", "does not say why it cannot clone", cloneless, with(func(f *fake) {

@@ -35,6 +35,19 @@ type Foreigner interface {
 	MakeForeign(ctx context.Context, name backends.VolumeName, data []byte) error
 }
 
+// OwnersService makes and removes volumes as the internal tenant's own service does, beside clonecache. A
+// backend that adopts volumes, or what the test wraps it in, implements it for the checks of adoption.
+type OwnersService interface {
+	// MakeOwned makes an empty volume.
+	MakeOwned(ctx context.Context, name backends.VolumeName, size int64) error
+	// DeleteOwned removes a volume. It is an error if something on the backend hinders that.
+	DeleteOwned(ctx context.Context, name backends.VolumeName) error
+	// WriteOwned writes to the beginning of such a volume.
+	WriteOwned(ctx context.Context, name backends.VolumeName, data []byte) error
+	// OpenOwned opens such a volume's content.
+	OpenOwned(ctx context.Context, name backends.VolumeName) (VolumeReader, error)
+}
+
 // openVolume opens a volume's content by whichever way the backend has.
 func openVolume(ctx context.Context, b backends.Backend, name backends.VolumeName) (VolumeReader, error) {
 	if r, ok := b.(Reader); ok {

@@ -200,6 +200,12 @@ func list[T any](ctx context.Context, f *Faulty, method Method, seq iter.Seq2[T,
 	}
 }
 
+// CanAdopt implements backends.Adopter, where the wrapped backend does.
+func (f *Faulty) CanAdopt() bool {
+	a, ok := f.backend.(backends.Adopter)
+	return ok && a.CanAdopt()
+}
+
 // FaultyCopier is a Faulty of a backend that is a backends.FileCopier.
 type FaultyCopier struct {
 	*Faulty

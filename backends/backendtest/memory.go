@@ -18,6 +18,7 @@ type MemoryConfig struct {
 
 	CapacityBytes int64 // 0: unknown, never full
 	CloneLimit    int   // clones per image-volume; 0: no limit
+	Adopts        bool  // Stage takes StageSpec.Adopt; MakeOwned makes what is adopted
 	Now           func() time.Time
 }
 
@@ -39,17 +40,20 @@ type memoryImage struct {
 	pages       sparse
 	description backends.Description
 	clones      map[*memoryVolume]bool // that depend on it
+	adopted     *memoryVolume          // whose content it is; nil: its own
 }
 
 type memoryVolume struct {
 	volume backends.Volume
 	pages  sparse
 	ours   bool
+	image  backends.ImageVolumeID // that has adopted it; empty: none
 }
 
 var (
 	_ backends.Backend           = (*Memory)(nil)
 	_ backends.ImageVolumeReader = (*Memory)(nil)
+	_ backends.Flattener         = (*Memory)(nil)
 )
 
 // NewMemory returns an empty backend.

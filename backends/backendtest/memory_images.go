@@ -30,6 +30,11 @@ func (m *Memory) Stage(ctx context.Context, spec backends.StageSpec) (backends.I
 		state: backends.Staged, bytes: spec.VirtualBytes, pages: sparse{},
 		description: m.dated(spec.Description), clones: map[*memoryVolume]bool{},
 	}
+	if spec.Adopt != "" {
+		if err := m.adopt(image, spec); err != nil {
+			return nil, fmt.Errorf("stage image-volume %s: adopt volume %s: %w", spec.ID, spec.Adopt, err)
+		}
+	}
 	m.images[spec.ID] = image
 	return &memoryImageStage{memory: m, id: spec.ID, image: image}, nil
 }
@@ -103,7 +108,7 @@ func (s *memoryImageStage) Discard(context.Context) error {
 		return err
 	}
 	defer leave()
-	delete(s.memory.images, s.id)
+	s.memory.end(s.id)
 	return nil
 }
 
@@ -131,7 +136,7 @@ func (m *Memory) Retire(ctx context.Context, id backends.ImageVolumeID) (backend
 		image.state = backends.Detached
 		return backends.Retired{Clones: len(image.clones)}, nil
 	}
-	delete(m.images, id)
+	m.end(id)
 	return backends.Retired{Gone: true, FreedBytes: image.pages.held()}, nil
 }
 
@@ -145,7 +150,7 @@ func (m *Memory) Reap(ctx context.Context) (backends.Reaped, error) {
 	var reaped backends.Reaped
 	for id, image := range m.images {
 		if image.state == backends.Detached && len(image.clones) == 0 {
-			delete(m.images, id)
+			m.end(id)
 			reaped.ImageVolumes = append(reaped.ImageVolumes, id)
 			reaped.FreedBytes += image.pages.held()
 		}

@@ -26,6 +26,12 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 	}
 }
 
+func TestMemoryThatAdoptsKeepsTheContract(t *testing.T) {
+	backendtest.Run(t, func(testing.TB) backends.Backend {
+		return backendtest.NewMemory(backendtest.MemoryConfig{Adopts: true})
+	})
+}
+
 func TestMemoryKeepsTheStoreContract(t *testing.T) {
 	backendtest.RunStore(t, func(testing.TB) backends.Store { return backendtest.NewMemory(backendtest.MemoryConfig{}) })
 }

@@ -23,6 +23,7 @@ func (m *Memory) Clone(ctx context.Context, id backends.ImageVolumeID, spec back
 	v := m.add(spec, image.pages.clone())
 	if !m.config.Info.IndependentClones {
 		image.clones[v] = true
+		v.volume.DependsOn = string(id)
 	}
 	return v.volume, nil
 }
@@ -55,6 +56,27 @@ func (m *Memory) vacant(spec backends.VolumeSpec) error {
 		return fmt.Errorf("size of %d bytes", spec.SizeBytes)
 	case m.volumes[spec.Name] != nil:
 		return backends.ErrExist
+	}
+	return nil
+}
+
+// Flatten implements backends.Flattener.
+func (m *Memory) Flatten(ctx context.Context, name backends.VolumeName, progress func(done, total int64)) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	v, err := m.find(name)
+	if err != nil {
+		return fmt.Errorf("flatten volume %q: %w", name, err)
+	}
+	for _, image := range m.images {
+		delete(image.clones, v)
+	}
+	v.volume.DependsOn = ""
+	if progress != nil {
+		progress(v.volume.SizeBytes, v.volume.SizeBytes)
 	}
 	return nil
 }

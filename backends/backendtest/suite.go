@@ -40,7 +40,7 @@ type check struct {
 }
 
 func backendChecks() []check {
-	return slices.Concat(storeChecks, cloneChecks, retireChecks, volumeChecks, settleChecks, copyChecks)
+	return slices.Concat(storeChecks, cloneChecks, retireChecks, adoptChecks, volumeChecks, settleChecks, copyChecks)
 }
 
 // suite is what a check works with. b is nil in the checks of stores.
