@@ -195,12 +195,9 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// Capacity implements backends.Store: the filesystem's, free as for a user without privileges.
+// Capacity implements backends.Store.
 func (b *Backend) Capacity(ctx context.Context) (backends.Capacity, error) {
-	if err := ctx.Err(); err != nil {
-		return backends.Capacity{}, err
-	}
-	return rawfile.Capacity(b.path)
+	return b.images.Capacity(ctx)
 }
 
 // Stage implements backends.Store.

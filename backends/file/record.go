@@ -189,17 +189,29 @@ func unpackAt(s string) (n int, text string, err error) {
 		raw, err := hex.DecodeString(s[1:3])
 		return 3, string(raw), err
 	case strings.HasPrefix(s, "~u") && len(s) >= 24:
-		raw, err := base64.RawURLEncoding.DecodeString(s[2:24])
-		h := hex.EncodeToString(raw)
-		if err != nil {
+		var raw [16]byte
+		if err := decode(raw[:], s[2:24]); err != nil {
 			return 0, "", err
 		}
+		h := hex.EncodeToString(raw[:])
 		return 24, h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:], nil
 	case strings.HasPrefix(s, "~s") && len(s) >= 45:
-		raw, err := base64.RawURLEncoding.DecodeString(s[2:45])
-		return 45, digestPrefix + hex.EncodeToString(raw), err
+		var raw [32]byte
+		err := decode(raw[:], s[2:45])
+		return 45, digestPrefix + hex.EncodeToString(raw[:]), err
 	case s[0] == '%' || s[0] == '~':
 		return 0, "", fmt.Errorf("%q ends in the middle", s)
 	}
 	return 1, s[:1], nil
+}
+
+// decode fills raw from base64 text that is just as long. Line breaks are none of the alphabet, although
+// the decoder passes over them.
+func decode(raw []byte, text string) error {
+	got, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil && len(got) != len(raw) {
+		err = fmt.Errorf("%q is not %d bytes in base64", text, len(raw))
+	}
+	copy(raw, got)
+	return err
 }

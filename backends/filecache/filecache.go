@@ -168,12 +168,9 @@ func (c *Cache) Close() error {
 	return nil
 }
 
-// Capacity implements backends.Store: the filesystem's, free as for a user without privileges.
+// Capacity implements backends.Store.
 func (c *Cache) Capacity(ctx context.Context) (backends.Capacity, error) {
-	if err := ctx.Err(); err != nil {
-		return backends.Capacity{}, err
-	}
-	return rawfile.Capacity(c.path)
+	return c.images.Capacity(ctx)
 }
 
 // OpenImage opens a committed image for reading, and describes it. The file stays readable until the
@@ -201,7 +198,7 @@ type linkingStage struct {
 func (s linkingStage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {
 	v, err := s.ImageVolumeStage.Commit(ctx, final)
 	if err == nil {
-		s.cache.repairLinks(ctx)
+		s.cache.note(s.cache.links.add(v))
 	}
 	return v, err
 }
@@ -210,14 +207,17 @@ func (s linkingStage) Commit(ctx context.Context, final backends.Description) (b
 func (c *Cache) Retire(ctx context.Context, id backends.ImageVolumeID) (backends.Retired, error) {
 	r, err := c.images.Retire(ctx, id)
 	if err == nil {
-		c.repairLinks(ctx)
+		c.note(c.links.remove(id))
 	}
 	return r, err
 }
 
-// Reap implements backends.Store. It puts the links right; there is nothing else that a Retire leaves.
+// Reap implements backends.Store. It puts the links right where that could not be done before; there is
+// nothing else that a Retire leaves.
 func (c *Cache) Reap(ctx context.Context) (backends.Reaped, error) {
-	c.repairLinks(ctx)
+	if c.links.isStale() {
+		c.repairLinks(ctx)
+	}
 	return c.images.Reap(ctx)
 }
 
@@ -226,10 +226,13 @@ func (c *Cache) ListImageVolumes(ctx context.Context) iter.Seq2[backends.ImageVo
 	return c.images.List(ctx)
 }
 
-// repairLinks makes by-image/ say what is committed. The links are for people: that they could not be
-// put right is logged, and fails nothing.
+// repairLinks makes by-image/ say what is committed.
 func (c *Cache) repairLinks(ctx context.Context) {
-	err := c.links.repair(c.images.List(context.WithoutCancel(ctx)))
+	c.note(c.links.repair(c.images.List(context.WithoutCancel(ctx))))
+}
+
+// note logs that the links could not be put right. They are for people: that fails nothing.
+func (c *Cache) note(err error) {
 	if err != nil && c.log != nil {
 		c.log.WithField("backend", c.name).WithError(err).Warn("the links in by-image are not up to date")
 	}

@@ -8,16 +8,30 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 )
 
-// links is the directory by-image/.
+// links is the directory by-image/. Where several images have one ID (a newer revision, an owner of its
+// own), the newest has the link. Which images there are is kept in memory, so that one that comes or goes
+// costs as much among many as alone.
 type links struct {
 	dir string
-	mu  sync.Mutex // one repair at a time
+
+	mu     sync.Mutex // also one change of the directory at a time
+	images map[string][]linked
+	names  map[backends.ImageVolumeID][]string
+	stale  bool // a change did not reach the directory
+}
+
+// linked is an image that has a claim to a link.
+type linked struct {
+	id      backends.ImageVolumeID
+	created time.Time
 }
 
 // repair makes the directory's links be those of the committed images. It touches nothing there but
@@ -25,8 +39,8 @@ type links struct {
 func (l *links) repair(images iter.Seq2[backends.ImageVolume, error]) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	want, err := wanted(images)
-	if err != nil {
+	l.stale = true
+	if err := l.read(images); err != nil {
 		return err
 	}
 	found, err := os.ReadDir(l.dir)
@@ -35,27 +49,100 @@ func (l *links) repair(images iter.Seq2[backends.ImageVolume, error]) error {
 	}
 	var errs []error
 	for _, entry := range found {
-		name := entry.Name()
-		target, ours := l.read(name)
-		switch {
-		case !ours:
-			delete(want, name) // somebody's own file has the name
-		case target == want[name]:
-			delete(want, name)
-		case want[name] == "":
-			errs = append(errs, os.Remove(filepath.Join(l.dir, name)))
+		if _, wanted := l.images[entry.Name()]; !wanted {
+			errs = append(errs, l.put(entry.Name()))
 		}
 	}
-	for name, target := range want {
-		errs = append(errs, l.replace(name, target))
+	for name := range l.images {
+		errs = append(errs, l.put(name))
 	}
-	return errors.Join(errs...)
+	err = errors.Join(errs...)
+	l.stale = err != nil
+	return err
 }
 
-// read tells where a link leads, and whether it is one of ours.
-func (l *links) read(name string) (target string, ours bool) {
-	target, err := os.Readlink(filepath.Join(l.dir, name))
-	return target, err == nil && strings.HasPrefix(target, linkPrefix)
+// read takes in which images there are.
+func (l *links) read(images iter.Seq2[backends.ImageVolume, error]) error {
+	l.images, l.names = map[string][]linked{}, map[backends.ImageVolumeID][]string{}
+	for v, err := range images {
+		if err != nil && v.ID == "" {
+			return err
+		}
+		if err == nil && v.State == backends.Committed {
+			l.take(v)
+		}
+	}
+	return nil
+}
+
+func (l *links) take(v backends.ImageVolume) {
+	for _, image := range v.Description.ImageIDs {
+		name := linkName(image, v.Description.Form)
+		l.images[name] = append(l.images[name], linked{v.ID, v.Description.CreatedAt})
+		l.names[v.ID] = append(l.names[v.ID], name)
+	}
+}
+
+// add links an image that was committed, unless it was retired since.
+func (l *links) add(v backends.ImageVolume) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := os.Lstat(filepath.Join(l.dir, linkPrefix+string(v.ID))); err != nil {
+		return nil //nolint:nilerr // gone, or the next Open sees it
+	}
+	l.take(v)
+	return l.putAll(l.names[v.ID])
+}
+
+// remove takes the links from an image that was retired, or gives them to the next.
+func (l *links) remove(id backends.ImageVolumeID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := l.names[id]
+	delete(l.names, id)
+	for _, name := range names {
+		rest := slices.DeleteFunc(l.images[name], func(i linked) bool { return i.id == id })
+		if l.images[name] = rest; len(rest) == 0 {
+			delete(l.images, name)
+		}
+	}
+	return l.putAll(names)
+}
+
+// isStale tells whether the directory must be repaired.
+func (l *links) isStale() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stale
+}
+
+func (l *links) putAll(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, l.put(name))
+	}
+	err := errors.Join(errs...)
+	l.stale = l.stale || err != nil
+	return err
+}
+
+// put makes one link be what it should. Somebody's own file of that name stays. mu is held.
+func (l *links) put(name string) error {
+	var want string
+	if images := l.images[name]; len(images) > 0 {
+		newest := slices.MaxFunc(images, func(a, b linked) int { return a.created.Compare(b.created) })
+		want = linkPrefix + string(newest.id)
+	}
+	path := filepath.Join(l.dir, name)
+	target, err := os.Readlink(path)
+	there := !errors.Is(err, fs.ErrNotExist)
+	switch {
+	case there && (err != nil || !strings.HasPrefix(target, linkPrefix)), target == want:
+		return nil
+	case want == "":
+		return os.Remove(path)
+	}
+	return l.replace(name, want)
 }
 
 const linkPrefix = "../" + imagesDir + "/"
@@ -70,32 +157,6 @@ func (l *links) replace(name, target string) error {
 		return err
 	}
 	return os.Rename(fresh, filepath.Join(l.dir, name))
-}
-
-// wanted maps each link's name to its target. Where several images have one ID (a newer revision, an
-// owner of his own), the newest has the link.
-func wanted(images iter.Seq2[backends.ImageVolume, error]) (map[string]string, error) {
-	newest := map[string]backends.ImageVolume{}
-	for v, err := range images {
-		if err != nil && v.ID == "" {
-			return nil, err
-		}
-		if err != nil || v.State != backends.Committed {
-			continue
-		}
-		for _, image := range v.Description.ImageIDs {
-			name := linkName(image, v.Description.Form)
-			old, taken := newest[name]
-			if !taken || old.Description.CreatedAt.Before(v.Description.CreatedAt) {
-				newest[name] = v
-			}
-		}
-	}
-	targets := map[string]string{}
-	for name, v := range newest {
-		targets[name] = linkPrefix + string(v.ID)
-	}
-	return targets, nil
 }
 
 // linkName is the image's ID as a file's name: '/', '%', control characters and a leading '.' are

@@ -21,6 +21,7 @@ type stage struct {
 	spec  backends.StageSpec
 	draft atomic.Pointer[rawfile.Draft] // nil while it is begun
 	life  rawfile.Lifecycle
+	wrote rawfile.Writeback
 }
 
 // Stage implements backends.Store.
@@ -107,7 +108,9 @@ func (st *stage) WriteAt(p []byte, off int64) (int, error) {
 	if st.life.Phase() != rawfile.Writing {
 		return 0, onImage("write", st.spec.ID, backends.ErrNotExist)
 	}
-	n, err := st.draft.Load().WriteAt(p, off)
+	draft := st.draft.Load()
+	n, err := draft.WriteAt(p, off)
+	st.wrote.Wrote(draft.File, off+int64(n))
 	if errors.Is(err, os.ErrClosed) {
 		err = backends.ErrNotExist
 	}

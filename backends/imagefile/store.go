@@ -101,6 +101,14 @@ func (s *Store) Close() error {
 	return errors.Join(append(errs, s.place.Close())...)
 }
 
+// Capacity implements backends.Store: the filesystem's, free as for a user without privileges.
+func (s *Store) Capacity(ctx context.Context) (backends.Capacity, error) {
+	if err := ctx.Err(); err != nil {
+		return backends.Capacity{}, err
+	}
+	return rawfile.Capacity(s.dir)
+}
+
 // OpenImage opens a committed image-volume for reading, and describes it. The file stays readable
 // whatever happens to the image-volume; the caller closes it.
 // backends.ErrNotExist: there is none, or it is not committed.
