@@ -4,10 +4,10 @@ package rbd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/ceph/go-ceph/rados"
@@ -25,6 +25,9 @@ const snapshotName = "clonecache"
 // removal is how many times Config.Timeout the removal of an image may take: it grows with its size.
 const removal = 10
 
+// flattens is how many flattens run at once: each moves data as fast as it can.
+const flattens = 2
+
 // Backend is a pool with volumes. It implements backends.Backend and backends.ImageVolumeReader, and may
 // be used by several goroutines. Several processes and hosts may have one pool open at a time.
 type Backend struct {
@@ -34,13 +37,17 @@ type Backend struct {
 
 	sessions sessions
 	slots    chan struct{}  // one for each call that waits for the cluster
-	running  sync.WaitGroup // calls that have a slot
+	running  sync.WaitGroup // calls that have a slot, and flattens
+
+	flattening chan struct{} // one for each flatten
+	closing    chan struct{} // closed by Close
 
 	names  turns // of volumes
 	images turns // of image-volumes: shared by clones, alone for what ends them
 
 	mu     sync.Mutex
 	closed bool
+	fsid   string                                 // the cluster's; "" until it has answered
 	stages map[backends.ImageVolumeID]*imageStage // open here
 	known  map[backends.ImageVolumeID]parent      // committed, to be cloned without looking
 	others map[string]bool                        // RBD IDs in the trash that are not ours
@@ -52,7 +59,8 @@ var (
 )
 
 // Open connects to the cluster and makes sure that its user may do what is needed; errors name what is
-// missing and the command that mends it. backends.ErrUnavailable: no mon answers.
+// missing and the command that mends it. backends.ErrUnavailable: the cluster does not answer (but see
+// Config.Later).
 func Open(ctx context.Context, c Config) (backends.Backend, error) {
 	b, err := open(ctx, c)
 	if err != nil {
@@ -73,65 +81,52 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 		},
 		features: uint64(rbd.FeatureSetFromNames(c.Features)),
 		slots:    make(chan struct{}, c.Calls),
-		stages:   map[backends.ImageVolumeID]*imageStage{},
-		known:    map[backends.ImageVolumeID]parent{},
-		others:   map[string]bool{},
+
+		flattening: make(chan struct{}, flattens),
+		closing:    make(chan struct{}),
+
+		stages: map[backends.ImageVolumeID]*imageStage{},
+		known:  map[backends.ImageVolumeID]parent{},
+		others: map[string]bool{},
 	}
-	if err := b.try(ctx, func(*work) error { return nil }); err != nil {
+	err = b.try(ctx, func(*work) error { return nil })
+	if c.Later && errors.Is(err, backends.ErrUnavailable) && ctx.Err() == nil {
+		if c.Log != nil {
+			c.Log.WithField("backend", c.Name).WithError(err).Error("the cluster does not answer; trying again with each call")
+		}
+		return b, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
+// cluster is the fsid of the cluster that was last connected to; "" before the first time.
+func (b *Backend) cluster() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fsid
+}
+
 // clientsKept is how many of an installation's earlier clients stay in the index.
 const clientsKept = 64
 
-// register notes in the index which client of the cluster this installation is now, which proves that
-// the user may write, before anything is made.
+// register notes in the index which client of the cluster this installation is now.
 func (b *Backend) register(s *session) error {
-	if err := s.mayRead(b.config); err != nil {
+	if err := s.ready(b.config); err != nil {
 		return err
 	}
-	if err := s.hasNamespace(b.config); err != nil {
-		return err
+	for _, io := range []*rados.IOContext{s.volumes, s.images} {
+		if err := haveTrash(io); err != nil {
+			return err
+		}
 	}
 	err := writeIndex(s.images, clientKeys+s.client, client{Holder: b.config.Holder, At: b.config.Now().UTC()})
-	if err == nil {
-		err = s.mayWrite()
-	}
-	if code := errno(err); code == syscall.EPERM || code == syscall.EACCES {
-		return fmt.Errorf("client.%s may not write to pools %s and %s: %w; give it `%s`",
-			b.config.User, b.config.Pool, b.config.ImageVolumePool, err, authLine(b.config))
-	}
 	if err != nil {
 		return err
 	}
 	return b.forgetClients(s)
-}
-
-func (s *session) hasNamespace(c Config) error {
-	if c.Namespace == "" {
-		return nil
-	}
-	for _, io := range []*rados.IOContext{s.volumes, s.images} {
-		there, err := rbd.NamespaceExists(io, c.Namespace)
-		if err != nil {
-			return fmt.Errorf("look for namespace %s: %w", c.Namespace, err)
-		}
-		if !there {
-			return fmt.Errorf("there is no namespace %s; make it with `rbd namespace create`", c.Namespace)
-		}
-	}
-	return nil
-}
-
-// mayWrite writes an object to the volumes' pool and removes it.
-func (s *session) mayWrite() error {
-	object := indexObject + ".probe." + s.client
-	if err := s.volumes.Create(object, rados.CreateIdempotent); err != nil {
-		return err
-	}
-	return s.volumes.Delete(object)
 }
 
 // forgetClients drops the oldest of this installation's clients from the index.
@@ -172,6 +167,7 @@ func (b *Backend) Close() error {
 	if wasClosed {
 		return nil
 	}
+	close(b.closing)
 	idle := make(chan struct{})
 	go func() {
 		defer close(idle)

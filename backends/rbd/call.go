@@ -60,9 +60,13 @@ type result[T any] struct {
 	err   error
 }
 
+// cleanUp is how long work whose caller has left may take to undo what it was at before it is given up.
+const cleanUp = 2 * time.Second
+
 // do runs a piece of work, with at most Config.Calls others at once, and waits for it at most
 // Config.Timeout, or as long as the work asks for; after that it is backends.ErrUnavailable. When ctx
-// ends, the work hears of it and may still clean up within that time. Ceph's errors get their meaning.
+// ends, the work hears of it and may still clean up for a moment; then it is both that and ctx's error.
+// Ceph's errors get their meaning.
 func do[T any](ctx context.Context, b *Backend, f func(w *work) (T, error)) (T, error) {
 	var zero T
 	limit := b.config.Timeout
@@ -79,12 +83,16 @@ func do[T any](ctx context.Context, b *Backend, f func(w *work) (T, error)) (T, 
 		defer b.end()
 		done <- run(b, w, f)
 	}()
+	left, extended := ctx.Done(), w.extended
 	for late := false; !late; {
 		select {
 		case r := <-done:
 			return r.value, r.err
-		case limit = <-w.extended:
+		case limit = <-extended:
 			timer.Reset(limit)
+		case <-left:
+			left, extended = nil, nil
+			timer.Reset(cleanUp)
 		case <-timer.C:
 			late = true
 		}
@@ -92,6 +100,9 @@ func do[T any](ctx context.Context, b *Backend, f func(w *work) (T, error)) (T, 
 	if !w.abandon() {
 		r := <-done
 		return r.value, r.err
+	}
+	if err := ctx.Err(); err != nil {
+		return zero, fmt.Errorf("%w: no answer from the cluster: %w", backends.ErrUnavailable, err)
 	}
 	return zero, fmt.Errorf("%w: no answer from the cluster within %v", backends.ErrUnavailable, limit)
 }
@@ -131,10 +142,18 @@ func (b *Backend) begin(ctx context.Context, late <-chan time.Time) error {
 	case <-late:
 		return fmt.Errorf("%w: %d calls wait for the cluster already", backends.ErrUnavailable, cap(b.slots))
 	}
+	if err := b.enter(); err != nil {
+		<-b.slots
+		return err
+	}
+	return nil
+}
+
+// enter begins what Close waits for.
+func (b *Backend) enter() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		<-b.slots
 		return errClosed
 	}
 	b.running.Add(1)

@@ -3,21 +3,24 @@
 package rbd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"syscall"
 
+	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
 
 	"github.com/clonecache/clonecache/backends"
 )
 
-// parent is a committed image-volume as clones need it.
+// parent is a committed image-volume, or another image with a snapshot, as clones need it.
 type parent struct {
-	name  string
-	rbdID string
-	bytes int64
+	io       *rados.IOContext // of its pool; nil: the image-volumes'
+	name     string
+	snapshot string
+	bytes    int64
 }
 
 // Clone implements backends.Backend: rbd clone, grown, and then stamped. What bears a stamp is whole;
@@ -49,14 +52,18 @@ func (b *Backend) clone(w *work, id backends.ImageVolumeID, spec backends.Volume
 	if err != nil {
 		return backends.Volume{}, err
 	}
+	return b.cloneOf(w, p, spec, func() error { return b.cloneImageVolume(w, id, p, spec) })
+}
+
+// cloneOf makes a volume of a parent: clone makes the image. The turn of the volume's name is held alone.
+func (b *Backend) cloneOf(w *work, p parent, spec backends.VolumeSpec, clone func() error) (backends.Volume, error) {
 	if spec.SizeBytes < p.bytes {
 		return backends.Volume{}, fmt.Errorf("%d bytes are asked for, the image has %d: %w", spec.SizeBytes, p.bytes, backends.ErrTooSmall)
 	}
 	if err := w.ctx.Err(); err != nil {
 		return backends.Volume{}, err
 	}
-	if err := b.cloneImage(w, p, spec); err != nil {
-		b.forget(id) // it may have been renamed, or be gone
+	if err := clone(); err != nil {
 		return backends.Volume{}, err
 	}
 	rbdID, err := b.finishClone(w, p, spec)
@@ -66,17 +73,45 @@ func (b *Backend) clone(w *work, id backends.ImageVolumeID, spec backends.Volume
 	w.ifAbandoned(func(context.Context) { _ = b.undo(w, spec.Name, rbdID) })
 	return backends.Volume{
 		Name: spec.Name, ID: backends.VolumeID(rbdID), SizeBytes: spec.SizeBytes, Token: spec.Token, Origin: spec.Origin, Complete: true,
+		DependsOn: parentOf(spec.Origin),
 	}, nil
+}
+
+// parentOf is what a clone depends on until it is flattened.
+func parentOf(o backends.Origin) string { return cmp.Or(o.DirectFrom, string(o.ImageVolume)) }
+
+// cloneImageVolume clones an image-volume. One that is not where it was known to be may have been renamed,
+// and is looked for once.
+func (b *Backend) cloneImageVolume(w *work, id backends.ImageVolumeID, p parent, spec backends.VolumeSpec) error {
+	err := b.cloneImage(w, p, spec)
+	if err != nil {
+		b.forget(id)
+	}
+	if !is(err, syscall.ENOENT) {
+		return err
+	}
+	now, notThere := b.parentOf(w.session, id)
+	if notThere != nil {
+		return notThere
+	}
+	if now.name == p.name {
+		return err
+	}
+	return b.cloneImage(w, now, spec)
 }
 
 // cloneImage is the clone itself. A clone that fails is undone by librbd; where it could not do that, it
 // has no answer from the cluster either, and the volume is settled later.
 func (b *Backend) cloneImage(w *work, p parent, spec backends.VolumeSpec) error {
+	from := w.images
+	if p.io != nil {
+		from = p.io
+	}
 	err := withOptions(b.features, func(o *rbd.ImageOptions) error {
 		if err := o.SetUint64(rbd.ImageOptionCloneFormat, 2); err != nil {
 			return err
 		}
-		return rbd.CloneImage(w.images, p.name, snapshotName, w.volumes, string(spec.Name), o)
+		return rbd.CloneImage(from, p.name, p.snapshot, w.volumes, string(spec.Name), o)
 	})
 	switch {
 	case err == nil, is(err, syscall.EEXIST), is(err, syscall.ENOENT):
@@ -95,15 +130,14 @@ func (b *Backend) finishClone(w *work, p parent, spec backends.VolumeSpec) (rbdI
 	if rbdID, err = idOf(w.volumes, string(spec.Name)); err != nil {
 		return "", err
 	}
-	if spec.SizeBytes > p.bytes {
-		if err := resize(w, rbdID, spec.SizeBytes); err != nil {
-			return rbdID, err
-		}
-	}
 	if err := w.ctx.Err(); err != nil {
 		return rbdID, err
 	}
-	return rbdID, writeRecord(w.volumes, rbdID, volumeKey, newVolumeRecord(rbdID, whole, spec))
+	r := newVolumeRecord(rbdID, whole, spec)
+	if spec.SizeBytes > p.bytes {
+		return rbdID, growAndStamp(w, rbdID, spec.SizeBytes, r)
+	}
+	return rbdID, writeRecord(w.volumes, rbdID, volumeKey, r)
 }
 
 func newVolumeRecord(rbdID string, state volumeState, spec backends.VolumeSpec) volumeRecord {
@@ -156,7 +190,7 @@ func (b *Backend) parentOf(s *session, id backends.ImageVolumeID) (parent, error
 	if v.State != backends.Committed {
 		return parent{}, fmt.Errorf("it is %s: %w", v.State, backends.ErrNotExist)
 	}
-	p = parent{name: l.name, rbdID: l.RBDID, bytes: v.VirtualBytes}
+	p = parent{name: l.name, snapshot: snapshotName, bytes: v.VirtualBytes}
 	b.remember(id, p)
 	return p, nil
 }

@@ -14,6 +14,7 @@ import (
 // and doc/dev/rbd-layering; they are on-disk format, the same since image format 2 exists.
 
 const (
+	trashObject     = "rbd_trash"     // IDs of what is in the trash
 	directoryObject = "rbd_directory" // names to IDs and back
 	idObject        = "rbd_id."       // + name: holds the ID
 	headerObject    = "rbd_header."   // + ID: holds size, parent, metadata
@@ -73,12 +74,26 @@ func metadata(io *rados.IOContext, rbdID, key string) (string, error) {
 	return ask(io, headerObject+rbdID, "metadata_get", encodeString(key))
 }
 
+// removeMetadata removes a value of an image's metadata. -ENOENT: the image or the key is not there.
+func removeMetadata(io *rados.IOContext, rbdID, key string) error {
+	op := rados.CreateWriteOp()
+	defer op.Release()
+	op.AssertExists()
+	op.Exec("rbd", "metadata_remove", encodeString(key))
+	return op.Operate(io, headerObject+rbdID, rados.OperationNoFlag)
+}
+
 // setMetadata writes a value of the metadata of an image that must be there; else it is -ENOENT.
 func setMetadata(io *rados.IOContext, rbdID, key, value string) error {
 	op := rados.CreateWriteOp()
 	defer op.Release()
 	op.AssertExists()
-	one := binary.LittleEndian.AppendUint32(nil, 1)
-	op.Exec("rbd", "metadata_set", append(append(one, encodeString(key)...), encodeString(value)...))
+	op.Exec("rbd", "metadata_set", encodeMetadata(key, value))
 	return op.Operate(io, headerObject+rbdID, rados.OperationNoFlag)
+}
+
+// encodeMetadata is Ceph's encoding of a map with one pair.
+func encodeMetadata(key, value string) []byte {
+	one := binary.LittleEndian.AppendUint32(nil, 1)
+	return append(append(one, encodeString(key)...), encodeString(value)...)
 }

@@ -30,6 +30,10 @@ type Config struct {
 	Timeout time.Duration
 	Calls   int // how many calls wait for the cluster at once; default: 16
 
+	// Later lets Open succeed where the cluster does not answer: calls are backends.ErrUnavailable until it
+	// does.
+	Later bool
+
 	// Holder names the installation that opens the pool: the same after each restart, another one on
 	// another host. What it left when it died, and only that, is settled by itself. Default: the host's
 	// name.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -31,6 +32,7 @@ type killed struct {
 	Round                    int
 	Workers                  int
 	Bytes                    int64
+	Adopt                    backends.VolumeName // fill this instead
 }
 
 // cloneUntilKilled clones with several workers, and says before each clone that it begins ("+name") and
@@ -53,6 +55,10 @@ func cloneUntilKilled(orders string) {
 		fmt.Println(what)
 	}
 	say("ready")
+	if k.Adopt != "" {
+		say("! " + fillForEver(b, backends.StageSpec{ID: k.Image, VirtualBytes: k.Bytes, Adopt: k.Adopt}).Error())
+		return
+	}
 	var running sync.WaitGroup
 	for worker := range k.Workers {
 		running.Go(func() {
@@ -68,6 +74,15 @@ func cloneUntilKilled(orders string) {
 		})
 	}
 	running.Wait()
+}
+
+// fillForEver stages an image-volume and writes to it again and again.
+func fillForEver(b *Backend, spec backends.StageSpec) error {
+	st, err := b.Stage(context.Background(), spec)
+	for off := int64(0); err == nil; off = (off + piece) % spec.VirtualBytes {
+		_, err = st.WriteAt(make([]byte, piece), off)
+	}
+	return err
 }
 
 func (k killed) config() Config {
@@ -170,6 +185,9 @@ func settleSoon(t *testing.T, b *tested, spec backends.VolumeSpec) backends.Sett
 		if settled, err = b.Settle(t.Context(), spec); err == nil {
 			return settled
 		}
+		if !errors.Is(err, backends.ErrInUse) && !errors.Is(err, backends.ErrUnavailable) {
+			t.Errorf("settle %s: got error %v, want none, %v or %v", spec.Name, err, backends.ErrInUse, backends.ErrUnavailable)
+		}
 	}
 	t.Fatalf("settle %s: %v", spec.Name, err)
 	return 0
@@ -188,7 +206,12 @@ func imagesOf(t *testing.T, b *tested) []string {
 // commitImage makes a committed image-volume with 1 MiB of data.
 func commitImage(t testing.TB, b *tested, id backends.ImageVolumeID, size int64) {
 	t.Helper()
-	st, err := b.Stage(t.Context(), backends.StageSpec{ID: id, VirtualBytes: size})
+	commitSpec(t, b, backends.StageSpec{ID: id, VirtualBytes: size})
+}
+
+func commitSpec(t testing.TB, b *tested, spec backends.StageSpec) {
+	t.Helper()
+	st, err := b.Stage(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}

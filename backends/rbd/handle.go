@@ -3,6 +3,7 @@
 package rbd
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -56,6 +57,14 @@ func (h *handle) close() {
 	h.mu.Unlock()
 	if first && idle {
 		h.end()
+	}
+}
+
+// gone waits until the image is closed, or ctx ends.
+func (h *handle) gone(ctx context.Context) {
+	select {
+	case <-h.closed:
+	case <-ctx.Done():
 	}
 }
 

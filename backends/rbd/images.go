@@ -99,6 +99,7 @@ func (b *Backend) retire(w *work, id backends.ImageVolumeID) (backends.Retired, 
 	b.mu.Unlock()
 	if st != nil {
 		st.finish(discarded)
+		st.handle.gone(w.ctx)
 	}
 	l, err := b.find(w.session, id)
 	if errors.Is(err, backends.ErrNotExist) {
@@ -119,7 +120,10 @@ func (b *Backend) destroy(w *work, e indexed) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.endOf(w, l)
+	r, err := b.endOf(w, l)
+	if err == nil && !r.Gone && l.Adopted != "" {
+		return fmt.Errorf("image %s, which is to be given back: %w", l.Adopted, backends.ErrInUse)
+	}
 	return err
 }
 
@@ -135,6 +139,9 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 	clones, err := unpublish(w, l)
 	if err != nil {
 		return backends.Retired{}, err
+	}
+	if l.Adopted != "" {
+		return b.giveBack(w, l, clones)
 	}
 	if !l.trashed {
 		if err := trash(w.images, l.name, l.RBDID); err != nil {
@@ -169,8 +176,14 @@ func unpublish(w *work, l located) (clones int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer image.Close()
-	if err := ignore(image.GetSnapshot(snapshotName).Remove(), syscall.ENOENT); err != nil {
+	defer func() { _ = image.Close() }() // nothing was written
+	// Removing a snapshot takes the lock of an image that has one, which a client that died may hold; so
+	// nothing is removed that is not there.
+	_, err = image.GetSnapID(snapshotName)
+	if err == nil {
+		err = image.GetSnapshot(snapshotName).Remove()
+	}
+	if err := ignore(err, syscall.ENOENT); err != nil {
 		return 0, fmt.Errorf("remove its snapshot: %w", err)
 	}
 	children, err := image.ListChildrenAttributes()
@@ -206,10 +219,7 @@ func (b *Backend) reap(ctx context.Context, e indexed) (backends.Retired, error)
 	r, err := do(ctx, b, func(w *work) (backends.Retired, error) {
 		l, err := locate(w.images, e)
 		if errors.Is(err, backends.ErrNotExist) {
-			if b.config.Now().Sub(e.At) > unmade {
-				return backends.Retired{}, dropFromIndex(w.images, imageKeys+string(e.ID))
-			}
-			return backends.Retired{}, nil
+			return b.reapMissing(w, e)
 		}
 		if err != nil || !l.record.Retired && !l.trashed {
 			return backends.Retired{}, err
@@ -222,6 +232,14 @@ func (b *Backend) reap(ctx context.Context, e indexed) (backends.Retired, error)
 		return b.endOf(w, l)
 	})
 	return r, onImage("reap", e.ID, err)
+}
+
+// reapMissing forgets an image-volume whose image is gone, or was never made.
+func (b *Backend) reapMissing(w *work, e indexed) (backends.Retired, error) {
+	if e.RBDID == "" && b.config.Now().Sub(e.At) <= unmade {
+		return backends.Retired{}, nil
+	}
+	return backends.Retired{Gone: e.RBDID != ""}, dropFromIndex(w.images, imageKeys+string(e.ID))
 }
 
 // OpenImageVolume implements backends.ImageVolumeReader. One that is retired is freed by a Reap after the

@@ -29,6 +29,17 @@ type indexed struct {
 	ID    backends.ImageVolumeID `json:"-"`
 	RBDID string                 `json:"rbd_id,omitempty"` // empty until the image is made
 	At    time.Time              `json:"at"`
+	// Adopted is set where the image is the internal tenant's own volume, and is how it was called when it
+	// was adopted. We never remove such an image.
+	Adopted backends.VolumeName `json:"adopted,omitempty"`
+}
+
+// name is what the image-volume's image is called, unless somebody has renamed it.
+func (e indexed) name() string {
+	if e.Adopted != "" {
+		return string(e.Adopted)
+	}
+	return imageName(e.ID)
 }
 
 // client is one client of the cluster that an installation was.

@@ -37,35 +37,48 @@ func locate(io *rados.IOContext, e indexed) (located, error) {
 	l := located{indexed: e}
 	var err error
 	if l.RBDID == "" {
-		if l.RBDID, err = anyID(io, imageName(e.ID)); err != nil {
-			return l, fmt.Errorf("image %s: %w", imageName(e.ID), explain(err))
+		if l.RBDID, err = anyID(io, e.name()); err != nil {
+			return l, fmt.Errorf("image %s: %w", e.name(), explain(err))
 		}
 	}
-	if l.name, err = nameOf(io, l.RBDID); ignore(err, syscall.ENOENT) != nil {
+	if err := l.where(io); err != nil {
 		return l, err
 	}
-	if l.name == "" {
-		if l.trashed, err = inTrash(io, l.RBDID); err != nil {
-			return l, err
-		}
-		if !l.trashed {
-			return l, fmt.Errorf("image %s: %w", l.RBDID, backends.ErrNotExist)
-		}
+	if l.name == "" && !l.trashed {
+		return l, fmt.Errorf("image %s: %w", l.RBDID, backends.ErrNotExist)
 	}
 	return l, l.read(io)
 }
 
-// read reads the record. One that is missing is right only where a Stage died before it wrote it.
+// where finds the image under a name or in the trash. One that is just being restored is found by
+// looking twice.
+func (l *located) where(io *rados.IOContext) error {
+	for range 2 {
+		var err error
+		if l.name, err = nameOf(io, l.RBDID); ignore(err, syscall.ENOENT) != nil || l.name != "" {
+			return ignore(err, syscall.ENOENT)
+		}
+		if l.trashed, err = inTrash(io, l.RBDID); err != nil || l.trashed {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads the record. One that is missing is right only where a Stage died before it wrote it, or
+// where the end of an adopted image-volume died after it removed it.
 func (l *located) read(io *rados.IOContext) error {
 	var err error
 	l.record, err = readImageRecord(io, l.RBDID)
 	switch {
+	case err == nil && l.record.ID != l.ID:
+		return fmt.Errorf("image %s is image-volume %s: %w", l.RBDID, l.record.ID, backends.ErrNotExist)
 	case err == nil:
 		l.header = true
 		return nil
 	case !errors.Is(err, backends.ErrNotOurs):
 		return err
-	case l.name != "" && l.name != imageName(l.ID):
+	case l.Adopted == "" && l.name != "" && l.name != imageName(l.ID):
 		return fmt.Errorf("image %s is %s: %w", l.RBDID, l.name, backends.ErrNotExist)
 	}
 	l.record.RBDID, l.record.ID = l.RBDID, l.ID
@@ -88,7 +101,7 @@ func inTrash(io *rados.IOContext, rbdID string) (bool, error) {
 	op := rados.CreateReadOp()
 	defer op.Release()
 	op.Exec("rbd", "trash_get", encodeString(rbdID))
-	err := op.Operate(io, "rbd_trash", rados.OperationNoFlag)
+	err := op.Operate(io, trashObject, rados.OperationNoFlag)
 	return err == nil, ignore(err, syscall.ENOENT)
 }
 
@@ -108,7 +121,7 @@ func (l *located) describe(io *rados.IOContext) (backends.ImageVolume, error) {
 	if err != nil {
 		return v, err
 	}
-	defer image.Close()
+	defer func() { _ = image.Close() }() // nothing was written
 	size, err := image.GetSize()
 	if err != nil {
 		return v, err

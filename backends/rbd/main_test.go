@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 // cluster is the one that all tests use, each in a namespace of its own.
 var cluster struct {
 	dir  string // with ceph.conf and keyrings; empty where there is no cluster
+	port int    // the mon's, where the tests have started it
 	skip string // why there is none
 }
 
@@ -47,13 +49,13 @@ func withCluster(run func() int) int {
 	if cluster.skip = cannotStart(); cluster.skip != "" {
 		return run()
 	}
-	dir, err := os.MkdirTemp("", "ccrbd")
+	dir, err := os.MkdirTemp(socketRoom(), "ccrbd")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	cluster.dir = filepath.Join(dir, "c")
+	cluster.dir, cluster.port = filepath.Join(dir, "c"), freePort()
 	if err := errors.Join(os.Chmod(dir, 0o755), clusterScript("up")); err != nil {
 		_ = clusterScript("wipe")
 		fmt.Fprintln(os.Stderr, "start a cluster:", err)
@@ -75,12 +77,44 @@ func cannotStart() string {
 	return ""
 }
 
+// socketRoom is where a path is short enough for the cluster's unix sockets: TMPDIR, or /tmp where that is
+// too deep.
+func socketRoom() string {
+	const most = 40
+	if dir := os.TempDir(); len(dir) <= most {
+		return dir
+	}
+	return "/tmp"
+}
+
+// freePort is the first of a block of ports of which nobody uses one.
+func freePort() int {
+	const first, last, ports = 20000, 32000, 40 // of one cluster, with room
+	start := os.Getpid() % ((last - first) / ports)
+	for n := range (last - first) / ports {
+		port := first + (start+n)%((last-first)/ports)*ports
+		if free(port, ports) {
+			return port
+		}
+	}
+	return first
+}
+
+func free(port, ports int) bool {
+	for p := port; p < port+ports; p++ {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+	}
+	return true
+}
+
 // clusterScript runs e2e/ceph/cluster.sh on the tests' own cluster.
 func clusterScript(words string) error {
 	cmd := exec.Command("../../e2e/ceph/cluster.sh", strings.Fields(words)...)
-	const ports = 40 // of one cluster, with room
-	port := 20000 + os.Getpid()%300*ports
-	cmd.Env = append(os.Environ(), "CEPH_DIR="+cluster.dir, "CEPH_PORT="+strconv.Itoa(port), "FAST=1")
+	cmd.Env = append(os.Environ(), "CEPH_DIR="+cluster.dir, "CEPH_PORT="+strconv.Itoa(cluster.port), "FAST=1")
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
 }

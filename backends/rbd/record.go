@@ -23,6 +23,7 @@ const (
 type imageRecord struct {
 	RBDID       string                 `json:"rbd_id"`
 	ID          backends.ImageVolumeID `json:"image_volume"`
+	Adopted     backends.VolumeName    `json:"adopted,omitempty"` // as the image was called then
 	HeldBytes   int64                  `json:"held_bytes"`
 	Retired     bool                   `json:"retired,omitempty"`
 	Description backends.Description   `json:"description"`
@@ -80,4 +81,9 @@ func writeRecord[R imageRecord | volumeRecord](io *rados.IOContext, rbdID, key s
 		return err
 	}
 	return setMetadata(io, rbdID, key, string(text))
+}
+
+// dropRecord takes a record off an image that may be gone.
+func dropRecord(io *rados.IOContext, rbdID, key string) error {
+	return ignore(removeMetadata(io, rbdID, key), syscall.ENOENT)
 }

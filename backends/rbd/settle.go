@@ -3,12 +3,11 @@
 package rbd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"syscall"
-
-	"context"
 
 	"github.com/ceph/go-ceph/rbd"
 
@@ -21,7 +20,8 @@ import (
 // volume that is. An image without a record of its own was left by a process that died inside
 // librbd, or is somebody else's. It is removed only if all of this holds: a connection of this
 // installation created it (its RBD ID begins with a client number that the index knows to be ours),
-// nothing was ever written to it, and it is no child of an image that is not ours.
+// nothing was ever written to it, and it is no child of an image that is not ours. backends.ErrInUse: somebody
+// has it open, or the process died so lately that the OSDs have not missed it yet; repeat it.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
 	err := checkName(spec.Name)
 	settled := backends.Absent
@@ -86,7 +86,7 @@ func (b *Backend) settleUnstamped(w *work, spec backends.VolumeSpec, rbdID strin
 	if err != nil || !own {
 		return backends.Absent, err
 	}
-	untouched, err := b.untouched(w.session, rbdID)
+	untouched, err := b.untouched(w.session, rbdID, spec)
 	if err != nil || !untouched {
 		return backends.Absent, err
 	}
@@ -121,7 +121,7 @@ func (b *Backend) settleTrash(w *work, spec backends.VolumeSpec) (removed bool, 
 		}
 		w.mayTake(removal * b.config.Timeout)
 		if err := ignore(rbd.TrashRemove(w.volumes, t.Id, true), syscall.ENOENT); err != nil {
-			return removed, err
+			return removed, watched(w.volumes, t.Id, err)
 		}
 		removed = true
 	}
@@ -163,8 +163,8 @@ func madeBy(rbdID, client string) bool {
 }
 
 // untouched tells whether an image is as a clone that died left it: nothing was written to it, and it
-// has no parent or one of our image-volumes.
-func (b *Backend) untouched(s *session, rbdID string) (bool, error) {
+// has no parent, or one of our image-volumes, or the image that it was to be cloned from directly.
+func (b *Backend) untouched(s *session, rbdID string, spec backends.VolumeSpec) (bool, error) {
 	image, err := rbd.OpenImageByIdReadOnly(s.volumes, rbdID, rbd.NoSnapshot)
 	if is(err, syscall.ENOENT) || is(err, syscall.EINVAL) {
 		return true, nil // half made: it cannot be opened, so nobody ever wrote to it
@@ -172,21 +172,24 @@ func (b *Backend) untouched(s *session, rbdID string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer image.Close()
-	ours, err := b.ourParent(s, image)
+	defer func() { _ = image.Close() }() // nothing was written
+	ours, err := b.ourParent(s, image, spec)
 	if err != nil || !ours {
 		return false, err
 	}
 	return empty(image)
 }
 
-func (b *Backend) ourParent(s *session, image *rbd.Image) (bool, error) {
+func (b *Backend) ourParent(s *session, image *rbd.Image, spec backends.VolumeSpec) (bool, error) {
 	p, err := image.GetParent()
 	if is(err, syscall.ENOENT) {
 		return true, nil
 	}
 	if err != nil {
 		return false, err
+	}
+	if spec.Origin.DirectFrom != "" {
+		return b.fromDirect(p, spec), nil
 	}
 	io, done, err := b.parentPool(s, p.Image)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ceph/go-ceph/rados"
@@ -56,6 +57,9 @@ func specOf(name, token string) backends.VolumeSpec {
 
 // own is the pool as a connection of ours creates images in it.
 func (b *tested) own() *rados.IOContext { return b.sessions.current.volumes }
+
+// ownImages is that of the image-volumes' pool.
+func (b *tested) ownImages() *rados.IOContext { return b.sessions.current.images }
 
 func TestSettleRemovesWhatOurProcessLeftHalfMade(t *testing.T) {
 	c := config(t)
@@ -181,6 +185,12 @@ func TestSettleRemovesADraft(t *testing.T) {
 	}
 	if got, err := b.Settle(t.Context(), specOf("v", "another")); err != nil || got != backends.Absent {
 		t.Errorf("another token: got %v, %v", got, err)
+	}
+	for range 2 { // the OSDs have not missed the process yet
+		_, err := b.Settle(t.Context(), specOf("v", "t"))
+		if !errors.Is(err, backends.ErrInUse) || !strings.Contains(err.Error(), "has it open, or died less than osd_client_watch_timeout ago") {
+			t.Errorf("while it is watched: got error %v, want %v", err, backends.ErrInUse)
+		}
 	}
 	d.(*draft).close() // as the process's end does
 	if got := settleSoon(t, b, specOf("v", "t")); got != backends.Removed {

@@ -22,9 +22,8 @@ const imageFeatures = rbd.FeatureLayering
 // image-volume alone.
 type imageStage struct {
 	*content
-	b     *Backend
-	id    backends.ImageVolumeID
-	rbdID string
+	b *Backend
+	indexed
 
 	mu    sync.Mutex
 	ended end
@@ -63,6 +62,23 @@ func (b *Backend) stage(w *work, spec backends.StageSpec) (*imageStage, error) {
 	if err := b.mayStage(w, spec.ID); err != nil {
 		return nil, err
 	}
+	make := b.stageNew
+	if spec.Adopt != "" {
+		make = b.adopt
+	}
+	st, err := make(w, spec)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.stages[spec.ID] = st
+	b.mu.Unlock()
+	w.ifAbandoned(func(context.Context) { _ = st.discard(w) })
+	return st, nil
+}
+
+// stageNew stages an image of our own.
+func (b *Backend) stageNew(w *work, spec backends.StageSpec) (*imageStage, error) {
 	e := indexed{ID: spec.ID, At: b.config.Now().UTC()}
 	if err := writeIndex(w.images, imageKeys+string(spec.ID), e); err != nil {
 		return nil, err
@@ -71,23 +87,16 @@ func (b *Backend) stage(w *work, spec backends.StageSpec) (*imageStage, error) {
 	if err == nil {
 		err = w.ctx.Err()
 	}
-	if err != nil && !errors.Is(err, backends.ErrExist) {
-		if e.RBDID, _ = idOf(w.images, imageName(spec.ID)); e.RBDID == "" {
-			return nil, errors.Join(err, dropFromIndex(w.images, imageKeys+string(spec.ID)))
-		}
-		if st != nil {
-			st.close()
-		}
-		return nil, errors.Join(err, b.destroy(w, e))
+	if err == nil || errors.Is(err, backends.ErrExist) {
+		return st, err
 	}
-	if err != nil {
-		return nil, err
+	if e.RBDID, _ = idOf(w.images, imageName(spec.ID)); e.RBDID == "" {
+		return nil, errors.Join(err, dropFromIndex(w.images, imageKeys+string(spec.ID)))
 	}
-	b.mu.Lock()
-	b.stages[spec.ID] = st
-	b.mu.Unlock()
-	w.ifAbandoned(func(ctx context.Context) { _ = st.discard(w) })
-	return st, nil
+	if st != nil {
+		st.close()
+	}
+	return nil, errors.Join(err, b.destroy(w, e))
 }
 
 // mayStage: backends.ErrExist where the ID is taken, backends.ErrNoSpace where there is no room.
@@ -131,18 +140,18 @@ func (b *Backend) makeStage(w *work, spec backends.StageSpec, e indexed) (*image
 	if err != nil {
 		return nil, err
 	}
-	return &imageStage{content: newContent(b, image, spec.VirtualBytes), b: b, id: spec.ID, rbdID: e.RBDID}, nil
+	return &imageStage{content: newContent(b, image, spec.VirtualBytes), b: b, indexed: e}, nil
 }
 
 // Commit implements backends.ImageVolumeStage. The snapshot is the last step, and what makes it one that
 // can be cloned.
 func (st *imageStage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {
 	v, err := do(ctx, st.b, func(w *work) (backends.ImageVolume, error) { return st.commit(w, final) })
-	return v, onImage("commit", st.id, err)
+	return v, onImage("commit", st.ID, err)
 }
 
 func (st *imageStage) commit(w *work, final backends.Description) (backends.ImageVolume, error) {
-	leave, err := st.b.images.alone(w.ctx, string(st.id))
+	leave, err := st.b.images.alone(w.ctx, string(st.ID))
 	if err != nil {
 		return backends.ImageVolume{}, err
 	}
@@ -153,12 +162,12 @@ func (st *imageStage) commit(w *work, final backends.Description) (backends.Imag
 	if err := st.whole(); err != nil {
 		return backends.ImageVolume{}, err
 	}
-	record := imageRecord{RBDID: st.rbdID, ID: st.id, HeldBytes: st.HeldBytes(), Description: final}
+	record := imageRecord{RBDID: st.RBDID, ID: st.ID, Adopted: st.Adopted, HeldBytes: st.HeldBytes(), Description: final}
 	err = st.handle.use(func(image *rbd.Image) error {
 		if err := image.Flush(); err != nil {
 			return err
 		}
-		if err := writeRecord(w.images, st.rbdID, imageVolumeKey, record); err != nil {
+		if err := writeRecord(w.images, st.RBDID, imageVolumeKey, record); err != nil {
 			return err
 		}
 		if err := w.ctx.Err(); err != nil {
@@ -171,10 +180,10 @@ func (st *imageStage) commit(w *work, final backends.Description) (backends.Imag
 		return backends.ImageVolume{}, err
 	}
 	st.finish(committed)
-	w.ifAbandoned(func(context.Context) { _ = st.b.destroy(w, indexed{ID: st.id, RBDID: st.rbdID}) })
-	st.b.remember(st.id, parent{name: imageName(st.id), rbdID: st.rbdID, bytes: st.size})
+	w.ifAbandoned(func(context.Context) { _ = st.b.destroy(w, st.indexed) })
+	st.b.remember(st.ID, parent{name: st.name(), snapshot: snapshotName, bytes: st.size})
 	return backends.ImageVolume{
-		ID: st.id, State: backends.Committed, VirtualBytes: st.size, HeldBytes: record.HeldBytes, Description: final,
+		ID: st.ID, State: backends.Committed, VirtualBytes: st.size, HeldBytes: record.HeldBytes, Description: final,
 	}, nil
 }
 
@@ -184,11 +193,11 @@ func (st *imageStage) Discard(ctx context.Context) error {
 		return nil
 	}
 	err := st.b.try(ctx, st.discard)
-	return onImage("discard", st.id, err)
+	return onImage("discard", st.ID, err)
 }
 
 func (st *imageStage) discard(w *work) error {
-	leave, err := st.b.images.alone(context.WithoutCancel(w.ctx), string(st.id))
+	leave, err := st.b.images.alone(context.WithoutCancel(w.ctx), string(st.ID))
 	if err != nil {
 		return err
 	}
@@ -197,7 +206,8 @@ func (st *imageStage) discard(w *work) error {
 		return nil
 	}
 	st.finish(discarded)
-	return st.b.destroy(w, indexed{ID: st.id, RBDID: st.rbdID})
+	st.handle.gone(w.ctx)
+	return st.b.destroy(w, st.indexed)
 }
 
 func (st *imageStage) is(ends ...end) bool {
@@ -218,7 +228,7 @@ func (st *imageStage) finish(as end) {
 	st.mu.Unlock()
 	st.close()
 	st.b.mu.Lock()
-	delete(st.b.stages, st.id)
+	delete(st.b.stages, st.ID)
 	st.b.mu.Unlock()
 }
 

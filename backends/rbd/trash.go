@@ -15,6 +15,15 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
+// haveTrash makes the object that lists a pool's trash, if it is not there: a full cluster takes no new
+// object, and then nothing could be removed.
+func haveTrash(io *rados.IOContext) error {
+	if err := io.Create(trashObject, rados.CreateIdempotent); err != nil {
+		return fmt.Errorf("make object %s: %w", trashObject, err)
+	}
+	return nil
+}
+
 // trash moves the image of that name and RBD ID to the pool's trash, from where it is removed by its ID.
 // librbd moves and removes by name, and a name may change hands at any moment: if another image was
 // moved, it is put back. backends.ErrNotExist: another image has the name.
@@ -53,16 +62,8 @@ func putBack(io *rados.IOContext, name string) error {
 // sweepTrash ends the removals of volumes and image-volumes that a process which died had begun, and
 // that nothing else names. What others put into the trash stays there.
 func (b *Backend) sweepTrash(ctx context.Context) error {
-	type pool struct {
-		io   func(*session) *rados.IOContext
-		list []rbd.TrashInfo
-	}
-	pools := []pool{{io: func(s *session) *rados.IOContext { return s.volumes }}}
-	if b.config.ImageVolumePool != b.config.Pool {
-		pools = append(pools, pool{io: func(s *session) *rados.IOContext { return s.images }})
-	}
 	var errs []error
-	for _, p := range pools {
+	for _, p := range b.pools() {
 		list, err := do(ctx, b, func(w *work) ([]rbd.TrashInfo, error) { return rbd.GetTrashList(p.io(w.session)) })
 		errs = append(errs, err)
 		for _, t := range list {
@@ -79,10 +80,13 @@ func (b *Backend) sweepTrash(ctx context.Context) error {
 }
 
 func (b *Backend) sweepOne(w *work, io *rados.IOContext, t rbd.TrashInfo) error {
-	if id, ok := strings.CutPrefix(t.Name, prefix); ok {
-		return b.sweepImageVolume(w, t, backends.ImageVolumeID(id))
+	if strings.HasPrefix(t.Name, prefix) {
+		return b.sweepImageVolume(w, t)
 	}
 	r, err := readVolumeRecord(io, t.Id)
+	if errors.Is(err, backends.ErrNotOurs) && io == w.images {
+		return b.sweepImageVolume(w, t)
+	}
 	if errors.Is(err, backends.ErrNotOurs) || err == nil && r.State != removing {
 		b.setOthers(t.Id)
 		return nil
@@ -94,20 +98,21 @@ func (b *Backend) sweepOne(w *work, io *rados.IOContext, t rbd.TrashInfo) error 
 	return ignore(rbd.TrashRemove(io, t.Id, true), syscall.ENOENT, syscall.EBUSY, syscall.ENOTEMPTY)
 }
 
-// sweepImageVolume puts an image-volume that the index has lost back into it; the next Reap ends it.
-func (b *Backend) sweepImageVolume(w *work, t rbd.TrashInfo, id backends.ImageVolumeID) error {
+// sweepImageVolume puts an image-volume that the index has lost back into it; the next Reap ends it. An
+// adopted one need not be retired: its owner's service has moved it to the trash.
+func (b *Backend) sweepImageVolume(w *work, t rbd.TrashInfo) error {
 	r, err := readImageRecord(w.images, t.Id)
-	if errors.Is(err, backends.ErrNotOurs) || err == nil && (r.ID != id || !r.Retired) {
+	if errors.Is(err, backends.ErrNotOurs) || err == nil && !r.Retired && r.Adopted == "" {
 		b.setOthers(t.Id)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := lookUp(w.images, id); !errors.Is(err, backends.ErrNotExist) {
+	if _, err := lookUp(w.images, r.ID); !errors.Is(err, backends.ErrNotExist) {
 		return err
 	}
-	return writeIndex(w.images, imageKeys+string(id), indexed{RBDID: t.Id, At: b.config.Now().UTC()})
+	return writeIndex(w.images, imageKeys+string(r.ID), indexed{RBDID: t.Id, At: b.config.Now().UTC(), Adopted: r.Adopted})
 }
 
 func (b *Backend) isOthers(rbdID string) bool {

@@ -52,12 +52,15 @@ func (b *Backend) describeVolume(s *session, name backends.VolumeName, r volumeR
 	if err != nil {
 		return v, err
 	}
-	defer image.Close()
+	defer func() { _ = image.Close() }() // nothing was written
 	size, err := image.GetSize()
 	if err != nil {
 		return v, err
 	}
 	v.SizeBytes = int64(size)
+	if _, err := image.GetParent(); err == nil {
+		v.DependsOn = parentOf(r.Origin)
+	}
 	registered, err := b.registered(s, image, r.RBDID)
 	v.Complete = registered && r.State == whole && v.SizeBytes >= r.SizeBytes
 	return v, err
@@ -85,7 +88,7 @@ func (b *Backend) registered(s *session, image *rbd.Image, rbdID string) (bool, 
 	if err != nil {
 		return false, err
 	}
-	defer of.Close()
+	defer func() { _ = of.Close() }() // nothing was written
 	children, err := of.ListChildrenAttributes()
 	return slices.ContainsFunc(children, func(c rbd.ImageSpec) bool { return c.ImageID == rbdID }), err
 }
@@ -167,29 +170,54 @@ func (b *Backend) delete(w *work, ref backends.VolumeRef) error {
 
 // unused is backends.ErrInUse for an image that somebody has open for writing, or that has snapshots.
 func unused(io *rados.IOContext, rbdID string) error {
-	image, err := rbd.OpenImageByIdReadOnly(io, rbdID, rbd.NoSnapshot)
-	if is(err, syscall.ENOENT) {
-		return nil // its parent is gone
-	}
-	if err != nil {
+	return lookInto(io, rbdID, func(image *rbd.Image) error {
+		if err := unwatched(image); err != nil {
+			return err
+		}
+		snapshots, err := image.GetSnapshotNames()
+		if err == nil && len(snapshots) > 0 {
+			return fmt.Errorf("it has snapshot %s: %w", snapshots[0].Name, backends.ErrInUse)
+		}
 		return err
-	}
-	defer image.Close()
+	})
+}
+
+// unwatched is backends.ErrInUse for an image that somebody else has open for writing.
+func unwatched(image *rbd.Image) error {
 	watchers, err := image.ListWatchers()
-	if err != nil {
-		return err
-	}
-	if len(watchers) > 0 {
+	if err == nil && len(watchers) > 0 {
 		return fmt.Errorf("%s has it open: %w", watchers[0].Addr, backends.ErrInUse)
 	}
-	snapshots, err := image.GetSnapshotNames()
+	return err
+}
+
+// watched says who keeps an image from being removed. After a kill -9 that is the client which died, until
+// the OSDs miss it: the same call succeeds then.
+func watched(io *rados.IOContext, rbdID string, err error) error {
+	if !is(err, syscall.EBUSY) {
+		return err
+	}
+	_ = lookInto(io, rbdID, func(image *rbd.Image) error {
+		watchers, cannot := image.ListWatchers()
+		for _, c := range watchers {
+			err = fmt.Errorf("client.%d at %s has it open, or died less than osd_client_watch_timeout ago (Ceph's default is 30 s): %w", c.Id, c.Addr, err)
+		}
+		return cannot
+	})
+	return err
+}
+
+// lookInto opens an image to look at it. One that cannot be opened, since it is half made, or gone, or its
+// parent is, is passed over.
+func lookInto(io *rados.IOContext, rbdID string, look func(image *rbd.Image) error) error {
+	image, err := rbd.OpenImageByIdReadOnly(io, rbdID, rbd.NoSnapshot)
+	if is(err, syscall.ENOENT) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if len(snapshots) > 0 {
-		return fmt.Errorf("it has snapshot %s: %w", snapshots[0].Name, backends.ErrInUse)
-	}
-	return nil
+	return errors.Join(look(image), image.Close())
 }
 
 // removeVolume removes a volume that is certainly ours by its RBD ID. A process that dies in it leaves
@@ -213,6 +241,7 @@ func (b *Backend) removeVolume(w *work, name backends.VolumeName, rbdID string) 
 	if !is(err, syscall.EBUSY) && !is(err, syscall.ENOTEMPTY) {
 		return ignore(err, syscall.ENOENT)
 	}
+	err = watched(w.volumes, rbdID, err)
 	if before.State == "" {
 		return err // half made: it stays in the trash, where it harms nobody
 	}
