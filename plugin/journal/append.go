@@ -33,11 +33,16 @@ func (j *Journal) Begin(i Intent) (seq int64, err error) {
 
 // Answer ends the intent, if any (0: none), and records the request, which it returns with its Seq. An
 // error says that this does not survive a kill; for this process the intent is ended and the request is
-// taken all the same: after a kill the intent is settled again, which is harmless.
+// taken all the same: after a kill the intent is settled again, which is harmless. Where the journal is
+// full, only answers that end an intent are still written: ErrFull for the others.
 func (j *Journal) Answer(intentSeq int64, r catalog.Request) (catalog.Request, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	seq, err := j.append(record{written: j.cfg.Now(), kind: kindAnswer, of: intentSeq, request: r})
+	var seq int64
+	err := ErrFull
+	if _, ends := j.live[intentSeq]; ends || j.total() < j.bound() {
+		seq, err = j.append(record{written: j.cfg.Now(), kind: kindAnswer, of: intentSeq, request: r})
+	}
 	if err != nil {
 		j.seq++
 		seq = j.seq
@@ -45,7 +50,7 @@ func (j *Journal) Answer(intentSeq int64, r catalog.Request) (catalog.Request, e
 	}
 	delete(j.live, intentSeq)
 	r.Seq = seq
-	j.pending = append(j.pending, r)
+	j.pending.add(r)
 	return r, err
 }
 
@@ -65,12 +70,20 @@ func (j *Journal) Drop(intentSeq int64) error {
 }
 
 // Take returns the requests that were answered since the last Take, for catalog.Record, and the sequence
-// number that they go up to: what is answered later has a higher one.
+// number that they go up to: what is answered later has a higher one. Where very many wait, because the
+// catalog takes none, some stand for several requests (Times).
 func (j *Journal) Take() (requests []catalog.Request, upTo int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	requests, j.pending = j.pending, nil
+	requests, j.pending.requests = j.pending.requests, nil
 	return requests, j.seq
+}
+
+// PutBack returns what the last Take gave and the catalog did not take, for the next Take.
+func (j *Journal) PutBack(requests []catalog.Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.pending.putBack(requests)
 }
 
 // append gives the record the next sequence number and writes it. A number is never used twice, also

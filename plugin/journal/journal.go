@@ -110,7 +110,7 @@ type Journal struct {
 	err     error // why nothing can be appended any more
 	seq     int64 // the last one in use
 	live    map[int64]Intent
-	pending []catalog.Request // answered since the last Take
+	pending pending // answered since the last Take
 	current *segment
 	closed  []segmentInfo // oldest first
 	buf     []byte

@@ -380,7 +380,7 @@ func BenchmarkBeginAnswer(b *testing.B) {
 		if _, err := j.Answer(seq, r); err != nil {
 			b.Fatal(err)
 		}
-		if len(j.pending) == 1000 {
+		if len(j.pending.requests) == 1000 {
 			j.Take()
 		}
 	}
