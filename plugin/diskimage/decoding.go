@@ -22,6 +22,7 @@ type decoding struct {
 	*pipeline
 	opts     Options
 	stream   io.Reader
+	lender   BlockReader // what comes behind stream, in blocks of its own; nil: nothing
 	progress func(read, written int64)
 	read     int64
 	tail     []byte // the stream's last bytes
@@ -31,13 +32,14 @@ func newDecoding(r *Reader, dst io.WriterAt, progress func(read, written int64))
 	if progress == nil {
 		progress = func(read, written int64) {}
 	}
-	return &decoding{
+	d := &decoding{
 		pipeline: newPipeline(r, dst),
 		opts:     r.opts,
-		stream:   r.head.rest(),
 		progress: progress,
 		tail:     make([]byte, 0, 2*vhdFooterBytes),
 	}
+	d.stream, d.lender = r.head.rest()
+	return d
 }
 
 func (d *decoding) stats() Stats {
@@ -68,7 +70,15 @@ func (d *decoding) run(ctx context.Context) error {
 		w := &writer{pipeline: d.pipeline}
 		g.Go(func() error { return w.run(ctx) })
 	}
-	if err = errors.Join(g.Wait(), d.spool.close()); err == nil {
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		<-ctx.Done() // the first error, or the end
+		d.releaseJobs()
+	}()
+	err = errors.Join(g.Wait(), d.spool.close())
+	<-released
+	if err == nil {
 		d.progress(d.read, d.written.Load())
 	}
 	return err
@@ -89,12 +99,11 @@ func (d *decoding) readBlocks(ctx context.Context, blocks chan<- *block) error {
 		if err != nil {
 			return err
 		}
-		n, last, err := readFull(d.stream, b.mem[d.carry:])
+		err = d.fill(b)
+		b.at, at, ended = at, at+int64(len(b.data)), b.last
 		if err != nil {
-			return sourceError(at+int64(n), err)
+			return sourceError(at, err)
 		}
-		b.data, b.at, b.last = b.mem[d.carry:d.carry+n], at, last
-		at, ended = at+int64(n), last
 		switch {
 		case announced >= 0 && at > announced:
 			return sourceError(announced, ErrSourceLonger)
@@ -108,6 +117,24 @@ func (d *decoding) readBlocks(ctx context.Context, blocks chan<- *block) error {
 		}
 	}
 	return nil
+}
+
+// fill reads what comes next of the stream into a block, which has then some of it unless it is the last.
+func (d *decoding) fill(b *block) error {
+	if d.stream == nil {
+		var err error
+		b.data, b.lent, err = d.lender.ReadBlock()
+		if b.last = errors.Is(err, io.EOF); b.last {
+			err = nil
+		}
+		return err
+	}
+	n, ended, err := readFull(d.stream, d.memory(b)[d.carry:])
+	b.data, b.last = b.mem[d.carry:d.carry+n], ended
+	if ended && d.lender != nil {
+		d.stream, b.last = nil, false
+	}
+	return err
 }
 
 // placeBlocks passes the stream through the placer, then judges its end.

@@ -113,8 +113,14 @@ func (h *head) tail(n int) ([]byte, error) {
 	return b, err
 }
 
-// rest is the whole stream again: what was read, then what was not.
-func (h *head) rest() io.Reader { return io.MultiReader(bytes.NewReader(h.buf), h.stream) }
+// rest is the whole stream again: what was read, then what was not, by itself where it lends its blocks.
+func (h *head) rest() (io.Reader, BlockReader) {
+	read := bytes.NewReader(h.buf)
+	if lender, ok := h.stream.(BlockReader); ok {
+		return read, lender
+	}
+	return io.MultiReader(read, h.stream), nil
+}
 
 // readFull reads until p is full or the stream has ended in order. An error is the stream's own.
 func readFull(r io.Reader, p []byte) (n int, ended bool, err error) {

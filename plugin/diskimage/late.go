@@ -94,8 +94,12 @@ func (l *lateReader) nextBlock(ctx context.Context) error {
 	}
 	l.done()
 	b, err := l.take(ctx)
+	if err != nil {
+		return err
+	}
+	l.memory(b)
 	l.block, l.used = b, 0
-	return err
+	return nil
 }
 
 // done gives the block back.

@@ -18,10 +18,11 @@ const (
 	maxJobPieces = 1024
 )
 
-// block is a piece of the stream. Its bytes go back to the free list when the last user is done.
+// block is a piece of the stream. It goes back to the free list when the last user is done.
 type block struct {
-	mem  []byte // room for what is carried over from the block before, then the block
-	data []byte // of the stream, within mem
+	mem  []byte // room for what is carried over from the block before, then the block; nil until needed
+	data []byte // of the stream: within mem, or lent
+	lent func() // gives back what data lies in; nil where that is mem
 	at   int64  // data's offset in the stream
 	last bool   // nothing follows
 	uses atomic.Int32
@@ -73,13 +74,10 @@ func newPipeline(r *Reader, dst io.WriterAt) *pipeline {
 	return p
 }
 
-// take waits for a free block.
+// take waits for a free block. It may have no memory yet.
 func (p *pipeline) take(ctx context.Context) (*block, error) {
 	select {
 	case b := <-p.free:
-		if b.mem == nil {
-			b.mem = make([]byte, p.carry+blockBytes)
-		}
 		b.uses.Store(1)
 		return b, nil
 	case <-ctx.Done():
@@ -87,9 +85,35 @@ func (p *pipeline) take(ctx context.Context) (*block, error) {
 	}
 }
 
+// memory is the block's own.
+func (p *pipeline) memory(b *block) []byte {
+	if b.mem == nil {
+		b.mem = make([]byte, p.carry+blockBytes)
+	}
+	return b.mem
+}
+
+// own copies what was lent into the block's own memory.
+func (p *pipeline) own(b *block) {
+	if b.lent == nil {
+		return
+	}
+	n := copy(p.memory(b)[p.carry:], b.data)
+	b.data = b.mem[p.carry : p.carry+n]
+	b.giveBack()
+}
+
+func (b *block) giveBack() {
+	if b.lent != nil {
+		b.lent()
+		b.lent = nil
+	}
+}
+
 // release ends one use of a block.
 func (p *pipeline) release(b *block) {
 	if b.uses.Add(-1) == 0 {
+		b.giveBack()
 		p.free <- b
 	}
 }
@@ -176,7 +200,16 @@ func (w *writer) run(ctx context.Context) error {
 	}
 }
 
+// releaseJobs gives back the blocks of jobs that no writer takes any more, until there are no more jobs:
+// whoever lent them may have to lend them once more before the reading goroutine learns of the end.
+func (p *pipeline) releaseJobs() {
+	for j := range p.jobs {
+		p.release(j.block)
+	}
+}
+
 func (w *writer) do(ctx context.Context, j *job) error {
+	defer w.release(j.block)
 	for _, x := range j.pieces {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -188,7 +221,6 @@ func (w *writer) do(ctx context.Context, j *job) error {
 	if err := w.flushOut(); err != nil {
 		return err
 	}
-	w.release(j.block)
 	j.block, j.pieces = nil, j.pieces[:0]
 	w.pool.Put(j)
 	return nil

@@ -20,6 +20,15 @@ type Reader struct {
 	cancel  context.CancelCauseFunc // of a running Decode
 }
 
+// BlockReader is a stream that lends its own buffers, which saves a copy of every byte. ReadBlock returns
+// the bytes that come next, at most 1 MiB and not changed by anybody until release, which is called once
+// and from any goroutine; a few blocks are held at a time, and the stream must have memory for at least
+// four. At the end it is io.EOF, without bytes.
+type BlockReader interface {
+	io.Reader
+	ReadBlock() (p []byte, release func(), err error)
+}
+
 var (
 	errDecodedOnce = errors.New("image was decoded already")
 	errClosed      = errors.New("image reader was closed")

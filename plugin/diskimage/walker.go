@@ -110,6 +110,7 @@ func (w *walker) attach(b *block) {
 	if n == 0 {
 		return
 	}
+	w.own(b)
 	copy(b.mem[w.carry-n:w.carry], w.carried)
 	b.data = b.mem[w.carry-n : w.carry+len(b.data)]
 	b.at -= int64(n)
