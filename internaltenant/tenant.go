@@ -19,6 +19,9 @@ var (
 	ErrUnknownClaim = errors.New("unknown claim")
 	// ErrNoTenant: project, user or role is missing, so nothing can be owned.
 	ErrNoTenant = errors.New("no usable internal tenant")
+	// ErrUnavailable: the service that keeps the tenant or its quota does not answer; the same call may
+	// succeed later.
+	ErrUnavailable = errors.New("internal tenant unavailable")
 )
 
 // ClaimID names a charge against the quota. Under Cinder it is the ID of the volume that Cinder made.
@@ -42,6 +45,9 @@ type Claim struct {
 	EntryID   string
 	Attempt   int
 	InUse     bool // settled; else reserved
+	// Volume is the empty volume, by its name on the backend, that came with the claim and becomes the
+	// image-volume; "" where the backend makes one itself.
+	Volume string
 }
 
 // Amounts counts one resource. Limit 0 is unlimited.
@@ -62,7 +68,7 @@ type Usage struct {
 // Owner owns image-volumes. It may be used from several goroutines.
 type Owner interface {
 	// Claim charges the quota for one image-volume, as reserved. Repeating it for the same EntryID and
-	// Attempt returns the same claim. ErrOverQuota, ErrNoTenant.
+	// Attempt returns the same claim. ErrOverQuota, ErrNoTenant, ErrUnavailable.
 	Claim(ctx context.Context, spec ClaimSpec) (Claim, error)
 	// Settle turns a reserved claim into one in use, once its image-volume is committed. Repeating it
 	// is harmless. ErrUnknownClaim.

@@ -1,0 +1,25 @@
+package internaltenant
+
+import "context"
+
+// ResourceUsage counts one resource of a quota under the name that its keeper gives it, such as
+// "gigabytes" or "volumes_rbd1". Other than in Amounts, a Limit of -1 is unlimited, and 0 is none at all.
+type ResourceUsage struct {
+	Name     string `json:"name"`
+	Limit    int64  `json:"limit"`
+	InUse    int64  `json:"in_use"`
+	Reserved int64  `json:"reserved"`
+}
+
+// VolumeMaker is an optional capability of an Owner whose claims may bring volumes to adopt.
+type VolumeMaker interface {
+	// MakesVolumes tells, without I/O, whether claims for a backend bring one.
+	MakesVolumes(backend string) bool
+}
+
+// Detailed is an optional capability of an Owner whose quota has more limits than Usage tells.
+type Detailed interface {
+	// Details lists the resources as the quota's keeper counts them, whoever uses them. ErrNoTenant,
+	// ErrUnavailable.
+	Details(ctx context.Context) ([]ResourceUsage, error)
+}
