@@ -6,38 +6,38 @@ import (
 	"strings"
 )
 
-// contentRange is what a server says a partial answer is: bytes first to last of total.
-type contentRange struct {
-	first, last int64
-	total       int64 // -1: the server does not say
+// ContentRange is what a server says a partial answer is: bytes First to Last of Total.
+type ContentRange struct {
+	First, Last int64
+	Total       int64 // -1: the server does not say
 }
 
-// parseContentRange reads "bytes 0-99/200" or "bytes 0-99/*". Source: RFC 9110, section 14.4.
-func parseContentRange(header string) (contentRange, error) {
+// ParseContentRange reads "bytes 0-99/200" or "bytes 0-99/*". Source: RFC 9110, section 14.4.
+func ParseContentRange(header string) (ContentRange, error) {
 	spec, found := strings.CutPrefix(header, "bytes ")
 	if !found {
-		return contentRange{}, errors.New("not a range of bytes")
+		return ContentRange{}, errors.New("not a range of bytes")
 	}
 	span, size, found := strings.Cut(spec, "/")
 	if !found {
-		return contentRange{}, errors.New("no total")
+		return ContentRange{}, errors.New("no total")
 	}
 	from, to, found := strings.Cut(span, "-")
 	if !found {
-		return contentRange{}, errors.New("no range")
+		return ContentRange{}, errors.New("no range")
 	}
-	r := contentRange{total: -1}
+	r := ContentRange{Total: -1}
 	var errs [3]error
-	r.first, errs[0] = parseOffset(from)
-	r.last, errs[1] = parseOffset(to)
+	r.First, errs[0] = parseOffset(from)
+	r.Last, errs[1] = parseOffset(to)
 	if size != "*" {
-		r.total, errs[2] = parseOffset(size)
+		r.Total, errs[2] = parseOffset(size)
 	}
 	if err := errors.Join(errs[:]...); err != nil {
-		return contentRange{}, err
+		return ContentRange{}, err
 	}
-	if r.last < r.first || r.total >= 0 && r.last >= r.total {
-		return contentRange{}, errors.New("ends before it begins, or beyond the total")
+	if r.Last < r.First || r.Total >= 0 && r.Last >= r.Total {
+		return ContentRange{}, errors.New("ends before it begins, or beyond the total")
 	}
 	return r, nil
 }

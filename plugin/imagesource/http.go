@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -143,7 +142,7 @@ func (h *HTTP) look(ctx context.Context, u *url.URL) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	r.close()
+	r.Close()
 	switch r.StatusCode {
 	case http.StatusOK:
 		if r.ContentLength >= 0 {
@@ -162,7 +161,7 @@ func (h *HTTP) lookByRange(ctx context.Context, u *url.URL) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	defer r.close()
+	defer r.Close()
 	switch r.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
 		return identityOf(r.Response)
@@ -176,7 +175,7 @@ func (h *HTTP) lookByRange(ctx context.Context, u *url.URL) (identity, error) {
 
 // retry repeats what is unavailable, a few times.
 func (h *HTTP) retry(ctx context.Context, try func() error) error {
-	waits := h.backoff()
+	waits := h.retries().waits()
 	for tried := 0; ; tried++ {
 		err := try()
 		if err == nil || !errors.Is(err, ErrUnavailable) || tried >= min(h.config.Retries, 2) {
@@ -185,12 +184,6 @@ func (h *HTTP) retry(ctx context.Context, try func() error) error {
 		if waitErr := wait(ctx, waits.NextBackOff()); waitErr != nil {
 			return waitErr
 		}
-	}
-}
-
-func (h *HTTP) backoff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{
-		InitialInterval: h.config.Backoff, MaxInterval: 16 * h.config.Backoff, Multiplier: 2, RandomizationFactor: 0.5,
 	}
 }
 

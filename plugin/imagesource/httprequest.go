@@ -14,8 +14,15 @@ import (
 // errStalled: no byte came for as long as HTTPConfig.Stall. It never leaves the package bare.
 var errStalled = errors.New("no byte came for too long")
 
-// answer is a server's response whose body is given up when it stalls.
-type answer struct {
+// HTTPCaller is how a source asks its server. Its Client should have no Timeout, which would cover a whole
+// image.
+type HTTPCaller struct {
+	Client *http.Client
+	Stall  time.Duration // how long no byte may come before a request is given up
+}
+
+// HTTPAnswer is a server's response whose body is given up when it stalls. Its user must Close it.
+type HTTPAnswer struct {
 	*http.Response
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
@@ -23,15 +30,20 @@ type answer struct {
 	ctx    context.Context // of the request
 }
 
-// do sends a request and waits for the head of its answer. The error is ErrUnavailable, ErrRefused, or
-// ctx's; the caller must close the answer.
-func (h *HTTP) do(ctx context.Context, method string, u *url.URL, header http.Header) (*answer, error) {
+// do asks the source's own server.
+func (h *HTTP) do(ctx context.Context, method string, u *url.URL, header http.Header) (*HTTPAnswer, error) {
+	return HTTPCaller{Client: h.client, Stall: h.config.Stall}.Do(ctx, method, u, header)
+}
+
+// Do sends a request and waits for the head of its answer. The error is ErrUnavailable, ErrRefused, or
+// ctx's, and never names the URL.
+func (c HTTPCaller) Do(ctx context.Context, method string, u *url.URL, header http.Header) (*HTTPAnswer, error) {
 	inner, cancel := context.WithCancelCause(ctx)
-	a := &answer{cancel: cancel, stall: h.config.Stall, ctx: inner}
+	a := &HTTPAnswer{cancel: cancel, stall: c.Stall, ctx: inner}
 	a.timer = time.AfterFunc(a.stall, func() { cancel(errStalled) })
 	request, err := http.NewRequestWithContext(inner, method, u.String(), nil)
 	if err != nil {
-		a.close()
+		a.Close()
 		return nil, fmt.Errorf("%w: not a URL", ErrRefused)
 	}
 	if header != nil {
@@ -39,29 +51,30 @@ func (h *HTTP) do(ctx context.Context, method string, u *url.URL, header http.He
 	}
 	request.Header.Set("Accept-Encoding", "identity")
 	request.Header.Set("User-Agent", "clonecache")
-	response, err := h.client.Do(request)
+	response, err := c.Client.Do(request)
 	a.timer.Stop()
 	if err != nil {
-		a.close()
-		return nil, a.explain(ctx, err)
+		a.Close()
+		return nil, a.Explain(ctx, err)
 	}
 	a.Response = response
 	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		a.close()
+		a.Close()
 		return nil, fmt.Errorf("%w: the server sends it encoded as %.20q", ErrRefused, encoding)
 	}
 	return a, nil
 }
 
 // Read reads the body. The stall timer runs only meanwhile: a slow consumer is no fault of the server.
-func (a *answer) Read(p []byte) (int, error) {
+func (a *HTTPAnswer) Read(p []byte) (int, error) {
 	a.timer.Reset(a.stall)
 	n, err := a.Body.Read(p)
 	a.timer.Stop()
 	return n, err
 }
 
-func (a *answer) close() {
+// Close gives the answer up.
+func (a *HTTPAnswer) Close() {
 	a.timer.Stop()
 	a.cancel(context.Canceled)
 	if a.Response != nil {
@@ -69,8 +82,8 @@ func (a *answer) close() {
 	}
 }
 
-// explain says what an error of the connection means: the caller's ctx, a stall, or the network.
-func (a *answer) explain(ctx context.Context, err error) error {
+// Explain says what an error of the connection means: the caller's ctx, a stall, or the network.
+func (a *HTTPAnswer) Explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -83,7 +96,7 @@ func (a *answer) explain(ctx context.Context, err error) error {
 	}
 }
 
-var _ io.Reader = (*answer)(nil)
+var _ io.Reader = (*HTTPAnswer)(nil)
 
 // statusError says what a status means for an image.
 func statusError(status int) error {
@@ -112,11 +125,11 @@ func identityOf(r *http.Response) (identity, error) {
 	seen := validatorsOf(r)
 	seen.size = r.ContentLength
 	if r.StatusCode == http.StatusPartialContent {
-		part, err := parseContentRange(r.Header.Get("Content-Range"))
+		part, err := ParseContentRange(r.Header.Get("Content-Range"))
 		if err != nil {
 			return identity{}, fmt.Errorf("%w: the server's Content-Range: %w", ErrRefused, err)
 		}
-		seen.size = part.total
+		seen.size = part.Total
 	}
 	return seen, nil
 }

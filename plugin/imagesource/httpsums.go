@@ -84,7 +84,7 @@ func (h *HTTP) fetchList(ctx context.Context, u *url.URL, a Algorithm, known sum
 	if err != nil {
 		return nil, identity{}, err
 	}
-	defer r.close()
+	defer r.Close()
 	switch r.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotModified:
@@ -101,12 +101,12 @@ func (h *HTTP) fetchList(ctx context.Context, u *url.URL, a Algorithm, known sum
 	return h.readList(ctx, r, a)
 }
 
-func (h *HTTP) readList(ctx context.Context, r *answer, a Algorithm) (sums, identity, error) {
+func (h *HTTP) readList(ctx context.Context, r *HTTPAnswer, a Algorithm) (sums, identity, error) {
 	broken := &errorKeeper{reader: r}
 	found, err := parseSums(broken, a)
 	switch {
 	case broken.err != nil:
-		return nil, identity{}, r.explain(ctx, broken.err)
+		return nil, identity{}, r.Explain(ctx, broken.err)
 	case err != nil:
 		return nil, identity{}, fmt.Errorf("%w: cannot be used: %w", ErrRefused, err)
 	}

@@ -65,13 +65,17 @@ type Image struct {
 	ID     string // within that source
 	// Revision changes whenever the bytes may have: size and mtime_ns, ETag or Last-Modified,
 	// updated_at. It never contains a secret.
-	Revision   string
-	SizeBytes  int64  // of the image's own bytes; -1 unknown
-	Digest     Digest // expected; zero where the source has none
-	DiskFormat string // "raw", "qcow2", …: a claim; empty: what detection finds
-	Domain     string // who may share its content: "" is everybody, else an owner
-	ModifiedAt time.Time
-	Location   string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
+	Revision  string
+	SizeBytes int64 // of the image's own bytes; -1 unknown
+	// VirtualBytes is the disk's size as far as the source says; 0 unknown. It is never relied on: the
+	// image's own header decides.
+	VirtualBytes int64
+	MinDiskGiB   int64  // the smallest volume that the image's owner allows; 0: any
+	Digest       Digest // expected; zero where the source has none
+	DiskFormat   string // "raw", "qcow2", …: a claim; empty: what detection finds
+	Domain       string // who may share its content: "" is everybody, else an owner
+	ModifiedAt   time.Time
+	Location     string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
 }
 
 // Ref is the image's SOURCE:ID.

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	verifyBlock  = 1 << 20  // of one buffer
-	verifyLeast  = 64 << 10 // read before a buffer is passed on, where there is so much
+	verifyBlock  = 1 << 20  // of one buffer; each ends at a multiple of it in the stream
+	verifyFirst  = 64 << 10 // of the first, in which headers are that somebody waits for
 	verifyBlocks = 8        // buffers at most, so that reading ahead is bounded to 8 MiB
 )
 
@@ -76,7 +76,7 @@ func (v *VerifyingReader) fetch() {
 	defer close(v.fetched)
 	defer close(v.toReader)
 	defer close(v.toHash)
-	for made := 0; ; {
+	for made, at := 0, 0; ; {
 		b, fresh := v.block(made < verifyBlocks)
 		if b == nil {
 			v.end = os.ErrClosed
@@ -86,7 +86,8 @@ func (v *VerifyingReader) fetch() {
 			made++
 		}
 		var err error
-		b.n, err = readSome(v.source, b.buffer)
+		b.n, err = readAll(v.source, b.buffer[:blockAt(at)])
+		at += b.n
 		if b.n > 0 {
 			b.users.Store(2)
 			v.toHash <- b
@@ -119,9 +120,17 @@ func (v *VerifyingReader) block(mayMake bool) (b *block, fresh bool) {
 	}
 }
 
-// readSome reads until there is enough to be worth passing on. It returns an error of r's as it is.
-func readSome(r io.Reader, p []byte) (n int, err error) {
-	for empty := 0; n < verifyLeast && err == nil; {
+// blockAt is how long the block is that begins there in the stream.
+func blockAt(at int) int {
+	if at == 0 {
+		return verifyFirst
+	}
+	return verifyBlock - at%verifyBlock
+}
+
+// readAll reads until p is full or the source has ended. It returns an error of r's as it is.
+func readAll(r io.Reader, p []byte) (n int, err error) {
+	for empty := 0; n < len(p) && err == nil; {
 		var more int
 		more, err = r.Read(p[n:])
 		n += more
@@ -182,6 +191,21 @@ func (v *VerifyingReader) Read(p []byte) (int, error) {
 	v.rest = v.rest[n:]
 	v.bytes.Add(int64(n))
 	return n, nil
+}
+
+// ReadBlock hands over the bytes that come next, at most 1 MiB, without copying them. They must not be
+// changed, and are valid until release, which is called once, from any goroutine: there are 8 such
+// blocks, and without a free one nothing is read ahead. Errors as Read has them, without bytes.
+func (v *VerifyingReader) ReadBlock() (p []byte, release func(), err error) {
+	if len(v.rest) == 0 {
+		if err := v.next(); err != nil {
+			return nil, nil, err
+		}
+	}
+	b, p := v.current, v.rest
+	v.current, v.rest = nil, nil
+	v.bytes.Add(int64(len(p)))
+	return p, func() { v.release(b) }, nil
 }
 
 // WriteTo implements io.WriterTo, without copying. w must not keep what it is given.

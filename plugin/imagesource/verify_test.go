@@ -26,7 +26,7 @@ func sha256Of(b []byte) Digest {
 }
 
 func TestVerifyHandsOnEveryByte(t *testing.T) {
-	for _, size := range []int{0, 1, verifyLeast, verifyBlock - 1, verifyBlock, verifyBlock + 1, 20*verifyBlock + 7} {
+	for _, size := range []int{0, 1, verifyFirst, verifyFirst + 1, verifyBlock - 1, verifyBlock, verifyBlock + 1, 20*verifyBlock + 7} {
 		want := content(size)
 		for name, source := range map[string]io.Reader{
 			"whole": bytes.NewReader(want), "halves": iotest.HalfReader(bytes.NewReader(want)),
@@ -52,6 +52,46 @@ func TestVerifyHandsOnEveryByte(t *testing.T) {
 			checkVerified(t, v, want)
 		})
 	}
+}
+
+// Blocks that are lent come whole and in order, and stay as they are until they are given back.
+func TestVerifyLendsItsBlocks(t *testing.T) {
+	want := content(20*verifyBlock + 7)
+	v := Verify(iotest.HalfReader(bytes.NewReader(want)), sha256Of(want))
+	defer v.Close()
+	got := make([]byte, 100) // as headers are read before
+	if _, err := io.ReadFull(v, got); err != nil {
+		t.Fatal(err)
+	}
+	type lent struct {
+		p       []byte
+		release func()
+	}
+	var held []lent
+	giveBack := func() {
+		got = append(got, held[0].p...)
+		held[0].release()
+		held = held[1:]
+	}
+	for {
+		p, release, err := v.ReadBlock()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if held = append(held, lent{p, release}); len(held) == verifyBlocks {
+			giveBack()
+		}
+	}
+	for len(held) > 0 {
+		giveBack()
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, which are not the %d of the source", len(got), len(want))
+	}
+	checkVerified(t, v, want)
 }
 
 func checkVerified(t *testing.T, v *VerifyingReader, want []byte) {
