@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
 )
@@ -51,31 +50,4 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 		in.Fills = slices.DeleteFunc(in.Fills, func(f catalog.FillStat) bool { return f.Store != backend })
 	}
 	return report.Build(in), nil
-}
-
-// Quota is the internal tenant's use beside what really exists on the backends.
-func (p *Plugin) Quota(ctx context.Context) (Quota, error) {
-	u, err := p.owner.Usage(ctx)
-	if err != nil {
-		return Quota{}, err
-	}
-	q := Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes)}
-	for _, s := range p.orderedStores() {
-		if !s.charged() {
-			continue
-		}
-		for iv, err := range s.images.ListImageVolumes(ctx) {
-			if err != nil {
-				q.Warnings = append(q.Warnings, fmt.Sprintf("%s: %v; what it holds is not in `actual`", s.name, err))
-				continue
-			}
-			q.Volumes.Actual++
-			q.Gigabytes.Actual += internaltenant.Gigabytes(iv.VirtualBytes)
-		}
-	}
-	return q, nil
-}
-
-func amounts(a internaltenant.Amounts) QuotaAmounts {
-	return QuotaAmounts{Limit: a.Limit, InUse: a.InUse, Reserved: a.Reserved}
 }

@@ -35,7 +35,7 @@ func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]Volu
 			}
 			views = append(views, VolumeView{
 				Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
-				SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete,
+				SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn,
 			})
 		}
 	}
@@ -122,7 +122,19 @@ func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
 	if err != nil {
 		return EntryView{}, err
 	}
-	return p.entryView(e), nil
+	return p.fullView(ctx, e), nil
+}
+
+// fullView is an entry with the volumes that depend on it, where the backend can tell.
+func (p *Plugin) fullView(ctx context.Context, e catalog.Entry) EntryView {
+	view := p.entryView(e)
+	if s, ok := p.stores[e.Store]; ok && e.ImageVolume != "" {
+		var err error
+		if view.Dependents, err = s.dependents(ctx, e.ImageVolume); err != nil {
+			p.log.WithField("entry", e.ID).WithError(err).Debug("volumes that depend on it not listed")
+		}
+	}
+	return view
 }
 
 func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
@@ -143,16 +155,20 @@ func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
 	return catalog.Entry{}, fmt.Errorf("%w: id: several entries begin or end with %s; give more of it", ErrBadRequest, id)
 }
 
-// SetPinned pins an entry, or unpins it. catalog.ErrNotFound.
+// SetPinned pins an entry, or unpins it, and returns it as that left it: what is done to it by others at
+// the same time comes before or after. catalog.ErrNotFound.
 func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryView, error) {
 	e, err := p.entry(ctx, id)
 	if err != nil {
 		return EntryView{}, err
 	}
-	if err := p.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
+	if err := p.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
-	return p.Entry(ctx, string(e.ID))
+	if e, err = p.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
+		return EntryView{}, err
+	}
+	return p.fullView(ctx, e), nil
 }
 
 // DeleteEntry evicts an entry now; its volumes stay. One with live clones is detached only with force.

@@ -27,6 +27,8 @@ type EntryView struct {
 	LastUsedAt       time.Time     `json:"last_used_at" doc:"Zero until it is ready"`
 	Error            string        `json:"error,omitempty" doc:"Why the last fill failed"`
 	ReadBytes        int64         `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
+	// Dependents are told of a single entry only, since they take a look at every volume.
+	Dependents []backends.VolumeName `json:"dependents,omitempty" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
 }
 
 // EntryFilter selects entries; the zero filter selects all but failed ones.
@@ -48,6 +50,7 @@ type VolumeView struct {
 	SizeBytes int64               `json:"size_bytes"`
 	Path      string              `json:"path,omitempty"`
 	Complete  bool                `json:"complete"`
+	DependsOn string              `json:"depends_on,omitempty" doc:"The image-volume, or the image's location, whose blocks it still shares; absent where it depends on nothing"`
 }
 
 // BackendView is a backend or a file cache as admins see it.
@@ -96,7 +99,7 @@ type Status struct {
 
 // Problem is something that catalog, backend and quota do not agree on.
 type Problem struct {
-	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, backend-unavailable, …"`
+	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, stray-image-volume, stray-volume, backend-unavailable, …"`
 	Backend  backends.Name `json:"backend"`
 	ID       string        `json:"id" doc:"The entry, image-volume, claim or volume"`
 	Detail   string        `json:"detail"`
@@ -132,21 +135,4 @@ type CleanResult struct {
 	Reaped        int   `json:"reaped" doc:"Detached image-volumes whose last clone is gone"`
 	Claims        int   `json:"claims" doc:"Quota claims without an image-volume"`
 	FreedBytes    int64 `json:"freed_bytes"`
-}
-
-// QuotaAmounts counts one resource of the internal tenant.
-type QuotaAmounts struct {
-	Limit    int64 `json:"limit" doc:"0: unlimited"`
-	InUse    int64 `json:"in_use"`
-	Reserved int64 `json:"reserved" doc:"Fills in flight"`
-	Actual   int64 `json:"actual" doc:"What really exists on the backends"`
-}
-
-// Quota is the internal tenant's use, beside what really exists.
-type Quota struct {
-	ProjectID string       `json:"project_id"`
-	UserID    string       `json:"user_id"`
-	Volumes   QuotaAmounts `json:"volumes"`
-	Gigabytes QuotaAmounts `json:"gigabytes" doc:"GiB, each image-volume rounded up, as Cinder counts"`
-	Warnings  []string     `json:"warnings,omitempty"`
 }

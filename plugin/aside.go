@@ -34,9 +34,14 @@ func (s *stepAside) Error() string {
 
 func (s *stepAside) Unwrap() error { return s.cause }
 
-// final tells that no other rung could do better: the caller has no time, or wants no waiting.
+// final tells that no other rung could do better: the caller has no time, waits no longer, or is gone.
 func (s *stepAside) final() bool {
-	return s.reason == ReasonFilling || s.reason == ReasonDeadline || s.reason == ReasonStopping
+	switch s.reason {
+	case ReasonFilling, ReasonManyWaiting, ReasonDeadline, ReasonStopping, ReasonUndelivered:
+		return true
+	default:
+		return false
+	}
 }
 
 func steppedAside(err error) (*stepAside, bool) {
@@ -70,6 +75,7 @@ func reasons() []struct {
 		{lru.ErrNoRoom, ReasonNoRoom},
 		{internaltenant.ErrOverQuota, ReasonOverQuota},
 		{internaltenant.ErrNoTenant, ReasonNoTenant},
+		{internaltenant.ErrUnavailable, ReasonTenantDown},
 		{backends.ErrCannotClone, ReasonCannotClone},
 		{backends.ErrLimit, ReasonCloneLimit},
 		{backends.ErrNoSpace, ReasonBackendFull},

@@ -150,7 +150,7 @@ func TestOverQuotaFallsBackAndRecovers(t *testing.T) {
 		t.Fatalf("after room was made: got %+v, want filled", a)
 	}
 	q, err := r.Quota(t.Context())
-	if err != nil || q.Volumes != (plugin.QuotaAmounts{Limit: 1, InUse: 1, Actual: 1}) || q.Gigabytes.InUse != 1 || q.Gigabytes.Actual != 1 {
+	if err != nil || q.Volumes != (plugin.QuotaAmounts{Limit: 1, InUse: 1, Actual: 1, Catalog: 1}) || q.Gigabytes.InUse != 1 || q.Gigabytes.Actual != 1 {
 		t.Errorf("quota: got %+v, %v, want 1 of 1 in use", q, err)
 	}
 	checkClean(t, r)

@@ -11,8 +11,17 @@ import (
 )
 
 // Check compares catalog, backends and quota with one another. With Repair it mends what can be mended;
-// with Deep it also reads every image-volume and every volume's state. Requests go on meanwhile.
+// with Deep it also looks for what no listing names, reads every image-volume, and looks at every volume's
+// state. Requests go on meanwhile.
 func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error) {
+	r := CheckResult{OK: true, Problems: []Problem{}}
+	if o.Deep { // first: what is found again is then compared with the rest
+		strays, err := p.surveyStrays(ctx)
+		if err != nil {
+			return CheckResult{}, err
+		}
+		r.add(ctx, o, strays)
+	}
 	flushed := p.flush(ctx)
 	findings, err := p.survey(ctx)
 	if err != nil {
@@ -37,7 +46,12 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 		}
 		findings = append(findings, deep...)
 	}
-	r := CheckResult{OK: true, Problems: []Problem{}}
+	r.add(ctx, o, findings)
+	return r, nil
+}
+
+// add notes findings, and mends them where that is wanted and can be done.
+func (r *CheckResult) add(ctx context.Context, o CheckOptions, findings []finding) {
 	for _, f := range findings {
 		problem := f.Problem
 		if o.Repair && f.fix != nil {
@@ -50,7 +64,6 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 		r.OK = r.OK && problem.Repaired
 		r.Problems = append(r.Problems, problem)
 	}
-	return r, nil
 }
 
 // surveyContent reads what the stores hold.

@@ -211,3 +211,16 @@ func TestTheDeadlineEndsTheWaitAndNoVolumeIsMade(t *testing.T) {
 	}
 	checkClean(t, r)
 }
+
+func TestABackendsTimeoutIsTheDeadlineOfThoseWhoBringNone(t *testing.T) {
+	source := newGatedSource()
+	source.put("disk", "1", random(2*mib))
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(newCapable()), func(c *plugin.Config) { c.Backends[0].RequestTimeout = 3 * time.Second })
+	for _, own := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Deadline: own})
+		if err != nil || a.Outcome != plugin.Bypassed || a.Reason != plugin.ReasonDeadline {
+			t.Fatalf("own deadline %v: got %+v, %v, want bypassed: deadline", own, a, err)
+		}
+	}
+	close(source.gate)
+}

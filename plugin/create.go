@@ -28,6 +28,7 @@ type request struct {
 	// revision is what the image is known by without the digest that this request brought; "" where it
 	// brought none.
 	revision catalog.Key
+	promised imagesource.Digest // by the source itself
 	domain   string
 	begun    time.Time
 }
@@ -51,7 +52,9 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 	defer context.AfterFunc(p.base, cancel)() // Close's time is over
 	q, err := p.prepare(ctx, r)
 	if q != nil && exhausted(err) {
-		why := &stepAside{reason: ReasonCacheError, cause: err}
+		err = &stepAside{reason: ReasonCacheError, cause: err}
+	}
+	if why, aside := steppedAside(err); aside {
 		p.logAside(q, why, "image not looked up")
 		return p.bypass(q, why), nil
 	}
@@ -92,6 +95,7 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 	if q.store, err = p.backendNamed(r.Backend); err != nil {
 		return nil, err
 	}
+	q.Deadline = q.store.deadline(q.begun, r.Deadline)
 	switch {
 	case r.Volume == "":
 		return nil, fmt.Errorf("%w: volume: a name is needed", ErrBadRequest)
@@ -99,18 +103,25 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 		return nil, fmt.Errorf("%w: image: SOURCE:ID is needed", ErrBadRequest)
 	case r.SizeBytes < 0:
 		return nil, fmt.Errorf("%w: size_bytes: %d is negative", ErrBadRequest, r.SizeBytes)
+	case r.ImageVirtualBytes < 0:
+		return nil, fmt.Errorf("%w: image_virtual_bytes: %d is negative", ErrBadRequest, r.ImageVirtualBytes)
 	case r.OnMiss != "" && r.OnMiss != Wait && r.OnMiss != Background:
 		return nil, fmt.Errorf("%w: on_miss: %q is neither wait nor background", ErrBadRequest, r.OnMiss)
 	}
+	ctx = imagesource.WithToken(ctx, r.Token)
 	source, id, err := p.sources.Resolve(ctx, r.Image)
 	if err != nil {
 		return nil, err
+	}
+	if err := q.suited(); err != nil {
+		q.image = imagesource.Image{Source: source.Name(), ID: id}
+		return q, err
 	}
 	if q.image, err = source.Stat(ctx, id); err != nil {
 		q.image = imagesource.Image{Source: source.Name(), ID: id}
 		return q, err
 	}
-	q.source = source
+	q.source, q.promised = source, q.image.Digest
 	if r.DiskFormat != "" {
 		q.image.DiskFormat = r.DiskFormat
 	}
@@ -125,6 +136,17 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 	}
 	q.key = lookupKey(q.image)
 	return q, nil
+}
+
+// suited steps aside where no clone of a shared image-volume could be what is asked for.
+func (q *request) suited() error {
+	switch {
+	case q.Encrypted:
+		return &stepAside{reason: ReasonEncrypted, detail: "the volume is to be encrypted, and image-volumes are not"}
+	case q.store.suits != "" && q.VolumeType != "" && q.VolumeType != q.store.suits:
+		return &stepAside{reason: ReasonUnsuitable, detail: fmt.Sprintf("the volume is to be of type %s, and image-volumes on %s are of type %s", q.VolumeType, q.store.name, q.store.suits)}
+	}
+	return nil
 }
 
 // lookupKey is what an image is found by before its bytes were read. Where digest and format are both
@@ -147,13 +169,28 @@ func (p *Plugin) serveAlone(ctx context.Context, q *request) (Answer, error) {
 		return Answer{}, err
 	}
 	defer unlock()
+	if err := p.settleFirst(ctx, q); err != nil {
+		return p.bypass(q, err), nil
+	}
 	return p.serve(ctx, q)
 }
 
-// serve goes down the ladder: the image-volume's clone, the file cache's copy, out of the way.
+// serve goes down the ladder: the image's own clone, the image-volume's clone, the file cache's copy, out
+// of the way.
 func (p *Plugin) serve(ctx context.Context, q *request) (Answer, error) {
-	answer, err := p.cloned(ctx, q)
+	answer, err := p.direct(ctx, q)
 	step, aside := steppedAside(err)
+	switch {
+	case errors.Is(err, errNotDirect):
+	case !aside:
+		return answer, err
+	case step.final():
+		return p.bypass(q, step), nil
+	default:
+		p.logAside(q, step, "no clone of the image itself")
+	}
+	answer, err = p.cloned(ctx, q)
+	step, aside = steppedAside(err)
 	if !aside {
 		return answer, err
 	}
@@ -169,14 +206,18 @@ func (p *Plugin) serve(ctx context.Context, q *request) (Answer, error) {
 	return answer, err
 }
 
-// logAside logs why a rung of the ladder was left: an error of the cache's own needs a human.
+// logAside logs why a rung of the ladder was left: an error of the cache's own needs a human, and what is
+// wrong with the internal tenant stays so until somebody mends it.
 func (p *Plugin) logAside(q *request, why *stepAside, what string) {
 	log := p.log.WithFields(q.fields()).WithField("reason", why.reason).WithError(why)
-	if why.reason == ReasonCacheError {
+	switch why.reason {
+	case ReasonCacheError:
 		log.Error(what)
-		return
+	case ReasonNoTenant, ReasonTenantDown, ReasonOverQuota, ReasonMismatch:
+		log.Warn(what)
+	default:
+		log.Debug(what)
 	}
-	log.Debug(what)
 }
 
 // cloned answers with a clone of the image-volume, which is filled first where it is missing.
@@ -289,78 +330,13 @@ func (p *Plugin) notMade(ctx context.Context, q *request, intent journal.Intent,
 	return *answer, nil
 }
 
-// made is the point of no return: the volume exists. What goes wrong from here on is logged and never
-// returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
-func (p *Plugin) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
-	if ctx.Err() != nil || q.overdue(p.now()) {
-		return p.unmake(ctx, q, intent, v)
-	}
-	// ── point of no return ──
-	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
-	a.Path, a.SizeBytes = v.Path, v.SizeBytes
-	p.answered(q, intent.Seq, &a, f)
-	return a, nil
-}
-
-// unmake removes a volume whose requester has gone or whose deadline has passed.
-func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
-	undo, cancel := p.cleanup(ctx)
-	defer cancel()
-	log := p.log.WithFields(q.fields())
-	if err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID}); err != nil && !errors.Is(err, backends.ErrNotExist) {
-		log.WithError(err).Error("volume made too late and not removed; delete it by hand if nobody took it over")
-	} else {
-		log.Info("volume made too late was removed")
-	}
-	if err := p.journal.Drop(intent.Seq); err != nil {
-		log.WithError(err).Warn("intent not dropped; it is settled at the next start")
-	}
-	if err := ctx.Err(); err != nil {
-		return Answer{}, err
-	}
-	return Answer{}, &stepAside{reason: ReasonDeadline, detail: "the volume was made after the deadline and removed again"}
-}
-
-// alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
-// different volume of that name is ErrConflict; none is nil.
-func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
-	v, err := q.store.backend.StatVolume(ctx, q.Volume)
-	switch {
-	case errors.Is(err, backends.ErrNotExist):
-		return nil, nil
-	case errors.Is(err, backends.ErrNotOurs):
-		return nil, fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
-	case err != nil:
-		return nil, classify(err)
-	}
-	if !v.Complete || (q.SizeBytes != 0 && v.SizeBytes != q.SizeBytes) || !p.sameContent(q, v.Origin) {
-		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
-	}
-	p.open.keep(v.Token)
-	a := &Answer{
-		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
-		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes,
-	}
-	p.answered(q, 0, a, nil)
-	return a, nil
-}
-
-// sameContent tells whether a volume was made from the content that the request asks for.
-func (p *Plugin) sameContent(q *request, o backends.Origin) bool {
-	if o.ContentKey == string(q.key) || o.LookupKey == string(q.key) {
-		return true
-	}
-	e, ok := q.store.ready.find(q.domain, q.key)
-	return ok && o.ContentKey == string(e.Key)
-}
-
 // bypass answers that the cache steps aside.
 func (p *Plugin) bypass(q *request, why *stepAside) Answer {
 	a := Answer{
 		Outcome: Bypassed, Reason: why.reason, Detail: why.Error(),
 		Backend: q.store.name, ImageID: q.image.Ref(), Volume: q.Volume, SizeBytes: q.SizeBytes,
 	}
-	p.answered(q, 0, &a, nil)
+	_ = p.answered(q, 0, &a, nil) // it ends no intent, and is logged
 	return a
 }
 

@@ -18,6 +18,8 @@ var (
 	ErrHasClones = errors.New("entry has live clones")
 	// ErrBusy: the entry is being filled or evicted.
 	ErrBusy = errors.New("entry is busy")
+	// ErrCannotFlatten: volumes of this backend depend on their image-volumes, and it cannot change that.
+	ErrCannotFlatten = errors.New("the backend cannot flatten volumes")
 	// ErrLocked: another process has this state directory open.
 	ErrLocked = errors.New("state directory is in use by another process")
 	// ErrStopping: the plugin is closing.

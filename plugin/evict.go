@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -71,7 +72,7 @@ func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) 
 	p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume}).Warn("image-volume has vanished from its backend; the image is cached anew")
 	_, err := p.evict(ctx, s, e.ID, catalog.CauseGone)
 	if errors.Is(err, catalog.ErrPinned) { // there is nothing left to pin
-		if err := p.catalog.SetPinned(ctx, e.ID, false); err != nil {
+		if _, err := p.catalog.SetPinned(ctx, e.ID, false); err != nil {
 			return err
 		}
 		_, err = p.evict(ctx, s, e.ID, catalog.CauseGone)
@@ -82,8 +83,8 @@ func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) 
 	return err
 }
 
-// reap frees detached image-volumes of a store whose last clone is gone, and ends what an eviction had
-// to leave. It returns the bytes that came free.
+// reap frees detached image-volumes of a store whose last clone is gone, and ends what an eviction, or a
+// reap that a kill interrupted, had to leave. It returns the bytes that came free.
 func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
 	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Evicting, catalog.Detached}})
 	if err != nil {
@@ -97,16 +98,38 @@ func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
 	}
 	reaped, err := s.images.Reap(ctx)
 	failpoint.Reached(failpoint.Reap)
-	gone := make(map[backends.ImageVolumeID]bool, len(reaped.ImageVolumes))
-	for _, id := range reaped.ImageVolumes {
-		gone[id] = true
+	gone, lookErr := goneDetached(ctx, s, entries, reaped.ImageVolumes)
+	for _, e := range gone {
+		problems = append(problems, p.removeRow(ctx, s, e))
 	}
+	return reaped, errors.Join(append(problems, err, lookErr)...)
+}
+
+// goneDetached are the entries, detached by now, whose image-volume is no longer there: it was reaped just now, or
+// earlier by a process that died before it removed the row, or others have removed it.
+func goneDetached(ctx context.Context, s *store, entries []catalog.Entry, reaped []backends.ImageVolumeID) ([]catalog.Entry, error) {
+	var gone, rest []catalog.Entry
 	for _, e := range entries {
-		if gone[e.ImageVolume] {
-			problems = append(problems, p.removeRow(ctx, s, e))
+		switch {
+		case slices.Contains(reaped, e.ImageVolume):
+			gone = append(gone, e)
+		case e.State == catalog.Detached:
+			rest = append(rest, e)
 		}
 	}
-	return reaped, errors.Join(append(problems, err)...)
+	if len(rest) == 0 {
+		return gone, nil
+	}
+	held, _, err := listStore(ctx, s)
+	if err != nil {
+		return gone, err
+	}
+	for _, e := range rest {
+		if _, there := held[e.ImageVolume]; !there {
+			gone = append(gone, e)
+		}
+	}
+	return gone, nil
 }
 
 // finishEvictionAlone ends a left-over eviction, unless somebody is at it.

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,8 @@ type filling struct {
 	q      *request
 
 	entry    catalog.Entry
-	claim    internaltenant.ClaimID
+	claim    internaltenant.Claim // zero: none
+	slot     *fillSlot
 	stage    *meteredStage
 	reserved int64
 	begun    time.Time
@@ -35,11 +37,12 @@ type filling struct {
 // fill makes the image-volume of a request's image in s, or finds that another host has made it.
 // Whatever goes wrong, nothing is left of it.
 func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (catalog.Entry, error) {
-	select {
-	case p.fillSlots <- struct{}{}:
-		defer func() { <-p.fillSlots }()
-	case <-ctx.Done():
-		return catalog.Entry{}, ctx.Err()
+	slot := &fillSlot{slots: p.fillSlots}
+	defer slot.leave()
+	if !p.claimsAhead(s, f, q) {
+		if err := slot.take(ctx); err != nil {
+			return catalog.Entry{}, err
+		}
 	}
 	entry, mine, err := p.reserve(ctx, s, q)
 	if err != nil || !mine {
@@ -47,12 +50,38 @@ func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (cat
 	}
 	failpoint.Reached(failpoint.Reserve)
 	f.entryID.Store(entry.ID)
-	w := &filling{p: p, store: s, flight: f, q: q, entry: entry, begun: p.now()}
+	w := &filling{p: p, store: s, flight: f, q: q, slot: slot, entry: entry, begun: p.now()}
 	p.observer.FillStarted(s.name)
 	entry, err = w.run(ctx)
 	err = classify(err)
 	p.recordFill(w, entry, err)
 	return entry, err
+}
+
+// fillSlot is a fill's place among those that may read and write at a time.
+type fillSlot struct {
+	slots chan struct{}
+	taken bool
+}
+
+// take waits for a place; with one it does nothing.
+func (s *fillSlot) take(ctx context.Context) error {
+	if s.taken {
+		return nil
+	}
+	select {
+	case s.slots <- struct{}{}:
+		s.taken = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *fillSlot) leave() {
+	if s.taken {
+		<-s.slots
+	}
 }
 
 // reserve makes the row filling, by us, or returns the entry that somebody else has made in the
@@ -131,6 +160,14 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
+	if !w.slot.taken {
+		if err := w.acquire(ctx, w.q.expectedBytes(), w.q.image.SizeBytes); err != nil {
+			return catalog.Entry{}, err
+		}
+	}
+	if err := w.slot.take(ctx); err != nil {
+		return catalog.Entry{}, err
+	}
 	stream, image, err := w.open(ctx)
 	if err != nil {
 		return catalog.Entry{}, err
@@ -152,22 +189,14 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	return w.publish(ctx, image, stream.digest(), stats)
 }
 
-// prepare makes room, charges the quota, and stages the image-volume, in this order: nothing is written
-// that was not reserved, nothing is staged that the row does not name.
+// prepare makes room and charges the quota, unless that was done ahead, and stages the image-volume, in
+// this order: nothing is written that was not reserved, nothing is staged that the row does not name.
 func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	virtual := image.virtualBytes
 	if err := w.refuseTooLarge(virtual); err != nil {
 		return err
 	}
-	first := virtual
-	if image.sourceBytes >= 0 {
-		first = min(virtual, image.sourceBytes)
-	}
-	if err := w.makeRoom(ctx, first); err != nil {
-		return err
-	}
-	failpoint.Reached(failpoint.Room)
-	if err := w.charge(ctx, virtual); err != nil {
+	if err := w.acquire(ctx, virtual, image.sourceBytes); err != nil {
 		return err
 	}
 	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))
@@ -176,7 +205,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	}
 	w.entry.ImageVolume = id
 	failpoint.Reached(failpoint.Name)
-	stage, err := w.store.images.Stage(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Description: w.description("", catalog.Published{
+	stage, err := w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Description: w.description("", catalog.Published{
 		Key: w.q.key, DiskFormat: string(image.reader.Info().Format), VirtualBytes: virtual,
 	})})
 	if err != nil {
@@ -194,23 +223,6 @@ func (w *filling) refuseTooLarge(virtual int64) error {
 		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, w.q.image.Ref(), virtual, largest)
 	}
 	return nil
-}
-
-// charge charges the internal tenant's quota, where image-volumes of this store count.
-func (w *filling) charge(ctx context.Context, virtual int64) error {
-	if !w.store.charged() {
-		return nil
-	}
-	claim, err := w.p.owner.Claim(ctx, internaltenant.ClaimSpec{
-		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, Backend: string(w.store.name),
-		ImageID: w.q.image.Ref(), VirtualBytes: virtual,
-	})
-	if err != nil {
-		return err
-	}
-	w.claim = claim.ID
-	failpoint.Reached(failpoint.Claim)
-	return w.p.catalog.RecordClaim(ctx, w.entry.ID, w.entry.Attempt, claim.ID)
 }
 
 // publish commits the image-volume and makes the row ready: first durable, then named. Where another
@@ -270,10 +282,10 @@ var errDuplicate = errors.New("equal content is cached already")
 // settleClaim turns the reserved claim into one in use. The image-volume is ready: a failure is logged,
 // and mended by the next reconcile.
 func (w *filling) settleClaim(ctx context.Context) {
-	if w.claim == "" {
+	if w.claim.ID == "" {
 		return
 	}
-	if err := w.p.owner.Settle(context.WithoutCancel(ctx), w.claim); err != nil {
+	if err := w.p.owner.Settle(context.WithoutCancel(ctx), w.claim.ID); err != nil {
 		w.p.log.WithFields(w.q.fields()).WithError(err).Warn("quota claim stays reserved until the next reconcile")
 	}
 	failpoint.Reached(failpoint.Settle)
@@ -301,8 +313,8 @@ func (w *filling) undo(ctx context.Context, cause error) {
 			return
 		}
 	}
-	if w.claim != "" {
-		if err := w.p.owner.Release(ctx, w.claim); err != nil {
+	if w.claim.ID != "" {
+		if err := w.p.owner.Release(ctx, w.claim.ID); err != nil {
 			log.WithError(err).Warn("quota claim not released; the next reconcile releases it")
 			return
 		}
@@ -327,8 +339,9 @@ func (w *filling) description(digest string, final catalog.Published) backends.D
 		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, ContentKey: string(final.Key), Domain: w.entry.Domain,
 		ImageIDs: []string{w.q.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
 		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
-		InspectorVersion: diskimage.InspectorVersion, ProjectID: w.p.tenant.ProjectID, UserID: w.p.tenant.UserID,
-		ClaimID: string(w.claim), Form: backends.Decoded, CreatedAt: w.p.now().UTC(),
+		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.claim.ProjectID, w.p.tenant.ProjectID),
+		UserID:  cmp.Or(w.claim.UserID, w.p.tenant.UserID),
+		ClaimID: string(w.claim.ID), Form: backends.Decoded, CreatedAt: w.p.now().UTC(),
 	}
 }
 

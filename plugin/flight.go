@@ -3,12 +3,14 @@ package plugin
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // progressEvery is how often a waiting request tells its caller how far the fill is.
@@ -44,6 +46,9 @@ type flight struct {
 	anySize    bool
 	background bool
 	leaving    bool // cancelled: nobody may join any more
+	// callers are those with whose tokens the fill may act: who wait, and who wanted it in the background.
+	callers []*request
+	acting  *request // whose token was used last
 }
 
 // flights are the fills of this process: one per store, domain and key.
@@ -77,11 +82,21 @@ func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled,
 			}
 		}
 		if q.OnMiss == Background {
-			p.flights.leave(f, stayInBackground)
+			p.flights.leave(f, q, stayInBackground)
 			return nil, &stepAside{reason: ReasonFilling, detail: "the image is being cached in the background"}
 		}
-		if err := p.awaitFlight(ctx, f, q, role); err != nil {
+		leave, ok := q.store.waiting.enter()
+		if !ok {
+			p.flights.leave(f, q, stayInBackground)
+			return nil, &stepAside{reason: ReasonManyWaiting, detail: "as many requests wait as may; the image is being cached in the background"}
+		}
+		err := p.awaitFlight(ctx, f, q, role)
+		leave()
+		if err != nil {
 			return nil, err
+		}
+		if role == joined && p.flights.anothersRefusal(f, q) {
+			continue
 		}
 		if f.err != nil {
 			return nil, f.err
@@ -143,6 +158,7 @@ func (p *Plugin) board(key flightKey, q *request, s *store) (*flight, boarding) 
 
 // fly runs the fill and tells the waiters.
 func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
+	ctx = imagesource.WithTokens(ctx, func() imagesource.Token { return p.flights.token(f) })
 	f.entry, f.err = p.fill(ctx, s, f, q)
 	switch {
 	case f.err == nil:
@@ -173,10 +189,10 @@ func (p *Plugin) awaitFlight(ctx context.Context, f *flight, q *request, role bo
 		select {
 		case <-f.done:
 			q.report(f.progress(phase))
-			p.flights.leave(f, leaveForGood)
+			p.flights.leave(f, q, leaveForGood)
 			return nil
 		case <-ctx.Done():
-			p.flights.leave(f, leaveForGood)
+			p.flights.leave(f, q, leaveForGood)
 			return ctx.Err()
 		case <-tick.C:
 		}
@@ -192,6 +208,29 @@ func (f *flight) admit(q *request) {
 	f.waiters++
 	f.largest = max(f.largest, q.SizeBytes)
 	f.anySize = f.anySize || q.SizeBytes == 0
+	if q.Token != "" {
+		f.callers = append(f.callers, q)
+	}
+}
+
+// token is the one to act with now: of the first caller that is still there and has brought one.
+func (fl *flights) token(f *flight) imagesource.Token {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if len(f.callers) == 0 {
+		return ""
+	}
+	f.acting = f.callers[0]
+	return f.acting.Token
+}
+
+// anothersRefusal tells that the fill ended because the image's source refused somebody else's token: one
+// that brought its own is asked about that.
+func (fl *flights) anothersRefusal(f *flight, q *request) bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	refused := errors.Is(f.err, imagesource.ErrForbidden) || errors.Is(f.err, imagesource.ErrNotFound)
+	return refused && q.Token != "" && f.acting != nil && f.acting.Token != q.Token
 }
 
 // largestVolume is the size that the image may have at most for anyone who waits; 0 is any.
@@ -212,11 +251,15 @@ const (
 	stayInBackground
 )
 
-// leave counts a waiter out; the last one to go ends the fill, unless it goes on in the background.
-func (fl *flights) leave(f *flight, how leaving) {
+// leave counts a waiter out, and its token with it; the last one to go ends the fill, unless it goes on
+// in the background.
+func (fl *flights) leave(f *flight, q *request, how leaving) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	f.waiters--
+	if how == leaveForGood {
+		f.callers = slices.DeleteFunc(f.callers, func(c *request) bool { return c == q })
+	}
 	f.background = f.background || how == stayInBackground
 	if f.waiters == 0 && !f.background {
 		f.leaving = true

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/clonecache/clonecache/backends"
@@ -14,8 +16,8 @@ import (
 // openIntents are volumes in the making whose end is not known: an earlier process died, or the backend
 // did not answer. They are settled when the backend does.
 type openIntents struct {
-	mu      sync.Mutex
-	intents []openIntent
+	mu       sync.Mutex
+	byVolume map[volumeKey][]openIntent // no key without intents
 }
 
 type openIntent struct {
@@ -29,15 +31,28 @@ type fate int
 const (
 	// mayStay: its requester was not answered, and will ask again or find it.
 	mayStay fate = iota + 1
-	// mustGo: its requester was told that there is none, and may have gone another way.
+	// mustGo: its requester was told that there is none, or did not wait, and may have gone another way.
 	mustGo
 )
+
+// fateAfterCrash is that of a volume which an earlier process made and did not answer for. A requester that
+// had set a deadline goes another way when it hears nothing, and would find its name taken.
+func fateAfterCrash(i journal.Intent) fate {
+	if i.Deadline.IsZero() {
+		return mayStay
+	}
+	return mustGo
+}
 
 func (o *openIntents) add(f fate, intents ...journal.Intent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.byVolume == nil {
+		o.byVolume = map[volumeKey][]openIntent{}
+	}
 	for _, i := range intents {
-		o.intents = append(o.intents, openIntent{i, f})
+		key := volumeKey{i.Backend, i.Spec.Name}
+		o.byVolume[key] = append(o.byVolume[key], openIntent{i, f})
 	}
 }
 
@@ -45,38 +60,35 @@ func (o *openIntents) add(f fate, intents ...journal.Intent) {
 func (o *openIntents) names() []volumeKey {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	keys := make([]volumeKey, 0, len(o.intents))
-	for _, i := range o.intents {
-		keys = append(keys, volumeKey{i.Backend, i.Spec.Name})
-	}
-	return keys
+	return slices.Collect(maps.Keys(o.byVolume))
 }
 
 // take hands out a volume's intents to be settled.
 func (o *openIntents) take(key volumeKey) []openIntent {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var taken, rest []openIntent
-	for _, i := range o.intents {
-		if (volumeKey{i.Backend, i.Spec.Name}) == key {
-			taken = append(taken, i)
-		} else {
-			rest = append(rest, i)
-		}
-	}
-	o.intents = rest
+	taken := o.byVolume[key]
+	delete(o.byVolume, key)
 	return taken
 }
 
-// keep lets a volume stay which a repeated request has found whole.
-func (o *openIntents) keep(token string) {
+// end takes out the intent of a volume which a repeated request has found whole: the answer ends it. It is
+// not known where there is none.
+func (o *openIntents) end(key volumeKey, token string) (ended openIntent, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for n := range o.intents {
-		if o.intents[n].Spec.Token == token {
-			o.intents[n].fate = mayStay
-		}
+	intents := o.byVolume[key]
+	n := slices.IndexFunc(intents, func(i openIntent) bool { return i.Spec.Token == token })
+	if n < 0 || token == "" {
+		return openIntent{}, false
 	}
+	ended = intents[n]
+	if intents = slices.Delete(intents, n, n+1); len(intents) == 0 {
+		delete(o.byVolume, key)
+	} else {
+		o.byVolume[key] = intents
+	}
+	return ended, true
 }
 
 // intend notes in the journal what is about to be made, so that a crash from here on is settled.
@@ -104,6 +116,26 @@ func (p *Plugin) settleOpen(ctx context.Context) {
 		}
 		unlock()
 	}
+}
+
+// settleFirst settles what an earlier attempt at the request's volume may have left: half a volume would
+// look like somebody else's. A whole one stays for alreadyMade to find. What cannot be settled yet makes
+// the request step aside. The turn of the name is held.
+func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
+	var unsettled error
+	for _, i := range p.open.take(volumeKey{q.store.name, q.Volume}) {
+		settled, err := p.settle(ctx, i.Intent)
+		if err == nil && settled != backends.Whole {
+			p.drop(p.log.WithFields(q.fields()), i.Intent)
+			continue
+		}
+		p.open.add(i.fate, i.Intent)
+		unsettled = errors.Join(unsettled, err)
+	}
+	if unsettled == nil {
+		return nil
+	}
+	return &stepAside{reason: ReasonUnavailable, cause: unsettled, detail: fmt.Sprintf("an earlier attempt at %s is not settled yet: %v", q.Volume, unsettled)}
 }
 
 // settleAndDrop settles one intent, or leaves it open. The turn of its volume's name is held.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -60,15 +61,14 @@ type Plugin struct {
 	flights   flights
 	fillSlots chan struct{}
 	open      openIntents
-	names     names // whose turn it is to make a volume
+	owed      atomic.Bool // a backend or the claims could not be reconciled yet
+	names     names       // whose turn it is to make a volume
 
 	gate     sync.Mutex // guards stopping and inside's growth
 	stopping bool
 	inside   sync.WaitGroup // requests
 
-	flushing sync.Mutex
-	pending  []catalog.Request // taken from the journal, not yet in the catalog
-	upTo     int64
+	flushing sync.Mutex // one at a time
 }
 
 // Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
@@ -178,7 +178,7 @@ func (p *Plugin) start(ctx context.Context) error {
 	if p.owner, err = p.cfg.NewOwner(p.catalog.Ledger()); err != nil {
 		return err
 	}
-	if p.tenant, err = p.owner.Usage(ctx); err != nil {
+	if err := p.meetTenant(ctx); err != nil {
 		return err
 	}
 	if err := p.recover(ctx); err != nil {
@@ -186,6 +186,18 @@ func (p *Plugin) start(ctx context.Context) error {
 	}
 	p.keepUp()
 	return nil
+}
+
+// meetTenant asks who the internal tenant is. One that does not answer, or is not there yet, does not keep
+// the daemon from starting: until it is, requests are served without image-volumes.
+func (p *Plugin) meetTenant(ctx context.Context) error {
+	var err error
+	p.tenant, err = p.owner.Usage(ctx)
+	if errors.Is(err, internaltenant.ErrUnavailable) || errors.Is(err, internaltenant.ErrNoTenant) {
+		p.log.WithError(err).Error("internal tenant cannot be used now; images are not cached on backends until it can")
+		return nil
+	}
+	return err
 }
 
 // lockState makes StateDir this process's own. The lock goes with the process, however it ends.

@@ -69,8 +69,15 @@ type BackendConfig struct {
 	ShareAll bool
 	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
 	MaxIdle time.Duration
-	// RequestTimeout bounds one call into the backend where it may hang. 0: no bound.
+	// RequestTimeout is the deadline of requests that bring none, or a later one, from their beginning. A
+	// fill that only such a request waited for ends with it. 0: none.
 	RequestTimeout time.Duration
+	// MaxWaiting bounds how many requests wait for fills at once; more are answered bypassed, reason
+	// too_many_waiting, while their fills go on. 0: no bound.
+	MaxWaiting int
+	// VolumeType is the only volume type that clones here suit, in the control plane's words; requests
+	// for another one are answered bypassed, reason unsuitable. "": any.
+	VolumeType string
 }
 
 // FileCacheConfig is one plain file cache.
@@ -102,11 +109,26 @@ type Request struct {
 	Digest    imagesource.Digest // expected; zero: the source's, if it has one
 	// DiskFormat is the declared format; "": the source's claim, else what detection finds.
 	DiskFormat string
+	// ImageVirtualBytes is the disk's size as the caller knows it; 0: unknown. It lets the internal tenant
+	// be asked sooner; the image's own header decides.
+	ImageVirtualBytes int64
+	// VolumeType is the one that the control plane was asked for; "": it has none, or does not say.
+	VolumeType string
+	// Encrypted: the volume is to be encrypted, as no clone of a shared image-volume can be. It is answered
+	// bypassed, reason encrypted.
+	Encrypted bool
+	// Token is the requester's own, for sources that authorise each request by it; "": the source acts by
+	// its own account. It is never stored or logged.
+	Token imagesource.Token
 	// Deadline is when the caller stops listening. No clone is started in its last seconds, and a volume
 	// made too late is removed again. Zero: none.
 	Deadline time.Time
 	// Progress, if not nil, is told how far a fill or a copy has come, at most a few times a second.
 	Progress func(Progress)
+	// Deliver, if not nil, hands the answer to the requester once its volume exists, before CreateVolume
+	// returns; answers without a new volume are only returned. Where it fails, nobody knows of the volume,
+	// and it is removed by the backend's own ID. While it runs, nobody else is told of the volume.
+	Deliver func(Answer) error
 }
 
 // Progress is how far a request has come.
@@ -144,11 +166,17 @@ const (
 	ReasonCloneLimit  Reason = "clone_limit"         // the backend makes no more clones of this one
 	ReasonOverQuota   Reason = "over_quota"          // the internal tenant's quota
 	ReasonNoTenant    Reason = "no_internal_tenant"  // project, user or role is missing
+	ReasonTenantDown  Reason = "tenant_unavailable"  // the service that keeps the tenant or its quota does not answer
+	ReasonMismatch    Reason = "backend_mismatch"    // the tenant's volume is not on this backend, or not empty
 	ReasonNoRoom      Reason = "no_room"             // nothing more may be evicted
 	ReasonTooLarge    Reason = "larger_than_cache"   // the image alone is over the bound
 	ReasonBackendFull Reason = "backend_full"        // no space left
 	ReasonUnavailable Reason = "backend_unavailable" // the backend does not answer
 	ReasonFilling     Reason = "filling"             // bypassed: the fill goes on in the background
+	ReasonManyWaiting Reason = "too_many_waiting"    // bypassed: as many as may wait do so; the fill goes on
+	ReasonEncrypted   Reason = "encrypted"           // bypassed: the volume is to be encrypted
+	ReasonUnsuitable  Reason = "unsuitable"          // bypassed: image-volumes here are of another volume type
+	ReasonUndelivered Reason = "undelivered"         // bypassed: nobody took the answer; the volume was removed
 	ReasonDeadline    Reason = "deadline"            // the caller's time is over
 	ReasonScratchFull Reason = "scratch_full"        // the spool for out-of-order images is full
 	ReasonCacheError  Reason = "cache_error"         // something went wrong in the cache; the log says what

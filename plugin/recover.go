@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -64,7 +65,9 @@ func (p *Plugin) replay(ctx context.Context) error {
 			p.log.WithField("volume", i.Spec.Name).WithError(err).Error("volume of the minute before the reboot not checked")
 		}
 	}
-	p.open.add(mayStay, recovered.Unfinished...)
+	for _, i := range recovered.Unfinished {
+		p.open.add(fateAfterCrash(i), i)
+	}
 	p.settleOpen(ctx)
 	return nil
 }
@@ -127,6 +130,7 @@ func (p *Plugin) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.owed.Store(slices.ContainsFunc(findings, func(f finding) bool { return f.Kind == quotaDown || f.Kind == backendDown }))
 	if findings, err = p.noteObserved(ctx, findings); err != nil {
 		return err
 	}

@@ -100,3 +100,30 @@ func (s *gatedSource) claimSize(id string, size int64) {
 	i.SizeBytes = size
 	s.images[id] = i
 }
+
+// tellVirtual sets what the source says of the disk in an image.
+func (s *gatedSource) tellVirtual(id string, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.images[id]
+	i.VirtualBytes = size
+	s.images[id] = i
+}
+
+// locate sets where the source says that an image lies.
+func (s *gatedSource) locate(id, location string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.images[id]
+	i.Location = location
+	s.images[id] = i
+}
+
+// declare sets the format that the source claims for an image.
+func (s *gatedSource) declare(id, format string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.images[id]
+	i.DiskFormat = format
+	s.images[id] = i
+}

@@ -29,11 +29,22 @@ type store struct {
 	bounds   lru.Bounds
 	fallback *store // the backend's file cache, or nil
 	shareAll bool
+	suits    string // the volume type that clones here are of; "": any
+	waiting  waitingSlots
 	maxIdle  time.Duration
+	timeout  time.Duration // of a request that brings no earlier deadline; 0: none
 	ready    *view
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}
+}
+
+// deadline is the earlier one of a request's own and what the store allows from its beginning.
+func (s *store) deadline(begun, own time.Time) time.Time {
+	if most := begun.Add(s.timeout); s.timeout > 0 && (own.IsZero() || most.Before(own)) {
+		return most
+	}
+	return own
 }
 
 // charged tells whether image-volumes here count against the internal tenant's quota.
@@ -61,7 +72,13 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		}
 	}
 	for _, c := range cfg.Backends {
-		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, maxIdle: c.MaxIdle}
+		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, suits: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout}
+		if c.MaxWaiting < 0 {
+			return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
+		}
+		if c.MaxWaiting > 0 {
+			s.waiting = make(waitingSlots, c.MaxWaiting)
+		}
 		if c.Fallback != "" {
 			fallback, ok := stores[c.Fallback]
 			if !ok || fallback.cache == nil {

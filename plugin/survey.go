@@ -86,9 +86,12 @@ func listStore(ctx context.Context, s *store) (map[backends.ImageVolumeID]backen
 	return all, findings, nil
 }
 
+// backendDown is the kind of problem that keeps a store from being compared.
+const backendDown = "backend-unavailable"
+
 func unavailable(s *store, err error) finding {
 	return finding{Problem: Problem{
-		Kind: "backend-unavailable", Backend: s.name, ID: string(s.name), Detail: err.Error(),
+		Kind: backendDown, Backend: s.name, ID: string(s.name), Detail: err.Error(),
 		Remedy: "make the backend available and run the check again",
 	}}
 }
@@ -152,8 +155,8 @@ func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 	}
 	e := entryOf(s, iv)
 	if s.charged() {
-		claim, err := p.claimAnew(ctx, e)
-		if errors.Is(err, internaltenant.ErrOverQuota) {
+		claim, err := p.claimAnew(ctx, s, e)
+		if errors.Is(err, internaltenant.ErrOverQuota) || errors.Is(err, errOwnerGone) {
 			return p.retireOrDetach(ctx, s, iv)
 		}
 		if err != nil {
@@ -190,8 +193,8 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	e := entryOf(s, iv)
 	e.State, e.EvictCause = catalog.Detached, catalog.CauseGone
 	if s.charged() {
-		claim, err := p.claimAnew(ctx, e)
-		if err != nil && !errors.Is(err, internaltenant.ErrOverQuota) {
+		claim, err := p.claimAnew(ctx, s, e)
+		if err != nil && !errors.Is(err, internaltenant.ErrOverQuota) && !errors.Is(err, errOwnerGone) {
 			return err
 		}
 		e.Claim = claim
@@ -205,7 +208,7 @@ func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
 	return catalog.Entry{
 		ID: catalog.EntryID(d.EntryID), Store: s.name, Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
 		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat,
-		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
+		Claim: internaltenant.ClaimID(d.ClaimID), SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
 		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
 	}
 }
@@ -218,100 +221,13 @@ func (p *Plugin) release1(ctx context.Context, id internaltenant.ClaimID) error 
 	return p.owner.Release(ctx, id)
 }
 
-// claimAnew charges the quota for an image-volume that exists.
-func (p *Plugin) claimAnew(ctx context.Context, e catalog.Entry) (internaltenant.ClaimID, error) {
+// claimAnew charges the quota for an image-volume that exists. errOwnerGone.
+func (p *Plugin) claimAnew(ctx context.Context, s *store, e catalog.Entry) (internaltenant.ClaimID, error) {
 	var image string
 	if len(e.ImageIDs) > 0 {
 		image = e.ImageIDs[0]
 	}
-	claim, err := p.owner.Claim(ctx, internaltenant.ClaimSpec{
+	return p.renewClaim(ctx, s, internaltenant.ClaimSpec{
 		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(e.Store), ImageID: image, VirtualBytes: e.VirtualBytes,
-	})
-	if err != nil {
-		return "", err
-	}
-	return claim.ID, p.owner.Settle(ctx, claim.ID)
-}
-
-// surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
-// store has its claim, each claim its image-volume (invariant I6).
-func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
-	claims, err := p.owner.Claims(ctx)
-	if err != nil {
-		return quotaUnavailable(err), nil //nolint:nilerr // that the quota does not answer is the finding
-	}
-	rows, err := p.catalog.List(ctx, catalog.Filter{})
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[internaltenant.ClaimID]internaltenant.Claim, len(claims))
-	for _, c := range claims {
-		byID[c.ID] = c
-	}
-	var findings []finding
-	needed := make(map[string]bool, len(rows)) // entry IDs whose claim is right to exist
-	for _, e := range rows {
-		s, ok := p.stores[e.Store]
-		if !ok || !s.charged() || e.State == catalog.Failed {
-			continue
-		}
-		needed[string(e.ID)] = true
-		if f := p.surveyClaim(e, byID); f != nil {
-			findings = append(findings, *f)
-		}
-	}
-	for _, c := range claims {
-		if !needed[c.EntryID] {
-			findings = append(findings, p.unknownClaim(c))
-		}
-	}
-	return findings, nil
-}
-
-func quotaUnavailable(err error) []finding {
-	return []finding{{Problem: Problem{
-		Kind: "quota-unavailable", Detail: err.Error(), Remedy: "make the internal tenant's quota reachable and run the check again",
-	}}}
-}
-
-// surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
-func (p *Plugin) surveyClaim(e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
-	if e.State == catalog.Filling {
-		return nil
-	}
-	c, charged := claims[e.Claim]
-	switch {
-	case !charged:
-		return &finding{Problem: Problem{
-			Kind: "missing-claim", Backend: e.Store, ID: string(e.ID),
-			Detail: fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume), Remedy: "check --repair charges it",
-		}, fix: func(ctx context.Context) error {
-			claim, err := p.claimAnew(ctx, e)
-			if err != nil {
-				return err
-			}
-			return p.catalog.SetClaim(ctx, e.ID, claim)
-		}}
-	case !c.InUse && e.State == catalog.Ready:
-		return &finding{Problem: Problem{
-			Kind: "wrong-claim", Backend: e.Store, ID: string(c.ID),
-			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
-		}, fix: func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
-	}
-	return nil
-}
-
-// unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
-// looked for once more.
-func (p *Plugin) unknownClaim(c internaltenant.Claim) finding {
-	return finding{Problem: Problem{
-		Kind: "unknown-claim", ID: string(c.ID),
-		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not exist", c.Gigabytes, c.EntryID), Remedy: "check --repair releases the claim",
-	}, fix: func(ctx context.Context) error {
-		_, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
-		if errors.Is(err, catalog.ErrNotFound) {
-			return p.owner.Release(ctx, c.ID)
-		}
-		return err
-	}}
+	}, e.Claim)
 }

@@ -11,9 +11,9 @@ import (
 // reapEvery is how often detached image-volumes are looked at, and left-over evictions and intents.
 const reapEvery = time.Minute
 
-// answered notes an answered request in the journal, from which the catalog counts it later. The volume
-// exists, or there is none to make: a failure is logged and never returned.
-func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) {
+// answered notes an answered request in the journal, from which the catalog counts it later. A failure is
+// logged; it is returned for those whose intent would outlive it (see made and alreadyMade), and for nobody else to act on.
+func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error {
 	took := p.now().Sub(q.begun)
 	a.TookMS = float64(took.Microseconds()) / 1000
 	r := catalog.Request{
@@ -26,11 +26,13 @@ func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) {
 	if f != nil && a.Outcome != Copied && !q.store.images.Info().IndependentClones {
 		r.Clones = 1
 	}
-	if _, err := p.journal.Answer(intent, r); err != nil {
+	_, err := p.journal.Answer(intent, r)
+	if err != nil {
 		p.log.WithFields(q.fields()).WithError(err).Warn("answered request not noted; the report will lack it")
 	}
 	failpoint.Reached(failpoint.Touch)
 	p.observer.Request(q.store.name, a.Outcome, a.Reason, took)
+	return err
 }
 
 // recordFill notes how a fill went, for the report.
@@ -61,17 +63,15 @@ func (p *Plugin) flush(ctx context.Context) error {
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
 	requests, upTo := p.journal.Take()
-	p.pending = append(p.pending, requests...)
-	p.upTo = max(p.upTo, upTo)
-	if len(p.pending) == 0 {
+	if len(requests) == 0 {
 		return nil
 	}
-	if err := p.catalog.Record(ctx, p.holder.Host, p.upTo, p.pending); err != nil {
+	if err := p.catalog.Record(ctx, p.holder.Host, upTo, requests); err != nil {
+		p.journal.PutBack(requests)
 		return err
 	}
 	failpoint.Reached(failpoint.Flush)
-	p.pending = nil
-	return p.journal.Applied(p.upTo)
+	return p.journal.Applied(upTo)
 }
 
 // flushToRead is flush for one who only wants to read: where the catalog cannot be written, what it says
@@ -122,4 +122,9 @@ func (p *Plugin) tidy(ctx context.Context) {
 	}
 	p.endAllStranded(ctx)
 	p.settleOpen(ctx)
+	if p.owed.Load() {
+		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {
+			p.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
+		}
+	}
 }

@@ -1,0 +1,139 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+)
+
+// A fill charges the internal tenant's quota before it downloads. Where the tenant's own service makes the
+// volume that becomes the image-volume, that service may work for the very requests that wait for the
+// fill, with a bounded number of workers: so it is asked as soon as the image's size is known, before the
+// fill waits for anything that another request could hold.
+
+// adopts tells whether image-volumes here may be volumes that the tenant's service has made.
+func (s *store) adopts() bool {
+	a, ok := s.images.(backends.Adopter)
+	return ok && s.charged() && a.CanAdopt()
+}
+
+// adopting tells whether image-volumes of s are volumes that the tenant's service makes.
+func (p *Plugin) adopting(s *store) bool {
+	maker, ok := p.owner.(internaltenant.VolumeMaker)
+	return ok && s.adopts() && maker.MakesVolumes(string(s.name))
+}
+
+// expectedBytes is the disk's size as far as it is told before the image is read; 0 where nobody tells.
+func (q *request) expectedBytes() int64 {
+	switch {
+	case q.image.VirtualBytes > 0:
+		return q.image.VirtualBytes
+	case q.ImageVirtualBytes > 0:
+		return q.ImageVirtualBytes
+	case q.image.DiskFormat == "raw" && q.image.SizeBytes > 0:
+		return q.image.SizeBytes
+	}
+	return 0
+}
+
+// claimsAhead tells whether a fill makes room and asks for its claim before it waits for its turn.
+func (p *Plugin) claimsAhead(s *store, f *flight, q *request) bool {
+	expected, largest := q.expectedBytes(), p.flights.largestVolume(f)
+	return p.adopting(s) && expected > 0 && (largest == 0 || expected <= largest)
+}
+
+// firstBytes is what a fill reserves before it has written anything.
+func firstBytes(virtual, source int64) int64 {
+	if source >= 0 {
+		return min(virtual, source)
+	}
+	return virtual
+}
+
+// acquire makes room for a disk of so many bytes and charges the quota for it, in this order. Repeating it
+// with the same size does nothing; with another one the claim is exchanged.
+func (w *filling) acquire(ctx context.Context, virtual, source int64) error {
+	if first := firstBytes(virtual, source); first > w.reserved {
+		if err := w.makeRoom(ctx, first); err != nil {
+			return err
+		}
+		failpoint.Reached(failpoint.Room)
+	}
+	return w.charge(ctx, virtual)
+}
+
+// charge charges the internal tenant's quota, where image-volumes of this store count.
+func (w *filling) charge(ctx context.Context, virtual int64) error {
+	if !w.store.charged() || w.claim.ID != "" && w.claim.Gigabytes == internaltenant.Gigabytes(virtual) {
+		return nil
+	}
+	if w.claim.ID != "" { // what was told of the image was wrong
+		if err := w.p.owner.Release(ctx, w.claim.ID); err != nil {
+			return err
+		}
+		w.claim = internaltenant.Claim{}
+	}
+	claim, err := w.p.owner.Claim(ctx, internaltenant.ClaimSpec{
+		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, Backend: string(w.store.name),
+		ImageID: w.q.image.Ref(), VirtualBytes: virtual,
+	})
+	if err != nil {
+		return err
+	}
+	w.claim = claim
+	failpoint.Reached(failpoint.Claim)
+	if claim.Volume != "" && !w.store.adopts() {
+		return &stepAside{reason: ReasonMismatch, detail: fmt.Sprintf("the internal tenant made volume %s for this, and backend %s cannot take volumes over; configure image_volumes = \"outside\"", claim.Volume, w.store.name)}
+	}
+	return w.p.catalog.RecordClaim(ctx, w.entry.ID, w.entry.Attempt, claim.ID)
+}
+
+// stageIt stages the image-volume in what the claim has brought, or anew.
+func (w *filling) stageIt(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+	spec.Adopt = backends.VolumeName(w.claim.Volume)
+	stage, err := w.store.images.Stage(ctx, spec)
+	if spec.Adopt != "" && (errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs)) {
+		return nil, &stepAside{
+			reason: ReasonMismatch, cause: err,
+			detail: fmt.Sprintf("the internal tenant's volume %s is not an empty one on backend %s: %v; see that each backend has a volume type of its own", spec.Adopt, w.store.name, err),
+		}
+	}
+	return stage, err
+}
+
+// renewClaim charges the quota for an image-volume that exists. errOwnerGone: its owner's service no longer
+// has the volume, and would only make another one.
+func (p *Plugin) renewClaim(ctx context.Context, s *store, c internaltenant.ClaimSpec, was internaltenant.ClaimID) (internaltenant.ClaimID, error) {
+	if p.adopting(s) {
+		return p.findClaim(ctx, c)
+	}
+	claim, err := p.owner.Claim(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	if claim.Volume != "" && claim.ID != was {
+		return "", errors.Join(errOwnerGone, p.owner.Release(ctx, claim.ID))
+	}
+	return claim.ID, p.owner.Settle(ctx, claim.ID)
+}
+
+// findClaim looks for the claim that was made for an image-volume. errOwnerGone: there is none.
+func (p *Plugin) findClaim(ctx context.Context, c internaltenant.ClaimSpec) (internaltenant.ClaimID, error) {
+	claims, err := p.owner.Claims(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, known := range claims {
+		if known.EntryID == c.EntryID && known.Attempt == c.Attempt {
+			return known.ID, p.owner.Settle(ctx, known.ID)
+		}
+	}
+	return "", errOwnerGone
+}
+
+// errOwnerGone: the internal tenant's service no longer has the volume that the image-volume was made in.
+var errOwnerGone = errors.New("the internal tenant no longer has the volume")

@@ -1,0 +1,78 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/journal"
+)
+
+// An answer is noted in the journal before it is handed to the requester, never after: so an intent that
+// is still open says for certain that nobody was told of its volume. A process that dies between the note
+// and the last byte of the answer leaves a volume of which its requester may know; it stays.
+
+// made is the point of no return: the volume exists. What goes wrong from here on is logged and never
+// returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
+func (p *Plugin) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
+	if ctx.Err() != nil || q.overdue(p.now()) {
+		return p.unmake(ctx, q, intent, v)
+	}
+	// ── point of no return ──
+	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
+	a.Path, a.SizeBytes = v.Path, v.SizeBytes
+	err := p.answered(q, intent.Seq, &a, f)
+	if err != nil && fateAfterCrash(intent) == mustGo { // after a kill it would go, whoever was told of it
+		_, _ = p.unmake(ctx, q, intent, v)
+		return Answer{}, &stepAside{reason: ReasonCacheError, cause: err}
+	}
+	if q.Deliver == nil {
+		return a, nil
+	}
+	if err := q.Deliver(a); err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("answer not delivered; its volume is removed again")
+		return p.takeBack(ctx, q, intent, v)
+	}
+	return a, nil
+}
+
+// takeBack removes a volume whose answer was noted and then reached nobody. A new intent goes first, so
+// that the removal is ended after a crash.
+func (p *Plugin) takeBack(ctx context.Context, q *request, made journal.Intent, v backends.Volume) (Answer, error) {
+	undo, err := p.intend(q, made.Op, made.Spec)
+	if err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("removal not noted; a crash now leaves the volume")
+	}
+	if _, err := p.unmake(context.WithoutCancel(ctx), q, undo, v); err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Debug("volume taken back")
+	}
+	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the volume was removed again"}
+}
+
+// unmake removes a volume whose requester has gone or whose deadline has passed. Where the backend does not
+// let it go now, its intent stays open, and it is tried again.
+func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
+	undo, cancel := p.cleanup(ctx)
+	defer cancel()
+	log := p.log.WithFields(q.fields())
+	if err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID}); err != nil && !errors.Is(err, backends.ErrNotExist) {
+		log.WithError(err).Error("volume made too late and not removed; trying again")
+		p.open.add(mustGo, intent)
+	} else {
+		log.Info("volume made too late was removed")
+		p.drop(log, intent)
+	}
+	if err := ctx.Err(); err != nil {
+		return Answer{}, err
+	}
+	return Answer{}, &stepAside{reason: ReasonDeadline, detail: "the volume was made after the deadline and removed again"}
+}
+
+// drop ends an intent of which nothing is left.
+func (p *Plugin) drop(log logrus.FieldLogger, i journal.Intent) {
+	if err := p.journal.Drop(i.Seq); err != nil {
+		log.WithError(err).Warn("intent not dropped; it is settled at the next start")
+	}
+}

@@ -1,0 +1,77 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/plugin/journal"
+)
+
+// errNotDirect: the image is not one that this backend clones from where it lies.
+var errNotDirect = errors.New("the image is not on this backend")
+
+// direct answers with a clone of the image itself, where the image service keeps it on the request's own
+// backend: then there is nothing to cache. errNotDirect: the next rung of the ladder serves the request.
+func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
+	cloner, ok := q.directly()
+	if !ok {
+		return Answer{}, errNotDirect
+	}
+	if err := q.fits(q.image.SizeBytes); err != nil {
+		return Answer{}, err
+	}
+	if q.late(p.now()) {
+		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a clone"}
+	}
+	spec := q.directSpec()
+	intent, err := p.intend(q, journal.Direct, spec)
+	if err != nil {
+		return Answer{}, classify(err)
+	}
+	q.report(Progress{Phase: "cloning", TotalBytes: -1})
+	volume, err := cloner.CloneDirect(ctx, q.image.Location, spec)
+	if err != nil {
+		answer, err := p.notMade(ctx, q, intent, err)
+		return answer, classifyDirect(err)
+	}
+	failpoint.Reached(failpoint.Clone)
+	return p.made(ctx, q, intent, volume, Answer{Outcome: Direct, Reason: ReasonOnBackend}, nil)
+}
+
+// directly is what clones the image where it lies: only raw images are what their bytes say, and only
+// bytes that nobody was promised otherwise need no check.
+func (q *request) directly() (backends.DirectCloner, bool) {
+	cloner, ok := q.store.backend.(backends.DirectCloner)
+	plain := q.image.DiskFormat == string(diskimage.Raw) && q.image.SizeBytes > 0
+	asPromised := q.Digest.IsZero() || q.Digest == q.promised
+	return cloner, ok && plain && asPromised && q.image.Location != "" && cloner.CanCloneDirect(q.image.Location)
+}
+
+func (q *request) directSpec() backends.VolumeSpec {
+	size := q.SizeBytes
+	if size == 0 {
+		size = q.image.SizeBytes
+	}
+	return backends.VolumeSpec{
+		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),
+		Origin: backends.Origin{
+			ContentKey: string(q.key), LookupKey: string(q.key), ImageID: q.image.Ref(),
+			Store: q.store.name, DirectFrom: q.image.Location,
+		},
+	}
+}
+
+// classifyDirect lets whatever keeps the image from being cloned where it lies lead to the next rung, but
+// for what the caller's usual way would meet too.
+func classifyDirect(err error) error {
+	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrCannotClone) || errors.Is(err, backends.ErrLimit) || errors.Is(err, backends.ErrNotOurs) {
+		return fmt.Errorf("%w: %w", errNotDirect, err)
+	}
+	return classify(err)
+}

@@ -1,0 +1,45 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
+// different volume of that name is ErrConflict; none is nil.
+func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
+	v, err := q.store.backend.StatVolume(ctx, q.Volume)
+	switch {
+	case errors.Is(err, backends.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, backends.ErrNotOurs):
+		return nil, fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
+	case err != nil:
+		return nil, classify(err)
+	}
+	if !v.Complete || (q.SizeBytes != 0 && v.SizeBytes != q.SizeBytes) || !p.sameContent(q, v.Origin) {
+		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
+	}
+	a := &Answer{
+		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
+		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes,
+	}
+	open, known := p.open.end(volumeKey{q.store.name, v.Name}, v.Token)
+	if err := p.answered(q, open.Seq, a, nil); err != nil && known && open.fate == mustGo {
+		p.open.add(mustGo, open.Intent)
+		return nil, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
+	}
+	return a, nil
+}
+
+// sameContent tells whether a volume was made from the content that the request asks for.
+func (p *Plugin) sameContent(q *request, o backends.Origin) bool {
+	if o.ContentKey == string(q.key) || o.LookupKey == string(q.key) {
+		return true
+	}
+	e, ok := q.store.ready.find(q.domain, q.key)
+	return ok && o.ContentKey == string(e.Key)
+}

@@ -1,0 +1,110 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
+// store has its claim, each claim its image-volume (invariant I6).
+func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
+	claims, err := p.owner.Claims(ctx)
+	if err != nil {
+		return quotaUnavailable(err), nil //nolint:nilerr // that the quota does not answer is the finding
+	}
+	rows, err := p.catalog.List(ctx, catalog.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[internaltenant.ClaimID]internaltenant.Claim, len(claims))
+	for _, c := range claims {
+		byID[c.ID] = c
+	}
+	var findings []finding
+	needed := make(map[internaltenant.ClaimID]bool, len(rows))
+	filling := make(map[string]bool) // entries whose row may not have learnt of its claim yet
+	for _, e := range rows {
+		s, ok := p.stores[e.Store]
+		if !ok || !s.charged() || e.State == catalog.Failed {
+			continue
+		}
+		needed[e.Claim], filling[string(e.ID)] = true, e.State == catalog.Filling
+		if f := p.surveyClaim(s, e, byID); f != nil {
+			findings = append(findings, *f)
+		}
+	}
+	for _, c := range claims {
+		if !needed[c.ID] && !filling[c.EntryID] {
+			findings = append(findings, p.unknownClaim(c))
+		}
+	}
+	return findings, nil
+}
+
+// quotaDown is the kind of problem that keeps claims from being compared.
+const quotaDown = "quota-unavailable"
+
+func quotaUnavailable(err error) []finding {
+	return []finding{{Problem: Problem{
+		Kind: quotaDown, Detail: err.Error(), Remedy: "make the internal tenant's quota reachable and run the check again",
+	}}}
+}
+
+// surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
+func (p *Plugin) surveyClaim(s *store, e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
+	c, charged := claims[e.Claim]
+	switch {
+	case e.State == catalog.Filling:
+		return nil
+	case e.State == catalog.Detached && e.Claim == "" && p.adopting(s):
+		return nil // its owner's service has let go of it
+	case !charged:
+		return &finding{Problem: Problem{
+			Kind: "missing-claim", Backend: e.Store, ID: string(e.ID),
+			Detail: fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume),
+			Remedy: "check --repair charges it, or drops the entry where the tenant's own volume is gone",
+		}, fix: func(ctx context.Context) error { return p.mendClaim(ctx, s, e) }}
+	case !c.InUse && e.State == catalog.Ready:
+		return &finding{Problem: Problem{
+			Kind: "wrong-claim", Backend: e.Store, ID: string(c.ID),
+			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
+		}, fix: func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
+	}
+	return nil
+}
+
+// mendClaim charges the quota for an image-volume whose claim is missing. Where the claim was a volume of
+// the owner's service, which is gone, the entry goes too: nobody owns what it names.
+func (p *Plugin) mendClaim(ctx context.Context, s *store, e catalog.Entry) error {
+	claim, err := p.claimAnew(ctx, s, e)
+	gone := errors.Is(err, errOwnerGone)
+	if err != nil && !gone {
+		return err
+	}
+	if err := p.catalog.SetClaim(ctx, e.ID, claim); err != nil || !gone || e.State != catalog.Ready {
+		return err
+	}
+	return p.forgetVanished(ctx, s, e)
+}
+
+// unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
+// looked for once more.
+func (p *Plugin) unknownClaim(c internaltenant.Claim) finding {
+	return finding{Problem: Problem{
+		Kind: "unknown-claim", ID: string(c.ID),
+		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: "check --repair releases the claim",
+	}, fix: func(ctx context.Context) error {
+		e, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
+		switch {
+		case errors.Is(err, catalog.ErrNotFound):
+			return p.owner.Release(ctx, c.ID)
+		case err != nil || e.State == catalog.Filling || e.Claim == c.ID:
+			return err
+		}
+		return p.owner.Release(ctx, c.ID)
+	}}
+}
