@@ -51,9 +51,9 @@ func NewClient(serverURL string, cfg ClientConfig) (*Client, error) {
 // copy has come, from the calling goroutine. When ctx ends, the daemon gives the request up, and what
 // it made is removed. An answer with outcome bypassed is no error.
 func (c *Client) CreateVolume(ctx context.Context, r CreateRequest, onProgress func(plugin.Progress)) (plugin.Answer, error) {
-	req := call{method: http.MethodPost, path: "/v1/volumes", body: createAnyBody{CreateBody: r.body()}}
+	req := call{method: http.MethodPost, path: "/v1/volumes", body: createAnyBody{CreateBody: r.body()}, token: r.Token}
 	if r.Backend != "" {
-		req = call{method: http.MethodPost, path: volumesPath(r.Backend), body: r.body()}
+		req = call{method: http.MethodPost, path: volumesPath(r.Backend), body: r.body(), token: r.Token}
 	}
 	if onProgress == nil {
 		return fetch[plugin.Answer](ctx, c, req)
@@ -83,6 +83,21 @@ func (c *Client) DeleteVolume(ctx context.Context, backend backends.Name, volume
 	}
 	_, err := fetch[struct{}](ctx, c, req)
 	return err
+}
+
+// FlattenVolume copies into a volume what it still shares; backend "" is the only one. onProgress may be nil.
+func (c *Client) FlattenVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName, onProgress func(FlattenProgress)) (plugin.Flattened, error) {
+	path := "/v1/volumes/"
+	if backend != "" {
+		path = volumesPath(backend) + "/"
+	}
+	req := call{method: http.MethodPost, path: path + url.PathEscape(string(volume)) + "/flatten"}
+	return streamed(ctx, c, req, func(line flattenLine) (*plugin.Flattened, *Error) {
+		if line.Progress != nil && onProgress != nil {
+			onProgress(*line.Progress)
+		}
+		return line.Result, line.Error
+	})
 }
 
 // Entries lists cache entries, ordered by ID.

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // Codes that the client adds to the table's.
@@ -30,7 +32,8 @@ type call struct {
 	method string
 	path   string
 	query  url.Values
-	body   any // nil: none
+	body   any               // nil: none
+	token  imagesource.Token // the requester's own; "": none
 }
 
 // server is where a daemon listens.
@@ -92,6 +95,9 @@ func (c *Client) send(ctx context.Context, req call, accept string) (*http.Respo
 	r.Header.Set("Accept", accept)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if req.token != "" {
+		r.Header.Set("X-Auth-Token", string(req.token))
 	}
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+string(c.token))

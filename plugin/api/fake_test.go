@@ -76,6 +76,18 @@ func (f *fakeService) DeleteVolume(_ context.Context, backend backends.Name, vol
 	return nil
 }
 
+func (f *fakeService) FlattenVolume(_ context.Context, backend backends.Name, volume backends.VolumeName, progress func(done, total int64)) (plugin.Flattened, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.volumes[volume]; !ok {
+		return plugin.Flattened{}, fmt.Errorf("flatten volume %s: %w", volume, backends.ErrNotExist)
+	}
+	if progress != nil {
+		progress(5, 10)
+	}
+	return plugin.Flattened{Volume: volume, Backend: backend, Reaped: 1}, nil
+}
+
 func (f *fakeService) Entries(_ context.Context, filter plugin.EntryFilter) ([]plugin.EntryView, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -55,6 +55,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.api = humago.New(s.mux, describe(cfg.Version))
 	s.api.UseMiddleware(refineErrors)
 	s.volumeRoutes()
+	s.flattenRoutes()
 	s.entryRoutes()
 	s.overviewRoutes()
 	s.upkeepRoutes()

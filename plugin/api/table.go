@@ -55,6 +55,8 @@ var table = []row{
 		"volumes still depend on the entry; repeat with force to detach it: its space comes free with the last of them", true},
 	{plugin.ErrBusy, "entry_busy", http.StatusConflict, later,
 		"the entry is being filled or evicted; try again when that is done", true},
+	{plugin.ErrCannotFlatten, "cannot_flatten", http.StatusConflict, final,
+		"volumes of this backend depend on their image-volumes, and it cannot change that; copy the volume instead", false},
 	{plugin.ErrLocked, "state_locked", http.StatusServiceUnavailable, later,
 		"another process has the state directory open; stop it, or configure another state_dir", true},
 	{plugin.ErrStopping, "stopping", http.StatusServiceUnavailable, later,
@@ -88,6 +90,8 @@ var table = []row{
 		"the internal tenant's quota is used up; `clonecache quota` shows it: raise it, or delete entries", true},
 	{internaltenant.ErrNoTenant, "no_internal_tenant", http.StatusServiceUnavailable, later,
 		"the internal tenant's project, user or role is missing; create it, or correct [internal_tenant]", false},
+	{internaltenant.ErrUnavailable, "tenant_unavailable", http.StatusServiceUnavailable, later,
+		"the service that keeps the internal tenant or its quota does not answer; try again later", false},
 	{internaltenant.ErrUnknownClaim, "unknown_claim", http.StatusConflict, later,
 		"the quota and the cache do not agree; run `clonecache check --repair`", false},
 

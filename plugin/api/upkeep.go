@@ -14,7 +14,7 @@ import (
 type checkInput struct {
 	Accept string `header:"Accept" hidden:"true"`
 	Repair bool   `query:"repair" doc:"Mend what can be mended"`
-	Deep   bool   `query:"deep" doc:"Also read every image-volume and compare its content"`
+	Deep   bool   `query:"deep" doc:"Also read every image-volume and compare its content, and look through whole backends for what no listing names"`
 }
 
 func (s *Server) upkeepRoutes() {

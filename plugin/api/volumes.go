@@ -19,11 +19,13 @@ import (
 type createInput struct {
 	Backend backends.Name `path:"backend" doc:"Where to make the volume"`
 	Accept  string        `header:"Accept" hidden:"true"`
+	Token   string        `header:"X-Auth-Token" maxLength:"16384" doc:"The requester's own token, for image sources that authorise by it (Glance). Neither stored nor logged"`
 	Body    CreateBody
 }
 
 type createAnyInput struct {
 	Accept string `header:"Accept" hidden:"true"`
+	Token  string `header:"X-Auth-Token" maxLength:"16384" doc:"The requester's own token, for image sources that authorise by it (Glance). Neither stored nor logged"`
 	Body   createAnyBody
 }
 
@@ -47,10 +49,10 @@ func (s *Server) volumeRoutes() {
 		what = "Make a volume from an image. 200 with outcome bypassed says that no volume was made and nothing is wrong: go the usual way"
 	)
 	route(s, s.creates(post("create-volume", of, what)), func(ctx context.Context, svc Service, in *createInput) (*huma.StreamResponse, error) {
-		return s.create(ctx, svc, creation{in.Backend, in.Accept, in.Body})
+		return s.create(ctx, svc, creation{in.Backend, in.Accept, imagesource.Token(in.Token), in.Body})
 	})
 	route(s, s.creates(post("create-volume-anywhere", all, what)), func(ctx context.Context, svc Service, in *createAnyInput) (*huma.StreamResponse, error) {
-		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, in.Body.CreateBody})
+		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, imagesource.Token(in.Token), in.Body.CreateBody})
 	})
 	route(s, get("list-volumes", all, "Volumes that clonecache made, of all backends"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.VolumeView], error) {
 		return listed(svc.ListVolumes(ctx, ""))
@@ -76,6 +78,7 @@ func (s *Server) creates(op huma.Operation) huma.Operation {
 type creation struct {
 	backend backends.Name
 	accept  string
+	token   imagesource.Token
 	body    CreateBody
 }
 
@@ -85,20 +88,43 @@ func (s *Server) create(ctx context.Context, svc Service, c creation) (*huma.Str
 		return nil, err
 	}
 	if !acceptsLines(c.accept) {
-		answer, err := s.created(ctx, svc, request)
-		if err != nil {
-			return nil, err
-		}
-		return whole(answer), nil
+		return &huma.StreamResponse{Body: func(hctx huma.Context) { s.createWhole(ctx, hctx, svc, request) }}, nil
 	}
 	return s.lines(ctx, func(ctx context.Context, out *lineWriter) any {
 		request.Progress = func(p plugin.Progress) { out.progress(createLine{Progress: &p}) }
+		given := false
+		request.Deliver = func(a plugin.Answer) error {
+			given = true
+			return out.deliver(createLine{Answer: &a}, request.Deadline)
+		}
 		answer, err := s.created(ctx, svc, request)
-		if err != nil {
+		switch {
+		case given:
+			return nil
+		case err != nil:
 			return createLine{Error: s.fail(ctx, http.MethodPost, err)}
 		}
 		return createLine{Answer: &answer}
 	}), nil
+}
+
+// createWhole answers with one JSON object.
+func (s *Server) createWhole(ctx context.Context, hctx huma.Context, svc Service, request plugin.Request) {
+	_, w := unwrap(hctx)
+	given := false
+	request.Deliver = func(a plugin.Answer) error {
+		given = true
+		return deliverJSON(w, a, request.Deadline)
+	}
+	answer, err := s.created(ctx, svc, request)
+	switch {
+	case given:
+	case err != nil:
+		e := s.fail(ctx, http.MethodPost, err)
+		writeJSON(w, e.Status, errorBody{e})
+	default:
+		writeJSON(w, http.StatusOK, answer)
+	}
 }
 
 // created makes the volume and logs what it came to.
@@ -122,7 +148,8 @@ func (c creation) request() (plugin.Request, error) {
 		return plugin.Request{}, err
 	}
 	r := plugin.Request{Backend: c.backend, Image: b.Image, Volume: b.Volume, SizeBytes: b.SizeBytes,
-		OnMiss: b.OnMiss, Digest: digest, DiskFormat: b.DiskFormat}
+		OnMiss: b.OnMiss, Digest: digest, DiskFormat: b.DiskFormat,
+		ImageVirtualBytes: b.ImageVirtualBytes, VolumeType: b.VolumeType, Encrypted: b.Encrypted, Token: c.token}
 	if b.Deadline != nil {
 		r.Deadline = *b.Deadline
 	}
