@@ -1,0 +1,38 @@
+"""Waiting hooks hold up nobody else in cinder-volume's process."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import unittest
+
+from tests import misbehaving
+from tests.misbehaving import lines, made
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WAITING = 20
+
+
+class EventletTest(unittest.TestCase):
+    def test_other_green_threads_run_while_hooks_wait(self):
+        """No hook is answered before all of them wait, so they cannot have waited in turn."""
+        all_wait = threading.Barrier(WAITING + 1)
+
+        def post(request):
+            all_wait.wait(timeout=30)
+            all_wait.wait(timeout=30)
+            request.send(lines(made(request.json)))
+        server = misbehaving.Server(post)
+        self.addCleanup(server.stop)
+        child = subprocess.Popen(
+            [sys.executable, '-m', 'tests.green_child', server.path, str(WAITING)], cwd=TOP,
+            stdout=subprocess.PIPE)
+        self.addCleanup(child.stdout.close)
+        all_wait.wait(timeout=60)
+        threading.Event().wait(0.5)  # the time in which the others are seen to run
+        all_wait.wait(timeout=30)
+        said, _ = child.communicate(timeout=60)
+        told = json.loads(said)
+        self.assertEqual(['hit'] * WAITING, told['outcomes'])
+        self.assertGreater(told['turns'], 10)
