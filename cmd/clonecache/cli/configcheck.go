@@ -55,6 +55,10 @@ func (a *app) checkConfig(ctx context.Context, file string) error {
 			result.Problems = append(result.Problems, p)
 		}
 		result.Warnings = append(result.Warnings, cfg.Warnings...)
+		for _, w := range trial.Warnings {
+			w.File = file
+			result.Warnings = append(result.Warnings, w)
+		}
 		result.Facts = append(result.Facts, trial.Facts...)
 	}
 	result.OK = len(result.Problems) == 0

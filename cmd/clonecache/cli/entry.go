@@ -95,10 +95,30 @@ func showEntry(t *table, e plugin.EntryView) {
 	}
 	t.row("Hits", count(e.Hits))
 	t.row("Clones", count(e.Clones))
+	if len(e.Dependents) > 0 {
+		t.row("Dependents", listed(e.Dependents))
+	}
 	t.row("Pinned", yesNo(e.Pinned))
 	t.row("Inspector", "version "+count(e.InspectorVersion))
 	t.row("Created", t.moment(e.CreatedAt))
 	t.row("Last used", t.moment(e.LastUsedAt))
+}
+
+// listed are names one after another, the first ones of many.
+func listed[T ~string](names []T) string {
+	const most = 20
+	var b strings.Builder
+	for i, name := range names {
+		switch {
+		case i == most:
+			fmt.Fprintf(&b, " (+%d)", len(names)-most)
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(name))
+	}
+	return b.String()
 }
 
 // deleteFlags are what "entry delete" takes.

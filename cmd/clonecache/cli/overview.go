@@ -117,8 +117,11 @@ func (a *app) quota() *cobra.Command {
 	return &cobra.Command{
 		Use:   "quota",
 		Short: "Show the internal tenant's quota",
-		Long: `Shows the quota of the internal tenant, which owns the image-volumes: its limits, what image-volumes use, what
-fills in flight have reserved, and what really exists on the backends.`,
+		Long: `Shows the quota of the internal tenant, which owns the image-volumes: its limits, what is in use, what fills in
+flight have reserved, what the catalog's entries are charged for, what really exists on the backends, and the difference
+between what is charged and what the catalog says. Under OpenStack these are Cinder's own figures, in total and per
+volume type, and the difference is volumes of the project that are no image-volumes. It warns of a quota that is smaller
+than the bounds of the caches.`,
 		Example: "  clonecache quota -o json",
 		Args:    exactly(),
 		RunE:    ask(a, func(ctx context.Context, c *api.Client) (plugin.Quota, error) { return c.Quota(ctx) }, showQuota),
@@ -127,12 +130,24 @@ fills in flight have reserved, and what really exists on the backends.`,
 
 func showQuota(t *table, q plugin.Quota) {
 	t.line("Internal tenant: project %s, user %s", q.ProjectID, q.UserID)
-	t.row(blank, "LIMIT", "IN USE", "RESERVED", "ACTUAL")
+	t.row(blank, "LIMIT", "IN USE", "RESERVED", "CATALOG", "DIFFERENCE", "ACTUAL")
 	for _, r := range []struct {
 		name string
 		plugin.QuotaAmounts
 	}{{"volumes", q.Volumes}, {"gigabytes", q.Gigabytes}} {
-		t.row(r.name, bound(r.Limit, count(r.Limit)), count(r.InUse), count(r.Reserved), count(r.Actual))
+		t.row(r.name, bound(r.Limit, count(r.Limit)), count(r.InUse), count(r.Reserved),
+			count(r.Catalog), count(r.Difference), count(r.Actual))
+	}
+	if len(q.Resources) > 0 {
+		t.line("")
+		t.row("AS REPORTED", "LIMIT", "IN USE", "RESERVED")
+	}
+	for _, r := range q.Resources {
+		limit := "unlimited"
+		if r.Limit >= 0 {
+			limit = count(r.Limit)
+		}
+		t.row(r.Name, limit, count(r.InUse), count(r.Reserved))
 	}
 	for _, w := range q.Warnings {
 		t.line("warning: %s", w)

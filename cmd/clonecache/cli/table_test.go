@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/report"
 )
@@ -39,7 +41,7 @@ func TestTablesForPeople(t *testing.T) {
 	day := now.Add(-24 * time.Hour)
 	entry := plugin.EntryView{ID: "0197c2f4-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:disk.raw", "web:disk.raw"},
 		Digest: "sha256:00ff", DiskFormat: "raw", State: "ready", Form: "decoded", ImageVolume: "iv-0197c2f4-1", SourceBytes: 1 << 30,
-		VirtualBytes: 2 << 30, HeldBytes: 690 << 20, Hits: 10, Pinned: true, InspectorVersion: 1, CreatedAt: now.Add(-50 * time.Hour), LastUsedAt: now.Add(-3 * time.Minute)}
+		VirtualBytes: 2 << 30, HeldBytes: 690 << 20, Hits: 10, Clones: 2, Dependents: []backends.VolumeName{"v1", "v2"}, Pinned: true, InspectorVersion: 1, CreatedAt: now.Add(-50 * time.Hour), LastUsedAt: now.Add(-3 * time.Minute)}
 	filling := plugin.EntryView{ID: "0197c2f5-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:\x1b[31mred"}, State: "filling", ReadBytes: 5 << 20}
 	views := []plugin.BackendView{
 		{Name: "local", Kind: "file", Location: "/v", CanClone: true, CloneMethod: "reflink", Fallback: "files", Available: true,
@@ -71,6 +73,16 @@ func TestTablesForPeople(t *testing.T) {
 		{"entry", func(t *table) { showEntry(t, entry) }},
 		{"quota", func(t *table) {
 			showQuota(t, plugin.Quota{ProjectID: "p", UserID: "u", Volumes: amounts, Gigabytes: plugin.QuotaAmounts{InUse: 12}, Warnings: []string{"no role"}})
+		}},
+		{"quota-cinder", func(t *table) {
+			showQuota(t, plugin.Quota{ProjectID: "p", UserID: "u", Volumes: plugin.QuotaAmounts{Limit: 20, InUse: 7, Catalog: 5, Difference: 2, Actual: 5},
+				Resources: []plugin.QuotaResource{{Name: "volumes_rbd1", Limit: -1, InUse: 7}, {Name: "gigabytes_rbd1", Limit: 100, InUse: 12}}})
+		}},
+		{"flattened", func(t *table) {
+			showFlattened(t, plugin.Flattened{Volume: "v", Backend: "ceph", TookMS: 1500, Reaped: 1, FreedBytes: 1 << 30})
+		}},
+		{"volumes", func(t *table) {
+			showVolumes(t, []plugin.VolumeView{{Volume: "v", Backend: "ceph", SizeBytes: 1 << 30, ImageID: "glance:a", EntryID: entry.ID, Complete: true, DependsOn: "cc-1"}, {Volume: "flat"}})
 		}},
 		{"removed", func(t *table) {
 			showRemoved(t, plugin.PruneResult{Removed: []plugin.EntryView{entry}, FreedBytes: 0, Detached: 1})
@@ -114,6 +126,7 @@ func TestSizesAndTimes(t *testing.T) {
 		{short(49 * time.Hour), "2d"},
 		{shortID("0197c2f4-aaaa-bbbb"), "0197c2f4-aaaa"},
 		{few([]string{"a", "b", "c"}), "a (+2)"},
+		{listed(strings.Split(strings.Repeat("v ", 22), " ")[:22]), strings.Repeat("v, ", 19) + "v (+2)"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

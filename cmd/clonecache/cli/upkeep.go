@@ -48,7 +48,8 @@ func (a *app) check() *cobra.Command {
 		Short: "Compare catalog, backends and quota",
 		Long: `Compares what the catalog says, what the backends hold and what the quota charges, and lists every difference with
 its remedy. --repair mends what can be mended, and rebuilds entries that the catalog lost from what image-volumes say
-of themselves. --deep also reads every image-volume and compares its content.
+of themselves. --deep also reads every image-volume and compares its content, and looks through whole backends for
+what carries clonecache's mark and no listing names; it takes a look at each volume.
 
 Exit code 8: there are problems left.`,
 		Example: `  clonecache check

@@ -15,9 +15,9 @@ import (
 )
 
 func (a *app) volume() *cobra.Command {
-	return group("volume", "Create, list and delete volumes",
+	return group("volume", "Create, list, flatten and delete volumes",
 		"Volumes are what requesters get: clones of a cached image-volume, or copies. Only volumes that clonecache made are\nlisted and deleted.",
-		a.volumeCreate(), a.volumeList(), a.volumeDelete())
+		a.volumeCreate(), a.volumeList(), a.volumeFlatten(), a.volumeDelete())
 }
 
 // createFlags are what "volume create" takes beside the image.
@@ -147,7 +147,7 @@ func (a *app) volumeList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the volumes that clonecache made",
-		Long:  "Lists the volumes that clonecache made, with the image that each was made from.",
+		Long:  "Lists the volumes that clonecache made, with the image that each was made from, and what it still shares blocks with.",
 		Example: `  clonecache volume list
   clonecache volume list --backend local -o json`,
 		Args: exactly(),
@@ -161,9 +161,9 @@ func (a *app) volumeList() *cobra.Command {
 }
 
 func showVolumes(t *table, volumes []plugin.VolumeView) {
-	t.row("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "PATH")
+	t.row("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "DEPENDS ON", "PATH")
 	for _, v := range volumes {
-		t.row(string(v.Volume), string(v.Backend), size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.Path)
+		t.row(string(v.Volume), string(v.Backend), size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.DependsOn, v.Path)
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	maxRequestWait   = time.Hour      // request_timeout
 	minMaxIdle       = time.Minute    // max_idle
 	maxEvictionDelay = 30 * day       // min_age
+	maxWaiting       = 100_000        // max_waiting
 )
 
 var nameRule = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
@@ -59,7 +60,7 @@ func (c *checker) config(cfg *Config) {
 	c.daemon(cfg)
 	c.listeners(cfg)
 	c.catalog(cfg.Catalog)
-	c.tenant(cfg.InternalTenant)
+	c.tenant(&cfg.InternalTenant)
 	c.sources(cfg.ImageSources)
 	c.backends(cfg)
 	c.fileCaches(cfg.FileCaches)
@@ -155,8 +156,14 @@ func (c *checker) catalog(cat Catalog) {
 	c.problem("catalog.url", fmt.Sprintf("no %s here", scheme), k.missing)
 }
 
-func (c *checker) tenant(t InternalTenant) {
+func (c *checker) tenant(t *InternalTenant) {
 	if !c.kind("internal_tenant", t.Kind, tenantKinds) {
+		return
+	}
+	between(c, "internal_tenant.max_volumes", t.MaxVolumes, 0, math.MaxInt32)
+	between(c, "internal_tenant.max_gigabytes", t.MaxGigabytes, 0, math.MaxInt32)
+	if t.Kind == "openstack" {
+		c.openstackTenant(t)
 		return
 	}
 	for _, id := range []struct{ key, value string }{{"project_id", t.ProjectID}, {"user_id", t.UserID}} {
@@ -164,8 +171,6 @@ func (c *checker) tenant(t InternalTenant) {
 			c.problem("internal_tenant."+id.key, "it is empty", `give an ID, or leave it out for "clonecache"`)
 		}
 	}
-	between(c, "internal_tenant.max_volumes", t.MaxVolumes, 0, math.MaxInt32)
-	between(c, "internal_tenant.max_gigabytes", t.MaxGigabytes, 0, math.MaxInt32)
 }
 
 func (c *checker) sources(sources []ImageSource) {
@@ -182,6 +187,8 @@ func (c *checker) sources(sources []ImageSource) {
 			c.path(at+".path", &s.Path)
 		case "http":
 			c.url(at+".url", s.URL)
+		case "glance":
+			c.glance(at, s)
 		}
 	}
 }
@@ -207,6 +214,7 @@ func (c *checker) backends(cfg *Config) {
 	for _, f := range cfg.FileCaches {
 		caches[f.Name] = true
 	}
+	defer c.volumeTypes(cfg.Backends)
 	for i := range cfg.Backends {
 		b, at := &cfg.Backends[i], fmt.Sprintf("backend[%d]", i)
 		if !c.kind(at, b.Kind, backendKinds) {
@@ -218,9 +226,11 @@ func (c *checker) backends(cfg *Config) {
 		case "rbd":
 			c.rbd(at, b)
 		}
+		c.imageVolumes(at, b, cfg.InternalTenant.Kind)
 		c.bounds(at, bounds{b.MaxSize, b.MaxCount, b.MaxPercent, b.MinAge, b.MinHits, b.MaxIdle})
 		c.oneOf(at+".share", b.Share, ShareOwner, ShareAll)
 		c.duration(at+".request_timeout", b.RequestTimeout, 0, maxRequestWait)
+		between(c, at+".max_waiting", b.MaxWaiting, 0, maxWaiting)
 		if b.Fallback != "" && !caches[b.Fallback] {
 			c.problem(at+".fallback", fmt.Sprintf("there is no file cache named %q", b.Fallback),
 				"name a [[file_cache]]"+listed(slices.Sorted(maps.Keys(caches))))

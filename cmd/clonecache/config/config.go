@@ -43,13 +43,12 @@ type Catalog struct {
 	URL string `toml:"url"`
 }
 
-// InternalTenant owns the image-volumes.
+// InternalTenant owns the image-volumes. Of the account, kind "local" has ProjectID and UserID alone.
 type InternalTenant struct {
 	Kind         string `toml:"kind"`
-	ProjectID    string `toml:"project_id"`
-	UserID       string `toml:"user_id"`
 	MaxVolumes   int64  `toml:"max_volumes"`
 	MaxGigabytes int64  `toml:"max_gigabytes"`
+	Account
 }
 
 // ImageSource is one place where images come from.
@@ -58,6 +57,10 @@ type ImageSource struct {
 	Kind string `toml:"kind"`
 	Path Path   `toml:"path"`
 	URL  string `toml:"url"`
+
+	// Of kind "glance".
+	Endpoint string `toml:"endpoint"`
+	Account
 }
 
 // Backend is one place where volumes live, and what its cache may hold.
@@ -75,6 +78,7 @@ type Backend struct {
 	Share          string   `toml:"share"`
 	Fallback       string   `toml:"fallback"`
 	RequestTimeout Duration `toml:"request_timeout"`
+	MaxWaiting     int      `toml:"max_waiting"`
 
 	// Of kind "rbd".
 	Pool            string   `toml:"pool"`
@@ -86,6 +90,8 @@ type Backend struct {
 	Features        []string `toml:"features"`
 	CallTimeout     Duration `toml:"call_timeout"`
 	ConnectTimeout  Duration `toml:"connect_timeout"`
+	VolumeType      string   `toml:"volume_type"`
+	ImageVolumes    string   `toml:"image_volumes"`
 }
 
 // FileCache is one plain file cache.
@@ -105,6 +111,9 @@ const (
 	ShareOwner = "owner" // an entry serves images of one owner, and public ones
 	ShareAll   = "all"   // an entry serves every image of equal content
 
+	ImageVolumesCinder  = "cinder"  // image-volumes are volumes that Cinder made
+	ImageVolumesOutside = "outside" // Cinder does not know of them
+
 	LogText = "text"
 	LogJSON = "json"
 )
@@ -123,7 +132,7 @@ func Default() Config {
 		ReportRetention: Duration(90 * day),
 		LogLevel:        "info",
 		LogFormat:       LogText,
-		InternalTenant:  InternalTenant{Kind: "local", ProjectID: "clonecache", UserID: "clonecache"},
+		InternalTenant:  InternalTenant{Kind: "local", Account: Account{ProjectID: "clonecache", UserID: "clonecache"}},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends/rbd"
+	"github.com/clonecache/clonecache/internaltenant/keystone"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -35,9 +36,9 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
-	names := []string{"values", "kinds", "directories", "syntax", "empty"}
+	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack"}
 	if rbd.Missing == "" {
-		names = append(names, "rbd")
+		names = append(names, "rbd", "openstack-ceph")
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -79,18 +80,44 @@ func TestParseFillsEveryField(t *testing.T) {
 		ReportRetention:  Duration(30 * 24 * time.Hour),
 		LogLevel:         "debug",
 		LogFormat:        "json",
-		InternalTenant:   InternalTenant{"local", "cache", "cache-user", 50, 200},
+		InternalTenant:   InternalTenant{Kind: "local", Account: Account{ProjectID: "cache", UserID: "cache-user"}, MaxVolumes: 50, MaxGigabytes: 200},
 		ImageSources: []ImageSource{
 			{Name: "library", Kind: "directory", Path: "/var/lib/images"},
 			{Name: "web", Kind: "http", URL: "https://images.example.org/debian"},
 		},
 		Backends: []Backend{{Name: "local", Kind: "file", Path: "/var/lib/volumes", MaxSize: 200 << 30, MaxCount: 50,
 			MaxPercent: 80, MinAge: Duration(10 * time.Minute), MinHits: 2, MaxIdle: Duration(30 * day), Share: "all",
-			Fallback: "files", RequestTimeout: Duration(5 * time.Minute)}},
+			Fallback: "files", RequestTimeout: Duration(5 * time.Minute), MaxWaiting: 8, ImageVolumes: "outside"}},
 		FileCaches: []FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAnOpenStackTenantHasNoDefaultsOfTheLocalOne(t *testing.T) {
+	const text = `
+[internal_tenant]
+kind = "openstack"
+auth_url = "https://keystone.example.org:5000"
+user = "cinder-internal"
+project = "cinder-internal"
+password_file = "secrets/password"
+ca_file = "ca.pem"
+` + small
+	cfg, err := Parse([]byte("state_dir = \"state\"\n"+text), "/srv/cc/clonecache.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := keystone.Config{
+		AuthURL: "https://keystone.example.org:5000", User: "cinder-internal", Project: "cinder-internal",
+		PasswordFile: "/srv/cc/secrets/password", CAFile: "/srv/cc/ca.pem",
+	}
+	if got := cfg.InternalTenant.Keystone(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if b := cfg.Backends[0]; b.ImageVolumes != ImageVolumesOutside || b.MaxWaiting != 0 {
+		t.Errorf("image-volumes of a file backend are %q, %d may wait", b.ImageVolumes, b.MaxWaiting)
 	}
 }
 
@@ -191,6 +218,10 @@ func documentedKeys(text string) map[string]bool {
 func keysOf(typ reflect.Type, at string, keys map[string]bool) {
 	for i := range typ.NumField() {
 		field := typ.Field(i)
+		if field.Anonymous {
+			keysOf(field.Type, at, keys)
+			continue
+		}
 		key, fieldType := field.Tag.Get("toml"), field.Type
 		if key == "" || key == "-" {
 			continue

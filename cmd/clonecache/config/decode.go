@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -117,10 +118,14 @@ func (d *decoder) list(value any, dst reflect.Value, at string) bool {
 	return true
 }
 
-// fieldsByKey are a struct's fields by their TOML keys.
+// fieldsByKey are a struct's fields by their TOML keys, those of embedded structs among them.
 func fieldsByKey(v reflect.Value) map[string]reflect.Value {
 	fields := make(map[string]reflect.Value)
 	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			maps.Copy(fields, fieldsByKey(v.Field(i)))
+			continue
+		}
 		if key := v.Type().Field(i).Tag.Get("toml"); key != "" && key != "-" {
 			fields[key] = v.Field(i)
 		}

@@ -14,8 +14,6 @@ type kind struct {
 	missing string   // why this build does not have it; "" where it does
 }
 
-const noOpenStack = "this version has no OpenStack"
-
 // These are the kinds that are known. A kind that this build lacks is still known by name, so that the
 // operator hears what is missing and not that the word is wrong. A new kind is its package, a line
 // here, and a line where cmd opens it.
@@ -25,6 +23,7 @@ var (
 		"rbd": {
 			keys: []string{
 				"pool", "namespace", "image_volume_pool", "conf", "user", "keyring", "features", "call_timeout", "connect_timeout",
+				"volume_type", "image_volumes",
 			},
 			missing: rbd.Missing,
 		},
@@ -32,11 +31,15 @@ var (
 	sourceKinds = map[string]kind{
 		"directory": {keys: []string{"path"}},
 		"http":      {keys: []string{"url"}},
-		"glance":    {missing: noOpenStack + ": use a directory or an http source"},
+		"glance":    {keys: append([]string{"endpoint"}, accountKeys...)},
 	}
 	tenantKinds = map[string]kind{
 		"local":     {keys: []string{"project_id", "user_id", "max_volumes", "max_gigabytes"}},
-		"openstack": {missing: noOpenStack + `: use kind = "local"`},
+		"openstack": {keys: append([]string{"max_volumes", "max_gigabytes"}, accountKeys...)},
+	}
+	accountKeys = []string{
+		"cloud", "clouds_file", "auth_url", "user", "user_id", "user_domain", "project", "project_id", "project_domain",
+		"password_file", "application_credential_id", "application_credential_secret_file", "region", "interface", "ca_file",
 	}
 	catalogSchemes = map[string]kind{
 		"mysql":    {missing: noSharedCatalog},

@@ -103,7 +103,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		Log:             d.Log,
 		Observer:        metrics,
 		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
-			return openTenant[d.cfg.InternalTenant.Kind](d.cfg.InternalTenant, ledger)
+			return openTenant[d.cfg.InternalTenant.Kind](ctx, d.cfg, ledger, d.Log)
 		},
 	})
 }

@@ -38,13 +38,16 @@ var (
 		"http": func(c config.ImageSource) (imagesource.Source, error) {
 			return imagesource.NewHTTP(imagesource.HTTPConfig{Name: c.Name, URL: c.URL})
 		},
+		"glance": func(c config.ImageSource) (imagesource.Source, error) { return glanceSource(c) },
 	}
-	openTenant = map[string]func(config.InternalTenant, internaltenant.Ledger) (internaltenant.Owner, error){
-		"local": func(c config.InternalTenant, ledger internaltenant.Ledger) (internaltenant.Owner, error) {
+	openTenant = map[string]func(context.Context, config.Config, internaltenant.Ledger, logrus.FieldLogger) (internaltenant.Owner, error){
+		"local": func(_ context.Context, cfg config.Config, ledger internaltenant.Ledger, _ logrus.FieldLogger) (internaltenant.Owner, error) {
+			c := cfg.InternalTenant
 			return internaltenant.NewLocal(internaltenant.LocalConfig{
 				ProjectID: c.ProjectID, UserID: c.UserID, MaxVolumes: c.MaxVolumes, MaxGigabytes: c.MaxGigabytes,
 			}, ledger)
 		},
+		"openstack": openstackTenant,
 	}
 )
 
@@ -80,6 +83,7 @@ func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
 	return plugin.BackendConfig{
 		Name: backends.Name(c.Name), Backend: b, Fallback: backends.Name(c.Fallback),
 		ShareAll: c.Share == config.ShareAll, MaxIdle: time.Duration(c.MaxIdle), RequestTimeout: time.Duration(c.RequestTimeout),
+		MaxWaiting: c.MaxWaiting, VolumeType: c.VolumeType,
 		Bounds: lru.Bounds{
 			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,
 			KeepInUse: !c.EvictInUse, MinAge: time.Duration(c.MinAge), MinHits: c.MinHits,
@@ -96,6 +100,7 @@ func rbdConfig(cfg config.Config, c config.Backend, log logrus.FieldLogger) rbd.
 		Conf: string(c.Conf), User: c.User, Keyring: string(c.Keyring), Features: c.Features,
 		Timeout: time.Duration(c.CallTimeout), ConnectTimeout: time.Duration(c.ConnectTimeout),
 		Holder: host + ":" + string(cfg.StateDir), Log: log,
+		Later: true, // a cluster that is down does not keep other backends from serving
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 // Trial is what trying a configuration found.
 type Trial struct {
 	Problems []config.Problem
+	Warnings []config.Problem
 	Facts    []string // what is good to know: reflinks, sources that answer
 }
 
@@ -33,6 +34,7 @@ func Try(ctx context.Context, cfg config.Config) Trial {
 	t.directory("state_dir", string(cfg.StateDir))
 	t.directory("scratch_dir", string(cfg.ScratchDir))
 	t.listeners(ctx, cfg)
+	t.tenant(ctx, cfg)
 	for i, b := range cfg.Backends {
 		switch b.Kind {
 		case "file":
@@ -132,6 +134,8 @@ func (t *Trial) source(ctx context.Context, at string, s config.ImageSource) {
 			return
 		}
 		t.fact("image source %s: %s answers (%s)", s.Name, s.URL, status)
+	case "glance":
+		t.glance(ctx, at, s)
 	}
 }
 
