@@ -22,7 +22,7 @@ files=$work/files raw=$work/machine.raw
 # Directories of the machine, one after another, until there is enough, and no more than fits.
 collect_files() {
   local part size held=0
-  for part in "$(go env GOROOT 2>/dev/null)"/{bin,pkg/tool,lib,src} /usr/bin /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/share; do
+  for part in "$(go env GOROOT 2>/dev/null)"/{bin,pkg/tool,lib,src} /usr/bin /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/share /usr/include /usr/sbin; do
     [ -d "$part" ] || continue
     size=$(du -sm "$part" 2>/dev/null | cut -f1)
     [ "$size" -lt $((700 - held)) ] || continue

@@ -2,8 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,17 +21,27 @@ const (
 	dataBytes = 5 * gib / 4
 )
 
-// BenchmarkFill compares fills with the tools that do the same by hand, each with its sync.
-func BenchmarkFill(b *testing.B) {
+// BenchmarkFillRaw compares fills from raw images with the tools that do the same by hand, each with its
+// sync.
+func BenchmarkFillRaw(b *testing.B) {
 	for b.Loop() {
 		s := newSite(b)
 		raw := filepath.Join(s.web.Dir, "disk.raw")
-		realContent(b, raw)
+		harness.MachineDisk(b, raw, diskBytes, dataBytes)
 		s.link(b, "disk.raw")
 		s.against(b, "fill: raw from a directory, to cp --sparse", "library:disk.raw", 1.15,
 			"cp", "--sparse=always", raw, s.out)
 		s.against(b, "fill: raw over HTTP, to curl -o", "web:disk.raw", 1.15,
 			"curl", "-s", "-o", s.out, s.web.URL+"/disk.raw")
+	}
+}
+
+// BenchmarkFillQCOW2 compares fills from qcow2 images with qemu-img's decoding into a file and its sync.
+func BenchmarkFillQCOW2(b *testing.B) {
+	for b.Loop() {
+		s := newSite(b)
+		raw := filepath.Join(s.web.Dir, "disk.raw")
+		harness.MachineDisk(b, raw, diskBytes, dataBytes)
 		for _, f := range []struct {
 			name    string
 			options []string
@@ -59,7 +67,7 @@ func BenchmarkOverlap(b *testing.B) {
 	for b.Loop() {
 		s := newSite(b)
 		raw := filepath.Join(s.web.Dir, "disk.raw")
-		realContent(b, raw)
+		harness.MachineDisk(b, raw, diskBytes, dataBytes)
 		image := filepath.Join(s.web.Dir, "zlib.qcow2")
 		harness.Convert(b, raw, image, "-c", "-W", "-m", "8")
 		for _, rate := range []int64{100, 400} {
@@ -210,52 +218,3 @@ func (s *site) peakMemory(b *testing.B) int64 {
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
-
-// realContent writes a raw disk with the files of this machine, a hole after every 64 MiB.
-func realContent(b *testing.B, path string) {
-	b.Helper()
-	out, err := os.Create(path)
-	check(b, err)
-	defer out.Close()
-	check(b, out.Truncate(diskBytes))
-	disk := &holed{file: out}
-	err = filepath.WalkDir("/usr", func(name string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return nil // what cannot be read is no loss
-		}
-		in, err := os.Open(name)
-		if err != nil {
-			return nil
-		}
-		defer in.Close()
-		if _, err := io.Copy(disk, in); err != nil {
-			return fs.SkipAll
-		}
-		return nil
-	})
-	check(b, err)
-	if disk.data < dataBytes {
-		b.Logf("only %d MiB of files in /usr", disk.data/mib)
-	}
-}
-
-// holed writes data in pieces of 64 MiB with holes between them, until it has enough.
-type holed struct {
-	file   *os.File
-	offset int64
-	data   int64
-}
-
-func (h *holed) Write(p []byte) (int, error) {
-	const piece, hole = 64 * mib, 32 * mib
-	if h.data >= dataBytes {
-		return 0, io.ErrShortWrite
-	}
-	n, err := h.file.WriteAt(p, h.offset)
-	before := h.data / piece
-	h.offset, h.data = h.offset+int64(n), h.data+int64(n)
-	if h.data/piece > before {
-		h.offset = (h.offset+hole)/mib*mib + mib
-	}
-	return n, err
-}

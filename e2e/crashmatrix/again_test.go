@@ -26,27 +26,27 @@ var secondKills = []struct {
 // A daemon that is killed once more while it settles what an earlier kill left, and then once more,
 // ends as one that was not killed.
 func TestKilledAgainWhileRecovering(t *testing.T) {
-	l := layouts[0]
-	m := &matrix{layout: l, library: makeImages(t), mount: l.mount(t)}
-	m.want = m.undisturbed(t)
+	m := newMatrix(t, layouts[0], makeImages(t))
+	m.Undisturbed(t)
 	for _, kills := range secondKills {
 		for _, again := range kills.again {
 			t.Run(fmt.Sprintf("%s, then %s", kills.first, again), func(t *testing.T) {
-				d, killed := m.kill(t, kills.first, 1)
+				t.Parallel()
+				p, killed := m.Kill(t, kills.first, 1)
 				if !killed {
 					t.Fatal("no act reaches the first step")
 				}
-				d.KillAfter = string(again)
+				p.KillAfter = string(again)
 				times := 2
 				if again == failpoint.Remove { // there is nothing left to be removed
 					times = 1
 				}
 				for range times {
-					if err := d.TryStart(t); err == nil || !d.Killed() {
+					if err := p.TryStart(t); err == nil || !p.Killed() {
 						t.Fatalf("no start reaches the step %s (%v)", again, err)
 					}
 				}
-				m.finish(t, d, kills.first)
+				m.Finish(t, p, kills.first)
 			})
 		}
 	}

@@ -7,9 +7,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/clonecache/clonecache/e2e/harness"
 )
 
 // ids are what differs between two runs that did the same: entries' IDs with their attempts, and the
@@ -19,7 +20,7 @@ var ids = regexp.MustCompile(`cc-[0-9a-f-]{36}-[0-9]+|[0-9]+\.journal`)
 // tree is everything that a daemon, which has ended, has on disk, one line each in order: path, length
 // and occupied bytes, or a link's target. Of the state directory only the names count, since the
 // database and the journal grow with what happened.
-func (d *daemon) tree(tb testing.TB) []string {
+func tree(tb testing.TB, d *harness.Daemon) []string {
 	tb.Helper()
 	lines := append(list(tb, d.Config.Volumes, lengths), list(tb, d.Config.Cache, lengths)...)
 	return append(lines, list(tb, d.State, names)...)
@@ -67,22 +68,4 @@ func describe(path string, e fs.DirEntry, how detail) (string, error) {
 	}
 	blocks := info.Sys().(*syscall.Stat_t).Blocks
 	return fmt.Sprintf(" (%d bytes, %d on disk)", info.Size(), blocks*512), nil
-}
-
-// sameTree complains about every line in which two trees differ.
-func sameTree(tb testing.TB, got, want []string) {
-	tb.Helper()
-	if slices.Equal(got, want) {
-		return
-	}
-	only := func(a, b []string) string {
-		var lines []string
-		for _, line := range a {
-			if !slices.Contains(b, line) {
-				lines = append(lines, line)
-			}
-		}
-		return strings.Join(lines, "\n\t")
-	}
-	tb.Errorf("on disk there is, and should not:\n\t%s\nand there is not, but should:\n\t%s", only(got, want), only(want, got))
 }

@@ -55,7 +55,7 @@ var layouts = []layout{
 func (l layout) mount(tb testing.TB) string {
 	tb.Helper()
 	needDaemon(tb)
-	return fstest.Mount(tb, l.filesystem, gib)
+	return fstest.Mount(tb, l.filesystem, 4*gib)
 }
 
 // in is the layout's configuration with everything below dir.

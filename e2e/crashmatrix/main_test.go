@@ -4,18 +4,34 @@
 package crashmatrix
 
 import (
+	"flag"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/clonecache/clonecache/e2e/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
-
 const (
 	mib = harness.MiB
 	gib = harness.GiB
+
+	// atOnce is how many daemons are killed beside one another: they start and end, and wait for syncs
+	// and for one another's processes, far more than they compute.
+	atOnce = 6
 )
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(harness.Main(m))
+}
 
 // needDaemon skips where only quick tests are wanted.
 func needDaemon(tb testing.TB) {

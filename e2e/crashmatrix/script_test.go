@@ -1,11 +1,8 @@
 package crashmatrix
 
 import (
-	"errors"
-	"fmt"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/e2e/harness"
@@ -43,108 +40,61 @@ func makeImages(tb testing.TB) string {
 	return dir
 }
 
-// daemon is a daemon that plays the script, once or, after a kill, from where it was.
-type daemon struct {
-	*harness.Daemon
-	client *api.Client
-
-	at       int           // the act that was not answered
-	answered int64         // requests for volumes that were
-	answer   plugin.Answer // the last one to a request for a volume
-	unheard  int64         // those that the daemon counted, and was killed before its answer arrived
-}
-
-func newDaemon(tb testing.TB, c harness.Config) *daemon {
-	tb.Helper()
-	d := harness.New(tb, c)
-	return &daemon{Daemon: d, client: d.Client(tb)}
-}
-
-// act is one call into the daemon.
-type act struct {
-	volume string // "": it makes none
-	do     func(testing.TB, *daemon) error
-}
-
 // script is what is asked of a daemon: fills, clones or copies, evictions for room and by hand, and what
 // goes on beside. What fits in the cache is one image-volume, so that the second evicts the first; in the
 // layout over quota, the third evicts the second from the file cache.
-var script = []act{
-	create("first"), create("hit"), create("second"), create("again"), create("third"),
-	{do: func(tb testing.TB, d *daemon) error {
-		_, err := d.client.DeleteAllEntries(tb.Context(), "", plugin.ForceDetach(false))
-		return err
-	}},
-	{do: checked},
-	{do: func(tb testing.TB, d *daemon) error { // which lets the catalog count what was answered
-		_, err := d.client.Report(tb.Context(), "", "")
-		return err
-	}},
-	{do: func(tb testing.TB, d *daemon) error {
-		_, err := d.client.Clean(tb.Context())
-		return err
-	}},
-}
-
-// checked asks the daemon to compare all it has, image-volumes byte by byte.
-func checked(tb testing.TB, d *daemon) error {
-	c, err := d.client.Check(tb.Context(), api.CheckRequest{Deep: true}, nil)
-	if err == nil && !c.OK {
-		tb.Errorf("deep check found problems: %+v", c.Problems)
-	}
-	return err
-}
-
-func create(volume string) act {
-	return act{volume: volume, do: func(tb testing.TB, d *daemon) error {
-		a, err := d.client.CreateVolume(tb.Context(), api.CreateRequest{
-			Image: "library:" + volumes[volume], Volume: backends.VolumeName(volume), SizeBytes: volumeSize,
-		}, nil)
-		if err != nil {
+func script() []harness.Act {
+	return []harness.Act{
+		create("first"), create("hit"), create("second"), create("again"), create("third"),
+		{Do: func(tb testing.TB, p *harness.Player) error {
+			_, err := p.Client.DeleteAllEntries(tb.Context(), "", plugin.ForceDetach(false))
 			return err
-		}
-		d.answered++
-		d.answer = a
-		if a.Outcome == plugin.Bypassed {
-			return fmt.Errorf("%w: %s: %s", errBypassed, a.Reason, a.Detail)
-		}
-		d.wholeVolume(tb, volume, a.Path)
-		return nil
-	}}
+		}},
+		harness.DeepCheck(), harness.Count(), harness.Clean(),
+	}
 }
 
-var errBypassed = errors.New("no volume was made")
+func create(volume string) harness.Act {
+	return harness.Create(api.CreateRequest{
+		Image: "library:" + volumes[volume], Volume: backends.VolumeName(volume), SizeBytes: volumeSize,
+	})
+}
 
-// play goes on with the script until its end and stops the daemon, or until the daemon is gone.
-func (d *daemon) play(tb testing.TB) (killed bool) {
+// newPlayer is a daemon that will play the script. Whatever it answers is looked at: every byte of every
+// volume, and, whenever it is idle, of every image-volume.
+func newPlayer(tb testing.TB, c harness.Config) *harness.Player {
 	tb.Helper()
-	for ; d.at < len(script); d.at++ {
-		err := script[d.at].do(tb, d)
-		if err == nil {
+	d := harness.New(tb, c)
+	p := &harness.Player{Daemon: d, Client: d.Client(tb), Script: script()}
+	p.Idle = func(tb testing.TB) {
+		tb.Helper()
+		d.Consistent(tb)
+		if err := harness.DeepCheck().Do(tb, p); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	p.Whole = func(tb testing.TB) map[string]plugin.VolumeView {
+		tb.Helper()
+		return wholeVolumes(tb, d)
+	}
+	p.Held = func(tb testing.TB) []string { return tree(tb, d) }
+	return p
+}
+
+// wholeVolumes are a daemon's volumes by name. Each is one of the script's, and has its image's bytes and
+// zeroes behind them.
+func wholeVolumes(tb testing.TB, d *harness.Daemon) map[string]plugin.VolumeView {
+	tb.Helper()
+	found := make(map[string]plugin.VolumeView)
+	for _, v := range d.Volumes(tb) {
+		name := string(v.Volume)
+		image, ours := volumes[name]
+		if !ours {
+			tb.Errorf("a volume that nobody asked for: %s", name)
 			continue
 		}
-		if ended(tb, d.Daemon) && d.Killed() {
-			return true
-		}
-		tb.Fatalf("act %d (volume %q): %v", d.at, script[d.at].volume, err)
+		harness.SameContent(tb, v.Path, filepath.Join(d.Config.Images, image+".disk"), volumeSize)
+		found[name] = v
 	}
-	d.Stop(tb)
-	return d.Killed()
-}
-
-// ended tells whether a process whose call failed is gone; a kill shows at the caller a moment earlier.
-func ended(tb testing.TB, d *harness.Daemon) bool {
-	tb.Helper()
-	select {
-	case <-d.Ended():
-		return true
-	case <-time.After(5 * time.Second):
-		return false
-	}
-}
-
-// wholeVolume checks that a volume has its image's bytes, and zeroes behind them.
-func (d *daemon) wholeVolume(tb testing.TB, volume, path string) {
-	tb.Helper()
-	harness.SameContent(tb, path, filepath.Join(d.Config.Images, volumes[volume]+".disk"), volumeSize)
+	return found
 }

@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"testing"
 )
 
-// Binary is the path of the program, built once per test process, with its failpoints, and with the
-// race detector where the tests have it.
+// Binary is the path of the program, built once per test process, with the tests' own build tags, its
+// failpoints, and the race detector where the tests have it.
 func Binary(tb testing.TB) string {
 	tb.Helper()
 	path, err := build()
@@ -31,7 +33,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(dir, "clonecache")
-	args := []string{"build", "-o", out, "-tags", "failpoints"}
+	args := []string{"build", "-o", out, "-tags", strings.Join(append(ownTags(), "failpoints"), ",")}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
@@ -41,6 +43,20 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	return out, nil
 })
+
+// ownTags are the build tags of this test process.
+func ownTags() []string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-tags" {
+			return strings.Split(s.Value, ",")
+		}
+	}
+	return nil
+}
 
 // SharedDir is a directory for what all tests of the process share. RemoveShared removes it.
 var SharedDir = sync.OnceValues(func() (string, error) {

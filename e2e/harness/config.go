@@ -18,6 +18,7 @@ type Config struct {
 	Images   string            // the directory source's; "": below the daemon's directory
 	Web      map[string]string // HTTP sources: name → URL
 	Fallback Fallback
+	Ceph     *Ceph // a backend "ceph"; nil: none
 
 	MaxSize, CacheMaxSize   string // as in the file: "100MiB"; "": no bound
 	MaxCount, CacheMaxCount int    // 0: no bound
@@ -26,6 +27,9 @@ type Config struct {
 
 	StopTimeout    string // "": the default
 	ScratchMaxSize string // "": the default
+
+	// Tables is the rest of the file, instead of what all fields above but StopTimeout and ScratchMaxSize say.
+	Tables string
 }
 
 // Fallback says whether the backend has the file cache to fall back on.
@@ -77,6 +81,9 @@ func (c *Config) text(dir, socket string) string {
 	line("log_level", "debug")
 	line("stop_timeout", c.StopTimeout)
 	line("scratch_max_size", c.ScratchMaxSize)
+	if c.Tables != "" {
+		return b.String() + c.Tables
+	}
 	fmt.Fprintf(&b, "[internal_tenant]\nkind = \"local\"\n")
 	line("max_volumes", c.MaxVolumes)
 	line("max_gigabytes", c.MaxGigabytes)
@@ -85,12 +92,22 @@ func (c *Config) text(dir, socket string) string {
 	for _, name := range slices.Sorted(maps.Keys(c.Web)) {
 		fmt.Fprintf(&b, "[[image_source]]\nname = %q\nkind = \"http\"\nurl = %q\n", name, c.Web[name])
 	}
-	fmt.Fprintf(&b, "[[backend]]\nname = \"local\"\nkind = \"file\"\n")
-	line("path", c.Volumes)
-	line("max_size", c.MaxSize)
-	line("max_count", c.MaxCount)
-	if c.Fallback == ToFileCache {
-		line("fallback", "files")
+	bounds := func() {
+		line("max_size", c.MaxSize)
+		line("max_count", c.MaxCount)
+		if c.Fallback == ToFileCache {
+			line("fallback", "files")
+		}
+	}
+	if c.Ceph == nil || c.Ceph.BesideLocal {
+		fmt.Fprintf(&b, "[[backend]]\nname = \"local\"\nkind = \"file\"\n")
+		line("path", c.Volumes)
+		bounds()
+	}
+	if c.Ceph != nil {
+		fmt.Fprintf(&b, "[[backend]]\nname = \"ceph\"\nkind = \"rbd\"\n")
+		c.Ceph.write(line)
+		bounds()
 	}
 	fmt.Fprintf(&b, "[[file_cache]]\nname = \"files\"\n")
 	line("path", c.Cache)

@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -136,11 +137,6 @@ func SameContent(tb testing.TB, volume, disk string, size int64) {
 		tb.Fatal(err)
 	}
 	defer got.Close()
-	want, err := os.Open(disk)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer want.Close()
 	info, err := got.Stat()
 	if err != nil {
 		tb.Fatal(err)
@@ -148,16 +144,27 @@ func SameContent(tb testing.TB, volume, disk string, size int64) {
 	if info.Size() != size {
 		tb.Fatalf("size of %s: got %d, want %d", volume, info.Size(), size)
 	}
+	SameBytes(tb, Volume{Name: volume, Size: size}, got, disk)
+}
+
+// SameBytes checks that all bytes of a volume, as it is read by r, are disk's content and then zeroes.
+func SameBytes(tb testing.TB, v Volume, r io.ReaderAt, disk string) {
+	tb.Helper()
+	want, err := os.Open(disk)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer want.Close()
 	a, b := make([]byte, MiB), make([]byte, MiB)
-	for offset := int64(0); offset < size; offset += MiB {
-		n := min(MiB, size-offset)
-		if _, err := got.ReadAt(a[:n], offset); err != nil {
-			tb.Fatalf("read %s at %d: %v", volume, offset, err)
+	for offset := int64(0); offset < v.Size; offset += MiB {
+		n := min(MiB, v.Size-offset)
+		if _, err := r.ReadAt(a[:n], offset); err != nil {
+			tb.Fatalf("read %s at %d: %v", v.Name, offset, err)
 		}
 		clear(b)
 		want.ReadAt(b[:n], offset) // what is short or beyond the end stays zero
 		if !bytes.Equal(a[:n], b[:n]) {
-			tb.Fatalf("%s differs from %s in the MiB at %d", volume, disk, offset)
+			tb.Fatalf("%s differs from %s in the MiB at %d", v.Name, disk, offset)
 		}
 	}
 }

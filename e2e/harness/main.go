@@ -36,5 +36,6 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer os.Unsetenv("TMPDIR") // what ends after the tests needs another place
 	return m.Run()
 }

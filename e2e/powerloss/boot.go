@@ -1,6 +1,7 @@
 package powerloss
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -13,8 +14,19 @@ import (
 // it, so that what opens a booted disk sees that the host was restarted.
 const bootID = "/proc/sys/kernel/random/boot_id"
 
-// asAnotherBoot runs the tests with a boot ID that NewBoot can change.
-func asAnotherBoot(m *testing.M) int {
+// memory is where files lie in memory.
+const memory = "/dev/shm"
+
+// alone runs the tests in the mount namespace that is theirs: with temporary files in a memory of their
+// own, which goes with the namespace, and with a boot ID that NewBoot can change.
+func alone(m *testing.M) int {
+	if _, err := os.Stat(memory); err == nil {
+		err = errors.Join(unix.Mount("tmpfs", memory, "tmpfs", 0, ""), os.Setenv("TMPDIR", memory))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "memory for the tests:", err)
+			return 2
+		}
+	}
 	own, err := os.CreateTemp("", "boot_id-")
 	if err == nil {
 		defer os.Remove(own.Name())

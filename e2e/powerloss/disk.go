@@ -31,7 +31,7 @@ type Disk struct {
 func Record(tb testing.TB, kind fstest.Kind, sizeBytes int64) *Disk {
 	tb.Helper()
 	require(tb, kind)
-	work, err := os.MkdirTemp(inMemory(), "powerloss-")
+	work, err := os.MkdirTemp("", "powerloss-")
 	check(tb, err)
 	d := &Disk{Dir: filepath.Join(work, "mnt"), kind: kind, work: work}
 	tb.Cleanup(func() { d.abandon(tb) })
@@ -44,15 +44,6 @@ func Record(tb testing.TB, kind fstest.Kind, sizeBytes int64) *Disk {
 	check(tb, err)
 	d.mounted = true
 	return d
-}
-
-// inMemory is where disks lie: in memory if they can, else in the temporary directory.
-func inMemory() string {
-	const memory = "/dev/shm"
-	if _, err := os.Stat(memory); err != nil {
-		return ""
-	}
-	return memory
 }
 
 // format makes the filesystem, and keeps what the disk holds before anything is recorded.

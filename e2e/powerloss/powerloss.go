@@ -54,7 +54,7 @@ func Main(m *testing.M) {
 	if os.Getenv(isolated) == "" {
 		os.Exit(isolate())
 	}
-	os.Exit(asAnotherBoot(m))
+	os.Exit(alone(m))
 }
 
 // isolate runs this program once more in its own mount namespace. The new process ends with this one.

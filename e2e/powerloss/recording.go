@@ -117,7 +117,7 @@ type Replay struct {
 // Replay prepares to boot cuts of the recording until the test ends.
 func (r *Recording) Replay(tb testing.TB) *Replay {
 	tb.Helper()
-	work, err := os.MkdirTemp(inMemory(), "powerloss-")
+	work, err := os.MkdirTemp("", "powerloss-")
 	check(tb, err)
 	p := &Replay{r: r, work: work, dir: filepath.Join(work, "mnt"), image: filepath.Join(work, "image")}
 	tb.Cleanup(func() { p.abandon(tb) })
