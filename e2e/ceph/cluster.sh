@@ -17,9 +17,10 @@
 #   FAST=1         for functional tests only: objects in memory (lost by down), a mon that commits every
 #                  20 ms instead of Ceph's 1 s, and an OSD that misses dead clients after 5 s instead of 30.
 #                  up does not wait for the mgr, which has few modules
+#   CEPH_POOLS     the pools, default "volumes images"
+#   CEPH_USERS     users with nothing but `profile rbd` on those pools, default "clonecache"; and client.admin
 #
-# Pools: volumes and images. Users: client.admin, and client.clonecache with nothing but `profile rbd` on
-# both pools. As root the daemons run as user ceph where that can reach the directory.
+# As root the daemons run as user ceph where that can reach the directory.
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export CEPH_ARGS= CEPH_CONF=/dev/null
@@ -27,7 +28,8 @@ export CEPH_ARGS= CEPH_CONF=/dev/null
 dir=${CEPH_DIR:-/tmp/clonecache-ceph-$(id -u)}
 port=${CEPH_PORT:-40789}
 osd_size=${OSD_SIZE:-$((20 << 30))}
-pools=(volumes images)
+read -ra pools <<<"${CEPH_POOLS:-volumes images}"
+read -ra users <<<"${CEPH_USERS:-clonecache}"
 user=
 
 die() { printf 'cluster.sh: %s\n' "$*" >&2; exit 1; }
@@ -166,10 +168,10 @@ make_keys() {
   for pool in "${pools[@]}"; do caps="$caps${caps:+, }profile rbd pool=$pool"; done
   key mon. --cap mon 'allow *'
   key client.admin --cap mon 'allow *' --cap osd 'allow *' --cap mgr 'allow *' --cap mds 'allow *'
-  key client.clonecache --cap mon 'profile rbd' --cap osd "$caps"
+  for name in "${users[@]}"; do key "client.$name" --cap mon 'profile rbd' --cap osd "$caps"; done
   key osd.0 --cap mon 'allow profile osd' --cap osd 'allow *' --cap mgr 'allow profile osd'
   key mgr.x --cap mon 'allow profile mgr' --cap osd 'allow *'
-  for name in mon. client.admin client.clonecache osd.0 mgr.x; do cat "$dir/$name.keyring"; done >"$all"
+  for name in mon. client.admin "${users[@]/#/client.}" osd.0 mgr.x; do cat "$dir/$name.keyring"; done >"$all"
 }
 
 key() {
