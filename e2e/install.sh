@@ -5,6 +5,7 @@
 #
 #   install.sh        what everything needs
 #   install.sh ceph   also Ceph's daemons and headers, for the RBD backend and its tests
+#   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -31,13 +32,36 @@ done <<<"$needs"
 [ -e /usr/include/libdeflate.h ] || want libdeflate-dev "libdeflate's header" "decoding zlib images fast"
 [ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
 
-if [ "${1:-}" = ceph ]; then
+if [ "${1:-}" = ceph ] || [ "${1:-}" = openstack ]; then
   for daemon in mon osd mgr; do
     command -v ceph-$daemon >/dev/null || want ceph-$daemon ceph-$daemon "a cluster on this machine"
   done
   command -v rbd >/dev/null || want ceph-common rbd "a cluster on this machine"
   [ -e /usr/include/rbd/librbd.h ] || want librbd-dev "librbd's headers" "the RBD backend"
   [ -e /usr/include/rados/librados.h ] || want librados-dev "librados' headers" "the RBD backend"
+  command -v qemu-system-x86_64 >/dev/null || want qemu-system-x86 qemu-system-x86_64 "a guest that reads its volume"
+  compgen -G '/usr/lib/*/qemu/block-rbd.so' >/dev/null || want qemu-block-extra "QEMU's driver for RBD" "a guest that reads its volume, and fills to compare with"
+fi
+
+if [ "${1:-}" = openstack ]; then
+  while IFS=: read -r program package; do
+    command -v "$program" >/dev/null || want "$package" "$program" "a Cinder on this machine"
+  done <<'PROGRAMS'
+keystone-manage:keystone
+glance-api:glance-api
+cinder-api:cinder-api
+cinder-scheduler:cinder-scheduler
+cinder-volume:cinder-volume
+openstack:python3-openstackclient
+glance:python3-glanceclient
+cinder:python3-cinderclient
+mariadbd:mariadb-server
+rabbitmq-server:rabbitmq-server
+uwsgi:uwsgi-core
+uwsgi_python3:uwsgi-plugin-python3
+PROGRAMS
+  /usr/bin/python3 -c 'import flake8' 2>/dev/null || want python3-flake8 flake8 "the style of the Cinder hook"
+  /usr/bin/python3 -c 'import rbd, rados' 2>/dev/null || want "python3-rbd python3-rados" "librbd for Python" "Cinder's RBD driver"
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -56,5 +80,5 @@ if [ ! -e $policy ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 echo "Installing ${packages[*]} ..." >&2
-{ apt-get update -q && apt-get install -q -y --no-install-recommends "${packages[@]}"; } >&2 ||
+{ apt-get update -q && apt-get install -q -y --no-install-recommends ${packages[*]}; } >&2 ||
   echo "Could not install ${packages[*]}; what needs them is skipped." >&2

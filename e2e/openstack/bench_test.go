@@ -1,0 +1,185 @@
+//go:build openstack
+
+package openstack
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// BenchmarkBesideCinder measures clonecache and Cinder's own image-volume cache one after the other on the
+// same lab: the first volume of a raw and of a qcow2 image, hits one after another and fifty at once, and
+// deleting those, eight at a time. Ceph's mon has its default timing, in which a snapshot costs up to a second
+// (paxos_propose_interval = 1); so run it on a lab that it starts itself.
+//
+//	go test -run '^$' -bench BesideCinder -benchtime 1x -tags ceph,pacific,openstack ./e2e/openstack
+func BenchmarkBesideCinder(b *testing.B) {
+	if b.N > 1 {
+		b.Skip("one run is all there is to it: -benchtime 1x")
+	}
+	ours, theirs := withHook(b), withoutHook(b)
+	b.ReportMetric(0, "ns/op")
+	for _, m := range []struct {
+		name, unit string
+		of         func(figures) float64
+	}{
+		{"first-raw", "s", func(f figures) float64 { return f.firstRaw.Seconds() }},
+		{"first-qcow2", "s", func(f figures) float64 { return f.firstQcow2.Seconds() }},
+		{"hit", "s", func(f figures) float64 { return f.hit.Seconds() }},
+		{"inside-cinder-volume", "s", func(f figures) float64 { return f.inside.Seconds() }},
+		{"fifty-at-once", "volumes/s", func(f figures) float64 { return f.burst }},
+		{"deletes", "volumes/s", func(f figures) float64 { return f.deletes }},
+	} {
+		b.Logf("%-22s clonecache %7.3f  Cinder %7.3f  ratio %6.2f  (%s)", m.name, m.of(ours), m.of(theirs), m.of(ours)/m.of(theirs), m.unit)
+		b.ReportMetric(m.of(ours)/m.of(theirs), m.name+"-ratio")
+	}
+}
+
+// figures are what one cache did.
+type figures struct {
+	firstRaw, firstQcow2 time.Duration // POST to available
+	hit                  time.Duration // the same, median of ten
+	inside               time.Duration // of that within cinder-volume, median
+	burst, deletes       float64       // volumes a second
+}
+
+func withHook(b *testing.B) figures {
+	b.Helper()
+	w := begin(b)
+	defer w.daemon.Stop(b) // the other turn has one too
+	defer w.end(b)
+	return measure(b, w, func(string) {})
+}
+
+func withoutHook(b *testing.B) figures {
+	b.Helper()
+	b.Setenv("CINDER_CACHE", "1")
+	lab.do(b, "hook", "off")
+	lab.do(b, "restart", "cinder-volume")
+	defer func() {
+		b.Setenv("CINDER_CACHE", "0")
+		lab.do(b, append([]string{"hook", lab.socket()}, hookKeys...)...)
+		lab.do(b, "restart", "cinder-volume")
+	}()
+	w := begin(b)
+	defer w.end(b)
+	defer func() { // before end looks: what Cinder cached
+		for _, v := range w.internal.volumes(b) {
+			w.internal.delete(b, v.ID)
+		}
+	}()
+	return measure(b, w, func(image string) {
+		within(b, "Cinder has cached the image", func() bool {
+			return slices.ContainsFunc(w.internal.volumes(b), func(v volume) bool {
+				return strings.Contains(v.Name, image) && v.Status == "available"
+			})
+		})
+	})
+}
+
+// measure waits with cached until an image is in the cache.
+func measure(b *testing.B, w *world, cached func(image string)) figures {
+	b.Helper()
+	d := newDisk(b, uint64(time.Now().UnixNano()), 1024*mib, 690*mib)
+	var f figures
+	raw, qcow2 := w.upload(b, d.path, "raw", nil), w.upload(b, d.qcow2(b), "qcow2", nil)
+	f.firstRaw = w.timed(b, raw)
+	cached(raw)
+	f.firstQcow2 = w.timed(b, qcow2)
+	cached(qcow2)
+
+	log := lab.logged(b, "cinder-volume")
+	hits := make([]time.Duration, 10)
+	for i := range hits {
+		hits[i] = w.timed(b, raw)
+	}
+	f.hit, f.inside = median(hits), median(inside(b, log()))
+
+	begun := time.Now()
+	volumes := w.demo.createAll(b, 50, wanted{Image: raw, Type: "rbd1"})
+	f.burst = 50 / time.Since(begun).Seconds()
+	begun = time.Now()
+	w.deleteAll(b, volumes, 8)
+	f.deletes = 50 / time.Since(begun).Seconds()
+	return f
+}
+
+// lookEvery is how often Cinder is asked how far a volume is: seldom enough not to be what is measured.
+const lookEvery = 20 * time.Millisecond
+
+// timed makes a volume and returns how long that took.
+func (w *world) timed(b *testing.B, image string) time.Duration {
+	b.Helper()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	begun := time.Now()
+	id := w.demo.create(b, wanted{Image: image, Type: "rbd1"})
+	for ; ; <-tick.C {
+		v, _ := w.demo.volume(b, id)
+		switch v.Status {
+		case "available":
+			return time.Since(begun)
+		case "error":
+			b.Fatalf("volume %s: status error", id)
+		}
+	}
+}
+
+// deleteAll deletes volumes, some at a time.
+func (w *world) deleteAll(b *testing.B, volumes []volume, atOnce int) {
+	b.Helper()
+	queue := make(chan string)
+	var all sync.WaitGroup
+	for range atOnce {
+		all.Go(func() {
+			tick := time.NewTicker(lookEvery)
+			defer tick.Stop()
+			for id := range queue {
+				w.demo.try(b, call{"DELETE", w.demo.cinderURL("/volumes/" + id), nil}, nil)
+				for exists := true; exists; <-tick.C {
+					status, _, _ := w.demo.try(b, call{"GET", w.demo.cinderURL("/volumes/" + id), nil}, nil)
+					exists = status != 404
+				}
+			}
+		})
+	}
+	for _, v := range volumes {
+		queue <- v.ID
+	}
+	close(queue)
+	all.Wait()
+}
+
+// begunOrMade are cinder-volume's lines at the begin and the end of making a volume.
+var begunOrMade = regexp.MustCompile(`(?m)^(\S+ \S+) .*\[(?:None )?(req-\S+) .*(being created as image|Created volume successfully)`)
+
+// inside reads from cinder-volume's log how long each volume was in the making there.
+func inside(b *testing.B, log string) []time.Duration {
+	b.Helper()
+	var took []time.Duration
+	begun := make(map[string]time.Time)
+	for _, m := range begunOrMade.FindAllStringSubmatch(log, -1) {
+		at, err := time.Parse("2006-01-02 15:04:05.000", m[1])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if strings.HasPrefix(m[3], "being") {
+			begun[m[2]] = at
+		} else if first, ok := begun[m[2]]; ok {
+			took = append(took, at.Sub(first))
+		}
+	}
+	if len(took) == 0 {
+		b.Fatal("cinder-volume's log has no volumes")
+	}
+	return took
+}
+
+func median(of []time.Duration) time.Duration {
+	slices.Sort(of)
+	return of[len(of)/2]
+}

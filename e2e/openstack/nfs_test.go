@@ -1,0 +1,41 @@
+//go:build openstack
+
+package openstack
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/clonecache/clonecache/plugin"
+)
+
+// On Cinder's NFS driver the first volume fills the cache, and on a share with reflinks the second shares its
+// extents; elsewhere volumes are copied from the file cache, downloaded once.
+func TestVolumesOnNFS(t *testing.T) {
+	w := begin(t)
+	defer w.end(t)
+	d := newDisk(t, 30, 64*mib, 32*mib)
+	image := w.upload(t, d.qcow2(t), "qcow2", nil)
+	log := lab.logged(t, "glance")
+	for share, want := range map[string]map[plugin.Outcome]int64{
+		"nfs1": {plugin.Filled: 1, plugin.Hit: 1},
+		"nfs2": {plugin.Copied: 2},
+	} {
+		first := w.demo.make(t, wanted{Image: image, Type: share})
+		second := w.demo.make(t, wanted{Image: image, Type: share})
+		w.wantOutcomes(t, share, want)
+		for _, v := range []volume{first, second} {
+			if got := fileSum(t, filepath.Join(mounted(share), "volume-"+v.ID), d.size); got != d.sum {
+				t.Errorf("volume %s on %s: got SHA-256 %s, want %s", v.ID, share, got, d.sum)
+			}
+			if v.Bootable != "true" {
+				t.Errorf("volume %s on %s: got bootable %s", v.ID, share, v.Bootable)
+			}
+		}
+		w.demo.action(t, second.ID, "os-extend", object{"new_size": 2})
+		within(t, "the volume is extended", func() bool { return w.demo.available(t, second.ID).Size == 2 })
+	}
+	if got := downloads(log(), image); got != 2 {
+		t.Errorf("downloads from Glance: got %d, want one for the image-volume and one for the file cache", got)
+	}
+}
