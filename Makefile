@@ -49,20 +49,41 @@ build: ## build bin/clonecache
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/clonecache ./cmd/clonecache
 
 .PHONY: run
-run: $(if $(filter rbd,$(BACKEND)),ceph-packages) build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1, BACKEND=rbd)
-	@./e2e/run.sh
+run: $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACKEND)),openstack-packages) build ## start the daemon on a demo in ./run and do the main job before your eyes (IMAGE=, RUN_ONCE=1, BACKEND=rbd|openstack)
+	@./e2e/$(if $(filter openstack,$(BACKEND)),openstack/)run.sh
 
-# Tests take the same tags on every machine: those of Ceph have a target of their own.
-test short race vet lint fuzz soak bench: TAGS = $(CDECODE)
+# The tests, benchmarks and lint of everything but RBD and OpenStack take the same tags on every machine.
+test short race vet lint fuzz soak $(if $(filter rbd openstack,$(BACKEND)),,bench): TAGS = $(CDECODE)
+
+# Three sets of tests: what one machine does by itself, what needs a Ceph cluster, and what needs Keystone,
+# Glance and Cinder. The latter two start what they need on loopback, and stop it again.
+JSON            = $(if $(filter true,$(CI)),-json)
+TEST            = go test $(JSON) -shuffle=on -timeout $(TIMEOUT)
+CEPH_TAGS       = $(subst $(space),$(comma),$(strip $(CDECODE) $(CEPH) failpoints))
+TEST_LOCAL      = $(TEST) $(RACE) $(PKG)
+TEST_CEPH       = $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS) ./backends/rbd/... ./e2e/cephproof/... ./e2e/guest/...
+TEST_OPENSTACK  = ./e2e/openstack/with-lab.sh $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS),openstack ./internaltenant/... ./plugin/imagesource/glance/... ./plugin/cinder/... ./e2e/openstack/...
+# The race detector affords few random operations; 10,000 are tried without it.
+TEST_RANDOM     = $(TEST) -count=1 -run Random ./e2e/randomops
 
 .PHONY: test
-test: tools vet ## run all tests with the race detector, the end-to-end ones too
-ifeq ($(CI),true)
-	@# The race detector affords few random operations; 10,000 are tried without it.
-	{ go test -json $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG); go test -json -count=1 -timeout $(TIMEOUT) -run Random ./e2e/randomops; } | go run ./e2e/testreport
+ifneq ($(PKG),./...)
+test: tools vet ## run all tests, the end-to-end ones on Ceph and OpenStack too (PKG=./lru/...: only those)
+	$(TEST_LOCAL)
+else ifeq ($(CI),true)
+test: openstack-packages vet build
+	@# A set that fails does not keep the others from running.
+	{ failed=0; $(TEST_LOCAL) || failed=1; $(TEST_RANDOM) || failed=1; $(TEST_CEPH) || failed=1; $(TEST_OPENSTACK) || failed=1; exit $$failed; } | go run ./e2e/testreport
 else
-	go test $(RACE) -shuffle=on -timeout $(TIMEOUT) $(PKG)
+test: openstack-packages vet build
+	$(TEST_LOCAL)
+	$(if $(CEPH),$(TEST_CEPH),@echo "Skipped: the tests on Ceph (librbd's headers are not installed)")
+	$(if $(CEPH),$(TEST_OPENSTACK),@echo "Skipped: the tests behind Cinder (what they need is not installed)")
 endif
+
+.PHONY: test-local
+test-local: tools vet ## run the tests that need neither Ceph nor OpenStack
+	$(TEST_LOCAL)
 
 .PHONY: short
 short: ## run the quick tests only: no daemon, no mounts, no race detector
@@ -73,8 +94,9 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 	go test -race -shuffle=on -count=10 -timeout $(TIMEOUT) $(PKG)
 
 .PHONY: vet
-vet: ## run go vet, with the C libraries and without
+vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
+	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack ./...)
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -82,6 +104,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
+	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack ./...)
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
 $(LINT):
@@ -103,16 +126,28 @@ soak: tools ## try 10,000 random operations against the model, without the race 
 	go test -count=1 -v -timeout 0 -run 'Random|Linearizable' ./e2e/randomops | grep -vE '(RUN|PASS).*seed=|rapid. OK|=== NAME'
 
 .PHONY: bench
-bench: tools build ## measure hits and fills against the bare floor on the same filesystem, as ratios
-	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench
+bench: tools $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACKEND)),openstack-packages) build ## measure hits and fills against the bare floor on the same filesystem, as ratios (BACKEND=rbd: on a Ceph cluster; openstack: beside Cinder's own cache)
+ifeq ($(BACKEND),openstack)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m -tags $(CEPH_TAGS)$(comma)openstack ./e2e/openstack
+else
+	$(if $(filter rbd,$(BACKEND)),BENCH='$(BENCH)' ./e2e/ceph/bench.sh,go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench)
+endif
 
 .PHONY: test-ceph
-test-ceph: ceph-packages ## run the RBD backend's tests on a real Ceph cluster of one node, which they start and stop
-	go test -count=1 -timeout $(TIMEOUT) ./backends/rbd/...
+test-ceph: ceph-packages ## run the tests on a real Ceph cluster of one node
+	$(TEST_CEPH)
 
 .PHONY: ceph-packages
 ceph-packages: ## install what building and testing with RBD needs (as root, Debian)
 	@./e2e/install.sh ceph
+
+.PHONY: test-openstack
+test-openstack: openstack-packages build ## run the tests behind a real Keystone, Glance and Cinder (as root)
+	$(TEST_OPENSTACK)
+
+.PHONY: openstack-packages
+openstack-packages: ## install what the lab of OpenStack needs (as root, Debian; about 900 MB)
+	@./e2e/install.sh openstack
 
 .PHONY: tools
 tools:
