@@ -13,18 +13,23 @@ import (
 
 // evict removes a ready entry. ErrPinned, catalog.ErrLost (it is not ready any more).
 func (p *Plugin) evict(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
-	e, err := p.catalog.BeginEvict(ctx, id, cause)
+	e, err := p.beginEviction(ctx, s, id, cause)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
 	return e, p.finishEviction(ctx, s, e)
 }
 
+func (p *Plugin) beginEviction(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
+	defer s.ready.begin()()
+	s.ready.remove(id)
+	return p.catalog.BeginEvict(ctx, id, cause)
+}
+
 // finishEviction takes an evicting entry to its end: the image-volume is gone, or detached while clones
 // live; then the claim is released; then the row goes. It may be repeated after a crash at any point.
 func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) error {
 	failpoint.Reached(failpoint.Evict)
-	s.ready.remove(e.ID)
 	retired, err := s.images.Retire(ctx, e.ImageVolume)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):
@@ -68,7 +73,6 @@ func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry) error
 
 // forgetVanished drops an entry whose image-volume turned out not to be there any more.
 func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) error {
-	s.ready.remove(e.ID)
 	p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume}).Warn("image-volume has vanished from its backend; the image is cached anew")
 	_, err := p.evict(ctx, s, e.ID, catalog.CauseGone)
 	if errors.Is(err, catalog.ErrPinned) { // there is nothing left to pin

@@ -53,6 +53,7 @@ func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (cat
 	w := &filling{p: p, store: s, flight: f, q: q, slot: slot, entry: entry, begun: p.now()}
 	p.observer.FillStarted(s.name)
 	entry, err = w.run(ctx)
+	p.flights.land(f)
 	err = classify(err)
 	p.recordFill(w, entry, err)
 	return entry, err
@@ -93,7 +94,7 @@ func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catal
 	}
 	var poll *time.Ticker
 	for {
-		entry, previous, start, err := p.catalog.BeginFill(ctx, spec)
+		entry, previous, start, err := p.beginFill(ctx, s, spec)
 		if err != nil {
 			return catalog.Entry{}, false, err
 		}
@@ -104,7 +105,6 @@ func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catal
 			}
 			return entry, true, nil
 		case catalog.AlreadyReady:
-			s.ready.add(entry, q.key)
 			return entry, false, nil
 		case catalog.Waiting:
 			return catalog.Entry{}, false, fmt.Errorf("the last fill of %s came to: %s; next try after %s", q.image.Ref(), entry.LastError, entry.RetryAfter.Format(time.RFC3339))
@@ -126,6 +126,16 @@ func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catal
 			return catalog.Entry{}, false, ctx.Err()
 		}
 	}
+}
+
+// beginFill is the catalog's, and keeps in mind what it finds ready.
+func (p *Plugin) beginFill(ctx context.Context, s *store, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, err error) {
+	defer s.ready.begin()()
+	entry, previous, start, err = p.catalog.BeginFill(ctx, spec)
+	if err == nil && start == catalog.AlreadyReady {
+		s.ready.add(entry, spec.Key)
+	}
+	return entry, previous, start, err
 }
 
 // undoAttempt removes what a dead holder's attempt had staged and claimed.
@@ -247,6 +257,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 		}
 	}
 	final.HeldBytes = committed.HeldBytes
+	defer w.store.ready.begin()()
 	entry, duplicate, err := w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
 	if err != nil {
 		return catalog.Entry{}, err

@@ -166,14 +166,21 @@ func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
 	case p.stopped() && errors.Is(f.err, context.Canceled):
 		f.err = &stepAside{reason: ReasonStopping, cause: ErrStopping}
 	}
-	p.flights.mu.Lock()
-	delete(p.flights.byKey, f.key)
-	background := f.background
-	p.flights.mu.Unlock()
-	if f.err != nil && background {
+	if background := p.flights.land(f); f.err != nil && background {
 		p.log.WithFields(q.fields()).WithError(f.err).Warn("background fill ended without an image-volume")
 	}
 	close(f.done)
+}
+
+// land lets nobody join any more, and tells whether the fill was wanted in the background too. It may be
+// repeated.
+func (fl *flights) land(f *flight) (background bool) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if fl.byKey[f.key] == f {
+		delete(fl.byKey, f.key)
+	}
+	return f.background
 }
 
 // awaitFlight waits for the end of the fill, telling the caller how far it is.

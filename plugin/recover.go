@@ -169,6 +169,9 @@ func (p *Plugin) noteObserved(ctx context.Context, findings []finding) (others [
 
 // loadView reads the ready entries and their aliases.
 func (p *Plugin) loadView(ctx context.Context) error {
+	for _, s := range p.stores {
+		defer s.ready.begin()()
+	}
 	entries, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
 	if err != nil {
 		return err

@@ -66,6 +66,7 @@ var errInUse = errors.New("live clones decide")
 
 // decide lets the policy choose who goes, in one transaction with the reservation. errInUse.
 func (w *filling) decide(ctx context.Context, bytes int64, capacity backends.Capacity, clones trust) ([]catalog.Entry, error) {
+	defer w.store.ready.begin()()
 	return w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
 		l := load(h, capacity)
 		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, l, w.store.bounds)
@@ -74,6 +75,9 @@ func (w *filling) decide(ctx context.Context, bytes int64, capacity backends.Cap
 		}
 		if err != nil {
 			return nil, fmt.Errorf("room for %s in %s: %w", w.q.image.Ref(), w.store.name, err)
+		}
+		for _, v := range plan {
+			w.store.ready.remove(catalog.EntryID(v.ID))
 		}
 		return causes(plan), nil
 	})

@@ -165,6 +165,7 @@ func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 		e.Claim = claim
 	}
 	revision := catalog.Key(iv.Description.RevisionKey)
+	defer s.ready.begin()()
 	err := p.catalog.Adopt(ctx, e, revision)
 	if errors.Is(err, catalog.ErrLost) {
 		return errors.Join(p.release1(ctx, e.Claim), p.retireOrDetach(ctx, s, iv))
