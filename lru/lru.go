@@ -1,6 +1,7 @@
 // Package lru decides which entries of a store go so that a newcomer fits its bounds. It is pure: no
 // I/O, no clock, no state, and the same arguments always give the same answer. It imports nothing of
-// clonecache.
+// clonecache. A store may have very many entries: what it holds is told as a Stock, of which Plan asks
+// no more than it needs.
 //
 // # Who may go
 //
@@ -78,7 +79,7 @@ func (b Bounds) percentBytes(capacity int64) int64 {
 	return max(1, capacity/100*p+capacity%100*p/100)
 }
 
-// Load is what a store holds now.
+// Load is what a store holds now, entry by entry.
 type Load struct {
 	Entries       []Entry // filling, ready and evicting; in any order; not modified
 	DetachedBytes int64   // still held by detached image-volumes
@@ -106,4 +107,5 @@ const (
 type Victim struct {
 	ID    string
 	Cause Cause
+	InUse bool // it has live clones, and is detached
 }

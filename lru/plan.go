@@ -2,36 +2,52 @@ package lru
 
 import (
 	"cmp"
+	"errors"
+	"iter"
 	"slices"
 	"time"
 )
 
-// Plan returns who must go, in this order, so that need fits into load within b; nobody where it fits
-// already. On an error nobody goes: it is a *Shortage that matches ErrTooLarge or ErrNoRoom. It takes
-// time in proportion to the entries, and for each victim to their logarithm.
-func Plan(now time.Time, need Need, load Load, b Bounds) ([]Victim, error) {
-	t := newTally(need, load, b)
-	if s := t.tooLarge(need); s != nil {
-		return nil, s
+// Plan returns who must go, in this order, so that need fits into the stock within b; nobody where it
+// fits already. On an error nobody goes: it is a *Shortage that matches ErrTooLarge or ErrNoRoom, or one
+// of the stock's. It costs what it takes, not what there is: the sums say whether it can be done at all,
+// and lines are read up to the last victim, past entries that are young.
+func Plan(now time.Time, need Need, s Stock, b Bounds) ([]Victim, error) {
+	t := newTally(need, &s.Sums, b)
+	if short := t.tooLarge(need); short != nil {
+		return nil, short
 	}
 	if t.fits() {
 		return nil, nil
 	}
-	taken := take(&t, newQueue(now, load.Entries, b))
-	if over, ok := t.broken(); ok {
-		return nil, t.shortage(now, need, load, over)
+	young, err := s.young(now, b)
+	if err != nil {
+		return nil, err
+	}
+	if short := t.shortage(need, &s.Sums, young); short != nil {
+		return nil, short
+	}
+	taken, err := take(&t, s.candidates(now, b))
+	switch {
+	case err != nil:
+		return nil, err
+	case !t.fits():
+		return nil, errMiscounted
 	}
 	return t.victims(taken), nil
 }
 
+var errMiscounted = errors.New("there are fewer entries than they add up to")
+
 // Overflow returns who must go, in this order, so that what is held now fits b, for bounds that were
 // lowered. Where all that may go is not enough, it is all that helps.
 func Overflow(now time.Time, load Load, b Bounds) []Victim {
-	t := newTally(Need{}, load, b)
+	s := load.Stock()
+	t := newTally(Need{}, &s.Sums, b)
 	if t.fits() {
 		return nil
 	}
-	taken := take(&t, newQueue(now, load.Entries, b))
+	taken, _ := take(&t, s.candidates(now, b)) // lines of entries at hand have no errors
 	return t.victims(taken)
 }
 
@@ -45,7 +61,7 @@ func Aged(now time.Time, load Load, maxAge time.Duration) []string {
 	var aged []*Entry
 	for i := range load.Entries {
 		e := &load.Entries[i]
-		if !e.Pinned && !e.Filling && !e.Evicting && e.Clones == 0 && now.Sub(e.used()) > maxAge {
+		if e.free() && e.Clones == 0 && now.Sub(e.used()) > maxAge {
 			aged = append(aged, e)
 		}
 	}
@@ -62,24 +78,66 @@ func byUse(a, b *Entry) int {
 	return cmp.Or(a.used().Compare(b.used()), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 }
 
-// take removes entries from t in q's order until everything fits or q is empty.
-func take(t *tally, q queue) []*Entry {
+// young asks which of the stock are too new to go, where that matters.
+func (s Stock) young(now time.Time, b Bounds) (Young, error) {
+	if b.MinAge <= 0 {
+		return Young{}, nil
+	}
+	return s.Young(now.Add(-b.MinAge), now)
+}
+
+// candidates are who may go, in order.
+func (s Stock) candidates(now time.Time, b Bounds) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for _, c := range classes(b) {
+			for e, err := range s.Line(c) {
+				if err == nil && young(now, &e, b) {
+					continue
+				}
+				if !yield(&e, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// classes are those whose entries b lets go, in order.
+func classes(b Bounds) []Class {
+	ranks := []Class{{}}
+	if b.MinHits > 0 {
+		ranks = []Class{{BelowHits: b.MinHits}, {MinHits: b.MinHits}}
+	}
+	var all []Class
+	for _, c := range ranks {
+		c.Use = Idle
+		all = append(all, c)
+		if !b.KeepInUse {
+			c.Use = InUse
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// take removes candidates from t until everything fits or there are no more.
+func take(t *tally, candidates iter.Seq2[*Entry, error]) ([]*Entry, error) {
 	var taken []*Entry
-	for !t.fits() {
-		e, ok := q.pop()
-		if !ok {
-			break
+	for e, err := range candidates {
+		if err != nil {
+			return nil, err
 		}
 		t.remove(e)
 		taken = append(taken, e)
+		if t.fits() {
+			break
+		}
 	}
-	return taken
+	return taken, nil
 }
 
-// mayGo tells whether bounds allow e to be a victim.
-func mayGo(now time.Time, e *Entry, b Bounds) bool {
-	return !e.Pinned && !e.Filling && !e.Evicting && !young(now, e, b) && (e.Clones == 0 || !b.KeepInUse)
-}
+// free tells whether nothing but its age and its clones can keep e.
+func (e *Entry) free() bool { return !e.Pinned && !e.Filling && !e.Evicting }
 
 // young tells whether e is too new to go. One that was created in the future was created before the
 // clock stepped back, nobody knows how long ago: it is not young, else it would stay until then.

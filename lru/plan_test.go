@@ -160,7 +160,7 @@ func TestPlan(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Plan(at(100), tt.need, tt.load, tt.b)
+			got, err := plan(at(100), tt.need, tt.load, tt.b)
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error = %v, want %v", err, tt.err)
 			}
@@ -197,7 +197,7 @@ func TestShortageSaysWhatStandsInTheWay(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Plan(at(100), one(10), l, tt.b)
+			_, err := plan(at(100), one(10), l, tt.b)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("error = %v\nwant %s", err, tt.want)
 			}
@@ -254,7 +254,7 @@ func BenchmarkPlan(b *testing.B) {
 	}{{"fits", n + 1}, {"one goes", n}, {"half go", n / 2}} {
 		b.Run(bench.name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Plan(at(n), one(10), load(entries...), Bounds{MaxCount: bench.max}); err != nil {
+				if _, err := plan(at(n), one(10), load(entries...), Bounds{MaxCount: bench.max}); err != nil {
 					b.Fatal(err)
 				}
 			}

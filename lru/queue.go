@@ -1,41 +1,14 @@
 package lru
 
-import (
-	"cmp"
-	"time"
-)
+// queue hands out the entries of a class, the least recently used first. It is a binary heap, since a
+// plan usually needs few out of many; container/heap would cost an interface call for each comparison.
+type queue struct{ heap []*Entry }
 
-// candidate is an entry that may go, with its rank: the lower goes first whatever its last use.
-type candidate struct {
-	entry *Entry
-	rank  int
-}
-
-func before(a, b candidate) bool {
-	return cmp.Or(cmp.Compare(a.rank, b.rank), byUse(a.entry, b.entry)) < 0
-}
-
-// rank is 0 for idle entries and 1 for those in use; with MinHits, 2 is added for proven ones.
-func rank(e *Entry, b Bounds) int {
-	r := 0
-	if e.Clones > 0 {
-		r = 1
-	}
-	if b.MinHits > 0 && e.Hits >= b.MinHits {
-		r += 2
-	}
-	return r
-}
-
-// queue hands out who may go, first victims first. It is a binary heap, since a plan usually needs few
-// out of many; container/heap would cost an interface call for each comparison.
-type queue struct{ heap []candidate }
-
-func newQueue(now time.Time, entries []Entry, b Bounds) queue {
-	q := queue{heap: make([]candidate, 0, len(entries))}
+func newQueue(entries []Entry, c Class) queue {
+	var q queue
 	for i := range entries {
-		if e := &entries[i]; mayGo(now, e, b) {
-			q.heap = append(q.heap, candidate{e, rank(e, b)})
+		if e := &entries[i]; c.has(e) {
+			q.heap = append(q.heap, e)
 		}
 	}
 	for i := len(q.heap)/2 - 1; i >= 0; i-- {
@@ -44,7 +17,12 @@ func newQueue(now time.Time, entries []Entry, b Bounds) queue {
 	return q
 }
 
-// pop removes and returns the next victim.
+// has tells whether e is of the class.
+func (c Class) has(e *Entry) bool {
+	return e.free() && (e.Clones > 0) == (c.Use == InUse) && e.Hits >= c.MinHits && (c.BelowHits == 0 || e.Hits < c.BelowHits)
+}
+
+// pop removes and returns the next one.
 func (q *queue) pop() (*Entry, bool) {
 	if len(q.heap) == 0 {
 		return nil, false
@@ -53,7 +31,7 @@ func (q *queue) pop() (*Entry, bool) {
 	q.heap[0] = q.heap[last]
 	q.heap = q.heap[:last]
 	q.sink(0)
-	return top.entry, true
+	return top, true
 }
 
 // sink restores the heap below i.
@@ -63,10 +41,10 @@ func (q *queue) sink(i int) {
 		if child >= len(q.heap) {
 			return
 		}
-		if child+1 < len(q.heap) && before(q.heap[child+1], q.heap[child]) {
+		if child+1 < len(q.heap) && byUse(q.heap[child+1], q.heap[child]) < 0 {
 			child++
 		}
-		if !before(q.heap[child], q.heap[i]) {
+		if byUse(q.heap[child], q.heap[i]) >= 0 {
 			return
 		}
 		q.heap[i], q.heap[child] = q.heap[child], q.heap[i]

@@ -109,7 +109,7 @@ func TestPlanProperties(t *testing.T) {
 		l, b := drawLoad(t), drawBounds(t)
 		need := Need{Bytes: rapid.Int64Range(0, 100).Draw(t, "need"), Count: 1}
 		before := slices.Clone(l.Entries)
-		got, err := Plan(now, need, l, b)
+		got, err := plan(now, need, l, b)
 		if !slices.Equal(before, l.Entries) {
 			t.Fatal("the load was modified")
 		}
@@ -202,7 +202,7 @@ func checkOlderSpared(t *rapid.T, need Need, l Load, b Bounds, got []Victim) {
 // checkAnyOrder: the plan does not depend on the order in which entries are listed.
 func checkAnyOrder(t *rapid.T, need Need, l Load, b Bounds, want []Victim) {
 	l.Entries = rapid.Permutation(l.Entries).Draw(t, "order")
-	got, err := Plan(now, need, l, b)
+	got, err := plan(now, need, l, b)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("in another order %v, %v; want %v", got, err, want)
 	}
@@ -213,7 +213,7 @@ func TestOverflowProperties(t *testing.T) {
 		l, b := drawLoad(t), drawBounds(t)
 		got := Overflow(now, l, b)
 		checkVictims(t, got, l, b)
-		planned, err := Plan(now, Need{}, l, b)
+		planned, err := plan(now, Need{}, l, b)
 		if err == nil && !slices.Equal(got, planned) {
 			t.Fatalf("overflow %v, want what a plan for nothing says: %v", got, planned)
 		}

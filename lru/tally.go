@@ -1,9 +1,6 @@
 package lru
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // bound is one bound and what counts against it.
 type bound struct {
@@ -20,17 +17,15 @@ type tally struct {
 	rules  Bounds
 }
 
-func newTally(need Need, load Load, b Bounds) tally {
+func newTally(need Need, s *Sums, b Bounds) tally {
+	all := s.entries()
 	t := tally{rules: b, bounds: [3]bound{
-		{cause: CauseSize, limit: max(0, b.MaxBytes)},
-		{cause: CauseCount, limit: int64(max(0, b.MaxCount))},
-		{cause: CausePercent, limit: b.percentBytes(load.CapacityBytes), used: max(0, load.DetachedBytes)},
+		{cause: CauseSize, limit: max(0, b.MaxBytes), used: all.Bytes},
+		{cause: CauseCount, limit: int64(max(0, b.MaxCount)), used: all.Count},
+		{cause: CausePercent, limit: b.percentBytes(s.CapacityBytes), used: add(all.Bytes, add(s.DetachedBytes, s.LeavingBytes))},
 	}}
 	for i := range t.bounds {
 		t.bounds[i].used = add(t.bounds[i].used, t.amount(need, i))
-	}
-	for i := range load.Entries {
-		t.count(&load.Entries[i])
 	}
 	return t
 }
@@ -41,19 +36,6 @@ func (t *tally) amount(need Need, i int) int64 {
 		return int64(max(0, need.Count))
 	}
 	return max(0, need.Bytes)
-}
-
-// count adds an entry that is there. One that is being evicted counts no more, except that it leaves
-// detached bytes behind where it has clones.
-func (t *tally) count(e *Entry) {
-	bytes := max(0, e.Bytes)
-	if !e.Evicting {
-		t.bounds[0].used = add(t.bounds[0].used, bytes)
-		t.bounds[1].used++
-	}
-	if !e.Evicting || e.Clones > 0 {
-		t.bounds[2].used = add(t.bounds[2].used, bytes)
-	}
 }
 
 // frees is what bound i gains when e goes.
@@ -134,7 +116,7 @@ func (t *tally) blame(taken []*Entry, spared []bool) []Victim {
 			continue
 		}
 		cause, _ := t.blames(e)
-		victims = append(victims, Victim{ID: e.ID, Cause: cause})
+		victims = append(victims, Victim{ID: e.ID, Cause: cause, InUse: e.Clones > 0})
 		t.remove(e)
 	}
 	return victims
@@ -150,45 +132,37 @@ func (t *tally) tooLarge(need Need) *Shortage {
 	return nil
 }
 
-// shortage explains why over cannot be kept.
-func (t *tally) shortage(now time.Time, need Need, load Load, over bound) *Shortage {
-	i := slices.IndexFunc(t.bounds[:], func(b bound) bool { return b.cause == over.cause })
-	s := &Shortage{Err: ErrNoRoom, Bound: over.cause, Limit: over.limit, Need: t.amount(need, i)}
-	percent := over.cause == CausePercent
-	if percent {
-		s.Kept.Detached = max(0, load.DetachedBytes)
+// shortage tells which bound cannot be kept even where all goes that may; nil where there is none.
+func (t *tally) shortage(need Need, s *Sums, young Young) *Shortage {
+	idle, inUse := s.Idle.without(young.Idle), s.InUse.without(young.InUse)
+	freed := [3]int64{idle.Bytes, idle.Count, idle.Bytes}
+	if !t.rules.KeepInUse {
+		freed[0], freed[1] = add(idle.Bytes, inUse.Bytes), add(idle.Count, inUse.Count)
 	}
-	for j := range load.Entries {
-		e := &load.Entries[j]
-		amount := max(0, e.Bytes)
-		if over.cause == CauseCount {
-			amount = 1
-		}
-		if kept := t.keeper(now, e, &s.Kept, percent); kept != nil {
-			*kept = add(*kept, amount)
+	for i, b := range t.bounds {
+		if b.used -= freed[i]; b.broken() {
+			return &Shortage{Err: ErrNoRoom, Bound: b.cause, Limit: b.limit, Need: t.amount(need, i), Kept: t.kept(b.cause, s, young)}
 		}
 	}
-	return s
+	return nil
 }
 
-// keeper picks the reason for which e keeps counting; nil where it does not.
-func (t *tally) keeper(now time.Time, e *Entry, k *Kept, percent bool) *int64 {
-	switch {
-	case e.Evicting && percent && e.Clones > 0:
-		return &k.Detached
-	case e.Evicting:
-		return nil
-	case e.Filling:
-		return &k.Filling
-	case e.Pinned:
-		return &k.Pinned
-	case young(now, e, t.rules):
-		return &k.Young
-	case e.Clones > 0 && (percent || t.rules.KeepInUse):
-		return &k.InUse
-	default:
-		return nil
+// kept says what stays of what counts against a bound.
+func (t *tally) kept(bound Cause, s *Sums, young Young) Kept {
+	amount := func(g Group) int64 {
+		if bound == CauseCount {
+			return g.Count
+		}
+		return g.Bytes
 	}
+	k := Kept{Filling: amount(s.Filling), Pinned: amount(s.Pinned), Young: amount(young.Idle.and(young.InUse))}
+	if bound == CausePercent {
+		k.Detached = add(s.DetachedBytes, s.LeavingBytes)
+	}
+	if bound == CausePercent || t.rules.KeepInUse {
+		k.InUse = amount(s.InUse.without(young.InUse))
+	}
+	return k
 }
 
 // add adds two amounts that are not negative, and stops at the largest one.

@@ -18,9 +18,6 @@ type ForceDetach bool
 // Pinning says whether an entry is kept from eviction.
 type Pinning bool
 
-// minIDPrefix is how much of an entry's ID is needed where a part of it will do.
-const minIDPrefix = 4
-
 // ListVolumes lists the volumes that the plugin made on a backend, or on all ("").
 func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]VolumeView, error) {
 	stores, err := p.backendsNamed(backend)
@@ -139,7 +136,7 @@ func (p *Plugin) fullView(ctx context.Context, e catalog.Entry) EntryView {
 
 func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
 	e, err := p.catalog.Get(ctx, catalog.EntryID(id))
-	if !errors.Is(err, catalog.ErrNotFound) || len(id) < minIDPrefix {
+	if !errors.Is(err, catalog.ErrNotFound) || len(id) < catalog.MinPart {
 		return e, err
 	}
 	matches, err := p.catalog.Match(ctx, id, 2)

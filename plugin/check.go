@@ -2,10 +2,12 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -39,6 +41,11 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 			Remedy: "restart the daemon: a catalog that cannot be read is put aside and rebuilt from the backends",
 		}})
 	}
+	totals, err := p.surveyTotals(ctx)
+	if err != nil {
+		return CheckResult{}, err
+	}
+	findings = append(findings, totals...)
 	if o.Deep {
 		deep, err := p.surveyContent(ctx, o)
 		if err != nil {
@@ -64,6 +71,22 @@ func (r *CheckResult) add(ctx context.Context, o CheckOptions, findings []findin
 		r.OK = r.OK && problem.Repaired
 		r.Problems = append(r.Problems, problem)
 	}
+}
+
+// surveyTotals compares the sums that room, quota and reports go by with what they are the sums of.
+func (p *Plugin) surveyTotals(ctx context.Context) ([]finding, error) {
+	wrong, err := p.catalog.Miscounted(ctx)
+	if errors.Is(err, catalog.ErrDamaged) {
+		return nil, nil // which is a finding of its own
+	}
+	var findings []finding
+	for _, w := range wrong {
+		findings = append(findings, finding{Problem: Problem{
+			Kind: "catalog-totals", ID: p.cfg.StateDir, Detail: w,
+			Remedy: "check --repair counts them anew",
+		}, fix: p.catalog.Recount})
+	}
+	return findings, err
 }
 
 // surveyContent reads what the stores hold.

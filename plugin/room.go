@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
@@ -68,9 +70,8 @@ var errInUse = errors.New("live clones decide")
 func (w *filling) decide(ctx context.Context, bytes int64, capacity backends.Capacity, clones trust) ([]catalog.Entry, error) {
 	defer w.store.ready.begin()()
 	return w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		l := load(h, capacity)
-		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, l, w.store.bounds)
-		if clones == believed && (errors.Is(err, lru.ErrNoRoom) && anyInUse(l.Entries) || hasInUse(plan, l.Entries)) {
+		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, stock(ctx, h, capacity), w.store.bounds)
+		if clones == believed && (keptInUse(err) || slices.ContainsFunc(plan, inUse)) {
 			return nil, errInUse
 		}
 		if err != nil {
@@ -83,21 +84,13 @@ func (w *filling) decide(ctx context.Context, bytes int64, capacity backends.Cap
 	})
 }
 
-func anyInUse(entries []lru.Entry) bool {
-	return slices.ContainsFunc(entries, func(e lru.Entry) bool { return e.Clones > 0 })
+// keptInUse tells whether there is no room because entries with live clones stay.
+func keptInUse(err error) bool {
+	var short *lru.Shortage
+	return errors.As(err, &short) && short.Kept.InUse > 0
 }
 
-// hasInUse tells whether an entry with live clones is to go.
-func hasInUse(plan []lru.Victim, entries []lru.Entry) bool {
-	if len(plan) == 0 {
-		return false
-	}
-	going := make(map[string]bool, len(plan))
-	for _, v := range plan {
-		going[v.ID] = true
-	}
-	return slices.ContainsFunc(entries, func(e lru.Entry) bool { return e.Clones > 0 && going[e.ID] })
-}
+func inUse(v lru.Victim) bool { return v.InUse }
 
 // observeClones corrects what the catalog believes of live clones and held bytes, where clones depend on
 // their image-volume. It costs a listing of the store.
@@ -134,18 +127,73 @@ func (s *store) capacity(ctx context.Context) (backends.Capacity, error) {
 	return s.images.Capacity(ctx)
 }
 
-// load is what counts against the bounds. Deciding about room is serialised with the evictions that
-// follow, so an entry that is evicting here is one that could not be removed: its bytes are still held
-// and count, and it cannot go twice.
-func load(h catalog.Holdings, c backends.Capacity) lru.Load {
-	l := lru.Load{DetachedBytes: h.DetachedBytes, CapacityBytes: c.TotalBytes, Entries: make([]lru.Entry, 0, len(h.Entries))}
-	for _, e := range h.Entries {
-		l.Entries = append(l.Entries, lru.Entry{
-			ID: string(e.ID), Bytes: e.CountedBytes(), LastUsed: e.LastUsedAt, Created: e.CreatedAt, Clones: e.Clones,
-			Pinned: e.Pinned || e.State == catalog.Evicting, Filling: e.State == catalog.Filling, Hits: e.Hits,
-		})
+// stock is what counts against the bounds, read as far as the policy asks. Deciding about room is
+// serialised with the evictions that follow, so an entry that is evicting here is one that could not be
+// removed: its bytes are still held and count, and it cannot go twice.
+func stock(ctx context.Context, h catalog.Holdings, c backends.Capacity) lru.Stock {
+	return lru.Stock{
+		Sums: roomSums(h.Totals, c),
+		Young: func(after, until time.Time) (lru.Young, error) {
+			made, err := h.Made(ctx, after, until)
+			s := roomSums(made, c)
+			return lru.Young{InUse: s.InUse, Idle: s.Idle}, err
+		},
+		Line: func(class lru.Class) iter.Seq2[lru.Entry, error] {
+			line := h.Line(ctx, catalog.Line{InUse: class.Use == lru.InUse, MinHits: class.MinHits, BelowHits: class.BelowHits})
+			return func(yield func(lru.Entry, error) bool) {
+				for e, err := range line {
+					if !yield(policyEntry(e), err) {
+						return
+					}
+				}
+			}
+		},
+	}
+}
+
+// roomSums puts totals into the policy's groups.
+func roomSums(totals []catalog.Total, c backends.Capacity) lru.Sums {
+	s := lru.Sums{CapacityBytes: c.TotalBytes}
+	for _, t := range totals {
+		group := &s.Idle
+		switch {
+		case t.State == catalog.Detached:
+			s.DetachedBytes += t.HeldBytes
+			continue
+		case t.State == catalog.Failed:
+			continue
+		case t.State == catalog.Filling:
+			group = &s.Filling
+		case t.Pinned || t.State == catalog.Evicting:
+			group = &s.Pinned
+		case t.InUse:
+			group = &s.InUse
+		}
+		group.Count, group.Bytes = group.Count+t.Entries, group.Bytes+t.CountedBytes
+	}
+	return s
+}
+
+// load is the same of all entries of a store, for bounds that were lowered.
+func load(entries []catalog.Entry, c backends.Capacity) lru.Load {
+	l := lru.Load{CapacityBytes: c.TotalBytes, Entries: make([]lru.Entry, 0, len(entries))}
+	for _, e := range entries {
+		switch e.State {
+		case catalog.Detached:
+			l.DetachedBytes += e.HeldBytes
+		case catalog.Filling, catalog.Ready, catalog.Evicting:
+			l.Entries = append(l.Entries, policyEntry(e))
+		case catalog.Failed:
+		}
 	}
 	return l
+}
+
+func policyEntry(e catalog.Entry) lru.Entry {
+	return lru.Entry{
+		ID: string(e.ID), Bytes: e.CountedBytes(), LastUsed: e.LastUsedAt, Created: e.CreatedAt, Clones: e.Clones,
+		Pinned: e.Pinned || e.State == catalog.Evicting, Filling: e.State == catalog.Filling, Hits: e.Hits,
+	}
 }
 
 func causes(plan []lru.Victim) map[catalog.EntryID]catalog.EvictCause {

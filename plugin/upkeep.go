@@ -43,17 +43,10 @@ func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error
 		return err
 	}
 	byID := make(map[string]catalog.Entry, len(entries))
-	var holdings catalog.Holdings
 	for _, e := range entries {
-		if e.State == catalog.Detached {
-			holdings.Detached++
-			holdings.DetachedBytes += e.HeldBytes
-			continue
-		}
 		byID[string(e.ID)] = e
-		holdings.Entries = append(holdings.Entries, e)
 	}
-	now, l := p.now(), load(holdings, capacity)
+	now, l := p.now(), load(entries, capacity)
 	going := make(map[string]bool)
 	if s.maxIdle > 0 {
 		for _, id := range lru.Aged(now, l, s.maxIdle) {

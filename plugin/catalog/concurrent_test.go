@@ -81,11 +81,7 @@ func TestRoomIsNeverGivenTwice(t *testing.T) {
 		wg.Go(func() {
 			e := mustFill(t, both[n%2], spec(Key(fmt.Sprint("k", n))))
 			_, err := both[n%2].ReserveRoom(t.Context(), e.ID, 1, each, func(h Holdings) (map[EntryID]EvictCause, error) {
-				var used int64
-				for _, e := range h.Entries {
-					used += e.CountedBytes()
-				}
-				if used+each > bound {
+				if countedBytes(h)+each > bound {
 					return nil, full
 				}
 				return nil, nil

@@ -123,15 +123,19 @@ func TestReserveRoomSeesWhatCounts(t *testing.T) {
 		return map[EntryID]EvictCause{ready.ID: CauseCount}, nil
 	})
 	is(t, "room", err, nil)
-	got := make(map[EntryID]int64)
-	for _, e := range seen.Entries {
-		got[e.ID] = e.CountedBytes()
+	got := make(map[State]Total)
+	for _, s := range seen.Totals {
+		if s.Entries != 0 {
+			got[s.State] = s
+		}
 	}
-	if want := map[EntryID]int64{ready.ID: 10, evicting.ID: 20, filling.ID: 40}; !reflect.DeepEqual(got, want) {
+	if want := map[State]Total{
+		Ready:    {Store: "local", State: Ready, Entries: 1, CountedBytes: 10, HeldBytes: 10},
+		Evicting: {Store: "local", State: Evicting, Entries: 1, CountedBytes: 20, HeldBytes: 20},
+		Filling:  {Store: "local", State: Filling, Entries: 1, CountedBytes: 40},
+		Detached: {Store: "local", State: Detached, InUse: true, Entries: 3, CountedBytes: detached, HeldBytes: detached},
+	}; !reflect.DeepEqual(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
-	}
-	if seen.Detached != 3 || seen.DetachedBytes != detached {
-		t.Errorf("detached %d, %d bytes", seen.Detached, seen.DetachedBytes)
 	}
 	want := ready
 	want.State, want.EvictCause = Evicting, CauseCount

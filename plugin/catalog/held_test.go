@@ -37,7 +37,7 @@ func TestHeldIsWhatTheEntriesAddUpTo(t *testing.T) {
 
 func TestMatchGoesByHowAnIDBeginsOrEnds(t *testing.T) {
 	c, _ := fresh(t)
-	for _, id := range []EntryID{"aa-11", "aa-22", "ab%22", "ab_33"} {
+	for _, id := range []EntryID{"aa-0-11", "aa-0-22", "ab%0-22", "ab_0-33"} {
 		is(t, "adopt", c.Adopt(t.Context(), Entry{ID: id, Store: "local", Key: Key(id)}, ""), nil)
 	}
 	for _, q := range []struct {
@@ -45,14 +45,18 @@ func TestMatchGoesByHowAnIDBeginsOrEnds(t *testing.T) {
 		limit int
 		want  []EntryID
 	}{
-		{"aa", 10, []EntryID{"aa-11", "aa-22"}},
-		{"aa", 1, []EntryID{"aa-11"}},
-		{"22", 10, []EntryID{"aa-22", "ab%22"}},
-		{"aa-22", 10, []EntryID{"aa-22"}},
-		{"%22", 10, []EntryID{"ab%22"}},
-		{"ab_", 10, []EntryID{"ab_33"}},
-		{"!", 10, nil},
-		{"-", 10, nil},
+		{"aa-0", 10, []EntryID{"aa-0-11", "aa-0-22"}},
+		{"aa-0", 1, []EntryID{"aa-0-11"}},
+		{"0-22", 10, []EntryID{"aa-0-22", "ab%0-22"}},
+		{"0-22", 1, []EntryID{"aa-0-22"}},
+		{"AA-0-22", 10, []EntryID{"aa-0-22"}},
+		{"%0-22", 10, []EntryID{"ab%0-22"}},
+		{"ab_0", 10, []EntryID{"ab_0-33"}},
+		{"zaa-0-22", 10, nil},
+		{"b__0", 10, nil},
+		{"-0-2", 10, nil},
+		{"-22", 10, nil},
+		{"", 10, nil},
 	} {
 		got, err := ids(c.Match(context.Background(), q.part, q.limit))
 		if err != nil || len(got) != len(q.want) {

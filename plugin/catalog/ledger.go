@@ -21,7 +21,7 @@ const (
 	selectClaim = `SELECT id FROM claims WHERE entry_id = ? AND attempt = ?`
 	insertClaim = `INSERT INTO claims (id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)`
-	sumClaims    = `SELECT COUNT(*), COALESCE(SUM(gigabytes), 0) FROM claims WHERE project_id = ?`
+	projectTotal = `SELECT claims, gigabytes FROM claim_totals WHERE project_id = ?`
 	settleClaim  = `UPDATE claims SET in_use = 1 WHERE id = ?`
 	deleteClaim  = `DELETE FROM claims WHERE id = ?`
 	selectClaims = `SELECT id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use
@@ -60,7 +60,8 @@ func (l *Ledger) Reserve(ctx context.Context, claim internaltenant.LedgerClaim, 
 // withinQuota tells whether the project may have one more claim. ErrOverQuota.
 func (t tx) withinQuota(ctx context.Context, claim internaltenant.LedgerClaim, maxVolumes, maxGigabytes int64) error {
 	var volumes, gigabytes int64
-	if err := t.row(ctx, sumClaims, claim.ProjectID).Scan(&volumes, &gigabytes); err != nil {
+	err := t.row(ctx, projectTotal, claim.ProjectID).Scan(&volumes, &gigabytes)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	for _, q := range []struct {

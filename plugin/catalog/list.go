@@ -1,9 +1,11 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,64 +63,42 @@ func (c *Catalog) List(ctx context.Context, f Filter) ([]Entry, error) {
 	return all, nil
 }
 
-// selectParts finds the IDs in their index, which is much smaller than the table.
-const selectParts = `SELECT ` + entryColumns + ` FROM entries e
-	WHERE e.id IN (SELECT id FROM entries WHERE id LIKE ? ESCAPE '!' OR id LIKE ? ESCAPE '!') ORDER BY e.id LIMIT ?`
+const (
+	selectBeginning = `SELECT ` + entryColumns + ` FROM entries e WHERE e.id >= ? AND e.id < ? ORDER BY e.id LIMIT ?`
+	selectEnding    = `SELECT ` + entryColumns + ` FROM entries e
+		WHERE e.id_end = ? AND substr(e.id, -length(?)) = ? ORDER BY e.id LIMIT ?`
+)
+
+// MinPart is the least that Match can do with, in bytes: the ends of IDs of which there is an index.
+const MinPart = 4
+
+// afterAll sorts after whatever may follow a beginning.
+const afterAll = "\U0010FFFF"
 
 // Match returns the entries whose ID begins or ends with part, at most limit of them, ordered by ID and
-// without their ImageIDs.
+// without their ImageIDs. IDs are in lower case; part need not be. A part shorter than MinPart matches
+// nothing. It takes time in proportion to what it finds.
 func (c *Catalog) Match(ctx context.Context, part string, limit int) ([]Entry, error) {
-	literal := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(part)
+	if len(part) < MinPart {
+		return nil, nil
+	}
+	part = strings.ToLower(part)
 	var found []Entry
-	err := c.read(ctx, "match entries", func(t tx) (err error) {
-		found, err = t.entries(ctx, selectParts, literal+"%", "%"+literal, limit)
+	err := c.read(ctx, "match entries", func(t tx) error {
+		beginning, err := t.entries(ctx, selectBeginning, part, part+afterAll, limit)
+		if err != nil {
+			return err
+		}
+		ending, err := t.entries(ctx, selectEnding, part[len(part)-MinPart:], part, part, limit)
+		found = slices.Concat(beginning, ending)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return found, nil
-}
-
-// Held is what the entries of one store hold.
-type Held struct {
-	Entries       int // filling, ready and evicting ones
-	Bytes         int64
-	Detached      int
-	DetachedBytes int64
-}
-
-// sumHeld counts as Entry.CountedBytes does.
-const sumHeld = `SELECT store, state, COUNT(*),
-	SUM(CASE WHEN reserved_bytes > held_bytes THEN reserved_bytes ELSE held_bytes END), SUM(held_bytes)
-	FROM entries WHERE state <> 'failed' GROUP BY store, state`
-
-// Held sums up what each store holds; one without entries is not in it.
-func (c *Catalog) Held(ctx context.Context) (map[backends.Name]Held, error) {
-	sums := make(map[backends.Name]Held)
-	err := c.read(ctx, "sum entries", func(t tx) error {
-		return t.each(ctx, func(rows *sql.Rows) error {
-			var store backends.Name
-			var state State
-			var entries int
-			var counted, held int64
-			if err := rows.Scan(&store, &state, &entries, &counted, &held); err != nil {
-				return err
-			}
-			h := sums[store]
-			if state == Detached {
-				h.Detached, h.DetachedBytes = h.Detached+entries, h.DetachedBytes+held
-			} else {
-				h.Entries, h.Bytes = h.Entries+entries, h.Bytes+counted
-			}
-			sums[store] = h
-			return nil
-		}, sumHeld)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return sums, nil
+	slices.SortFunc(found, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
+	found = slices.CompactFunc(found, func(a, b Entry) bool { return a.ID == b.ID })
+	return found[:min(limit, len(found))], nil
 }
 
 const (

@@ -46,14 +46,35 @@ const (
 
 // withStep is the schema's steps and one more.
 func withStep(sql string) fs.FS {
-	first, err := fs.ReadFile(migrationFiles, "migrations/sqlite/00001_catalog.sql")
+	files := firstSteps(steps())
+	files["migrations/sqlite/00099_second.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + sql + "\n")}
+	return files
+}
+
+// steps is how many steps the schema has.
+func steps() int {
+	files, err := fs.Glob(migrationFiles, "migrations/sqlite/*.sql")
 	if err != nil {
 		panic(err)
 	}
-	return fstest.MapFS{
-		"migrations/sqlite/00001_catalog.sql": {Data: first},
-		"migrations/sqlite/00099_second.sql":  {Data: []byte("-- +goose Up\n" + sql + "\n")},
+	return len(files)
+}
+
+// firstSteps is the schema as it was after so many steps.
+func firstSteps(n int) fstest.MapFS {
+	names, err := fs.Glob(migrationFiles, "migrations/sqlite/*.sql")
+	if err != nil {
+		panic(err)
 	}
+	files := make(fstest.MapFS)
+	for _, name := range names[:n] {
+		data, err := fs.ReadFile(migrationFiles, name)
+		if err != nil {
+			panic(err)
+		}
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	return files
 }
 
 // hasSecond tells whether the second step is there, and that it is all there if so.

@@ -131,10 +131,7 @@ func (m *model) room(*rapid.T) {
 	bytes := rapid.Int64Range(0, 100).Draw(m.t, "bytes")
 	var counted, want int64
 	_, err := m.c.ReserveRoom(m.t.Context(), id, attempt, bytes, func(h Holdings) (map[EntryID]EvictCause, error) {
-		for _, e := range h.Entries {
-			counted += e.CountedBytes()
-		}
-		counted += h.DetachedBytes
+		counted = countedBytes(h)
 		if victim == "" {
 			return nil, nil
 		}
@@ -146,7 +143,11 @@ func (m *model) room(*rapid.T) {
 		return
 	}
 	for _, other := range m.rows {
-		if other.ID != id && other.State != Failed {
+		switch {
+		case other.ID == id || other.State == Failed:
+		case other.State == Detached:
+			want += other.HeldBytes
+		default:
 			want += other.CountedBytes()
 		}
 	}
@@ -302,6 +303,9 @@ func (m *model) check(*rapid.T) {
 			m.t.Fatalf("%s is there", e.ID)
 		}
 		same(m.t, "stored", e, *m.rows[e.ID])
+	}
+	if wrong, err := m.c.Miscounted(m.t.Context()); err != nil || len(wrong) != 0 {
+		m.t.Fatalf("miscounted: %v, %v", wrong, err)
 	}
 	stats, err := m.c.Evictions(m.t.Context(), time.Time{})
 	want := slices.SortedFunc(maps.Values(m.gone), func(a, b EvictionStat) int { return slices.Compare([]byte(a.Cause), []byte(b.Cause)) })

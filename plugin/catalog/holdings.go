@@ -1,0 +1,124 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Holdings is what counts against a store's bounds, without the row of the fill that asks. It is of the
+// transaction of ReserveRoom, and of use only while that decides.
+type Holdings struct {
+	Totals []Total // of entries in every state but failed, in no order
+
+	t     tx
+	store backends.Name
+}
+
+// holdings is what counts against the bounds of own's store, but for own, which is filling.
+func (t tx) holdings(ctx context.Context, own Entry) (Holdings, error) {
+	totals, err := t.totals(ctx, storeTotals, own.Store)
+	if err != nil {
+		return Holdings{}, err
+	}
+	totals = slices.DeleteFunc(totals, func(s Total) bool { return s.State == Failed })
+	group := Total{Store: own.Store, State: own.State, Pinned: own.Pinned, InUse: own.Clones > 0}
+	for i := range totals {
+		if s := &totals[i]; s.group() == group {
+			s.Entries, s.CountedBytes, s.HeldBytes = s.Entries-1, s.CountedBytes-own.CountedBytes(), s.HeldBytes-own.HeldBytes
+		}
+	}
+	return Holdings{Totals: totals, t: t, store: own.Store}, nil
+}
+
+const sumMade = `SELECT in_use, COUNT(*), SUM(CASE WHEN reserved_bytes > held_bytes THEN reserved_bytes ELSE held_bytes END), SUM(held_bytes)
+	FROM entries WHERE store = ? AND state = 'ready' AND pinned = 0 AND in_use IN (0, 1) AND created_at > ? AND created_at <= ? GROUP BY in_use`
+
+// Made adds up the ready entries that are not pinned and were made after the one time, at the latest at
+// the other: those in use, and those that are not. It takes time in proportion to how many these are.
+func (h Holdings) Made(ctx context.Context, after, until time.Time) ([]Total, error) {
+	var all []Total
+	err := h.t.each(ctx, func(rows *sql.Rows) error {
+		s := Total{Store: h.store, State: Ready}
+		err := rows.Scan(&s.InUse, &s.Entries, &s.CountedBytes, &s.HeldBytes)
+		all = append(all, s)
+		return err
+	}, sumMade, h.store, after.UnixMicro(), until.UnixMicro())
+	if err != nil {
+		return nil, fmt.Errorf("sum entries made after %s: %w", after.Format(time.RFC3339), err)
+	}
+	return all, nil
+}
+
+// Line is some of the ready entries that are not pinned.
+type Line struct {
+	InUse     bool
+	MinHits   int64 // with at least so many hits
+	BelowHits int64 // with fewer; 0: no end
+}
+
+// fewHits bounds the index of entries with few hits.
+const fewHits = 8
+
+const (
+	lineColumns = `SELECT id, reserved_bytes, held_bytes, hits, clones, created_at, filled_at, last_used_at, used_at
+		FROM entries WHERE store = ? AND state = 'ready' AND pinned = 0 AND in_use = ?`
+	lineOfFew  = lineColumns + ` AND hits < 8 AND hits = ?`
+	lineFrom   = lineColumns + ` AND hits >= ?`
+	lineWithin = lineColumns + ` AND hits >= ? AND hits < ?`
+	lineOrder  = ` ORDER BY used_at, created_at, id`
+)
+
+// statement selects the line, in its order and without sorting: an index has that for each number of
+// hits below fewHits, another one for all.
+func (l Line) statement(store backends.Name) (string, []any) {
+	if l.BelowHits == 0 {
+		return lineFrom + lineOrder, []any{store, number(l.InUse), l.MinHits}
+	}
+	var parts []string
+	var args []any
+	from := l.MinHits
+	for ; from < min(l.BelowHits, fewHits); from++ {
+		parts, args = append(parts, lineOfFew), append(args, store, number(l.InUse), from)
+	}
+	if from < l.BelowHits || len(parts) == 0 {
+		parts, args = append(parts, lineWithin), append(args, store, number(l.InUse), from, l.BelowHits)
+	}
+	return strings.Join(parts, " UNION ALL ") + lineOrder, args
+}
+
+// errEnough ends a statement whose further rows nobody wants.
+var errEnough = errors.New("enough")
+
+// Line yields entries in the order of their last use, at the earliest when they were made, then of when
+// they were made, then of IDs. They are read as far as they are asked for. Of each, only what decides is
+// set: ID, Store, State, ReservedBytes, HeldBytes, Hits, Clones and the times CreatedAt, FilledAt and
+// LastUsedAt. An error ends it.
+func (h Holdings) Line(ctx context.Context, l Line) iter.Seq2[Entry, error] {
+	stmt, args := l.statement(h.store)
+	return func(yield func(Entry, error) bool) {
+		err := h.t.each(ctx, func(rows *sql.Rows) error {
+			e := Entry{Store: h.store, State: Ready}
+			var created, filled, lastUsed, used int64
+			err := rows.Scan(&e.ID, &e.ReservedBytes, &e.HeldBytes, &e.Hits, &e.Clones, &created, &filled, &lastUsed, &used)
+			if err != nil {
+				return err
+			}
+			e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(lastUsed)
+			if !yield(e, nil) {
+				return errEnough
+			}
+			return nil
+		}, stmt, args...)
+		if err != nil && !errors.Is(err, errEnough) {
+			yield(Entry{}, fmt.Errorf("list entries of %s by use: %w", h.store, err))
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Total is entries added up: those of one store that are in one state, and alike in what decides
+// whether they may go.
+type Total struct {
+	Store  backends.Name
+	State  State
+	Pinned bool
+	InUse  bool // they have live clones
+
+	Entries      int64
+	CountedBytes int64 // of Entry.CountedBytes
+	HeldBytes    int64
+}
+
+// group names what t is the total of.
+func (t Total) group() Total {
+	return Total{Store: t.Store, State: t.State, Pinned: t.Pinned, InUse: t.InUse}
+}
+
+// String is for people: what is added up, and what it comes to.
+func (t Total) String() string {
+	use, pin := "idle", "not pinned"
+	if t.InUse {
+		use = "in use"
+	}
+	if t.Pinned {
+		pin = "pinned"
+	}
+	return fmt.Sprintf("%s, %s, %s, %s: %d entries, %d bytes counted, %d held", t.Store, t.State, use, pin, t.Entries, t.CountedBytes, t.HeldBytes)
+}
+
+const (
+	totalColumns = `store, state, pinned, in_use, entries, counted_bytes, held_bytes`
+	selectTotals = `SELECT ` + totalColumns + ` FROM entry_totals
+		WHERE entries <> 0 OR counted_bytes <> 0 OR held_bytes <> 0 ORDER BY store, state, pinned, in_use`
+	storeTotals = `SELECT ` + totalColumns + ` FROM entry_totals WHERE store = ?`
+	// countEntries adds up what the totals should be; it counts as Entry.CountedBytes does.
+	countEntries = `SELECT store, state, pinned, in_use, COUNT(*),
+		SUM(CASE WHEN reserved_bytes > held_bytes THEN reserved_bytes ELSE held_bytes END), SUM(held_bytes)
+		FROM entries GROUP BY store, state, pinned, in_use ORDER BY store, state, pinned, in_use`
+)
+
+// totals reads what a statement selects.
+func (t tx) totals(ctx context.Context, stmt string, args ...any) ([]Total, error) {
+	var all []Total
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		var s Total
+		err := rows.Scan(&s.Store, &s.State, &s.Pinned, &s.InUse, &s.Entries, &s.CountedBytes, &s.HeldBytes)
+		all = append(all, s)
+		return err
+	}, stmt, args...)
+	return all, err
+}
+
+// Held is what the entries of one store hold.
+type Held struct {
+	Entries       int // filling, ready and evicting ones
+	Bytes         int64
+	Detached      int
+	DetachedBytes int64
+}
+
+// Held is what each store holds, from the totals; one without entries is not in it.
+func (c *Catalog) Held(ctx context.Context) (map[backends.Name]Held, error) {
+	var totals []Total
+	err := c.read(ctx, "read totals", func(t tx) (err error) {
+		totals, err = t.totals(ctx, selectTotals)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[backends.Name]Held)
+	for _, s := range totals {
+		h := all[s.Store]
+		switch s.State {
+		case Filling, Ready, Evicting:
+			h.Entries, h.Bytes = h.Entries+int(s.Entries), h.Bytes+s.CountedBytes
+		case Detached:
+			h.Detached, h.DetachedBytes = h.Detached+int(s.Entries), h.DetachedBytes+s.HeldBytes
+		case Failed:
+			continue
+		}
+		all[s.Store] = h
+	}
+	return all, nil
+}
+
+// claimTotal is a project's claims added up.
+type claimTotal struct {
+	project           string
+	claims, gigabytes int64
+}
+
+const (
+	selectClaimTotals = `SELECT project_id, claims, gigabytes FROM claim_totals WHERE claims <> 0 OR gigabytes <> 0 ORDER BY project_id`
+	countClaims       = `SELECT project_id, COUNT(*), SUM(gigabytes) FROM claims GROUP BY project_id ORDER BY project_id`
+)
+
+func (t tx) claimTotals(ctx context.Context, stmt string) ([]claimTotal, error) {
+	var all []claimTotal
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		var s claimTotal
+		err := rows.Scan(&s.project, &s.claims, &s.gigabytes)
+		all = append(all, s)
+		return err
+	}, stmt)
+	return all, err
+}
+
+// Miscounted adds up all entries and claims, and says of each total that is another one what it is and
+// what it should be. Room, quota and reports go by the totals; Recount corrects them.
+func (c *Catalog) Miscounted(ctx context.Context) ([]string, error) {
+	var wrong []string
+	err := c.read(ctx, "compare totals", func(t tx) error {
+		kept, err := t.totals(ctx, selectTotals)
+		if err != nil {
+			return err
+		}
+		counted, err := t.totals(ctx, countEntries)
+		if err != nil {
+			return err
+		}
+		wrong = differing(kept, counted, Total.group)
+		keptClaims, err := t.claimTotals(ctx, selectClaimTotals)
+		if err != nil {
+			return err
+		}
+		countedClaims, err := t.claimTotals(ctx, countClaims)
+		if err != nil {
+			return err
+		}
+		wrong = append(wrong, differing(keptClaims, countedClaims, claimTotal.group)...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return wrong, nil
+}
+
+func (s claimTotal) group() claimTotal { return claimTotal{project: s.project} }
+
+func (s claimTotal) String() string {
+	return fmt.Sprintf("project %s: %d claims, %d GiB", s.project, s.claims, s.gigabytes)
+}
+
+// total is a Total or a claimTotal.
+type total interface {
+	comparable
+	fmt.Stringer
+}
+
+// differing compares what is kept with what was counted, group by group.
+func differing[T total](kept, counted []T, group func(T) T) []string {
+	var wrong []string
+	find := func(among []T, t T) T {
+		if i := slices.IndexFunc(among, func(o T) bool { return group(o) == group(t) }); i >= 0 {
+			return among[i]
+		}
+		return group(t)
+	}
+	for _, c := range counted {
+		if k := find(kept, c); k != c {
+			wrong = append(wrong, fmt.Sprintf("kept %v; counted %v", k, c))
+		}
+	}
+	for _, k := range kept {
+		if c := find(counted, k); c == group(k) {
+			wrong = append(wrong, fmt.Sprintf("kept %v; counted %v", k, c))
+		}
+	}
+	return wrong
+}
+
+const (
+	deleteTotals      = `DELETE FROM entry_totals`
+	insertTotals      = `INSERT INTO entry_totals (` + totalColumns + `) ` + countEntries
+	deleteClaimTotals = `DELETE FROM claim_totals`
+	insertClaimTotals = `INSERT INTO claim_totals (project_id, claims, gigabytes) ` + countClaims
+)
+
+// Recount makes the totals what entries and claims add up to, in one transaction.
+func (c *Catalog) Recount(ctx context.Context) error {
+	return c.write(ctx, "recount totals", func(t tx) error {
+		for _, stmt := range []string{deleteTotals, insertTotals, deleteClaimTotals, insertClaimTotals} {
+			if _, err := t.exec(ctx, stmt); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
