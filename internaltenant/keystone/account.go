@@ -32,6 +32,8 @@ type Session struct {
 	token     string
 	expires   time.Time
 	endpoints []tokens.CatalogEntry
+	// region and iface choose among them; region "" is any.
+	region, iface string
 
 	UserID, UserName       string
 	ProjectID, ProjectName string
@@ -128,16 +130,16 @@ func (a *Account) login(ctx context.Context) (*Session, error) {
 
 // authenticate reads the secrets and asks Keystone for a token.
 func (a *Account) authenticate(ctx context.Context) (*Session, error) {
-	options, tlsConfig, err := a.config.resolve()
+	r, err := a.config.resolve()
 	if err != nil {
 		return nil, err
 	}
-	identity := a.identity(options.IdentityEndpoint, a.connections(tlsConfig))
-	result := tokens.Create(ctx, identity, options)
+	identity := a.identity(r.options.IdentityEndpoint, a.connections(r.tls))
+	result := tokens.Create(ctx, identity, r.options)
 	if result.Err != nil {
-		return nil, a.refused(ctx, identity, options, result.Err)
+		return nil, a.refused(ctx, identity, r.options, result.Err)
 	}
-	return sessionOf(result)
+	return sessionOf(result, r)
 }
 
 // connections is how everything is reached. Certificates are those of the first authentication.
@@ -168,7 +170,7 @@ func httpClient(transport http.RoundTripper, timeout time.Duration) http.Client 
 }
 
 // sessionOf reads Keystone's answer.
-func sessionOf(result tokens.CreateResult) (*Session, error) {
+func sessionOf(result tokens.CreateResult, r resolved) (*Session, error) {
 	token, err := result.ExtractToken()
 	if err != nil {
 		return nil, unavailable("read Keystone's answer", err)
@@ -183,7 +185,7 @@ func sessionOf(result tokens.CreateResult) (*Session, error) {
 		return nil, unavailable("read Keystone's answer", err)
 	}
 	s := &Session{
-		token: token.ID, expires: token.ExpiresAt, endpoints: body.Catalog,
+		token: token.ID, expires: token.ExpiresAt, endpoints: body.Catalog, region: r.region, iface: r.iface,
 		UserID: body.User.ID, UserName: body.User.Name, ProjectID: body.Project.ID, ProjectName: body.Project.Name,
 	}
 	for _, r := range body.Roles {

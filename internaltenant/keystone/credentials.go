@@ -1,6 +1,7 @@
 package keystone
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,40 +13,48 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
 )
 
+// resolved is what an account's configuration and files come to.
+type resolved struct {
+	options       *gophercloud.AuthOptions
+	tls           *tls.Config
+	region, iface string // of the services; region "" is any
+}
+
 // resolve reads the account's files: clouds.yaml, secrets, certificates.
-func (c Config) resolve() (*gophercloud.AuthOptions, *tls.Config, error) {
-	options, tlsConfig, err := c.options()
+func (c Config) resolve() (resolved, error) {
+	r, err := c.options()
 	if err != nil {
-		return nil, nil, err
+		return resolved{}, err
 	}
 	if c.PasswordFile != "" {
-		if options.Password, err = readSecret("password_file", c.PasswordFile); err != nil {
-			return nil, nil, err
+		if r.options.Password, err = readSecret("password_file", c.PasswordFile); err != nil {
+			return resolved{}, err
 		}
 	}
 	if c.CAFile != "" {
-		if tlsConfig.RootCAs, err = readCA(c.CAFile); err != nil {
-			return nil, nil, err
+		if r.tls.RootCAs, err = readCA("ca_file", c.CAFile); err != nil {
+			return resolved{}, err
 		}
 	}
-	options.IdentityEndpoint = versioned(options.IdentityEndpoint)
-	return options, tlsConfig, nil
+	r.options.IdentityEndpoint = versioned(r.options.IdentityEndpoint)
+	r.region = cmp.Or(c.Region, r.region)
+	r.iface = cmp.Or(c.Interface, r.iface, Public)
+	return r, nil
 }
 
 // options are those of the clouds.yaml entry, or of the keys.
-func (c Config) options() (*gophercloud.AuthOptions, *tls.Config, error) {
+func (c Config) options() (resolved, error) {
 	if c.Cloud != "" {
 		return c.cloudOptions()
 	}
 	o := &gophercloud.AuthOptions{IdentityEndpoint: c.AuthURL}
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
+	r := resolved{options: o, tls: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if c.ApplicationCredentialID != "" {
 		secret, err := readSecret("application_credential_secret_file", c.ApplicationCredentialSecretFile)
 		o.ApplicationCredentialID, o.ApplicationCredentialSecret = c.ApplicationCredentialID, secret
-		return o, tlsConfig, err
+		return r, err
 	}
 	o.Username, o.UserID = c.User, c.UserID
 	if c.User != "" {
@@ -55,7 +64,7 @@ func (c Config) options() (*gophercloud.AuthOptions, *tls.Config, error) {
 	if c.Project != "" {
 		o.Scope.DomainID, o.Scope.DomainName = domain(c.ProjectDomain)
 	}
-	return o, tlsConfig, nil
+	return r, nil
 }
 
 // domain takes a name or an ID: an ID is 32 hex digits, or "default".
@@ -70,51 +79,6 @@ func domain(text string) (id, name string) {
 }
 
 var domainID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
-// cloudOptions reads clouds.yaml. What the environment says plays no part.
-func (c Config) cloudOptions() (*gophercloud.AuthOptions, *tls.Config, error) {
-	if err := readable(c.CloudsFile); err != nil {
-		return nil, nil, noTenant("clouds_file: %v: let the daemon's user read it, or name another file", err)
-	}
-	o, _, tlsConfig, err := clouds.Parse(clouds.WithCloudName(c.Cloud), clouds.WithLocations(c.CloudsFile),
-		clouds.WithRegion(""), clouds.WithEndpointType(""), clouds.WithCACertPath(c.CAFile))
-	if err != nil {
-		return nil, nil, noTenant("cloud %q in %s: %s", c.Cloud, c.CloudsFile, withoutValues(err))
-	}
-	if o.IdentityEndpoint == "" {
-		return nil, nil, noTenant("cloud %q in %s has no auth_url: add it", c.Cloud, c.CloudsFile)
-	}
-	if tlsConfig == nil {
-		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	tlsConfig.MinVersion = max(tlsConfig.MinVersion, tls.VersionTLS12)
-	return &o, tlsConfig, nil
-}
-
-// withoutValues is a parser's error without what it quotes of the file, which may be a secret.
-func withoutValues(err error) string {
-	text, _, quoted := strings.Cut(err.Error(), "`")
-	if quoted {
-		return strings.TrimSpace(text) + " …: mend the file"
-	}
-	return text
-}
-
-// placed reads region and interface of the clouds.yaml entry, where the keys do not say them.
-func (c Config) placed() (region, iface string) {
-	region, iface = c.Region, c.Interface
-	if c.Cloud != "" && (region == "" || iface == "") {
-		_, eo, _, err := clouds.Parse(clouds.WithCloudName(c.Cloud), clouds.WithLocations(c.CloudsFile),
-			clouds.WithRegion(region), clouds.WithEndpointType(iface))
-		if err == nil {
-			region, iface = eo.Region, string(eo.Availability)
-		}
-	}
-	if iface == "" {
-		iface = Public
-	}
-	return region, iface
-}
 
 // readSecret reads a file that holds one secret. The error never shows what is in it.
 func readSecret(key, path string) (string, error) {
@@ -150,14 +114,14 @@ func readable(path string) error {
 	return nil
 }
 
-func readCA(path string) (*x509.CertPool, error) {
+func readCA(key, path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, noTenant("ca_file: %v: let the daemon's user read it", err)
+		return nil, noTenant("%s: %v: let the daemon's user read it", key, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, noTenant("ca_file: %s holds no certificate: give PEM", path)
+		return nil, noTenant("%s: %s holds no certificate: give PEM", key, path)
 	}
 	return pool, nil
 }

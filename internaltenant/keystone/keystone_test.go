@@ -1,9 +1,11 @@
 package keystone
 
 import (
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,6 +212,9 @@ func TestCloudsFile(t *testing.T) {
 	write("secure.yaml", "clouds: {lab: {auth: {password: secret}}}\n")
 	t.Setenv("OS_CLIENT_CONFIG_FILE", "/does/not/exist")
 	t.Setenv("OS_REGION_NAME", "moon")
+	for _, name := range []string{"OS_CACERT", "OS_CERT", "OS_KEY", "OS_CLOUD", "OS_INTERFACE", "OS_PASSWORD"} {
+		t.Setenv(name, "/does/not/exist")
+	}
 	a := open(t, Config{Cloud: "lab", CloudsFile: file})
 	if got, err := a.Endpoint(t.Context(), BlockStorage); err != nil || got != "http://inside/v3/p-cache/" {
 		t.Errorf("endpoint is %q, %v", got, err)
@@ -221,6 +226,53 @@ func TestCloudsFile(t *testing.T) {
 	wants(t, err, `cloud "none"`, file)
 	_, err = open(t, Config{Cloud: "wrong", CloudsFile: write("broken.yaml", "clouds: {wrong: {verify: s3cr3t}}\n")}).Session(t.Context())
 	wants(t, err, `cloud "wrong"`)
+}
+
+func TestWhatAnEntryOfCloudsYAMLMustNotSay(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct{ entry, says string }{
+		{"region_name: lab", "no auth_url"},
+		{"auth: {username: u}", "no auth_url"},
+		{"profile: vendor, auth: {auth_url: http://k}", "names a profile"},
+		{"cacert: ca.pem, auth: {auth_url: http://k}", "cacert is no absolute path"},
+		{"cacert: /does/not/exist, auth: {auth_url: http://k}", "cacert: open /does/not/exist"},
+		{"cert: /does/not/exist, auth: {auth_url: http://k}", "cert and key: "},
+	} {
+		file := filepath.Join(dir, "clouds.yaml")
+		if err := os.WriteFile(file, []byte("clouds: {lab: {"+c.entry+"}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := open(t, Config{Cloud: "lab", CloudsFile: file}).Session(t.Context())
+		wants(t, err, c.says)
+	}
+}
+
+// The certificate that an entry names is the one that servers must prove themselves with, whatever the
+// environment says.
+func TestCertificatesAreThoseOfTheEntry(t *testing.T) {
+	f := newFake(t)
+	secured := httptest.NewTLSServer(f.Config.Handler)
+	defer secured.Close()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secured.Certificate().Raw})
+	if err := os.WriteFile(ca, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	entry := func(more string) Config {
+		file := filepath.Join(dir, "clouds.yaml")
+		text := fmt.Sprintf("clouds: {lab: {%s auth: {auth_url: %q, user_id: u-owner, password: secret, project_name: cache, project_domain_name: Default}}}\n", more, secured.URL)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return Config{Cloud: "lab", CloudsFile: file}
+	}
+	if _, err := open(t, entry("cacert: "+ca+",")).Session(t.Context()); err != nil {
+		t.Errorf("with the server's certificate: %v", err)
+	}
+	t.Setenv("OS_CACERT", ca)
+	_, err := open(t, entry("")).Session(t.Context())
+	wants(t, err, "certificate")
 }
 
 func TestCinderCallsRenewTheirToken(t *testing.T) {

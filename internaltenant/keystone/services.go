@@ -33,7 +33,7 @@ func (a *Account) Endpoint(ctx context.Context, s Service) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	region, iface := a.config.placed()
+	region, iface := session.region, session.iface
 	for _, name := range s.types() {
 		for _, entry := range session.endpoints {
 			if entry.Type != name {
@@ -65,11 +65,11 @@ func (a *Account) Transport() (http.RoundTripper, error) {
 	if known != nil {
 		return known, nil
 	}
-	_, tlsConfig, err := a.config.resolve()
+	r, err := a.config.resolve()
 	if err != nil {
 		return nil, err
 	}
-	return a.connections(tlsConfig), nil
+	return a.connections(r.tls), nil
 }
 
 // Cinder is the block storage service for this account. Each call of the client has the account's timeout,
