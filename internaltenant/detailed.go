@@ -3,7 +3,7 @@ package internaltenant
 import "context"
 
 // ResourceUsage counts one resource of a quota under the name that its keeper gives it, such as
-// "gigabytes" or "volumes_rbd1". Other than in Amounts, a Limit of -1 is unlimited, and 0 is none at all.
+// "gigabytes" or "volumes_rbd1". Limit may be Unlimited.
 type ResourceUsage struct {
 	Name     string `json:"name"`
 	Limit    int64  `json:"limit"`

@@ -107,8 +107,16 @@ func (l *Local) Usage(ctx context.Context) (Usage, error) {
 	}
 	u := Sum(lines)
 	u.ProjectID, u.UserID = l.config.ProjectID, l.config.UserID
-	u.Volumes.Limit, u.Gigabytes.Limit = l.config.MaxVolumes, l.config.MaxGigabytes
+	u.Volumes.Limit, u.Gigabytes.Limit = limit(l.config.MaxVolumes), limit(l.config.MaxGigabytes)
 	return u, nil
+}
+
+// limit is that of a setting, of which 0 is unlimited.
+func limit(setting int64) int64 {
+	if setting == 0 {
+		return Unlimited
+	}
+	return setting
 }
 
 func (l *Local) lines(ctx context.Context) ([]LedgerClaim, error) {

@@ -57,7 +57,7 @@ func TestClaimRefusesWhatIsNoClaim(t *testing.T) {
 }
 
 func TestQuotaErrorSaysLimitAndUse(t *testing.T) {
-	used := internaltenant.Usage{Gigabytes: internaltenant.Amounts{Limit: 200, InUse: 150, Reserved: 45}}
+	used := internaltenant.Usage{Volumes: internaltenant.Amounts{Limit: internaltenant.Unlimited}, Gigabytes: internaltenant.Amounts{Limit: 200, InUse: 150, Reserved: 45}}
 	err := internaltenant.CheckQuota(used, 10)
 	const want = "over the internal tenant's quota: max_gigabytes is 200, 195 used, 10 more wanted"
 	if err == nil || err.Error() != want || !errors.Is(err, internaltenant.ErrOverQuota) {
@@ -65,6 +65,10 @@ func TestQuotaErrorSaysLimitAndUse(t *testing.T) {
 	}
 	if err := internaltenant.CheckQuota(used, 5); err != nil {
 		t.Errorf("exactly full: %v", err)
+	}
+	used.Volumes.Limit = 0
+	if err := internaltenant.CheckQuota(used, 5); !errors.Is(err, internaltenant.ErrOverQuota) {
+		t.Errorf("no volume is allowed: %v, want ErrOverQuota", err)
 	}
 }
 

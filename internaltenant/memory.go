@@ -31,7 +31,7 @@ func (m *MemoryLedger) Reserve(ctx context.Context, c LedgerClaim, maxVolumes, m
 		return c.ID, nil
 	}
 	used := Sum(m.of(c.ProjectID))
-	used.Volumes.Limit, used.Gigabytes.Limit = maxVolumes, maxGigabytes
+	used.Volumes.Limit, used.Gigabytes.Limit = limit(maxVolumes), limit(maxGigabytes)
 	if err := CheckQuota(used, c.Gigabytes); err != nil {
 		return "", err
 	}

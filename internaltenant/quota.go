@@ -25,8 +25,8 @@ func (e *QuotaError) Error() string {
 
 func (e *QuotaError) Unwrap() error { return ErrOverQuota }
 
-// CheckQuota tells whether one more volume of so many gigabytes fits beside what is used, both limits
-// being 0 for unlimited. The error is a *QuotaError.
+// CheckQuota tells whether one more volume of so many gigabytes fits beside what is used. The error is a
+// *QuotaError.
 func CheckQuota(used Usage, gigabytes int64) error {
 	for _, r := range []struct {
 		resource Resource
@@ -34,7 +34,7 @@ func CheckQuota(used Usage, gigabytes int64) error {
 		wanted   int64
 	}{{Volumes, used.Volumes, 1}, {GigabytesTotal, used.Gigabytes, gigabytes}} {
 		total := r.amounts.InUse + r.amounts.Reserved
-		if limit := r.amounts.Limit; limit > 0 && r.wanted > limit-total {
+		if limit := r.amounts.Limit; limit != Unlimited && r.wanted > limit-total {
 			return &QuotaError{Resource: r.resource, Limit: limit, Used: total, Wanted: r.wanted}
 		}
 	}

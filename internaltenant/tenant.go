@@ -50,9 +50,12 @@ type Claim struct {
 	Volume string
 }
 
-// Amounts counts one resource. Limit 0 is unlimited.
+// Unlimited is the limit of a resource without one. A limit of 0 allows nothing at all.
+const Unlimited int64 = -1
+
+// Amounts counts one resource.
 type Amounts struct {
-	Limit    int64 `json:"limit"`
+	Limit    int64 `json:"limit"`    // or Unlimited
 	InUse    int64 `json:"in_use"`   // image-volumes that are committed
 	Reserved int64 `json:"reserved"` // fills in flight
 }

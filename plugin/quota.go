@@ -10,11 +10,13 @@ import (
 
 // QuotaAmounts counts one resource of the internal tenant.
 type QuotaAmounts struct {
-	Limit    int64 `json:"limit" doc:"0: unlimited"`
-	InUse    int64 `json:"in_use" doc:"As the tenant's service counts: under OpenStack all volumes of its project"`
-	Reserved int64 `json:"reserved" doc:"Fills in flight"`
-	Actual   int64 `json:"actual" doc:"What really exists on the backends"`
-	Catalog  int64 `json:"catalog" doc:"What the catalog's entries are charged for, fills in flight included"`
+	Limit int64 `json:"limit" doc:"0 where it is unlimited; without that, 0 allows nothing"`
+	// Unlimited: there is no limit, and Limit is 0.
+	Unlimited bool  `json:"unlimited" doc:"There is no limit"`
+	InUse     int64 `json:"in_use" doc:"As the tenant's service counts: under OpenStack all volumes of its project"`
+	Reserved  int64 `json:"reserved" doc:"Fills in flight"`
+	Actual    int64 `json:"actual" doc:"What really exists on the backends"`
+	Catalog   int64 `json:"catalog" doc:"What the catalog's entries are charged for, fills in flight included"`
 	// Difference is what the tenant is charged for and no entry explains.
 	Difference int64 `json:"difference" doc:"in_use and reserved less catalog: volumes of the project that are no image-volumes; negative: entries that are not charged"`
 }
@@ -60,7 +62,11 @@ func (p *Plugin) Quota(ctx context.Context) (Quota, error) {
 }
 
 func amounts(a internaltenant.Amounts) QuotaAmounts {
-	return QuotaAmounts{Limit: a.Limit, InUse: a.InUse, Reserved: a.Reserved}
+	q := QuotaAmounts{Limit: a.Limit, InUse: a.InUse, Reserved: a.Reserved}
+	if a.Limit == internaltenant.Unlimited {
+		q.Limit, q.Unlimited = 0, true
+	}
+	return q
 }
 
 func (q *Quota) detail(ctx context.Context, d internaltenant.Detailed) error {
@@ -124,12 +130,13 @@ func (p *Plugin) compareBounds(q *Quota) {
 	}
 }
 
-// limits are the known ones by the name of their resource; -1 is unlimited.
+// limits are the known ones by the name of their resource, internaltenant.Unlimited among them.
 func (q *Quota) limits() map[string]int64 {
-	limits := map[string]int64{"volumes": q.Volumes.Limit, "gigabytes": q.Gigabytes.Limit}
-	for name, limit := range limits {
-		if limit == 0 {
-			limits[name] = -1
+	limits := make(map[string]int64)
+	for name, a := range map[string]QuotaAmounts{"volumes": q.Volumes, "gigabytes": q.Gigabytes} {
+		limits[name] = a.Limit
+		if a.Unlimited {
+			limits[name] = internaltenant.Unlimited
 		}
 	}
 	for _, r := range q.Resources {

@@ -178,6 +178,26 @@ func TestCinderSaysTheLimitInItsOwnWords(t *testing.T) {
 	}
 }
 
+// Cinder's quota of 0 allows nothing, and -1 anything.
+func TestCindersQuotaOfZeroAllowsNothing(t *testing.T) {
+	l := openLab(t)
+	o, _ := l.owner(t, ownertest.Limits{})
+	none := 0
+	must(t, quotasets.Update(t.Context(), l.cinder, l.other, quotasets.UpdateOpts{Volumes: &none}).Err)
+	if _, err := o.Claim(t.Context(), spec("e")); !errors.Is(err, internaltenant.ErrOverQuota) {
+		t.Errorf("claim where no volume is allowed: %v, want ErrOverQuota", err)
+	}
+	u, err := o.Usage(t.Context())
+	if err != nil || u.Volumes != (internaltenant.Amounts{}) || u.Gigabytes != (internaltenant.Amounts{Limit: internaltenant.Unlimited}) {
+		t.Errorf("usage is %+v, %v; want limits of 0 volumes and %d gigabytes, and nothing used", u, err, internaltenant.Unlimited)
+	}
+	l.limit(t.Context(), t, ownertest.Limits{})
+	claim(t, o, spec("e"))
+	if u, err := o.Usage(t.Context()); err != nil || u.Volumes != (internaltenant.Amounts{Limit: internaltenant.Unlimited, Reserved: 1}) {
+		t.Errorf("usage is %+v, %v; want no limit of volumes, and one reserved", u, err)
+	}
+}
+
 func TestARevokedTokenIsRenewed(t *testing.T) {
 	l := openLab(t)
 	o, _ := l.owner(t, ownertest.Limits{})

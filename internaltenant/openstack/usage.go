@@ -15,7 +15,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 )
 
-// cinderAmounts is Cinder's count of one resource; limit -1 is unlimited.
+// cinderAmounts is Cinder's count of one resource; a negative limit is unlimited, 0 allows nothing.
 type cinderAmounts struct {
 	Limit    int64 `json:"limit"`
 	InUse    int64 `json:"in_use"`
@@ -24,12 +24,12 @@ type cinderAmounts struct {
 
 // amounts is the same in our words. Of what Cinder counts as in use, filling is reserved.
 func (a cinderAmounts) amounts(filling int64) internaltenant.Amounts {
-	return internaltenant.Amounts{Limit: max(a.Limit, 0), InUse: max(a.InUse-filling, 0), Reserved: a.Reserved + filling}
+	return internaltenant.Amounts{Limit: max(a.Limit, internaltenant.Unlimited), InUse: max(a.InUse-filling, 0), Reserved: a.Reserved + filling}
 }
 
 // Usage implements internaltenant.Owner: what Cinder counts, for whatever is in the project, and the other
-// backends' claims beside it. Of a limit that only one of the two has, and the other is used, nothing is
-// said. A limit of 0 in Cinder cannot be told from none here; Details tells it.
+// backends' claims beside it. Where only one of the two has a limit and the other is used, there is
+// none for both together.
 func (o *Owner) Usage(ctx context.Context) (internaltenant.Usage, error) {
 	others, err := o.config.Others.Usage(ctx)
 	if err != nil {
@@ -58,8 +58,8 @@ func (o *Owner) together(cinder, other internaltenant.Amounts) internaltenant.Am
 		Limit: cinder.Limit, InUse: cinder.InUse + other.InUse, Reserved: cinder.Reserved + other.Reserved,
 	}
 	if o.config.OthersExist == Some {
-		sum.Limit = 0
-		if cinder.Limit > 0 && other.Limit > 0 {
+		sum.Limit = internaltenant.Unlimited
+		if cinder.Limit != internaltenant.Unlimited && other.Limit != internaltenant.Unlimited {
 			sum.Limit = cinder.Limit + other.Limit
 		}
 	}

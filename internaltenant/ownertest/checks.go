@@ -172,6 +172,21 @@ func unlimited(ctx context.Context, fresh New) error {
 	return s.wantUsage(ctx, figures{0, 20, 0, 20000})
 }
 
+func unlimitedIsTold(ctx context.Context, fresh New) error {
+	s, err := open(ctx, fresh, Limits{Gigabytes: 7})
+	if err != nil {
+		return err
+	}
+	u, err := s.Usage(ctx)
+	if err != nil {
+		return err
+	}
+	if u.Volumes.Limit != internaltenant.Unlimited || u.Gigabytes.Limit != 7 {
+		return fmt.Errorf("limits are %d volumes, %d gigabytes; want %d, 7", u.Volumes.Limit, u.Gigabytes.Limit, internaltenant.Unlimited)
+	}
+	return nil
+}
+
 func settle(ctx context.Context, fresh New) error {
 	s, err := open(ctx, fresh, Limits{Volumes: 2})
 	if err != nil {

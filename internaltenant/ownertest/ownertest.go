@@ -45,6 +45,7 @@ func Checks() []Check {
 		{"ClaimOverVolumesChargesNothing", overVolumes},
 		{"ClaimOverGigabytesChargesNothing", overGigabytes},
 		{"ZeroLimitIsUnlimited", unlimited},
+		{"UsageTellsUnlimitedFromALimit", unlimitedIsTold},
 		{"SettleMovesReservedToInUse", settle},
 		{"SettleOfAnUnknownClaimSaysSo", settleUnknown},
 		{"RepeatedClaimStaysSettled", repeatedClaimStaysSettled},

@@ -140,6 +140,26 @@ func TestSuiteRejectsBrokenOwners(t *testing.T) {
 	}
 }
 
+// zeroForUnlimited is an owner whose Usage shows 0 where nothing is limited.
+type zeroForUnlimited struct{ internaltenant.Owner }
+
+func (z zeroForUnlimited) Usage(ctx context.Context) (internaltenant.Usage, error) {
+	u, err := z.Owner.Usage(ctx)
+	u.Volumes.Limit, u.Gigabytes.Limit = max(u.Volumes.Limit, 0), max(u.Gigabytes.Limit, 0)
+	return u, err
+}
+
+func TestSuiteRejectsAnOwnerThatShowsZeroForUnlimited(t *testing.T) {
+	whole := broken(func(*ledger) {})
+	got := failures(t.Context(), func(ctx context.Context, limits Limits) (internaltenant.Owner, error) {
+		o, err := whole(ctx, limits)
+		return zeroForUnlimited{o}, err
+	})
+	if want := []string{"UsageTellsUnlimitedFromALimit"}; !slices.Equal(got, want) {
+		t.Errorf("failed checks = %v, want %v", got, want)
+	}
+}
+
 func TestSuitePassesTheUnbrokenOwner(t *testing.T) {
 	Run(t, broken(func(*ledger) {}))
 }

@@ -135,7 +135,7 @@ func showQuota(t *table, q plugin.Quota) {
 		name string
 		plugin.QuotaAmounts
 	}{{"volumes", q.Volumes}, {"gigabytes", q.Gigabytes}} {
-		t.row(r.name, bound(r.Limit, count(r.Limit)), count(r.InUse), count(r.Reserved),
+		t.row(r.name, quotaLimit(r.Limit, r.Unlimited), count(r.InUse), count(r.Reserved),
 			count(r.Catalog), count(r.Difference), count(r.Actual))
 	}
 	if len(q.Resources) > 0 {
@@ -143,15 +143,18 @@ func showQuota(t *table, q plugin.Quota) {
 		t.row("AS REPORTED", "LIMIT", "IN USE", "RESERVED")
 	}
 	for _, r := range q.Resources {
-		limit := "unlimited"
-		if r.Limit >= 0 {
-			limit = count(r.Limit)
-		}
-		t.row(r.Name, limit, count(r.InUse), count(r.Reserved))
+		t.row(r.Name, quotaLimit(r.Limit, r.Limit < 0), count(r.InUse), count(r.Reserved))
 	}
 	for _, w := range q.Warnings {
 		t.line("warning: %s", w)
 	}
+}
+
+func quotaLimit(limit int64, unlimited bool) string {
+	if unlimited {
+		return "unlimited"
+	}
+	return count(limit)
 }
 
 // since is the value of --since: a span back from now, or a time.

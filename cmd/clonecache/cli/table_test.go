@@ -72,7 +72,7 @@ func TestTablesForPeople(t *testing.T) {
 		{"entries", func(t *table) { showEntries(t, []plugin.EntryView{entry, filling}) }},
 		{"entry", func(t *table) { showEntry(t, entry) }},
 		{"quota", func(t *table) {
-			showQuota(t, plugin.Quota{ProjectID: "p", UserID: "u", Volumes: amounts, Gigabytes: plugin.QuotaAmounts{InUse: 12}, Warnings: []string{"no role"}})
+			showQuota(t, plugin.Quota{ProjectID: "p", UserID: "u", Volumes: amounts, Gigabytes: plugin.QuotaAmounts{Unlimited: true, InUse: 12}, Warnings: []string{"no role"}})
 		}},
 		{"quota-cinder", func(t *table) {
 			showQuota(t, plugin.Quota{ProjectID: "p", UserID: "u", Volumes: plugin.QuotaAmounts{Limit: 20, InUse: 7, Catalog: 5, Difference: 2, Actual: 5},

@@ -132,7 +132,7 @@ func warningsAt(key string, sentences []string) []config.Problem {
 }
 
 func ofLimit(a internaltenant.Amounts) string {
-	if a.Limit == 0 {
+	if a.Limit == internaltenant.Unlimited {
 		return fmt.Sprintf("%d (unlimited)", a.InUse+a.Reserved)
 	}
 	return fmt.Sprintf("%d of %d", a.InUse+a.Reserved, a.Limit)
