@@ -57,6 +57,7 @@ glance:python3-glanceclient
 cinder:python3-cinderclient
 mariadbd:mariadb-server
 rabbitmq-server:rabbitmq-server
+memcached:memcached
 uwsgi:uwsgi-core
 uwsgi_python3:uwsgi-plugin-python3
 PROGRAMS

@@ -70,7 +70,9 @@ key_repository = $dir/keystone/keys
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = oslo_cache.memcache_pool
+memcache_servers = 127.0.0.1:$((port + 6))
 [oslo_policy]
 policy_dirs = /nonexistent
 CONF
@@ -95,7 +97,7 @@ auth_section() {
 www_authenticate_uri = http://127.0.0.1:$port/v3
 service_token_roles = service
 service_token_roles_required = true
-token_cache_time = 10
+memcached_servers = 127.0.0.1:$((port + 6))
 $(auth_keys "$1")
 CONF
 }

@@ -10,8 +10,8 @@
 #   lab.sh status   says what runs; exit 0 when all does
 #   lab.sh env      prints the variables with which clients reach it (eval "$(lab.sh env)")
 #   lab.sh start|stop|kill|pause|resume|restart SERVICE   for tests of outages; kill is SIGKILL to the
-#                   service and its children. SERVICE: mariadb epmd rabbitmq keystone glance cinder-api
-#                   cinder-scheduler cinder-volume
+#                   service and its children. SERVICE: mariadb memcached epmd rabbitmq keystone glance
+#                   cinder-api cinder-scheduler cinder-volume
 #   lab.sh hook SOCKET|off [KEY=VALUE...]   puts clonecache's hook before the drivers, or takes it away, and
 #                   restarts cinder-volume; keys are clonecache_... and go into each backend's section, and
 #                   those of the form SECTION/KEY=VALUE into that section
@@ -19,7 +19,8 @@
 #   lab.sh run PROGRAM...    runs it with the variables of `env`
 #
 #   LAB_DIR=DIR   default /tmp/cclab; at most 40 bytes, for the unix sockets in it
-#   LAB_PORT=N    Keystone N, Glance N+1, Cinder N+2, RabbitMQ N+3 to N+5, Ceph N+100 to N+130; default 42000
+#   LAB_PORT=N    Keystone N, Glance N+1, Cinder N+2, RabbitMQ N+3 to N+5, memcached N+6,
+#                 Ceph N+100 to N+130; default 42000
 #   DIRECT_URL=1  Glance shows where images lie (on `up` and `restart glance`; 0 hides it again)
 #   GLANCE_STORE=file|rbd   where new images go unless the upload names a store; default file
 #   CINDER_DRIVER_RBD, CINDER_DRIVER_NFS   classes of the volume drivers; default Cinder's own
@@ -45,7 +46,7 @@ dir=${LAB_DIR:-/tmp/cclab}
 port=${LAB_PORT:-42000}
 settings="DIRECT_URL GLANCE_STORE CINDER_DRIVER_RBD CINDER_DRIVER_NFS CINDER_PYTHONPATH CINDER_CACHE TOKEN_SECONDS"
 backends=(rbd1 rbd2 nfs1 nfs2)
-services="mariadb epmd rabbitmq keystone glance cinder-api cinder-scheduler cinder-volume"
+services="mariadb memcached epmd rabbitmq keystone glance cinder-api cinder-scheduler cinder-volume"
 
 export CEPH_DIR=$dir/ceph CEPH_PORT=$((port + 100))
 export CEPH_POOLS="volumes volumes2 images" CEPH_USERS="cinder glance clonecache"
@@ -79,7 +80,7 @@ main() {
 needs() {
   local tool missing=()
   [ "$(id -u)" = 0 ] || die "the lab needs root"
-  for tool in mariadbd mariadb-install-db epmd uwsgi keystone-manage glance-api cinder-api cinder-volume openstack \
+  for tool in mariadbd mariadb-install-db memcached epmd uwsgi keystone-manage glance-api cinder-api cinder-volume openstack \
     /usr/lib/rabbitmq/bin/rabbitmq-server mkfs.xfs qemu-img ceph-mon; do
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
@@ -103,6 +104,7 @@ up() {
   local ceph=$!
   { start epmd && start rabbitmq; } &
   local rabbit=$!
+  start memcached
   make_databases
   start keystone
   wait $rabbit || die "RabbitMQ did not start; see $dir/log"
@@ -151,6 +153,7 @@ down() {
   local service
   for service in cinder-volume cinder-scheduler cinder-api glance keystone rabbitmq epmd; do stop $service & done
   wait
+  stop memcached
   stop mariadb
   "$top/e2e/ceph/cluster.sh" down
   unexport_shares

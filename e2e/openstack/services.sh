@@ -8,6 +8,7 @@ command_of() {
   local conf=$dir/etc
   case $1 in
     mariadb) cmd=(mariadbd --defaults-file="$conf/my.cnf" --user=root) listens=$dir/run/db.sock ;;
+    memcached) cmd=(memcached -u nobody -l 127.0.0.1 -p $((port + 6)) -U 0 -m 32) listens=$((port + 6)) ;;
     epmd) cmd=(env ERL_EPMD_ADDRESS=127.0.0.1 epmd -port $((port + 5))) listens=$((port + 5)) ;;
     rabbitmq) cmd=(env "${rabbit_env[@]}" /usr/lib/rabbitmq/bin/rabbitmq-server) listens=$((port + 3)) ;;
     keystone)
