@@ -88,6 +88,10 @@ class ClonecacheMixin:
                 'volume': volume.name, 'size_bytes': volume.size * units.Gi}
         if image_meta.get('virtual_size'):
             body['image_virtual_bytes'] = image_meta['virtual_size']
+        if volume.volume_type_id:
+            body['volume_type'] = volume.volume_type.name
+        if volume.encryption_key_id:  # Cinder does not ask for these; whoever does is told why not
+            body['encrypted'] = True
         try:
             answer = self._clonecache_send(context, volume, where, body)
             if answer.get('outcome') == 'bypassed':

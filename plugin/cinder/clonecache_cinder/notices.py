@@ -38,12 +38,14 @@ REMEDIES = {
     'cannot_clone': "configure a fallback for the backend in clonecache.toml",
     'scratch_full': 'raise scratch_max_size in clonecache.toml',
     'volume_differs': "let clonecache's backend and Cinder's use the same pool or share",
+    'unsuitable': 'let volume_type of the backend in clonecache.toml be the type that most of its '
+                  'volumes are of',
     'hook_error': "see cinder-volume's log; report it",
     'unknown_share': 'name the share in clonecache_share_backends',
 }
 
 # Reasons that are nobody's fault and that no one must do anything about.
-ORDINARY = ('filling', 'stopping', 'too_many_waiting', 'not_asked')
+ORDINARY = ('filling', 'stopping', 'too_many_waiting', 'not_asked', 'encrypted')
 
 
 class Notices:

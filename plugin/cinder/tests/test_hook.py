@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import unittest
+import uuid
 from unittest import mock
 
 from oslo_config import cfg
@@ -45,7 +46,8 @@ class ClonedTest(HookCase):
         self.assertEqual('/v1/backends/files/volumes', request.path)
         self.assertEqual('the-users-token', request.headers['x-auth-token'])
         self.assertEqual({'image': 'glance:' + support.IMAGE['id'], 'volume': volume.name,
-                          'size_bytes': 3 * GIB, 'on_miss': 'wait'}, request.json)
+                          'size_bytes': 3 * GIB, 'volume_type': '__DEFAULT__',
+                          'on_miss': 'wait'}, request.json)
 
     def test_settings_name_backend_and_source(self):
         server = self.serve(lambda r: r.send(lines(made(r.json))))
@@ -62,6 +64,15 @@ class ClonedTest(HookCase):
         image = dict(support.IMAGE, disk_format='qcow2', virtual_size=12345)
         self.assertTrue(self.clone(self.driver(server.path), self.volume(), image)[1])
         self.assertEqual(12345, server.requests[0].json['image_virtual_bytes'])
+
+    def test_the_daemon_is_told_what_the_volume_is_to_be(self):
+        server = self.serve(lambda r: r.send(lines({'answer': {
+            'outcome': 'bypassed', 'reason': 'encrypted', 'volume': r.json['volume']}})))
+        volume = self.volume(encryption_key_id=str(uuid.uuid4()))
+        self.assertEqual((None, False), self.clone(self.driver(server.path), volume))
+        self.assertIs(True, server.requests[0].json['encrypted'])
+        self.assertEqual('__DEFAULT__', server.requests[0].json['volume_type'])
+        self.assertEqual([], self.left())
 
     def test_every_outcome_that_makes_a_volume_counts(self):
         for outcome in ('hit', 'filled', 'joined', 'direct', 'copied'):
