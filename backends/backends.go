@@ -74,6 +74,8 @@ type Description struct {
 	ClaimID          string    `json:"claim_id"` // the internal tenant's claim; a Cinder volume's ID under Cinder
 	Form             Form      `json:"form"`
 	CreatedAt        time.Time `json:"created_at"`
+	// ContentSum is of what stands in the image-volume, as check --deep compares it; "" unknown.
+	ContentSum string `json:"content_sum,omitempty"`
 }
 
 // Form is what the bytes of a cached image are.

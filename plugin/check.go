@@ -121,8 +121,8 @@ func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, 
 	return findings, ctx.Err()
 }
 
-// surveyBytes reads one image-volume from end to end. Where the image was raw, its bytes are the
-// image-volume's, and the digest is compared.
+// surveyBytes reads one image-volume from end to end, and compares it with what its description and its
+// row say of it.
 func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
 	wrong := func(kind, detail string) *finding {
 		return &finding{Problem: Problem{
@@ -144,23 +144,44 @@ func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolu
 		return nil // evicted meanwhile, or the survey has said so
 	}
 	defer content.Close()
-	want, err := imagesource.ParseDigest(iv.Description.Digest)
-	if err != nil || iv.Description.DiskFormat != string(diskimage.Raw) {
-		want = imagesource.Digest{}
+	read, err := readContent(ctx, content, iv)
+	if ctx.Err() != nil {
+		return nil // which is not the image-volume's fault
 	}
-	body := io.NewSectionReader(content, 0, iv.Description.SourceBytes)
-	if want.IsZero() {
-		body = io.NewSectionReader(content, 0, iv.VirtualBytes)
-	}
-	hashed := imagesource.Verify(body, want)
-	defer func() { _ = hashed.Close() }() // only read
-	if _, err := io.Copy(io.Discard, hashed); err != nil {
-		return wrong("content", fmt.Sprintf("image-volume %s cannot be read: %v", iv.ID, err))
-	}
-	if err := hashed.Check(); err != nil {
+	if err != nil {
 		return wrong("content", fmt.Sprintf("image-volume %s: %v", iv.ID, err))
 	}
+	e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+	if err != nil {
+		e.ContentSum = "" // there is no row, which the survey has said, or which is gone by now
+	}
+	for _, was := range []struct{ by, sum string }{{"its description", iv.Description.ContentSum}, {"the catalog", e.ContentSum}} {
+		if was.sum != "" && was.sum != read {
+			return wrong("content", fmt.Sprintf("image-volume %s: its content adds up to %s, %s says %s", iv.ID, read, was.by, was.sum))
+		}
+	}
 	return nil
+}
+
+// readContent reads an image-volume from end to end and returns its content sum. Where the image was
+// raw, its bytes are the image-volume's, and the digest is compared too.
+func readContent(ctx context.Context, content io.ReaderAt, iv backends.ImageVolume) (sum string, err error) {
+	d := iv.Description
+	digest, err := imagesource.ParseDigest(d.Digest)
+	if err != nil || d.DiskFormat != string(diskimage.Raw) {
+		return readSum(ctx, io.NewSectionReader(content, 0, iv.VirtualBytes), iv.VirtualBytes)
+	}
+	image := imagesource.Verify(io.NewSectionReader(content, 0, d.SourceBytes), digest)
+	defer func() { _ = image.Close() }() // only read
+	rest := io.NewSectionReader(content, d.SourceBytes, max(0, iv.VirtualBytes-d.SourceBytes))
+	all := io.MultiReader(image, rest)
+	if sum, err = readSum(ctx, all, iv.VirtualBytes); err != nil {
+		return "", err
+	}
+	if _, err := io.Copy(io.Discard, all); err != nil { // the digest is known at the end
+		return "", err
+	}
+	return sum, image.Check()
 }
 
 // surveyVolumes finds volumes of ours that are not whole.

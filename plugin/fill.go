@@ -256,7 +256,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 			return catalog.Entry{}, err
 		}
 	}
-	final.HeldBytes = committed.HeldBytes
+	final.HeldBytes, final.ContentSum = committed.HeldBytes, committed.Description.ContentSum
 	defer w.store.ready.begin()()
 	entry, duplicate, err := w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
 	if err != nil {

@@ -215,6 +215,7 @@ type meteredStage struct {
 	written  atomic.Int64
 	reserved atomic.Int64
 	growing  sync.Mutex
+	sum      contentSum
 }
 
 // WriteAt writes after the room for it is reserved.
@@ -224,6 +225,7 @@ func (m *meteredStage) WriteAt(b []byte, off int64) (int, error) {
 			return 0, err
 		}
 	}
+	m.sum.add(b, off, m.virtual)
 	return m.ImageVolumeStage.WriteAt(b, off)
 }
 

@@ -42,7 +42,7 @@ func mustFill(t testing.TB, c *Catalog, s FillSpec) Entry {
 func published(key Key, bytes int64) Published {
 	return Published{
 		Key: key, Digest: digest, DiskFormat: "qcow2", SourceBytes: bytes, VirtualBytes: 4 * bytes,
-		HeldBytes: bytes, InspectorVersion: 3,
+		HeldBytes: bytes, InspectorVersion: 3, ContentSum: "sum",
 	}
 }
 
@@ -135,6 +135,7 @@ func TestAFillFromBeginToEnd(t *testing.T) {
 	want.State, want.Key, want.Digest, want.DiskFormat = Ready, p.Key, digest, "qcow2"
 	want.SourceBytes, want.VirtualBytes, want.HeldBytes, want.ReservedBytes = 100, 400, 100, 0
 	want.InspectorVersion, want.FilledAt, want.LastUsedAt = 3, done, done
+	want.ContentSum = "sum"
 	want.Lease, want.LeaseUntil = Holder{}, time.Time{}
 	same(t, "ready", ready, want)
 	same(t, "got", mustGet(t, c, e.ID), want)

@@ -31,6 +31,7 @@ type Entry struct {
 	ImageIDs    []string // SOURCE:ID of every image known to have this content
 	Digest      string
 	DiskFormat  string
+	ContentSum  string // of what stands in the image-volume; "" unknown
 
 	SourceBytes   int64
 	VirtualBytes  int64
@@ -67,13 +68,13 @@ func live(store backends.Name, domain string, key Key) string {
 const entryColumns = `e.id, e.store, e.content_key, e.domain, e.state, e.attempt, e.image_volume, e.form,
 	e.digest, e.disk_format, e.source_bytes, e.virtual_bytes, e.reserved_bytes, e.held_bytes, e.claim,
 	e.pinned, e.hits, e.clones, e.inspector_version, e.evict_cause, e.created_at, e.filled_at,
-	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after`
+	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum`
 
 const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state, attempt, image_volume, form,
 	digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim,
 	pinned, hits, clones, inspector_version, evict_cause, created_at, filled_at,
-	last_used_at, lease_host, lease_incarnation, lease_until, last_error, retry_after, live_key)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	last_used_at, lease_host, lease_incarnation, lease_until, last_error, retry_after, content_sum, live_key)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // insert adds an entry; its images are added apart.
 func (t tx) insert(ctx context.Context, e Entry) error {
@@ -81,7 +82,7 @@ func (t tx) insert(ctx context.Context, e Entry) error {
 	return t.change(ctx, insertEntry, e.ID, e.Store, e.Key, e.Domain, e.State, e.Attempt, e.ImageVolume, e.Form,
 		e.Digest, e.DiskFormat, e.SourceBytes, e.VirtualBytes, e.ReservedBytes, e.HeldBytes, e.Claim,
 		number(e.Pinned), e.Hits, e.Clones, e.InspectorVersion, e.EvictCause, micros(e.CreatedAt), micros(e.FilledAt),
-		micros(e.LastUsedAt), e.Lease.Host, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), key)
+		micros(e.LastUsedAt), e.Lease.Host, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), e.ContentSum, key)
 }
 
 // scanner is a *sql.Row or *sql.Rows.
@@ -94,7 +95,7 @@ func scanEntry(row scanner) (Entry, error) {
 	err := row.Scan(&e.ID, &e.Store, &e.Key, &e.Domain, &e.State, &e.Attempt, &e.ImageVolume, &e.Form,
 		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
 		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
-		&used, &e.Lease.Host, &e.Lease.Incarnation, &lease, &e.LastError, &retry)
+		&used, &e.Lease.Host, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}

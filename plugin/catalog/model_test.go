@@ -190,6 +190,7 @@ func (m *model) publish(*rapid.T) {
 	}
 	p := published(key, bytes)
 	e.State, e.Key, e.Digest, e.DiskFormat, e.InspectorVersion = Ready, key, p.Digest, p.DiskFormat, p.InspectorVersion
+	e.ContentSum = p.ContentSum
 	e.SourceBytes, e.VirtualBytes, e.HeldBytes, e.ReservedBytes = p.SourceBytes, p.VirtualBytes, p.HeldBytes, 0
 	e.FilledAt, e.LastUsedAt = m.at.now(), m.at.now()
 	e.Lease, e.LeaseUntil, e.LastError = Holder{}, time.Time{}, ""

@@ -15,6 +15,7 @@ type Published struct {
 	VirtualBytes     int64
 	HeldBytes        int64
 	InspectorVersion int
+	ContentSum       string // of what stands in the image-volume; "" unknown
 }
 
 // Publish makes a filling entry ready, if the attempt is still the row's. Where another live entry of
@@ -88,7 +89,7 @@ func (t tx) otherLive(ctx context.Context, e Entry, key Key) (*Entry, error) {
 }
 
 const publishEntry = `UPDATE entries SET state = 'ready', content_key = ?, live_key = ?, digest = ?, disk_format = ?,
-	source_bytes = ?, virtual_bytes = ?, held_bytes = ?, reserved_bytes = 0, inspector_version = ?,
+	source_bytes = ?, virtual_bytes = ?, held_bytes = ?, reserved_bytes = 0, inspector_version = ?, content_sum = ?,
 	filled_at = ?, last_used_at = ?, lease_host = '', lease_incarnation = '', lease_until = 0, last_error = '', retry_after = 0
 	WHERE id = ? AND state = 'filling' AND attempt = ?`
 
@@ -102,7 +103,7 @@ func (t tx) makeReady(ctx context.Context, e Entry, p Published) (Entry, error) 
 		return Entry{}, err
 	}
 	err = t.change(ctx, publishEntry, p.Key, live(e.Store, e.Domain, p.Key), p.Digest, p.DiskFormat,
-		p.SourceBytes, p.VirtualBytes, p.HeldBytes, p.InspectorVersion, micros(now), micros(used), e.ID, e.Attempt)
+		p.SourceBytes, p.VirtualBytes, p.HeldBytes, p.InspectorVersion, p.ContentSum, micros(now), micros(used), e.ID, e.Attempt)
 	if err != nil {
 		return Entry{}, err
 	}
