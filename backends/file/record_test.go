@@ -20,18 +20,32 @@ var usual = stamp{
 	},
 }
 
+// undigested is a stamp where the source told no digest.
+func undigested() stamp {
+	s := usual
+	s.Name = "web-1"
+	s.Origin.ImageVolume = "cc-0190f8a0-7c3e-7e2a-9c3e-7e2a9c3e7e2b-1"
+	s.Origin.ImageID = "library:debian-12-genericcloud-amd64.qcow2"
+	s.Origin.LookupKey = "rev:" + s.Origin.ImageID + "@size=4194304 mtime_ns=1795248719195422547 ctime_ns=1795248719195422548 inode=19481/qcow2"
+	return s
+}
+
 func TestAUsualStampFitsIntoTheInode(t *testing.T) {
 	const limit = 255
-	if got := len(usual.record()); got > limit {
-		t.Errorf("got %d bytes, want at most %d: %s", got, limit, usual.record())
+	for name, s := range map[string]stamp{"digest": usual, "no digest": undigested()} {
+		if got := len(s.record()); got > limit {
+			t.Errorf("%s: got %d bytes, want at most %d: %s", name, got, limit, s.record())
+		}
 	}
 }
 
 func TestStampsAreReadAsTheyWereWritten(t *testing.T) {
 	for name, s := range map[string]stamp{
-		"usual":   usual,
-		"empty":   {},
-		"another": {Name: "a|b%~~u", Token: "=x", Mark: "+", Origin: backends.Origin{ImageVolume: "=|~s", DirectFrom: "rbd://a/b@c|d"}},
+		"usual":    usual,
+		"revision": undigested(),
+		"times":    {Token: "9223372036854775807 9223372036854775808 0123456789012345678 17952487191954225470", Origin: backends.Origin{LookupKey: "rev:@~z"}},
+		"empty":    {},
+		"another":  {Name: "a|b%~~u", Token: "=x", Mark: "+", Origin: backends.Origin{ImageVolume: "=|~s", DirectFrom: "rbd://a/b@c|d"}},
 		"upper case": {Token: "0190F8A0-7C3E-7E2A-9C3E-7E2A9C3E7E2B", Origin: backends.Origin{
 			ContentKey: "sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"}},
 	} {
@@ -56,6 +70,7 @@ func TestAStampKeepsAllOfItsOrigin(t *testing.T) {
 
 func FuzzStampRoundTrip(f *testing.F) {
 	f.Add(string(usual.Name), usual.Token, usual.Origin.EntryID, string(usual.Origin.ImageVolume), usual.Origin.ContentKey, int64(1))
+	f.Add("size= inode=", "1795248719195422547", " mtime_ns=", "~d~z", " ctime_ns=1", int64(2))
 	f.Add("=", "+", "|%~", "~u~s", "\x00\xff", int64(-1))
 	f.Fuzz(func(t *testing.T, name, token, entry, volume, key string, size int64) {
 		want := stamp{Name: backends.VolumeName(name), Token: token, SizeBytes: size, Origin: backends.Origin{
@@ -71,6 +86,7 @@ func FuzzStampRoundTrip(f *testing.F) {
 func FuzzParseRecord(f *testing.F) {
 	f.Add(usual.record())
 	f.Add([]byte("V1|||||||||||||"))
+	f.Add(undigested().record())
 	f.Add([]byte("V1|~u|%|~s|0||=||+||||"))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		s, err := parseRecord(record)

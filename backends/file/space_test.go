@@ -3,6 +3,7 @@ package file_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -237,4 +238,51 @@ func TestCommittedFilesCannotBeWritten(t *testing.T) {
 	if err != nil || info.Mode() != fs.FileMode(0o400) {
 		t.Errorf("got %v, %v, want mode 0400", info, err)
 	}
+}
+
+// What is written in pieces, past the page cache or through it, with holes and an end that is not
+// aligned, is there as it was written, and holds no more than that.
+func TestAnImageVolumeHoldsWhatWasWritten(t *testing.T) {
+	const size, piece = 48<<20 + 700, 256 << 10
+	on(t, func(t *testing.T, fs filesystem, dir string) {
+		b := fs.open(t, dir)
+		st, err := b.Stage(t.Context(), backends.StageSpec{ID: "e-1", VirtualBytes: size})
+		must(t, err)
+		want := make([]byte, size)
+		var written int64
+		for n := int64(0); n*piece < size; n++ {
+			if n%5 == 3 || n > 40 && n < 100 {
+				continue
+			}
+			p := want[n*piece : min((n+1)*piece, size)]
+			for i := range p {
+				p[i] = byte(n) + byte(i) | 1
+			}
+			cut := 0
+			if n%7 == 2 { // in two, neither of them aligned
+				cut = 1000
+			}
+			must(t, writeAt(st, p[:cut], n*piece))
+			must(t, writeAt(st, p[cut:], n*piece+int64(cut)))
+			written += int64(len(p))
+		}
+		v, err := st.Commit(t.Context(), backends.Description{EntryID: "e"})
+		must(t, err)
+		f, _, err := b.OpenImage(t.Context(), v.ID)
+		must(t, err)
+		defer f.Close()
+		got, err := io.ReadAll(f)
+		must(t, err)
+		if !bytes.Equal(got, want) {
+			t.Error("the content is not what was written")
+		}
+		if spare := v.HeldBytes - written; spare > 1<<20 {
+			t.Errorf("it holds %d bytes more than were written", spare)
+		}
+	})
+}
+
+func writeAt(w io.WriterAt, p []byte, off int64) error {
+	_, err := w.WriteAt(p, off)
+	return err
 }

@@ -136,6 +136,7 @@ func (c *Cache) prepare(ctx context.Context, config Config, probe probe) error {
 		Kind: kind, Location: c.path, IndependentClones: true,
 		NoClone: "a file cache has no volumes; they are copied from it to a backend",
 	}
+	features.DirectWrites = false // the volume that an image is fetched for is copied from it at once
 	stamps := rawfile.Stamps{Xattrs: features.Xattrs, Side: c.own("stamps")}
 	images := filepath.Join(c.path, imagesDir)
 	c.images, err = imagefile.Open(imagefile.Config{

@@ -20,8 +20,9 @@ type stage struct {
 	store *Store
 	spec  backends.StageSpec
 	draft atomic.Pointer[rawfile.Draft] // nil while it is begun
-	life  rawfile.Lifecycle
-	wrote rawfile.Writeback
+	// content is set before draft is.
+	content *rawfile.Content
+	life    rawfile.Lifecycle
 }
 
 // Stage implements backends.Store.
@@ -81,13 +82,14 @@ func (st *stage) begin() error {
 	if err != nil {
 		return err
 	}
-	err = draft.Truncate(st.spec.VirtualBytes)
+	content, err := draft.Content(st.spec.VirtualBytes)
 	if err == nil {
 		err = st.stamp(draft, st.spec.Description)
 	}
 	if err != nil {
 		return errors.Join(rawfile.Explain(err), draft.Discard())
 	}
+	st.content = content
 	st.draft.Store(draft)
 	return nil
 }
@@ -108,9 +110,7 @@ func (st *stage) WriteAt(p []byte, off int64) (int, error) {
 	if st.life.Phase() != rawfile.Writing {
 		return 0, onImage("write", st.spec.ID, backends.ErrNotExist)
 	}
-	draft := st.draft.Load()
-	n, err := draft.WriteAt(p, off)
-	st.wrote.Wrote(draft.File, off+int64(n))
+	n, err := st.content.WriteAt(p, off)
 	if errors.Is(err, os.ErrClosed) {
 		err = backends.ErrNotExist
 	}
@@ -148,6 +148,9 @@ func (st *stage) Commit(ctx context.Context, final backends.Description) (backen
 // publish makes the image-volume durable under its name. Until its last step it is staged.
 func (st *stage) publish(final backends.Description) (fs.FileInfo, error) {
 	draft := st.draft.Load()
+	if err := st.content.Trim(); err != nil {
+		return nil, err
+	}
 	if err := st.stamp(draft, final); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ import (
 type Draft struct {
 	*os.File
 	place  *Place
-	staged string // its name in the staging directory, without O_TMPFILE
+	direct *os.File // the same file, past the page cache; nil unless Content has it
+	staged string   // its name in the staging directory, without O_TMPFILE
 }
 
 // DraftSpec asks for a draft.
@@ -51,27 +52,28 @@ func (d *Draft) PublishWritten(name string) error {
 	if err := d.Sync(); err != nil {
 		return Explain(err)
 	}
-	return d.appear(name, d.place.dir)
+	return d.appear(name)
 }
 
 // PublishReflinked is PublishWritten for content that is a reflink of durable content. With ordered
 // metadata one fsync after the link is enough: reflink, length, record and name are all changes of
-// metadata of this one file, journalled in that order, so that whoever finds the name after a crash
-// finds the rest, and the fsync brings all of them to disk. Elsewhere it does the same as PublishWritten.
+// metadata, journalled in that order, so that whoever finds the name after a crash finds the rest. It is
+// the directory that is synced, since the link is a change of it too and comes last: so one sync does for
+// all who link at the same time. Elsewhere it does the same as PublishWritten.
 func (d *Draft) PublishReflinked(name string) error {
 	if !d.place.features.OrderedMetadata {
 		return d.PublishWritten(name)
 	}
-	return d.appear(name, d.File)
+	return d.appear(name)
 }
 
-// appear links the file and makes that durable by an fsync of synced. If the latter fails, it takes
-// the name back, so that there is a file or an error and never both.
-func (d *Draft) appear(name string, synced *os.File) error {
+// appear links the file and makes that durable. If the latter fails, it takes the name back, so that
+// there is a file or an error and never both.
+func (d *Draft) appear(name string) error {
 	if err := d.link(name); err != nil {
 		return Explain(err)
 	}
-	if err := synced.Sync(); err != nil {
+	if err := d.place.synced.do(); err != nil {
 		return errors.Join(Explain(err), Explain(os.Remove(d.place.Path(name))))
 	}
 	return nil

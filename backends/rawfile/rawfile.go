@@ -24,6 +24,7 @@ import (
 // Place is a directory in which files appear. It may be used by several goroutines.
 type Place struct {
 	dir      *os.File
+	synced   *syncs // of dir
 	staging  *os.File
 	features Features
 	stamps   Stamps
@@ -48,7 +49,7 @@ func OpenPlace(c PlaceConfig) (*Place, error) {
 		_ = dir.Close()
 		return nil, fmt.Errorf("open staging directory: %w", Explain(err))
 	}
-	return &Place{dir: dir, staging: staging, features: c.Features, stamps: c.Stamps}, nil
+	return &Place{dir: dir, synced: newSyncs(dir.Sync), staging: staging, features: c.Features, stamps: c.Stamps}, nil
 }
 
 // Close gives the directories back. Drafts of this Place must be ended before.
@@ -115,7 +116,7 @@ func (p *Place) Remove(name string, f *os.File) error {
 	if err := p.stamps.Drop(f); err != nil {
 		return err
 	}
-	return Explain(p.dir.Sync())
+	return Explain(p.synced.do())
 }
 
 // Occupied is how many bytes of its filesystem the file takes up, shared ones included.
