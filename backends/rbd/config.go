@@ -28,7 +28,7 @@ type Config struct {
 	// Timeout is how long the cluster may take over one clone, one piece of a fill, one answer; then the
 	// call is backends.ErrUnavailable. Removing an image may take ten times as long. Default: 30 s.
 	Timeout time.Duration
-	Calls   int // how many calls wait for the cluster at once; default: 16
+	Calls   int // how many calls wait for the cluster at once; default: 32
 
 	// Later lets Open succeed where the cluster does not answer: calls are backends.ErrUnavailable until it
 	// does.

@@ -3,7 +3,7 @@
 package rbd
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -11,8 +11,7 @@ import (
 	"github.com/ceph/go-ceph/rbd"
 )
 
-// piece is the most that one call of librbd writes, in bytes: an RBD object. Between 1 and 4 MiB makes
-// no difference, 64 KiB take twice as long.
+// piece is the most that one call of librbd writes, in bytes: an RBD object.
 const piece = 4 << 20
 
 // content is an image being written. WriteAt may be called from several goroutines.
@@ -21,73 +20,52 @@ type content struct {
 	handle *handle
 	size   int64
 
-	mu     sync.Mutex
-	failed error // of the first write that did not succeed: the content is not whole any more
-	held   pieces
+	mu      sync.Mutex
+	changed sync.Cond // a write has ended
+	failed  error     // of the first write that did not succeed: the content is not whole any more
+	held    pieces
+	gathering
 }
 
 func newContent(b *Backend, image *rbd.Image, size int64) *content {
-	return &content{b: b, handle: newHandle(image), size: size}
+	c := &content{b: b, handle: newHandle(image), size: size}
+	c.changed.L = &c.mu
+	return c
 }
 
-// WriteAt implements io.WriterAt. The bytes are copied first: a call that is given up keeps the copy.
+// WriteAt implements io.WriterAt. The bytes are copied, and are at the OSDs after drain: what could not be
+// written is the error of a later WriteAt, and of drain.
 func (c *content) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > c.size || int64(len(p)) > c.size-off {
 		return 0, fmt.Errorf("write %d bytes at %d of an image of %d", len(p), off, c.size)
 	}
-	if err := c.whole(); err != nil {
-		return 0, err
-	}
 	written := 0
 	for written < len(p) {
-		at := off + int64(written)
-		n := min(len(p)-written, int(piece-at%piece))
-		if err := c.write(p[written:written+n], at); err != nil {
-			c.fail(err)
-			return written, fmt.Errorf("write %d bytes at %d: %w", n, at, err)
+		number, at := (off+int64(written))/piece, (off+int64(written))%piece
+		n := min(len(p)-written, int(piece-at))
+		o, err := c.claim(number, at, int64(n))
+		if err != nil {
+			return written, fmt.Errorf("write %d bytes at %d: %w", n, number*piece+at, err)
 		}
+		copy((*o.buffer)[at:], p[written:written+n])
+		c.leave(o)
 		written += n
 	}
 	return written, nil
-}
-
-// buffers are those of calls; each is piece long.
-var buffers = sync.Pool{New: func() any { b := make([]byte, piece); return &b }}
-
-func (c *content) write(p []byte, at int64) error {
-	buffer := buffers.Get().(*[]byte)
-	own := (*buffer)[:copy(*buffer, p)]
-	return c.b.try(context.Background(), func(*work) error {
-		defer buffers.Put(buffer)
-		err := c.handle.use(func(image *rbd.Image) error {
-			_, err := image.WriteAt(own, at)
-			return err
-		})
-		if err == nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.held.add(at, int64(len(own)))
-		}
-		return err
-	})
-}
-
-func (c *content) fail(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.failed == nil {
-		c.failed = err
-	}
 }
 
 // whole is the error of a write that failed.
 func (c *content) whole() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed != nil {
+	return c.wholeLocked()
+}
+
+func (c *content) wholeLocked() error {
+	if c.failed != nil && !errors.Is(c.failed, errHandleClosed) {
 		return fmt.Errorf("an earlier write failed: %w", c.failed)
 	}
-	return nil
+	return c.failed
 }
 
 // HeldBytes implements backends.ImageVolumeStage.
@@ -97,7 +75,11 @@ func (c *content) HeldBytes() int64 {
 	return c.held.bytes()
 }
 
-func (c *content) close() { c.handle.close() }
+// close lets nothing be written any more, and closes the image once nobody uses it.
+func (c *content) close() {
+	c.drop()
+	c.handle.close()
+}
 
 // pieces counts which of an image's pieces of 64 KiB, a large allocation unit of an OSD, were written.
 type pieces []uint64

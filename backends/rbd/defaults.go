@@ -31,7 +31,7 @@ func (c Config) complete() (Config, error) {
 	fill(&c.User, "clonecache")
 	fill(&c.ConnectTimeout, 10*time.Second)
 	fill(&c.Timeout, 30*time.Second)
-	fill(&c.Calls, 16)
+	fill(&c.Calls, 32)
 	if c.Features == nil {
 		c.Features = []string{"layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"}
 	}

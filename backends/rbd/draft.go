@@ -80,7 +80,11 @@ func (b *Backend) openDraft(w *work, spec backends.VolumeSpec) (*draft, error) {
 
 // Commit implements backends.VolumeStage.
 func (d *draft) Commit(ctx context.Context) (backends.Volume, error) {
-	v, err := do(ctx, d.b, d.commit)
+	err := d.drain(ctx)
+	var v backends.Volume
+	if err == nil {
+		v, err = do(ctx, d.b, d.commit)
+	}
 	return v, onVolume("commit", d.spec.Name, err)
 }
 

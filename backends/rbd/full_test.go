@@ -101,11 +101,8 @@ func TestAClusterThatBecomesFull(t *testing.T) {
 		}
 		t.Logf("%s: %v after %v", does, err, time.Since(began))
 	}
-	for {
-		_, err = st.WriteAt(make([]byte, 4096), 8<<20) // until the OSD has the new map
-		if err != nil {
-			break
-		}
+	for err == nil { // until the OSD has the new map
+		_, err = st.WriteAt(make([]byte, piece), 8<<20)
 	}
 	wantFull("write", err)
 	_, err = st.Commit(t.Context(), backends.Description{EntryID: "e"})

@@ -3,6 +3,7 @@
 package rbd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type imageStage struct {
 	*content
 	b *Backend
 	indexed
+
+	snapshot *snapshotID // of the snapshot that Commit makes; nil: librbd's own way
 
 	mu    sync.Mutex
 	ended end
@@ -140,13 +143,22 @@ func (b *Backend) makeStage(w *work, spec backends.StageSpec, e indexed) (*image
 	if err != nil {
 		return nil, err
 	}
-	return &imageStage{content: newContent(b, image, spec.VirtualBytes), b: b, indexed: e}, nil
+	st := &imageStage{content: newContent(b, image, spec.VirtualBytes), b: b, indexed: e}
+	features, err := image.GetFeatures()
+	if err == nil && features == imageFeatures { // else its data may lie in another pool, see rbd_default_data_pool
+		st.snapshot = b.askSnapshotID(w.images)
+	}
+	return st, err
 }
 
 // Commit implements backends.ImageVolumeStage. The snapshot is the last step, and what makes it one that
 // can be cloned.
 func (st *imageStage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {
-	v, err := do(ctx, st.b, func(w *work) (backends.ImageVolume, error) { return st.commit(w, final) })
+	err := st.drain(ctx)
+	var v backends.ImageVolume
+	if err == nil {
+		v, err = do(ctx, st.b, func(w *work) (backends.ImageVolume, error) { return st.commit(w, final) })
+	}
 	return v, onImage("commit", st.ID, err)
 }
 
@@ -167,14 +179,7 @@ func (st *imageStage) commit(w *work, final backends.Description) (backends.Imag
 		if err := image.Flush(); err != nil {
 			return err
 		}
-		if err := writeRecord(w.images, st.RBDID, imageVolumeKey, record); err != nil {
-			return err
-		}
-		if err := w.ctx.Err(); err != nil {
-			return err
-		}
-		_, err := image.CreateSnapshot(snapshotName)
-		return err
+		return st.takeSnapshot(w, image, record)
 	})
 	if err != nil {
 		return backends.ImageVolume{}, err
@@ -185,6 +190,25 @@ func (st *imageStage) commit(w *work, final backends.Description) (backends.Imag
 	return backends.ImageVolume{
 		ID: st.ID, State: backends.Committed, VirtualBytes: st.size, HeldBytes: record.HeldBytes, Description: final,
 	}, nil
+}
+
+// takeSnapshot writes the image's record and takes its snapshot. Nothing may be writing to it.
+func (st *imageStage) takeSnapshot(w *work, image *rbd.Image, record imageRecord) error {
+	if st.snapshot != nil {
+		id, err := st.snapshot.wait()
+		if err := cmp.Or(err, w.ctx.Err()); err != nil {
+			return err
+		}
+		return writeRecordAndSnapshot(w.images, st.RBDID, record, id)
+	}
+	if err := writeRecord(w.images, st.RBDID, imageVolumeKey, record); err != nil {
+		return err
+	}
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	_, err := image.CreateSnapshot(snapshotName)
+	return err
 }
 
 // Discard implements backends.Stage.
