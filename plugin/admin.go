@@ -165,6 +165,12 @@ func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryVi
 	if e, err = p.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
 		return EntryView{}, err
 	}
+	kind := EventUnpinned
+	if pin {
+		kind = EventPinned
+	}
+	p.noteEntry(kind, e, catalog.Event{})
+	p.writeEvents(ctx)
 	return p.fullView(ctx, e), nil
 }
 
@@ -176,6 +182,7 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}}
+	defer p.writeEvents(ctx)
 	return r, p.deleteEntry(ctx, e, force, p.liveClones, &r)
 }
 
@@ -190,6 +197,7 @@ func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 	if err != nil {
 		return r, err
 	}
+	defer p.writeEvents(ctx)
 	clones := p.listedClones()
 	for _, e := range entries {
 		err := p.deleteEntry(ctx, e, force, clones, &r)
@@ -213,6 +221,7 @@ func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDe
 		if err := p.catalog.Remove(ctx, e.ID); err != nil {
 			return err
 		}
+		p.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
 		r.Removed = append(r.Removed, p.entryView(e))
 		return nil
 	case catalog.Filling, catalog.Evicting:
@@ -295,6 +304,7 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 			v.Fallback = s.fallback.name
 		}
 		capacity, err := s.images.Capacity(ctx)
+		p.reached(s, err)
 		if err != nil {
 			v.Available, v.Error = false, err.Error()
 		}

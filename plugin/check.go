@@ -22,7 +22,7 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 		if err != nil {
 			return CheckResult{}, err
 		}
-		r.add(ctx, o, strays)
+		p.addFindings(ctx, o, &r, strays)
 	}
 	flushed := p.flush(ctx)
 	findings, err := p.survey(ctx)
@@ -53,16 +53,16 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 		}
 		findings = append(findings, deep...)
 	}
-	r.add(ctx, o, findings)
+	p.addFindings(ctx, o, &r, findings)
 	return r, nil
 }
 
-// add notes findings, and mends them where that is wanted and can be done.
-func (r *CheckResult) add(ctx context.Context, o CheckOptions, findings []finding) {
+// addFindings adds findings to a result, and mends them where that is wanted and can be done.
+func (p *Plugin) addFindings(ctx context.Context, o CheckOptions, r *CheckResult, findings []finding) {
 	for _, f := range findings {
 		problem := f.Problem
 		if o.Repair && f.fix != nil {
-			if err := f.fix(ctx); err != nil {
+			if err := p.mend(ctx, f); err != nil {
 				problem.Detail += "; not repaired: " + err.Error()
 			} else {
 				problem.Repaired = true
@@ -125,7 +125,7 @@ func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, 
 // row say of it.
 func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
 	wrong := func(kind, detail string) *finding {
-		return &finding{Problem: Problem{
+		return &finding{tells: true, Problem: Problem{
 			Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
 			Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
 		}, fix: func(ctx context.Context) error {

@@ -29,7 +29,7 @@ func (r *rig) wantProblem(t *testing.T, o plugin.CheckOptions, kind, says string
 // inCatalog does something to the catalog behind everybody's back.
 func (r *rig) inCatalog(t *testing.T, statement string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.dir, "state", "catalog.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.dir, "state", "catalog.db")+"?_busy_timeout=20000") // the plugin writes too
 	if err != nil {
 		t.Fatal(err)
 	}

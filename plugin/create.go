@@ -285,6 +285,7 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 	}
 	q.report(Progress{Phase: "cloning", TotalBytes: -1})
 	volume, err := q.store.backend.Clone(ctx, f.entry.ImageVolume, spec)
+	p.reached(q.store, err)
 	if err != nil {
 		return p.notMade(ctx, q, intent, err)
 	}

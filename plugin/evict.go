@@ -44,6 +44,7 @@ func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) 
 			return err
 		}
 		failpoint.Reached(failpoint.Detach)
+		p.noteEntry(EventDetached, e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes})
 		log.WithField("clones", retired.Clones).Info("image-volume detached; its space is held until the last clone is gone")
 		return nil
 	}
@@ -67,6 +68,7 @@ func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry) error
 		return err
 	}
 	failpoint.Reached(failpoint.Remove)
+	p.noteEntry(evictedKind(e), e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes})
 	p.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
 	return nil
 }
@@ -101,6 +103,7 @@ func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
 		}
 	}
 	reaped, err := s.images.Reap(ctx)
+	p.reached(s, err)
 	failpoint.Reached(failpoint.Reap)
 	gone, lookErr := goneDetached(ctx, s, entries, reaped.ImageVolumes)
 	for _, e := range gone {

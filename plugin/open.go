@@ -29,6 +29,7 @@ const (
 	defaultFlush           = time.Second
 	defaultFills           = 4
 	defaultReportRetention = 90 * 24 * time.Hour
+	defaultEvents          = 10_000
 	// cleanupTime bounds undoing something after its request has ended.
 	cleanupTime = 30 * time.Second
 )
@@ -69,6 +70,7 @@ type Plugin struct {
 	inside   sync.WaitGroup // requests
 
 	flushing sync.Mutex // one at a time
+	events   eventLog
 }
 
 // Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
@@ -112,6 +114,7 @@ func newPlugin(cfg Config) (*Plugin, error) {
 		names:     names{busy: make(map[volumeKey]*turn)},
 		fillSlots: make(chan struct{}, cfg.FillLimit),
 		begun:     cfg.Now(),
+		events:    newEventLog(max(cfg.EventsMax, 0)),
 	}
 	for _, b := range cfg.Backends {
 		p.backends = append(p.backends, b.Name)
@@ -136,6 +139,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.FlushEvery, defaultFlush)
 	setDefault(&c.FillLimit, defaultFills)
 	setDefault(&c.ReportRetention, defaultReportRetention)
+	setDefault(&c.EventsMax, defaultEvents)
 	if c.NewOwner == nil {
 		c.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
 			return internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "clonecache", UserID: "clonecache"}, l)
@@ -173,6 +177,9 @@ func (p *Plugin) start(ctx context.Context) error {
 	}
 	p.scratch = scratch
 	if err := p.openCatalog(ctx); err != nil {
+		return err
+	}
+	if err := p.catalog.TrimEvents(ctx); err != nil {
 		return err
 	}
 	if p.owner, err = p.cfg.NewOwner(p.catalog.Ledger()); err != nil {
@@ -232,13 +239,17 @@ func (p *Plugin) openCatalog(ctx context.Context) error {
 			return fmt.Errorf("put the damaged catalog aside: %w", err)
 		}
 	}
-	p.catalog, err = catalog.Open(ctx, catalog.Config{Path: path})
+	p.catalog, err = catalog.Open(ctx, p.catalogConfig(path))
 	return err
+}
+
+func (p *Plugin) catalogConfig(path string) catalog.Config {
+	return catalog.Config{Path: path, MaxEvents: p.events.max}
 }
 
 // openWhole opens the catalog if all of it can be read; damage says that it cannot.
 func (p *Plugin) openWhole(ctx context.Context, path string) (damage, err error) {
-	c, err := catalog.Open(ctx, catalog.Config{Path: path})
+	c, err := catalog.Open(ctx, p.catalogConfig(path))
 	if err == nil {
 		if err = c.Check(ctx); err == nil {
 			p.catalog = c
@@ -276,9 +287,12 @@ func (p *Plugin) Close(ctx context.Context) error {
 	}
 	p.end()
 	<-ended
-	p.upkeep.Wait()
 	flush, cancel := p.cleanup(ctx)
 	defer cancel()
+	p.note(catalog.Event{Kind: catalog.EventKind(EventStopped), Detail: "host " + p.cfg.Host})
+	p.writeEvents(flush)
+	close(p.events.ended)
+	p.upkeep.Wait()
 	return errors.Join(p.flush(flush), p.release())
 }
 

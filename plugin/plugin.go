@@ -52,6 +52,9 @@ type Config struct {
 	FillLimit int
 	// ReportRetention is how long the report's sums are kept. Default: 90 days.
 	ReportRetention time.Duration
+	// EventsMax is how many events are kept; the oldest go first. Half of them are for hits and the like, the
+	// other half for all else. Default: 10,000. Negative: none.
+	EventsMax int
 
 	Log      logrus.FieldLogger // default: discards
 	Now      func() time.Time   // default: time.Now

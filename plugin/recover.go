@@ -18,6 +18,7 @@ func (p *Plugin) recover(ctx context.Context) error {
 	if err := p.replay(ctx); err != nil {
 		return err
 	}
+	p.note(catalog.Event{Kind: catalog.EventKind(EventStarted), Detail: "host " + p.cfg.Host})
 	abandoned, err := p.catalog.TakeOver(ctx, p.holder, p.cfg.LeaseFor)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (p *Plugin) replay(ctx context.Context) error {
 	if recovered.Damaged > 0 {
 		p.log.WithField("records", recovered.Damaged).Warn("journal has unreadable records; what they named is found by the reconcile")
 	}
-	if err := p.catalog.Record(ctx, p.holder.Host, recovered.LastSeq, recovered.Answered); err != nil {
+	if err := p.catalog.Record(ctx, p.holder.Host, recovered.LastSeq, recovered.Answered, p.eventsOf(recovered.Answered, nil)...); err != nil {
 		return err
 	}
 	if err := j.Applied(recovered.LastSeq); err != nil {
@@ -92,7 +93,11 @@ func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
 	if err := p.undoAttempt(ctx, s, e); err != nil {
 		return err
 	}
-	return p.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+	if err := p.catalog.ForgetFill(ctx, e.ID, e.Attempt); err != nil {
+		return err
+	}
+	p.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "the daemon ended while it filled; nothing is left of it"})
+	return nil
 }
 
 // publishAbandoned makes the row ready; false where other content of that key won.
@@ -105,7 +110,11 @@ func (p *Plugin) publishAbandoned(ctx context.Context, e catalog.Entry, iv backe
 		Key: catalog.Key(d.ContentKey), RevisionKey: catalog.Key(d.RevisionKey), Digest: d.Digest, DiskFormat: d.DiskFormat,
 		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, InspectorVersion: d.InspectorVersion,
 	})
-	return duplicate == nil, err
+	if err != nil || duplicate != nil {
+		return false, err
+	}
+	p.noteEntry(EventFilled, e, catalog.Event{Bytes: iv.HeldBytes, Detail: "the daemon ended before it was named; it was whole"})
+	return true, nil
 }
 
 // findImageVolume is the one of that ID, or the zero ImageVolume.
@@ -140,7 +149,7 @@ func (p *Plugin) reconcile(ctx context.Context) error {
 			log.Warn(f.Detail)
 			continue
 		}
-		if err := f.fix(ctx); err != nil {
+		if err := p.mend(ctx, f); err != nil {
 			log.WithError(err).Error("not mended: " + f.Detail)
 			continue
 		}
@@ -164,7 +173,19 @@ func (p *Plugin) noteObserved(ctx context.Context, findings []finding) (others [
 		return others, nil
 	}
 	p.log.WithField("entries", len(observed)).Info("held bytes and live clones brought up to date")
+	p.note(catalog.Event{Kind: catalog.EventKind(EventMended), Reason: "held-bytes", Detail: fmt.Sprintf("held bytes and live clones of %d entries brought up to date", len(observed))})
 	return others, p.catalog.Observe(ctx, observed)
+}
+
+// mend mends a finding, and notes that.
+func (p *Plugin) mend(ctx context.Context, f finding) error {
+	if err := f.fix(ctx); err != nil {
+		return err
+	}
+	if !f.tells {
+		p.note(catalog.Event{Kind: catalog.EventKind(EventMended), Backend: f.Backend, Reason: catalog.Reason(f.Kind), Detail: f.Detail})
+	}
+	return nil
 }
 
 // loadView reads the ready entries and their aliases.

@@ -12,6 +12,7 @@ import (
 // different volume of that name is ErrConflict; none is nil.
 func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 	v, err := q.store.backend.StatVolume(ctx, q.Volume)
+	p.reached(q.store, err)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):
 		return nil, nil

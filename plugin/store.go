@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -34,6 +35,7 @@ type store struct {
 	maxIdle  time.Duration
 	timeout  time.Duration // of a request that brings no earlier deadline; 0: none
 	ready    *view
+	silent   atomic.Bool // it did not answer when it was last asked
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}

@@ -14,6 +14,8 @@ import (
 type finding struct {
 	Problem
 	fix func(context.Context) error
+	// tells: mending it is an event of its own.
+	tells bool
 	// observed is all that fix would note, where it does nothing else: there may be many of these, and
 	// they can be noted together.
 	observed *catalog.Observation
@@ -40,6 +42,7 @@ func (p *Plugin) survey(ctx context.Context) ([]finding, error) {
 func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
 	before, findings, err := listStore(ctx, s)
 	if err != nil {
+		p.reached(s, err)
 		return []finding{unavailable(s, err)}, nil
 	}
 	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.name})
@@ -108,7 +111,7 @@ func (p *Plugin) surveyRow(s *store, e catalog.Entry, held map[backends.ImageVol
 		problem.Kind = "missing-image-volume"
 		problem.Detail = fmt.Sprintf("entry %s names image-volume %s, which is not there", e.ID, e.ImageVolume)
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
-		return &finding{Problem: problem, fix: func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
+		return &finding{Problem: problem, tells: true, fix: func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
 	case iv.HeldBytes != e.HeldBytes || iv.Clones != e.Clones:
 		problem.Kind = "held-bytes"
 		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes and has %d clones, the catalog says %d and %d", e.ImageVolume, iv.HeldBytes, iv.Clones, e.HeldBytes, e.Clones)
@@ -127,7 +130,7 @@ func (p *Plugin) unknown(s *store, iv backends.ImageVolume) finding {
 	if iv.State != backends.Staged && iv.Description.Digest != "" {
 		f.Detail = fmt.Sprintf("image-volume %s (%v) is in no entry", iv.ID, iv.Description.ImageIDs)
 		f.Remedy = "check --repair takes it into the catalog again"
-		f.fix = func(ctx context.Context) error { return p.adopt(ctx, s, iv) }
+		f.tells, f.fix = true, func(ctx context.Context) error { return p.adopt(ctx, s, iv) }
 		return f
 	}
 	f.Kind = "unfinished-image-volume"
@@ -174,17 +177,22 @@ func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 		return err
 	}
 	s.ready.add(e, revision)
+	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	return nil
 }
 
 // retireOrDetach retires an image-volume that cannot be an entry, and adopts what is left of it.
 func (p *Plugin) retireOrDetach(ctx context.Context, s *store, iv backends.ImageVolume) error {
 	retired, err := s.images.Retire(ctx, iv.ID)
-	if errors.Is(err, backends.ErrNotExist) || err == nil && retired.Gone {
+	if errors.Is(err, backends.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if retired.Gone {
+		p.noteEntry(EventMended, entryOf(s, iv), catalog.Event{Reason: "unknown-image-volume", Detail: fmt.Sprintf("image-volume %s, which cannot be an entry, was removed", iv.ID)})
+		return nil
 	}
 	iv.State, iv.Clones = backends.Detached, retired.Clones
 	return p.adoptDetached(ctx, s, iv)
@@ -200,7 +208,11 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 		}
 		e.Claim = claim
 	}
-	return p.catalog.Adopt(ctx, e, "")
+	if err := p.catalog.Adopt(ctx, e, ""); err != nil {
+		return err
+	}
+	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
+	return nil
 }
 
 // entryOf is the entry that an image-volume says it is.

@@ -19,6 +19,7 @@ func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error 
 	r := catalog.Request{
 		At: p.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Entry: catalog.EntryID(a.EntryID),
 		Outcome: catalog.Outcome(a.Outcome), Reason: catalog.Reason(a.Reason), Took: took, DownloadedBytes: a.DownloadedBytes,
+		Volume: q.Volume, Detail: clipped(a.Detail),
 	}
 	if f != nil && a.DownloadedBytes == 0 {
 		r.SavedBytes = f.entry.SourceBytes
@@ -39,6 +40,7 @@ func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error 
 func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	took := p.now().Sub(w.begun)
 	p.observer.FillEnded(w.store.name, took, err)
+	p.reached(w.store, err)
 	r := catalog.FillRecord{
 		At: p.now().UTC(), Store: w.store.name, ImageID: w.q.image.Ref(), Took: took,
 		SourceBytes: w.flight.read.Load(), WrittenBytes: w.flight.written.Load(),
@@ -46,9 +48,11 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	log := p.log.WithFields(w.q.fields()).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
 	if err != nil {
 		r.Error = err.Error()
+		p.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: catalog.Reason(failure(err)), Detail: r.Error, Took: took})
 		log.WithError(err).Warn("image-volume not made")
 	} else {
 		log.WithFields(map[string]any{"image_volume": e.ImageVolume, "bytes": e.HeldBytes}).Info("image-volume ready")
+		p.noteEntry(EventFilled, e, catalog.Event{ImageID: r.ImageID, Bytes: e.HeldBytes, Took: took})
 	}
 	ctx, cancel := p.cleanup(p.base)
 	defer cancel()
@@ -57,20 +61,26 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	}
 }
 
-// flush lets the catalog count what was answered. What it could not count now it counts next time; a
-// kill in between loses nothing, since the journal has it.
+// flush lets the catalog count what was answered, and writes the events of that and all others that were
+// noted. What it could not count now it counts next time; a kill in between loses no answer and no event of
+// one, since the journal has it.
 func (p *Plugin) flush(ctx context.Context) error {
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
+	noted := p.events.take() // first: what was answered before it is taken with it
 	requests, upTo := p.journal.Take()
-	if len(requests) == 0 {
+	if len(requests) == 0 && len(noted) == 0 {
 		return nil
 	}
-	if err := p.catalog.Record(ctx, p.holder.Host, upTo, requests); err != nil {
+	if err := p.catalog.Record(ctx, p.holder.Host, upTo, requests, p.eventsOf(requests, noted)...); err != nil {
 		p.journal.PutBack(requests)
+		p.events.putBack(noted)
 		return err
 	}
-	failpoint.Reached(failpoint.Flush)
+	p.events.wake()
+	if len(requests) > 0 {
+		failpoint.Reached(failpoint.Flush)
+	}
 	return p.journal.Applied(upTo)
 }
 
@@ -87,16 +97,16 @@ func (p *Plugin) flushToRead(ctx context.Context) error {
 
 // keepUp starts what goes on beside requests: counting answers, reaping, settling. Close ends it.
 func (p *Plugin) keepUp() {
-	p.every(p.cfg.FlushEvery, func(ctx context.Context) {
+	p.every(p.cfg.FlushEvery, p.events.kick, func(ctx context.Context) {
 		if err := p.flush(ctx); err != nil && ctx.Err() == nil {
 			p.log.WithError(err).Warn("answered requests not counted yet; trying again")
 		}
 	})
-	p.every(reapEvery, p.tidy)
+	p.every(reapEvery, nil, p.tidy)
 }
 
-// every calls do at each interval until the plugin is closed.
-func (p *Plugin) every(interval time.Duration, do func(context.Context)) {
+// every calls do at each interval, and when it is asked to by now, until the plugin is closed.
+func (p *Plugin) every(interval time.Duration, now <-chan struct{}, do func(context.Context)) {
 	p.upkeep.Add(1)
 	go func() {
 		defer p.upkeep.Done()
@@ -106,6 +116,8 @@ func (p *Plugin) every(interval time.Duration, do func(context.Context)) {
 			select {
 			case <-p.base.Done():
 				return
+			case <-now:
+				do(p.base)
 			case <-tick.C:
 				do(p.base)
 			}

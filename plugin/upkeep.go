@@ -108,5 +108,5 @@ func (p *Plugin) cleanFinding(ctx context.Context, f finding, r *CleanResult) er
 	default:
 		return nil
 	}
-	return f.fix(ctx)
+	return p.mend(ctx, f)
 }

@@ -139,6 +139,12 @@ func (d *Daemon) Report(tb testing.TB, args ...string) report.Report {
 	return query[report.Report](tb, d, append([]string{"report"}, args...)...)
 }
 
+// Events lists what happened.
+func (d *Daemon) Events(tb testing.TB) []plugin.Event {
+	tb.Helper()
+	return query[[]plugin.Event](tb, d, "event", "list")
+}
+
 // Status is the daemon's.
 func (d *Daemon) Status(tb testing.TB) plugin.Status {
 	tb.Helper()

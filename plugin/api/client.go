@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -162,6 +163,44 @@ func (c *Client) Quota(ctx context.Context) (plugin.Quota, error) {
 // Backends lists backends and file caches.
 func (c *Client) Backends(ctx context.Context) ([]plugin.BackendView, error) {
 	return fetch[[]plugin.BackendView](ctx, c, call{method: http.MethodGet, path: "/v1/backends"})
+}
+
+// Events lists what happened, oldest first.
+func (c *Client) Events(ctx context.Context, r EventsRequest) ([]plugin.Event, error) {
+	query := r.query()
+	if r.Limit > 0 {
+		query.Set("limit", strconv.Itoa(r.Limit))
+	}
+	return fetch[[]plugin.Event](ctx, c, call{method: http.MethodGet, path: "/v1/events", query: query})
+}
+
+// FollowEvents calls take, from the calling goroutine, for what has happened, oldest first, and then for
+// each new event, until take returns an error, ctx ends, or the daemon stops: code "stopping", or
+// CodeDaemonUnreachable where it is killed. Who follows again asks for what came since the last ID.
+func (c *Client) FollowEvents(ctx context.Context, r EventsRequest, take func(plugin.Event) error) error {
+	query := r.query()
+	query.Set("follow", "true")
+	resp, err := c.send(ctx, call{method: http.MethodGet, path: "/v1/events", query: query}, ndjson)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := json.NewDecoder(resp.Body)
+	for {
+		var line eventLine
+		if err := lines.Decode(&line); err != nil {
+			return c.lost(ctx, err)
+		}
+		if line.Error != nil {
+			return line.Error
+		}
+		if line.Event == nil { // of a later version
+			continue
+		}
+		if err := take(*line.Event); err != nil {
+			return err
+		}
+	}
 }
 
 // Prune brings every store back within its bounds and removes what is idle for too long.

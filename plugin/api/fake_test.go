@@ -18,7 +18,10 @@ type fakeService struct {
 	create func(context.Context, plugin.Request) (plugin.Answer, error)
 	check  func(context.Context, plugin.CheckOptions) (plugin.CheckResult, error)
 
+	follow func(context.Context, plugin.EventFilter, func(plugin.Event) error) error
+
 	mu      sync.Mutex
+	events  plugin.EventFilter
 	asked   []plugin.Request
 	volumes map[backends.VolumeName]plugin.VolumeView
 	entries []plugin.EntryView
@@ -169,6 +172,23 @@ func (f *fakeService) Check(ctx context.Context, o plugin.CheckOptions) (plugin.
 		return f.check(ctx, o)
 	}
 	return plugin.CheckResult{OK: true}, nil
+}
+
+func (f *fakeService) Events(_ context.Context, filter plugin.EventFilter) ([]plugin.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = filter
+	if filter.After >= 2 {
+		return nil, nil
+	}
+	return []plugin.Event{{ID: 2, Kind: plugin.EventEvicted, Backend: "local", Reason: "size", Bytes: 7}}, nil
+}
+
+func (f *fakeService) FollowEvents(ctx context.Context, filter plugin.EventFilter, take func(plugin.Event) error) error {
+	if f.follow != nil {
+		return f.follow(ctx, filter, take)
+	}
+	return plugin.ErrStopping
 }
 
 // lastAsked is the latest request that reached the service.

@@ -59,6 +59,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.entryRoutes()
 	s.overviewRoutes()
 	s.upkeepRoutes()
+	s.eventRoutes()
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ type Service interface {
 	Entries
 	Overview
 	Upkeep
+	Events
 }
 
 // Volumes is the requester's part.
@@ -48,6 +49,12 @@ type Upkeep interface {
 	Prune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error)
+}
+
+// Events is what happened.
+type Events interface {
+	Events(ctx context.Context, f plugin.EventFilter) ([]plugin.Event, error)
+	FollowEvents(ctx context.Context, f plugin.EventFilter, take func(plugin.Event) error) error
 }
 
 var _ Service = (*plugin.Plugin)(nil)

@@ -70,6 +70,8 @@ const (
 type Config struct {
 	Path string           // the SQLite file; its directory must exist
 	Now  func() time.Time // nil: the database's clock
+	// MaxEvents bounds the events that are kept. 0: none are.
+	MaxEvents int
 }
 
 // Catalog is the open database. It may be used from several goroutines, and several Catalogs, in one
@@ -80,6 +82,8 @@ type Catalog struct {
 	writer  *sql.DB // one connection: writers queue here, not at the file's lock
 	readers *sql.DB
 	latest  latest
+
+	maxEvents int // rows
 }
 
 // Open opens or creates the catalog and brings its schema up to date; a process that dies in that leaves

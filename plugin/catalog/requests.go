@@ -35,6 +35,8 @@ type Request struct {
 	DownloadedBytes int64
 	SavedBytes      int64 // what a request without the cache would have downloaded
 	Clones          int   // 1 where it added a clone that depends on the image-volume
+	Volume          backends.VolumeName
+	Detail          string // the reason in a sentence, where there is more to say
 	// Times is how many requests this stands for, added up: their latest time, the sums of the rest. 0: one.
 	Times int64
 }
@@ -61,12 +63,13 @@ func (t tx) applied(ctx context.Context, host string) (seq int64, err error) {
 
 const insertApplied = `INSERT INTO applied (host, seq) VALUES (?, ?)`
 
-// Record applies answered requests, in one transaction: hits, last-used, clones and the report's sums.
-// Those with a Seq at or below Applied(host) are skipped; Seq 0 is always applied. Afterwards
+// Record applies answered requests, in one transaction: hits, last-used, clones and the report's sums; and
+// it adds events, in their order. What has a Seq at or below Applied(host) is skipped; Seq 0 is always
+// applied. Of events the oldest go beyond Config.MaxEvents. Afterwards
 // Applied(host) is upTo, or stays where it was higher; a Seq above upTo is an error that changes
 // nothing. Entries that are gone by now are left out; their requests count in the report.
-func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests []Request) error {
-	op := fmt.Sprintf("record %d requests of %s", len(requests), host)
+func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests []Request, events ...Event) error {
+	op := fmt.Sprintf("record %d requests and %d events of %s", len(requests), len(events), host)
 	for _, r := range requests {
 		if r.Seq > upTo {
 			return fmt.Errorf("%s: sequence %d is above %d", op, r.Seq, upTo)
@@ -92,6 +95,9 @@ func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests 
 			return err
 		}
 		if err := t.addRequests(ctx, sums.requests); err != nil {
+			return err
+		}
+		if err := t.addEvents(ctx, events, applied, now); err != nil {
 			return err
 		}
 		if upTo <= applied {

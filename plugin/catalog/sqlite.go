@@ -53,7 +53,7 @@ func openSQLite(ctx context.Context, cfg Config, migrations fs.FS) (*Catalog, er
 	if err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", cfg.Path, err)
 	}
-	c := &Catalog{now: cfg.Now, dialect: sqliteDialect}
+	c := &Catalog{now: cfg.Now, dialect: sqliteDialect, maxEvents: cfg.MaxEvents}
 	if c.writer, err = sql.Open("sqlite", sqliteURI(path, writerParams)); err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", path, err)
 	}

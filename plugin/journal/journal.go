@@ -21,6 +21,8 @@
 //	answer  'A': varint intent (0: none), request
 //	drop    'D': varint intent
 //
+// A request ends in volume and detail, or before them where an earlier version wrote it.
+//
 // The salt is random, mark is its first half, and every checksum (CRC-32C) covers the salt too, so that
 // no text inside a record passes for a record. base is a sequence number below all that are new in the
 // segment. A segment starts with copies of the intents that were unfinished when it was begun; therefore

@@ -6,13 +6,14 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// maxPending bounds the answered requests in memory that the catalog has not taken: about 20 MB.
+// maxPending bounds the answered requests in memory that the catalog has not taken: about 20 MB, and
+// as much again where each has a long detail.
 const maxPending = 1 << 16
 
 // pending is what was answered and not yet taken by the catalog, in the order of Seq. While the catalog
 // takes nothing it is kept within its bound by adding requests up, so that the report's sums stay right:
 // at first those that differ in time alone; where that is not enough also those that differ in image and
-// entry, whose hits and last use then go unnoticed.
+// entry, whose hits and last use then go unnoticed. Requests that are added up are one event.
 type pending struct {
 	requests []catalog.Request
 	max      int // 0: maxPending
@@ -96,5 +97,6 @@ func sum(a, b catalog.Request) catalog.Request {
 	if b.At.After(a.At) {
 		a.At = b.At
 	}
+	a.Volume, a.Detail = "", "" // they are several
 	return a
 }

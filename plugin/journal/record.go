@@ -221,11 +221,14 @@ func appendRequest(buf []byte, r catalog.Request) []byte {
 	buf = binary.AppendVarint(buf, int64(r.Took))
 	buf = binary.AppendVarint(buf, r.DownloadedBytes)
 	buf = binary.AppendVarint(buf, r.SavedBytes)
-	return binary.AppendVarint(buf, int64(r.Clones))
+	buf = binary.AppendVarint(buf, int64(r.Clones))
+	buf = appendText(buf, r.Volume)
+	return appendText(buf, r.Detail)
 }
 
+// request is an answered one. It ended after clones before there were events.
 func (d *decoder) request() catalog.Request {
-	return catalog.Request{
+	r := catalog.Request{
 		At:              d.time(),
 		Backend:         backends.Name(d.text(maxBody)),
 		ImageID:         d.text(maxBody),
@@ -237,4 +240,9 @@ func (d *decoder) request() catalog.Request {
 		SavedBytes:      d.varint(),
 		Clones:          int(d.varint()),
 	}
+	if len(d.p) > 0 {
+		r.Volume = backends.VolumeName(d.text(maxBody))
+		r.Detail = d.text(maxBody)
+	}
+	return r
 }

@@ -166,6 +166,7 @@ func TestRecordsReadAsTheyWereWritten(t *testing.T) {
 				Seq: r.seq, At: moment.Draw(t, "at"), Backend: backends.Name(str("backend")), ImageID: str("image"),
 				Entry: catalog.EntryID(str("entry")), Outcome: catalog.Outcome(str("outcome")), Reason: catalog.Reason(str("reason")),
 				Took: time.Duration(num("took")), DownloadedBytes: num("down"), SavedBytes: num("saved"), Clones: int(num("clones")),
+				Volume: backends.VolumeName(str("volume")), Detail: str("detail"),
 			}
 		case kindDrop:
 			r.of = num("of")

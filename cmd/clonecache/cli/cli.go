@@ -95,7 +95,7 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	flags.StringVar(&a.caFile, "ca-file", "", "certificates that the daemon's is checked against, for https (CLONECACHE_CA_FILE)")
 	completes(root, "output", fixed(formats...))
 	completes(root, "progress", fixed(progressModes...))
-	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.report(), a.quota(),
+	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.event(), a.report(), a.quota(),
 		a.backend(), a.prune(), a.clean(), a.check(), a.image(), a.version(), exitCodesTopic())
 	return root
 }

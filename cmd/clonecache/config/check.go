@@ -26,6 +26,7 @@ const (
 	maxStopTimeout   = time.Hour      // stop_timeout
 	minRetention     = 24 * time.Hour // report_retention
 	maxRetention     = 3650 * day     // report_retention
+	maxEvents        = 1_000_000      // events_max
 	maxRequestWait   = time.Hour      // request_timeout
 	minMaxIdle       = time.Minute    // max_idle
 	maxEvictionDelay = 30 * day       // min_age
@@ -78,6 +79,7 @@ func (c *checker) daemon(cfg *Config) {
 	between(c, "fill_limit", cfg.FillLimit, 1, maxFills)
 	c.duration("stop_timeout", cfg.StopTimeout, minStopTimeout, maxStopTimeout)
 	c.duration("report_retention", cfg.ReportRetention, minRetention, maxRetention)
+	between(c, "events_max", cfg.EventsMax, 0, maxEvents)
 	if _, err := logrus.ParseLevel(cfg.LogLevel); err != nil {
 		c.problem("log_level", fmt.Sprintf("%q is not a level", cfg.LogLevel), `use "debug", "info", "warn" or "error"`)
 	}

@@ -20,6 +20,7 @@ type Config struct {
 	FillLimit        int            `toml:"fill_limit"`
 	StopTimeout      Duration       `toml:"stop_timeout"`
 	ReportRetention  Duration       `toml:"report_retention"`
+	EventsMax        int            `toml:"events_max"`
 	LogLevel         string         `toml:"log_level"`
 	LogFormat        string         `toml:"log_format"`
 	Catalog          Catalog        `toml:"catalog"`
@@ -130,6 +131,7 @@ func Default() Config {
 		FillLimit:       4,
 		StopTimeout:     Duration(30e9),
 		ReportRetention: Duration(90 * day),
+		EventsMax:       10_000,
 		LogLevel:        "info",
 		LogFormat:       LogText,
 		InternalTenant:  InternalTenant{Kind: "local", Account: Account{ProjectID: "clonecache", UserID: "clonecache"}},

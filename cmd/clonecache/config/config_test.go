@@ -78,6 +78,7 @@ func TestParseFillsEveryField(t *testing.T) {
 		FillLimit:        2,
 		StopTimeout:      Duration(time.Minute),
 		ReportRetention:  Duration(30 * 24 * time.Hour),
+		EventsMax:        500,
 		LogLevel:         "debug",
 		LogFormat:        "json",
 		InternalTenant:   InternalTenant{Kind: "local", Account: Account{ProjectID: "cache", UserID: "cache-user"}, MaxVolumes: 50, MaxGigabytes: 200},

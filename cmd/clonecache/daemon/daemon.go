@@ -100,12 +100,21 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		ScratchMaxBytes: int64(d.cfg.ScratchMaxSize),
 		FillLimit:       d.cfg.FillLimit,
 		ReportRetention: time.Duration(d.cfg.ReportRetention),
+		EventsMax:       eventsMax(d.cfg),
 		Log:             d.Log,
 		Observer:        metrics,
 		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
 			return openTenant[d.cfg.InternalTenant.Kind](ctx, d.cfg, ledger, d.Log)
 		},
 	})
+}
+
+// eventsMax is events_max in the plugin's words, where 0 is the default.
+func eventsMax(cfg config.Config) int {
+	if cfg.EventsMax == 0 {
+		return -1
+	}
+	return cfg.EventsMax
 }
 
 // wait returns once ctx ends, or with the error of a server that failed.
