@@ -1,0 +1,239 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// eventLog holds events until the next flush writes them, and wakes those who follow. Events of requests
+// are not in it: they are made of what the journal has.
+type eventLog struct {
+	max   int           // how many events are kept; 0: none
+	kick  chan struct{} // asks for a flush before its time
+	ended chan struct{} // closed when no more come
+
+	mu      sync.Mutex
+	waiting []catalog.Event
+	written chan struct{} // closed when more were written
+}
+
+func newEventLog(kept int) eventLog {
+	return eventLog{max: kept, kick: make(chan struct{}, 1), ended: make(chan struct{}), written: make(chan struct{})}
+}
+
+// news is closed once events were written that are not written now.
+func (l *eventLog) news() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
+}
+
+func (l *eventLog) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.written)
+	l.written = make(chan struct{})
+}
+
+// add keeps an event for the next flush, and asks for one.
+func (l *eventLog) add(e catalog.Event) {
+	if l.max == 0 {
+		return
+	}
+	l.mu.Lock()
+	l.waiting = l.bounded(append(l.waiting, e))
+	l.mu.Unlock()
+	select {
+	case l.kick <- struct{}{}:
+	default: // it was asked for
+	}
+}
+
+func (l *eventLog) take() []catalog.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.waiting
+	l.waiting = nil
+	return taken
+}
+
+// putBack keeps events that are older than all others.
+func (l *eventLog) putBack(events []catalog.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = l.bounded(slices.Concat(events, l.waiting))
+}
+
+// bounded leaves out the oldest ones: no more are kept anyway.
+func (l *eventLog) bounded(events []catalog.Event) []catalog.Event {
+	return events[max(0, len(events)-l.max):]
+}
+
+// note keeps an event for the log. It is written within moments, together with the requests that were
+// answered before it; a kill before that loses it.
+func (p *Plugin) note(e catalog.Event) {
+	if e.At.IsZero() {
+		e.At = p.now().UTC()
+	}
+	e.Detail = clipped(e.Detail)
+	p.events.add(e)
+}
+
+// writeEvents writes at once what was noted, for an admin's own deed: a kill afterwards does not lose it. A
+// failure is logged.
+func (p *Plugin) writeEvents(ctx context.Context) {
+	ctx, cancel := p.cleanup(ctx)
+	defer cancel()
+	_ = p.flushToRead(ctx)
+}
+
+// noteEntry notes what happened to an entry.
+func (p *Plugin) noteEntry(kind EventKind, e catalog.Entry, more catalog.Event) {
+	more.Kind, more.Backend, more.Entry = catalog.EventKind(kind), e.Store, e.ID
+	if len(e.ImageIDs) > 0 {
+		more.ImageID = e.ImageIDs[0]
+	}
+	if more.Detail == "" && e.ImageVolume != "" {
+		more.Detail = "image-volume " + string(e.ImageVolume)
+	}
+	p.note(more)
+}
+
+// eventsOf are the events of answered requests and those that were noted, in the order of their times.
+func (p *Plugin) eventsOf(requests []catalog.Request, noted []catalog.Event) []catalog.Event {
+	if p.events.max == 0 {
+		return nil
+	}
+	all := make([]catalog.Event, 0, len(requests)+len(noted))
+	for _, r := range requests {
+		all = append(all, eventOf(r))
+	}
+	all = append(all, noted...)
+	slices.SortStableFunc(all, func(a, b catalog.Event) int { return a.At.Compare(b.At) })
+	return all
+}
+
+// eventOf is the event of an answered request, or of several that were added up.
+func eventOf(r catalog.Request) catalog.Event {
+	e := catalog.Event{
+		Seq: r.Seq, At: r.At, Kind: requestKind(Outcome(r.Outcome)), Routine: routine(r), Backend: r.Backend, ImageID: r.ImageID,
+		Entry: r.Entry, Volume: r.Volume, Outcome: r.Outcome, Reason: r.Reason, Detail: r.Detail,
+		Bytes: r.DownloadedBytes, Took: r.Took,
+	}
+	if r.Times > 1 {
+		e.Detail = strconv.FormatInt(r.Times, 10) + " requests; the catalog could not be written when they were answered"
+		e.Took = r.Took / time.Duration(r.Times)
+	}
+	return e
+}
+
+// requestKind is the outcome's own word, but for a filled one: the fill has an event of its own.
+func requestKind(o Outcome) catalog.EventKind {
+	if o == Filled {
+		return catalog.EventKind(EventMiss)
+	}
+	return catalog.EventKind(o)
+}
+
+// routine tells that nothing is out of the ordinary about a request, and that there may be very many alike.
+func routine(r catalog.Request) bool {
+	switch Outcome(r.Outcome) {
+	case Hit, Joined, Filled, Direct:
+		return true
+	case Copied:
+		return Reason(r.Reason) == ReasonCannotClone
+	case Bypassed:
+	}
+	return false
+}
+
+// clipped bounds a text, at the end of a character.
+func clipped(s string) string {
+	const most = 300 // bytes; very many requests may wait for the catalog, each with its detail
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// evictedKind is what the end of an eviction is called.
+func evictedKind(e catalog.Entry) EventKind {
+	switch {
+	case e.State == catalog.Detached:
+		return EventReaped
+	case e.EvictCause == catalog.CauseGone:
+		return EventVanished
+	case e.EvictCause == catalog.CauseAdmin:
+		return EventDeleted
+	}
+	return EventEvicted
+}
+
+// reached notes that a store answers, or does not, where that is news.
+func (p *Plugin) reached(s *store, err error) {
+	switch {
+	case err == nil:
+		if s.silent.CompareAndSwap(true, false) {
+			p.note(catalog.Event{Kind: catalog.EventKind(EventBack), Backend: s.name})
+		}
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, backends.ErrUnavailable):
+		if s.silent.CompareAndSwap(false, true) {
+			p.note(catalog.Event{Kind: catalog.EventKind(EventUnreachable), Backend: s.name, Detail: err.Error()})
+		}
+	}
+}
+
+// failure is why a fill came to nothing, in the word that requests are bypassed with, or refused.
+func failure(err error) Reason {
+	if why, aside := steppedAside(err); aside {
+		return why.reason
+	}
+	for _, f := range failures() {
+		if errors.Is(err, f.err) {
+			return f.reason
+		}
+	}
+	return ReasonCacheError
+}
+
+// failures are the words that the API has for the errors of usual. The first match counts.
+func failures() []struct {
+	err    error
+	reason Reason
+} {
+	return []struct {
+		err    error
+		reason Reason
+	}{
+		{context.Canceled, "canceled"},
+		{context.DeadlineExceeded, "deadline_exceeded"},
+		{ErrBadRequest, "bad_request"},
+		{ErrUnknownBackend, "unknown_backend"},
+		{ErrConflict, "volume_conflict"},
+		{ErrTooSmall, "volume_too_small"},
+		{backends.ErrTooSmall, "volume_too_small"},
+		{backends.ErrBadName, "bad_name"},
+		{diskimage.ErrRefused, "image_refused"},
+		{imagesource.ErrNotFound, "image_not_found"},
+		{imagesource.ErrForbidden, "image_forbidden"},
+		{imagesource.ErrNotActive, "image_not_active"},
+		{imagesource.ErrChanged, "image_changed"},
+		{imagesource.ErrTruncated, "image_truncated"},
+		{imagesource.ErrUnavailable, "image_source_unavailable"},
+		{imagesource.ErrRefused, "image_reference_refused"},
+		{imagesource.ErrDigestMismatch, "digest_mismatch"},
+		{imagesource.ErrAmbiguous, "image_ambiguous"},
+		{diskimage.ErrSourceLonger, "image_longer"},
+	}
+}
