@@ -80,6 +80,13 @@ func (d *draft) clone(source *imagefile.Source) (backends.Volume, error) {
 	if err := rawfile.Reflink(d.File, source.File); err != nil {
 		return backends.Volume{}, err
 	}
+	info, err := d.Stat()
+	if err != nil {
+		return backends.Volume{}, rawfile.Explain(err)
+	}
+	if err := source.Holds(info.Size()); err != nil { // it was cut after it was looked at
+		return backends.Volume{}, err
+	}
 	if d.stamp.SizeBytes > source.Size {
 		if err := d.Truncate(d.stamp.SizeBytes); err != nil {
 			return backends.Volume{}, rawfile.Explain(err)
@@ -96,6 +103,9 @@ func (d *draft) publish(appear func(name string) error) (backends.Volume, error)
 	info, err := d.Stat()
 	if err != nil {
 		return backends.Volume{}, rawfile.Explain(err)
+	}
+	if info.Size() != d.stamp.SizeBytes {
+		return backends.Volume{}, fmt.Errorf("it came out at %d bytes, %d were asked for", info.Size(), d.stamp.SizeBytes)
 	}
 	if err := appear(string(d.stamp.Name)); err != nil {
 		return backends.Volume{}, err
@@ -136,9 +146,16 @@ func (b *Backend) copy(
 }
 
 func (d *draft) copy(ctx context.Context, src *os.File, progress func(int64)) (backends.Volume, backends.CopyMethod, error) {
+	before, err := src.Stat()
+	if err != nil {
+		return backends.Volume{}, "", rawfile.Explain(err)
+	}
 	method, err := rawfile.Copy(ctx, d.File, src, progress)
 	if err != nil {
 		return backends.Volume{}, "", err
+	}
+	if after, err := src.Stat(); err != nil || after.Size() != before.Size() {
+		return backends.Volume{}, "", errors.Join(fmt.Errorf("%s changed its size of %d bytes while it was copied", src.Name(), before.Size()), err)
 	}
 	if err := d.Truncate(d.stamp.SizeBytes); err != nil {
 		return backends.Volume{}, "", rawfile.Explain(err)

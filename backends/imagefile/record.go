@@ -20,13 +20,35 @@ type record struct {
 	Kind        string                 `json:"kind"` // recordKind
 	ID          backends.ImageVolumeID `json:"id"`
 	Mark        string                 `json:"mark,omitempty"`
+	SizeBytes   int64                  `json:"size_bytes,omitempty"` // of the file
 	Description backends.Description   `json:"description"`
 }
 
 const recordKind = "image-volume"
 
-func (s *Store) newRecord(id backends.ImageVolumeID, d backends.Description) ([]byte, error) {
-	return json.Marshal(record{recordVersion, recordKind, id, s.mark, d})
+func (s *Store) newRecord(spec backends.StageSpec, d backends.Description) ([]byte, error) {
+	return json.Marshal(record{recordVersion, recordKind, spec.ID, s.mark, spec.VirtualBytes, d})
+}
+
+// size is how many bytes the file has that the record is of; 0 where the record is too old to say so.
+func (r record) size() int64 {
+	if r.SizeBytes == 0 && r.Description.Form == backends.Decoded {
+		return r.Description.VirtualBytes
+	}
+	return r.SizeBytes
+}
+
+// fits compares a file with its record. backends.ErrNotExist: somebody has cut the file or made it longer,
+// so that the image-volume which the record is of is lost.
+func (r record) fits(size int64) error {
+	return sized(size, r.size())
+}
+
+func sized(got, want int64) error {
+	if want == 0 || got == want {
+		return nil
+	}
+	return fmt.Errorf("its content is lost: the file has %d bytes and was made with %d: %w", got, want, backends.ErrNotExist)
 }
 
 // dated is d with a time of creation.

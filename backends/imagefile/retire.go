@@ -3,9 +3,11 @@ package imagefile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/rawfile"
@@ -136,10 +138,13 @@ func (s *Store) listDir(
 			}
 			id := backends.ImageVolumeID(entry.Name())
 			v, err := read(id)
-			if errors.Is(err, backends.ErrNotExist) {
-				continue
+			if errors.Is(err, backends.ErrNotExist) && v.ID == "" {
+				continue // gone by now; one whose content is lost is reported
 			}
 			v.ID = id
+			if errors.Is(err, backends.ErrNotOurs) {
+				err = fmt.Errorf("%s: %w", filepath.Join(dir, entry.Name()), err)
+			}
 			if !yield(v, onImage("list", id, err)) {
 				return
 			}
@@ -157,7 +162,12 @@ func (s *Store) read(id backends.ImageVolumeID) (backends.ImageVolume, error) {
 	if err != nil {
 		return backends.ImageVolume{}, err
 	}
-	return s.describe(id, info, r), nil
+	v := s.describe(id, info, r)
+	err = r.fits(info.Size())
+	if err != nil {
+		v.State = 0 // of no use in any
+	}
+	return v, err
 }
 
 // readStaged describes a file in the staging directory. The place is its mark: a process that died at

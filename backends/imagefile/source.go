@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
 // maxSources is how many files of image-volumes are kept open to be cloned from.
@@ -29,35 +30,42 @@ type Source struct {
 	kept    bool // it is in sources.open, and so stays open without users
 }
 
-// Source opens a committed image-volume to be cloned from. It does not read the description.
-// backends.ErrNotExist: there is none, or it is not committed.
+// Source opens a committed image-volume to be cloned from. It reads the description once, and compares the
+// file's size with it each time.
+// backends.ErrNotExist: there is none, it is not committed, or its file has not the size that it was made with.
 func (s *Store) Source(id backends.ImageVolumeID) (*Source, error) {
 	if kept := s.sources.use(id); kept != nil {
-		if kept.linked() {
+		if kept.whole() == nil {
 			return kept, nil
 		}
 		kept.Release()
-		s.sources.drop(id) // somebody removed it behind our back
+		s.sources.drop(id) // somebody removed or cut it behind our back
 	}
 	dropped := s.sources.drops()
-	f, info, err := s.open(id)
+	f, image, err := s.openImage(id)
 	if err != nil {
 		return nil, err
 	}
-	source := &Source{File: f, Size: info.Size(), sources: &s.sources, users: 1}
+	source := &Source{File: f, Size: image.VirtualBytes, sources: &s.sources, users: 1}
 	s.sources.keep(id, source, dropped)
 	return source, nil
 }
 
-// linked tells whether the file still has its name.
-func (s *Source) linked() bool {
+// whole tells whether the file still has its name and its size. backends.ErrNotExist: it has not.
+func (s *Source) whole() error {
 	info, err := s.File.Stat()
 	if err != nil {
-		return false
+		return rawfile.Explain(err)
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Nlink > 0
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Nlink == 0 {
+		return backends.ErrNotExist
+	}
+	return s.Holds(info.Size())
 }
+
+// Holds compares the size of what was made from the file with the image-volume's. backends.ErrNotExist:
+// they differ, since somebody has cut the file or made it longer meanwhile.
+func (s *Source) Holds(size int64) error { return sized(size, s.Size) }
 
 // Release ends the use of the source.
 func (s *Source) Release() {

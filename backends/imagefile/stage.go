@@ -95,7 +95,7 @@ func (st *stage) begin() error {
 }
 
 func (st *stage) stamp(draft *rawfile.Draft, d backends.Description) error {
-	record, err := st.store.newRecord(st.spec.ID, d)
+	record, err := st.store.newRecord(st.spec, d)
 	if err != nil {
 		return err
 	}

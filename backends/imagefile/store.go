@@ -111,16 +111,23 @@ func (s *Store) Capacity(ctx context.Context) (backends.Capacity, error) {
 
 // OpenImage opens a committed image-volume for reading, and describes it. The file stays readable
 // whatever happens to the image-volume; the caller closes it.
-// backends.ErrNotExist: there is none, or it is not committed.
+// backends.ErrNotExist: there is none, it is not committed, or its file has not the size that it was made with.
 func (s *Store) OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, backends.ImageVolume{}, err
 	}
+	return s.openImage(id)
+}
+
+func (s *Store) openImage(id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error) {
 	f, info, err := s.open(id)
 	if err != nil {
 		return nil, backends.ImageVolume{}, err
 	}
 	r, err := s.record(f)
+	if err == nil {
+		err = r.fits(info.Size())
+	}
 	if err != nil {
 		_ = f.Close()
 		return nil, backends.ImageVolume{}, onImage("read record of", id, err)
