@@ -24,7 +24,9 @@ type model struct {
 	// uncharged are image-volumes that the quota had no room for when the catalog was rebuilt, and that
 	// clones kept from going.
 	uncharged int64
-	last      [2]figures // of the last look
+	// mayHaveRead is what failed fills since the last look have read of their images at most, in bytes.
+	mayHaveRead int64
+	last        [2]figures // of the last look
 }
 
 // counts are the report's counters, by names of this test's own.

@@ -150,10 +150,19 @@ func (m *model) settle(o observed) error {
 			return fmt.Errorf("entry %s: %w", id, err)
 		}
 	}
+	m.learnDownloads(o.counts["downloaded"])
 	if diff := o.counts.diff(m.counts); diff != "" {
 		return fmt.Errorf("report: %s", diff)
 	}
 	return nil
+}
+
+// learnDownloads takes what failed fills have read from what the report says: how far reading had come when
+// they ended is chance.
+func (m *model) learnDownloads(got int64) {
+	if least := m.counts["downloaded"]; got >= least && got <= least+m.mayHaveRead {
+		m.counts["downloaded"], m.mayHaveRead = got, 0
+	}
 }
 
 // bind finds the IDs of entries that are new.

@@ -238,9 +238,11 @@ func (c *making) fill(store int) (e *entry, p problem, aside plugin.Reason) {
 	c.counts["fills"]++
 	if e == nil {
 		c.counts["failed fills"]++
+		c.mayHaveRead += contentSize(c.image.content)
 		return nil, p, aside
 	}
 	c.downloaded = contentSize(c.image.content)
+	c.counts["downloaded"] += c.downloaded
 	return e, "", ""
 }
 
@@ -309,7 +311,6 @@ func (m *model) count(want result, c making) {
 		m.counts["fallback: "+string(want.Reason)]++
 	default:
 	}
-	m.counts["downloaded"] += want.Downloaded
 	v := m.volumes[c.op.Volume]
 	if want.Outcome == plugin.Bypassed {
 		return

@@ -15,7 +15,7 @@ type FillRecord struct {
 	Store        backends.Name
 	ImageID      string
 	Took         time.Duration
-	SourceBytes  int64
+	SourceBytes  int64 // read from the image source, of a failed fill too
 	WrittenBytes int64
 	Error        string // "" where it became ready
 }

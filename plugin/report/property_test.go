@@ -38,7 +38,7 @@ func drawFill(t *rapid.T) catalog.FillStat {
 	count := rapid.Int64Range(0, 100).Draw(t, "fills")
 	return catalog.FillStat{
 		Store: rapid.SampledFrom(names()).Draw(t, "store"), ImageID: rapid.SampledFrom([]string{"lib:a", "web:c"}).Draw(t, "image"),
-		Fills: count, Failed: rapid.Int64Range(0, count).Draw(t, "failed"), Took: time.Duration(rapid.Int64Range(0, 1<<40).Draw(t, "took")),
+		Fills: count, Failed: rapid.Int64Range(0, count).Draw(t, "failed"), SourceBytes: rapid.Int64Range(0, 1<<40).Draw(t, "source"), Took: time.Duration(rapid.Int64Range(0, 1<<40).Draw(t, "took")),
 	}
 }
 

@@ -20,7 +20,7 @@ type Figures struct {
 	Evictions       int64            `json:"evictions"`
 	EvictionsBy     map[string]int64 `json:"evictions_by_cause"`
 	DetachedBytes   int64            `json:"detached_bytes"`
-	DownloadedBytes int64            `json:"downloaded_bytes"`
+	DownloadedBytes int64            `json:"downloaded_bytes" doc:"What all fills have read from image sources, those that failed and those in the background too"`
 	SavedBytes      int64            `json:"saved_bytes" doc:"What would have been downloaded without the cache"`
 	Fallbacks       map[string]int64 `json:"fallbacks" doc:"Copied and bypassed requests by reason"`
 	Fills           int64            `json:"fills" doc:"Fills that ended, failed ones too"`

@@ -49,7 +49,6 @@ func (t *tally) request(r catalog.RequestStat) {
 	t.Hits += hits
 	t.Misses += misses
 	t.Outcomes[string(r.Outcome)] += r.Requests
-	t.DownloadedBytes += r.DownloadedBytes
 	t.SavedBytes += r.SavedBytes
 	if r.Outcome == outcomeCopied || r.Outcome == outcomeBypassed {
 		t.Fallbacks[string(r.Reason)] += r.Requests
@@ -58,7 +57,6 @@ func (t *tally) request(r catalog.RequestStat) {
 	image.Requests += r.Requests
 	image.Hits += hits
 	image.Misses += misses
-	image.DownloadedBytes += r.DownloadedBytes
 	image.SavedBytes += r.SavedBytes
 }
 
@@ -85,12 +83,16 @@ func (t *tally) eviction(e catalog.EvictionStat) {
 	t.EvictionsBy[string(e.Cause)] += e.Count
 }
 
+// fill counts fills. They alone download: what an answer says of its download is a fill's, which counts
+// here once, whether a request waited for it to the end, or it failed, or nobody waited.
 func (t *tally) fill(f catalog.FillStat) {
+	t.DownloadedBytes += f.SourceBytes
 	t.Fills += f.Fills
 	t.FailedFills += f.Failed
 	t.fillTook += f.Took
 	t.FillMaxMS = max(t.FillMaxMS, milliseconds(f.Longest))
 	image := t.image(f.ImageID)
+	image.DownloadedBytes += f.SourceBytes
 	image.fills += f.Fills - f.Failed
 	image.fillTook += f.Took
 }

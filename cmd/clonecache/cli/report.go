@@ -23,7 +23,9 @@ func (a *app) report() *cobra.Command {
 		Long: `Shows what the cache did and saved: per backend and file cache, in total, and per image.
 
 Misses are requests that downloaded. The hit ratio is hits, joined fills and copies without a download, of all
-requests but direct and bypassed ones. Saved is what would have been downloaded without the cache.`,
+requests but direct and bypassed ones. Downloaded is what all fills
+have read from image sources, failed ones and those in the background too. Saved is what would have been
+downloaded without the cache.`,
 		Example: `  clonecache report
   clonecache report --since 24h
   clonecache report --backend local --since 2026-01-31T08:00:00Z -o json`,
