@@ -20,7 +20,8 @@ type HTTPConfig struct {
 	// Client is used with its redirects restricted; a Timeout would cover a whole image, so leave it 0.
 	// Default: one without proxy and cookies.
 	Client *http.Client
-	// Stall is how long no byte may come before the request is given up and resumed. Default 30 s.
+	// Stall is how long no byte may come before the request is given up and resumed, and how long a Stat may
+	// take in all. Default 30 s.
 	Stall time.Duration
 	// Retries is how often in a row a request is repeated that brought nothing. Default 5.
 	Retries int
@@ -100,14 +101,19 @@ func restrict(given *http.Client) *http.Client {
 func (h *HTTP) Name() string { return h.config.Name }
 
 // Stat implements Source: one HEAD request (or a GET of one byte, where the server refuses HEAD), and
-// at times one for a list of digests. ErrNotFound, ErrForbidden, ErrUnavailable, ErrRefused; a list of
+// at times one for a list of digests. All of it takes Stall at most. ErrNotFound, ErrForbidden, ErrUnavailable, ErrRefused; a list of
 // digests that cannot be understood is ErrRefused too.
 func (h *HTTP) Stat(ctx context.Context, id string) (Image, error) {
 	u, id, err := h.locate(id)
 	if err != nil {
 		return Image{}, fmt.Errorf("image %s:%s: %w", h.config.Name, clean(id), err)
 	}
-	image, err := h.stat(ctx, u)
+	inTime, cancel := context.WithTimeoutCause(ctx, h.config.Stall, fmt.Errorf("%w: %w (%v)", ErrUnavailable, errStalled, h.config.Stall))
+	defer cancel()
+	image, err := h.stat(inTime, u)
+	if err != nil && inTime.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(inTime)
+	}
 	if err != nil {
 		return Image{}, fmt.Errorf("image %s:%s: %w", h.config.Name, id, err)
 	}

@@ -53,7 +53,7 @@ func (h *HTTP) list(ctx context.Context, u *url.URL, a Algorithm) (sums, error) 
 
 // refresh asks for a list for all who want it now, within a limit since it does not end with any of them.
 func (h *HTTP) refresh(ctx context.Context, u *url.URL, a Algorithm) (sums, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*h.config.Stall)
+	ctx, cancel := context.WithTimeout(ctx, h.config.Stall)
 	defer cancel()
 	known, valid := h.sums.get(u.String())
 	var found sums

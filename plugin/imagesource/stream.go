@@ -166,7 +166,7 @@ func (s *stream) resume(cause error) error {
 		return cause
 	}
 	if s.offset > 0 && !s.download.MayResume() {
-		return fmt.Errorf("%w: at byte %d, and nothing would show a change on resuming: %v", ErrTruncated, s.offset, cause)
+		return fmt.Errorf("%w, and nothing would show a change on resuming", s.brokeOff(cause))
 	}
 	if err := s.pause(cause); err != nil {
 		return s.gaveUp(err)
@@ -182,7 +182,16 @@ func (s *stream) gaveUp(err error) error {
 	if !errors.Is(err, ErrUnavailable) {
 		return err
 	}
-	return fmt.Errorf("%w: at byte %d of %d: %v", ErrTruncated, s.offset, s.size, err)
+	return s.brokeOff(err)
+}
+
+// brokeOff says where the stream ended and why: ErrTruncated, but ErrUnavailable where the server fell
+// silent, of which nothing can be said but that it does not answer.
+func (s *stream) brokeOff(cause error) error {
+	if errors.Is(cause, errStalled) {
+		return fmt.Errorf("at byte %d of %d: %w", s.offset, s.size, cause)
+	}
+	return fmt.Errorf("%w: at byte %d of %d: %v", ErrTruncated, s.offset, s.size, cause)
 }
 
 // Close ends the stream. It may be called while Read waits, and more than once.
