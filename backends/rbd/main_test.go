@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -185,6 +186,9 @@ func openBackend(tb testing.TB, c Config) *tested {
 type tested struct {
 	*Backend
 	tb testing.TB
+
+	volumesOnce, imagesOnce sync.Once
+	volumes, images         *rados.IOContext
 }
 
 var (
@@ -193,10 +197,14 @@ var (
 )
 
 // strangers is the volumes' pool as others see it.
-func (b *tested) strangers() *rados.IOContext { return admin(b.tb, b.config.Pool, b.config.Namespace) }
+func (b *tested) strangers() *rados.IOContext {
+	b.volumesOnce.Do(func() { b.volumes = admin(b.tb, b.config.Pool, b.config.Namespace) })
+	return b.volumes
+}
 
 func (b *tested) strangersImages() *rados.IOContext {
-	return admin(b.tb, b.config.ImageVolumePool, b.config.Namespace)
+	b.imagesOnce.Do(func() { b.images = admin(b.tb, b.config.ImageVolumePool, b.config.Namespace) })
+	return b.images
 }
 
 func (b *tested) OpenVolume(_ context.Context, name backends.VolumeName) (backendtest.VolumeReader, error) {
