@@ -140,7 +140,7 @@ func newTransport(c *tls.Config) http.RoundTripper {
 		TLSClientConfig:       c,
 		DisableCompression:    true,
 		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   8,
+		MaxIdleConnsPerHost:   32, // hits at once: each asks Glance
 		IdleConnTimeout:       30 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
