@@ -55,12 +55,14 @@ be_the_only_one() {
 
 alive() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null && cat "$1"; }
 
-# A unix socket's path has at most 107 bytes.
+# The daemon takes a socket's path of at most 103 bytes (api.LongestSocket).
 choose_socket() {
+  local LC_ALL=C # lengths in bytes
   socket=$dir/clonecache.sock
-  if [ ${#socket} -gt 107 ]; then
+  if [ ${#socket} -gt 103 ]; then
     socket=${XDG_RUNTIME_DIR:-/tmp}/clonecache-run-$(printf %s "$dir" | cksum | cut -d' ' -f1).sock
-    echo "The path of $dir is too long for a unix socket; the socket is $socket."
+    [ ${#socket} -le 103 ] || die "the path of the socket may have 103 bytes, $socket has ${#socket}: set RUN_DIR or XDG_RUNTIME_DIR to a shorter one"
+    echo "The path $dir/clonecache.sock has more than the 103 bytes of a unix socket's; the socket is $socket."
   fi
   export CLONECACHE_SERVER=unix://$socket
 }

@@ -18,8 +18,9 @@ import (
 // socketSuffix is of a socket that is not in its place yet.
 const socketSuffix = ".new"
 
-// longestSocket is what the kernel takes, with the suffix and the final zero.
-const longestSocket = 108 - len(socketSuffix) - 1
+// LongestSocket is how many bytes the path of a unix socket may have: what the kernel takes, less the suffix
+// and the final zero.
+const LongestSocket = 108 - len(socketSuffix) - 1
 
 // socket is a unix listener that removes its own file, and no other, when it is closed.
 type socket struct {
@@ -31,8 +32,8 @@ type socket struct {
 // listenUnix binds beside path, sets mode and group there, and only then renames the socket to path: it
 // is never open to more than it should be, and whoever finds it finds it listening.
 func listenUnix(ctx context.Context, path string, cfg listening) (*Listener, error) {
-	if len(path) > longestSocket {
-		return nil, fmt.Errorf("the path has %d bytes, a socket's may have %d; choose a shorter one", len(path), longestSocket)
+	if len(path) > LongestSocket {
+		return nil, fmt.Errorf("the path has %d bytes, a socket's may have %d; choose a shorter one", len(path), LongestSocket)
 	}
 	gid, err := groupID(cfg.SocketGroup)
 	if err != nil {

@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/plugin/api"
 )
 
 // The bounds of values; docs/configuration.md states them too.
 const (
 	minSize          = 1 << 20        // bytes; a smaller max_size is surely a mistake
-	maxSocketPath    = 107            // bytes; what the kernel takes
 	maxName          = 63             // bytes
 	maxFills         = 256            // fill_limit
 	minStopTimeout   = time.Second    // stop_timeout
@@ -115,9 +116,9 @@ func (c *checker) listeners(cfg *Config) {
 
 func (c *checker) socket(key string, l *Listen) {
 	l.Address = absolute(c.file, l.Address)
-	if len(l.Address) > maxSocketPath {
+	if len(l.Address) > api.LongestSocket {
 		c.problem(key, fmt.Sprintf("the socket's path is %d bytes long", len(l.Address)),
-			fmt.Sprintf("at most %d can be used: use a shorter directory", maxSocketPath))
+			fmt.Sprintf("at most %d can be used: use a shorter directory", api.LongestSocket))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
+	"github.com/clonecache/clonecache/plugin/api"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -291,4 +292,14 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("accepted, but not usable: %+v", cfg)
 		}
 	})
+}
+
+func TestASocketsPathIsAsLongAsTheDaemonTakes(t *testing.T) {
+	for length, ok := range map[int]bool{api.LongestSocket: true, api.LongestSocket + 1: false} {
+		path := "/" + strings.Repeat("s", length-1)
+		_, err := Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://"+path+"\"]\n"+small), "/srv/cc/clonecache.toml")
+		if (err == nil) != ok {
+			t.Errorf("a path of %d bytes: got %v, want that it is taken: %t", length, err, ok)
+		}
+	}
 }
