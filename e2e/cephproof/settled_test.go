@@ -219,10 +219,10 @@ func (s *site) wrongAccounts(tb testing.TB, d *harness.Daemon, images map[string
 		wrong = append(wrong, fmt.Sprintf("the index names %q, there are %q", got, held))
 	}
 	q := d.Quota(tb)
-	if want := (plugin.QuotaAmounts{Limit: q.Volumes.Limit, InUse: volumes, Actual: volumes, Catalog: volumes}); q.Volumes != want {
+	if want := (plugin.QuotaAmounts{Limit: q.Volumes.Limit, Unlimited: q.Volumes.Unlimited, InUse: volumes, Actual: volumes, Catalog: volumes}); q.Volumes != want {
 		wrong = append(wrong, fmt.Sprintf("quota of volumes: got %+v, want %+v", q.Volumes, want))
 	}
-	if want := (plugin.QuotaAmounts{Limit: q.Gigabytes.Limit, InUse: gigabytes, Actual: gigabytes, Catalog: gigabytes}); q.Gigabytes != want {
+	if want := (plugin.QuotaAmounts{Limit: q.Gigabytes.Limit, Unlimited: q.Gigabytes.Unlimited, InUse: gigabytes, Actual: gigabytes, Catalog: gigabytes}); q.Gigabytes != want {
 		wrong = append(wrong, fmt.Sprintf("quota of gigabytes: got %+v, want %+v", q.Gigabytes, want))
 	}
 	if c := d.Check(tb); !c.OK {
