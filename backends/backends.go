@@ -168,7 +168,8 @@ type Volume struct {
 }
 
 // VolumeRef names a volume to remove. With an ID only that very volume is meant: one that has taken
-// over its name is left alone.
+// over its name is left alone, and so is, where others can write a volume in place by its name (files), one
+// that was written since it was made: it is no longer ours (ErrNotOurs).
 type VolumeRef struct {
 	Name VolumeName
 	ID   VolumeID // empty: whichever volume of ours bears Name

@@ -57,7 +57,11 @@ func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, 
 	undo, cancel := p.cleanup(ctx)
 	defer cancel()
 	log := p.log.WithFields(q.fields())
-	if err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID}); err != nil && !errors.Is(err, backends.ErrNotExist) {
+	err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID})
+	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) { // others have it, or removed it
+		err = nil
+	}
+	if err != nil {
 		log.WithError(err).Error("volume made too late and not removed; trying again")
 		p.open.add(mustGo, intent)
 	} else {

@@ -97,15 +97,16 @@ func (d *draft) clone(source *imagefile.Source) (backends.Volume, error) {
 
 // publish stamps the draft and lets it appear. Where that fails nothing appears.
 func (d *draft) publish(appear func(name string) error) (backends.Volume, error) {
-	if err := d.Stamp(d.stamp.record()); err != nil {
-		return backends.Volume{}, err
-	}
-	info, err := d.Stat()
+	info, err := d.Finished()
 	if err != nil {
-		return backends.Volume{}, rawfile.Explain(err)
+		return backends.Volume{}, err
 	}
 	if info.Size() != d.stamp.SizeBytes {
 		return backends.Volume{}, fmt.Errorf("it came out at %d bytes, %d were asked for", info.Size(), d.stamp.SizeBytes)
+	}
+	d.stamp.Written = written(info)
+	if err := d.Stamp(d.stamp.record()); err != nil {
+		return backends.Volume{}, err
 	}
 	if err := appear(string(d.stamp.Name)); err != nil {
 		return backends.Volume{}, err

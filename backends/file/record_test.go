@@ -9,7 +9,7 @@ import (
 )
 
 var usual = stamp{
-	Name: "volume-7d444840-9dc0-11d1-b245-5ffdce74fad2", ID: "AAECAwQFBgc", Token: "0190f8a0-7c3e-7e2a-9c3e-7e2a9c3e7e2a", SizeBytes: 10 << 30,
+	Name: "volume-7d444840-9dc0-11d1-b245-5ffdce74fad2", ID: "AAECAwQFBgc", Token: "0190f8a0-7c3e-7e2a-9c3e-7e2a9c3e7e2a", SizeBytes: 10 << 30, Written: 1<<writtenBits - 1,
 	Origin: backends.Origin{
 		EntryID:     "0190f8a0-7c3e-7e2a-9c3e-7e2a9c3e7e2b",
 		ContentKey:  "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/qcow2",
@@ -87,6 +87,8 @@ func FuzzParseRecord(f *testing.F) {
 	f.Add(usual.record())
 	f.Add([]byte("V1|||||||||||||"))
 	f.Add(undigested().record())
+	f.Add([]byte("V1|a|b||1||@||@|||||AAAAAAE"))
+	f.Add([]byte("V1|a|b||1||@||@|||||AAAAAAAAA"))
 	f.Add([]byte("V1|~u|%|~s|0||=||+||||"))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		s, err := parseRecord(record)

@@ -24,6 +24,19 @@ type stamp struct {
 	Token     string
 	SizeBytes int64
 	Origin    backends.Origin
+	Written   uint64 // when its content was finished, as written says; 0 where it was not noted
+}
+
+// written is the time of a file's last change, as a stamp keeps it. Who knows the file well enough to set
+// its time does not write it by mistake.
+func written(info fs.FileInfo) uint64 {
+	return uint64(info.ModTime().UnixNano()) & (1<<writtenBits - 1)
+}
+
+// asMade tells whether the file is as it was when the volume appeared: nobody has written it or changed its
+// size. Of older stamps it is not known, and taken to be so.
+func (s stamp) asMade(info fs.FileInfo) bool {
+	return s.Written == 0 || s.Written == written(info) && s.SizeBytes == info.Size()
 }
 
 // newStamp is the stamp of a volume that spec asks for, with an ID that no other volume ever has: 64

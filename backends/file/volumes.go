@@ -76,7 +76,27 @@ func foreign(err error) bool {
 	return errors.Is(err, backends.ErrNotOurs) || errors.Is(err, backends.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
 
-// DeleteVolume implements backends.Volumes. Between the look at the stamp and the unlink another
+// leave gives up a volume that somebody has taken over: its file was written since we made it, and the stamp
+// says no more what it is. taken is false where the file is as we made it.
+func (b *Backend) leave(name backends.VolumeName, f *os.File) (taken bool, err error) {
+	s, err := b.stampOf(name, f)
+	if err != nil {
+		return false, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return false, rawfile.Explain(err)
+	}
+	if s.asMade(info) {
+		return false, nil
+	}
+	return true, b.volumes.Stamps().Remove(f)
+}
+
+// DeleteVolume implements backends.Volumes. With an ID, which is how a volume is taken back that nobody was
+// told of, a file that was written since it was made stays: somebody has taken over the path (Cinder writes
+// an image into whatever file bears the volume's name). It is stripped of its stamp, and the answer is
+// backends.ErrNotOurs. Between the look at the stamp and the unlink another
 // process could exchange the file; that is a matter of microseconds, and within this process excluded,
 // since nothing here ever replaces a file.
 func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) error {
@@ -91,11 +111,18 @@ func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) erro
 	if ref.ID != "" && ref.ID != v.ID {
 		return onVolume("delete", ref.Name, fmt.Errorf("another volume has its name: %w", backends.ErrNotExist))
 	}
+	if ref.ID != "" {
+		if taken, err := b.leave(ref.Name, f); err != nil {
+			return onVolume("delete", ref.Name, err)
+		} else if taken {
+			return onVolume("delete", ref.Name, fmt.Errorf("it was written since it was made, and is left to whoever did: %w", backends.ErrNotOurs))
+		}
+	}
 	return onVolume("delete", ref.Name, b.volumes.Remove(string(ref.Name), f))
 }
 
 // Settle implements backends.Volumes. A volume gets its name as the last step, so what bears the name
-// and the token is whole, unless somebody cut it since.
+// and the token is whole, unless somebody cut it since: then it is theirs.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -113,6 +140,11 @@ func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backend
 		return backends.Absent, nil
 	case v.Complete:
 		return backends.Whole, nil
+	}
+	if taken, err := b.leave(spec.Name, f); err != nil {
+		return 0, onVolume("settle", spec.Name, err)
+	} else if taken {
+		return backends.Absent, nil
 	}
 	if err := b.volumes.Remove(string(spec.Name), f); err != nil {
 		return 0, onVolume("settle", spec.Name, err)

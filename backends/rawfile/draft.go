@@ -43,6 +43,18 @@ func (p *Place) Draft(spec DraftSpec) (*Draft, error) {
 	return &Draft{File: f, place: p, staged: spec.Staged}, nil
 }
 
+// Finished describes the draft once all was written. Its time of change stays what it is then: over NFS what
+// is still to be written back would change it.
+func (d *Draft) Finished() (os.FileInfo, error) {
+	if d.place.features.Filesystem == "NFS" {
+		if err := d.Sync(); err != nil {
+			return nil, Explain(err)
+		}
+	}
+	info, err := d.Stat()
+	return info, Explain(err)
+}
+
 // Stamp keeps a record with the file, in place of the one before.
 func (d *Draft) Stamp(record []byte) error { return d.place.stamps.Set(d.File, record) }
 

@@ -111,6 +111,17 @@ func (s Stamps) Drop(f *os.File) error {
 	return nil
 }
 
+// Remove takes the record away from f, which stays as it is.
+func (s Stamps) Remove(f *os.File) error {
+	if s.Xattrs {
+		err := retry(func() error { return unix.Fremovexattr(int(f.Fd()), attribute) })
+		if err != nil && !errors.Is(err, unix.ENODATA) {
+			return Explain(onPath("removexattr", f.Name(), err))
+		}
+	}
+	return s.Drop(f)
+}
+
 // Sweep removes side files that belong to no live file, as a crash leaves them. Call it while no file
 // is being made. live lists the files by Identity; it is only called if there are side files.
 func (s Stamps) Sweep(live func() (map[string]bool, error)) error {
