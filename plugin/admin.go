@@ -251,19 +251,20 @@ func (p *Plugin) liveClones(ctx context.Context, s *store, e catalog.Entry) (int
 
 // listedClones is liveClones for many entries: each store is listed once.
 func (p *Plugin) listedClones() cloneCount {
-	held := make(map[backends.Name]map[backends.ImageVolumeID]backends.ImageVolume)
+	held := make(map[backends.Name]listing)
 	return func(ctx context.Context, s *store, e catalog.Entry) (int, error) {
 		if s.images.Info().IndependentClones || s.backend == nil {
 			return 0, nil
 		}
-		if held[s.name] == nil {
-			all, _, err := listStore(ctx, s)
-			if err != nil {
+		all, listed := held[s.name]
+		if !listed {
+			var err error
+			if all, err = listStore(ctx, s); err != nil {
 				return 0, err
 			}
 			held[s.name] = all
 		}
-		return held[s.name][e.ImageVolume].Clones, nil
+		return all.read[e.ImageVolume].Clones, all.unread[e.ImageVolume]
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -256,4 +257,48 @@ func TestAdoptingFillsThatDieLeaveNothing(t *testing.T) {
 			<-ended
 		})
 	}
+}
+
+// stubborn is a tenant's service that releases nothing for a while.
+type stubborn struct {
+	*cinderlike
+	away atomic.Bool
+}
+
+func (s *stubborn) Release(ctx context.Context, id internaltenant.ClaimID) error {
+	if s.away.Load() {
+		return internaltenant.ErrUnavailable
+	}
+	return s.cinderlike.Release(ctx, id)
+}
+
+func TestTheClaimOfAFillThatCouldNotBeUndoneIsReleasedLater(t *testing.T) {
+	source, backend := newGatedSource(), newCapable()
+	owner := &stubborn{cinderlike: newCinderlike(backend)}
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(backend), withOwner(owner), func(c *plugin.Config) {
+		c.LeaseFor = time.Millisecond // has run out whenever somebody looks
+	})
+	source.put("disk", "1", random(mib))
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = r.CreateVolume(ctx, plugin.Request{Image: "gated:disk", Volume: "v1"})
+	}()
+	<-source.half
+	owner.away.Store(true)
+	leave()
+	<-ended
+	idle := func() bool { return len(r.Fills()) == 0 }
+	waitFor(t, idle)
+	if _, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v2", OnMiss: plugin.Background}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, idle)
+	owner.away.Store(false)
+	close(source.gate)
+	if a := r.create(t, "gated:disk", "v3", 0); a.Outcome != plugin.Filled {
+		t.Errorf("got %+v, want filled", a)
+	}
+	owner.wantClaims(t, 1)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
@@ -158,5 +159,29 @@ func TestAnImageFilledWithADigestIsFoundWithoutIt(t *testing.T) {
 	}
 	if got := source.opened.Load(); got != 1 {
 		t.Errorf("the source was read %d times, want once", got)
+	}
+}
+
+func TestADigestThatIsNotTheImagesIsRefused(t *testing.T) {
+	r, source := gatedRig(t)
+	close(source.gate)
+	x, y := random(mib), random(mib)
+	for image, content := range map[string][]byte{"x": x, "y": y} {
+		source.put(image, "1", content)
+		source.promise(image, digestOf(content))
+	}
+	r.create(t, "gated:y", "vy", 0)
+	for _, c := range []struct {
+		digest imagesource.Digest
+		want   error
+	}{
+		{digestOf(y), imagesource.ErrDigestMismatch}, // which is cached
+		{imagesource.Digest{Algorithm: imagesource.SHA512, Hex: strings.Repeat("0", 128)}, plugin.ErrBadRequest},
+		{digestOf(x), nil},
+	} {
+		a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:x", Volume: "vx", Digest: c.digest})
+		if !errors.Is(err, c.want) {
+			t.Errorf("image x as %s: got %s, %v, want %v", c.digest, a.Outcome, err, c.want)
+		}
 	}
 }

@@ -125,17 +125,30 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 	if r.DiskFormat != "" {
 		q.image.DiskFormat = r.DiskFormat
 	}
-	if !r.Digest.IsZero() {
-		if q.image.Digest.IsZero() { // else the key is a digest that is not the one to be verified
-			q.revision = lookupKey(q.image)
-		}
-		q.image.Digest = r.Digest
+	if err := q.require(r.Digest); err != nil {
+		return q, err
 	}
 	if !q.store.shareAll {
 		q.domain = q.image.Domain
 	}
 	q.key = lookupKey(q.image)
 	return q, nil
+}
+
+// require makes the image the one of that digest, if one is given. Where the source promises a digest
+// itself, both must be one. imagesource.ErrDigestMismatch, ErrBadRequest.
+func (q *request) require(digest imagesource.Digest) error {
+	switch {
+	case digest.IsZero() || digest == q.promised:
+		return nil
+	case !q.promised.IsZero() && q.promised.Algorithm != digest.Algorithm:
+		return fmt.Errorf("%w: digest: the source tells the %s of %s; give that, or none", ErrBadRequest, q.promised.Algorithm, q.image.Ref())
+	case !q.promised.IsZero():
+		return fmt.Errorf("%w: %s has %s at its source, the request wants %s", imagesource.ErrDigestMismatch, q.image.Ref(), q.promised, digest)
+	}
+	q.revision = lookupKey(q.image)
+	q.image.Digest = digest
+	return nil
 }
 
 // suited steps aside where no clone of a shared image-volume could be what is asked for.
@@ -336,6 +349,10 @@ func (p *Plugin) bypass(q *request, why *stepAside) Answer {
 	a := Answer{
 		Outcome: Bypassed, Reason: why.reason, Detail: why.Error(),
 		Backend: q.store.name, ImageID: q.image.Ref(), Volume: q.Volume, SizeBytes: q.SizeBytes,
+	}
+	if why.reason == ReasonUndelivered { // it was noted when its volume was made
+		a.TookMS = milliseconds(p.now().Sub(q.begun))
+		return a
 	}
 	_ = p.answered(q, 0, &a, nil) // it ends no intent, and is logged
 	return a

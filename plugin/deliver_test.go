@@ -229,3 +229,24 @@ func TestJoinedRequestsSeeHowFarTheFillIs(t *testing.T) {
 		t.Errorf("got %+v after %+v, want joined after a part of the image's bytes", a, p)
 	}
 }
+
+func TestARequestWhoseAnswerNobodyTookCountsOnce(t *testing.T) {
+	r, _, _ := memoryRig(t)
+	r.create(t, "gated:disk", "warm", 0)
+	if _, err := r.CreateVolume(t.Context(), plugin.Request{
+		Image: "gated:disk", Volume: "v1", Deliver: func(plugin.Answer) error { return errGone },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	report, err := r.Report(t.Context(), "local", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counted int64
+	for _, n := range report.Total.Outcomes {
+		counted += n
+	}
+	if counted != 2 {
+		t.Errorf("2 requests count as %d: %v", counted, report.Total.Outcomes)
+	}
+}

@@ -127,12 +127,12 @@ func goneDetached(ctx context.Context, s *store, entries []catalog.Entry, reaped
 	if len(rest) == 0 {
 		return gone, nil
 	}
-	held, _, err := listStore(ctx, s)
+	held, err := listStore(ctx, s)
 	if err != nil {
 		return gone, err
 	}
 	for _, e := range rest {
-		if _, there := held[e.ImageVolume]; !there {
+		if !held.has(e.ImageVolume) {
 			gone = append(gone, e)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -32,6 +33,8 @@ type filling struct {
 	stage    *meteredStage
 	reserved int64
 	begun    time.Time
+
+	downloaded atomic.Int64 // bytes that came from the source
 }
 
 // fill makes the image-volume of a request's image in s, or finds that another host has made it.
@@ -44,19 +47,25 @@ func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (cat
 			return catalog.Entry{}, err
 		}
 	}
-	entry, mine, err := p.reserve(ctx, s, q)
-	if err != nil || !mine {
-		return entry, classify(err)
+	for {
+		entry, mine, err := p.reserve(ctx, s, f, q)
+		if err != nil || !mine {
+			return entry, classify(err)
+		}
+		failpoint.Reached(failpoint.Reserve)
+		w := &filling{p: p, store: s, flight: f, q: q, slot: slot, entry: entry, begun: p.now()}
+		p.observer.FillStarted(s.name)
+		entry, err = w.run(ctx)
+		if err == nil && entry.State != catalog.Ready { // equal content, which another fill is making
+			p.recordFill(w, entry, errDuplicate)
+			slot.leave()
+			continue // and wait for that one
+		}
+		p.flights.land(f)
+		err = classify(err)
+		p.recordFill(w, entry, err)
+		return entry, err
 	}
-	failpoint.Reached(failpoint.Reserve)
-	f.entryID.Store(entry.ID)
-	w := &filling{p: p, store: s, flight: f, q: q, slot: slot, entry: entry, begun: p.now()}
-	p.observer.FillStarted(s.name)
-	entry, err = w.run(ctx)
-	p.flights.land(f)
-	err = classify(err)
-	p.recordFill(w, entry, err)
-	return entry, err
 }
 
 // fillSlot is a fill's place among those that may read and write at a time.
@@ -82,26 +91,27 @@ func (s *fillSlot) take(ctx context.Context) error {
 func (s *fillSlot) leave() {
 	if s.taken {
 		<-s.slots
+		s.taken = false
 	}
 }
 
 // reserve makes the row filling, by us, or returns the entry that somebody else has made in the
 // meantime (mine is false). A fill of another host is waited for.
-func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catalog.Entry, mine bool, err error) {
+func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (entry catalog.Entry, mine bool, err error) {
 	spec := catalog.FillSpec{
 		Store: s.name, Key: q.key, Domain: q.domain, ImageID: q.image.Ref(),
 		Holder: p.holder, LeaseFor: p.cfg.LeaseFor,
 	}
 	var poll *time.Ticker
 	for {
-		entry, previous, start, err := p.beginFill(ctx, s, spec)
+		entry, previous, start, stranded, err := p.beginFill(ctx, s, f, spec)
 		if err != nil {
 			return catalog.Entry{}, false, err
 		}
 		switch start {
 		case catalog.Started:
 			if err := p.undoAttempt(ctx, s, previous); err != nil {
-				return catalog.Entry{}, false, errors.Join(err, p.catalog.FailFill(ctx, entry.ID, entry.Attempt, err.Error(), time.Time{}))
+				return catalog.Entry{}, false, errors.Join(err, p.strand(ctx, entry, previous))
 			}
 			return entry, true, nil
 		case catalog.AlreadyReady:
@@ -109,8 +119,8 @@ func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catal
 		case catalog.Waiting:
 			return catalog.Entry{}, false, fmt.Errorf("the last fill of %s came to: %s; next try after %s", q.image.Ref(), entry.LastError, entry.RetryAfter.Format(time.RFC3339))
 		case catalog.Busy:
-			if entry.Lease == p.holder && entry.Key == q.key { // this is its flight, and has just begun
-				if err := p.endStranded(ctx, s, entry); err != nil {
+			if stranded {
+				if err := p.endStranded(ctx, s, entry); err != nil && !isGone(err) {
 					return catalog.Entry{}, false, err
 				}
 				continue
@@ -128,14 +138,40 @@ func (p *Plugin) reserve(ctx context.Context, s *store, q *request) (entry catal
 	}
 }
 
-// beginFill is the catalog's, and keeps in mind what it finds ready.
-func (p *Plugin) beginFill(ctx context.Context, s *store, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, err error) {
+// beginFill is the catalog's, and keeps in mind what it finds ready. A row that is busy under our own
+// lease, and that no other flight fills, is stranded.
+func (p *Plugin) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
 	defer s.ready.begin()()
+	p.flights.reserving.Lock()
+	defer p.flights.reserving.Unlock()
 	entry, previous, start, err = p.catalog.BeginFill(ctx, spec)
-	if err == nil && start == catalog.AlreadyReady {
-		s.ready.add(entry, spec.Key)
+	if err != nil {
+		return entry, previous, start, false, err
 	}
-	return entry, previous, start, err
+	switch start {
+	case catalog.Started:
+		f.entryID.Store(entry.ID)
+	case catalog.AlreadyReady:
+		s.ready.add(entry, spec.Key)
+	case catalog.Busy:
+		stranded = entry.Lease == p.holder && !p.flights.fills(entry.ID, f)
+	case catalog.Waiting:
+	}
+	return entry, previous, start, stranded, nil
+}
+
+// strand lets a row name again what its previous attempt had made and could not be removed now.
+func (p *Plugin) strand(ctx context.Context, e, previous catalog.Entry) error {
+	ctx, cancel := p.cleanup(ctx)
+	defer cancel()
+	var staged, claimed error
+	if previous.ImageVolume != "" {
+		staged = p.catalog.RecordStage(ctx, e.ID, e.Attempt, previous.ImageVolume, previous.Form, previous.VirtualBytes)
+	}
+	if previous.Claim != "" {
+		claimed = p.catalog.RecordClaim(ctx, e.ID, e.Attempt, previous.Claim)
+	}
+	return errors.Join(staged, claimed)
 }
 
 // undoAttempt removes what a dead holder's attempt had staged and claimed.
@@ -236,7 +272,7 @@ func (w *filling) refuseTooLarge(virtual int64) error {
 }
 
 // publish commits the image-volume and makes the row ready: first durable, then named. Where another
-// entry turns out to have the same content, that one is used and ours is discarded.
+// entry turns out to have the same content, that one is used and ours is discarded; it may be filling yet.
 func (w *filling) publish(ctx context.Context, image *openImage, digest imagesource.Digest, stats diskimage.Stats) (catalog.Entry, error) {
 	final := catalog.Published{
 		Key:    catalog.ContentKey(digest.String(), string(image.reader.Info().Format)),
@@ -265,7 +301,9 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 	failpoint.Reached(failpoint.Publish)
 	if duplicate != nil {
 		w.undo(ctx, errDuplicate)
-		entry = *duplicate
+		if entry = *duplicate; entry.State != catalog.Ready {
+			return entry, nil
+		}
 	} else {
 		w.settleClaim(ctx)
 	}
@@ -287,7 +325,7 @@ func (w *filling) learnRevision(ctx context.Context, e catalog.Entry) {
 	w.store.ready.add(e, w.q.revision)
 }
 
-// errDuplicate ends a fill whose content turned out to be cached already.
+// errDuplicate ends a fill whose content turned out to be cached, or being cached, already.
 var errDuplicate = errors.New("equal content is cached already")
 
 // settleClaim turns the reserved claim into one in use. The image-volume is ready: a failure is logged,

@@ -53,8 +53,11 @@ type flight struct {
 
 // flights are the fills of this process: one per store, domain and key.
 type flights struct {
-	mu    sync.Mutex
-	byKey map[flightKey]*flight
+	// reserving is held while a flight takes its row and until it knows the row's ID, so that whoever
+	// holds it can tell which rows are being filled. It goes before mu.
+	reserving sync.Mutex
+	mu        sync.Mutex
+	byKey     map[flightKey]*flight
 }
 
 // filled is an entry that a request may clone or copy, and the part it had in making it.
@@ -290,6 +293,18 @@ func (fl *flights) views() []FillView {
 		})
 	}
 	return views
+}
+
+// fills tells whether a flight other than but fills that row; reserving is held.
+func (fl *flights) fills(id catalog.EntryID, but *flight) bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, f := range fl.byKey {
+		if f != but && f.entryID.Load() == id {
+			return true
+		}
+	}
+	return false
 }
 
 // bytesRead is how much of an entry's image has been read, while it is filling here.

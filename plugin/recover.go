@@ -109,6 +109,7 @@ func (p *Plugin) publishAbandoned(ctx context.Context, e catalog.Entry, iv backe
 	_, duplicate, err := p.catalog.Publish(ctx, e.ID, e.Attempt, catalog.Published{
 		Key: catalog.Key(d.ContentKey), RevisionKey: catalog.Key(d.RevisionKey), Digest: d.Digest, DiskFormat: d.DiskFormat,
 		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, InspectorVersion: d.InspectorVersion,
+		ContentSum: d.ContentSum,
 	})
 	if err != nil || duplicate != nil {
 		return false, err
@@ -117,18 +118,22 @@ func (p *Plugin) publishAbandoned(ctx context.Context, e catalog.Entry, iv backe
 	return true, nil
 }
 
-// findImageVolume is the one of that ID, or the zero ImageVolume.
+// findImageVolume is the one of that ID, or the zero ImageVolume where there is none, or one whose
+// description is damaged. One that cannot be read now is an error.
 func findImageVolume(ctx context.Context, s *store, id backends.ImageVolumeID) (backends.ImageVolume, error) {
 	if id == "" {
 		return backends.ImageVolume{}, nil
 	}
 	for iv, err := range s.images.ListImageVolumes(ctx) {
-		if err != nil && iv.ID == "" {
+		switch {
+		case err != nil && iv.ID == "":
+			return backends.ImageVolume{}, err
+		case iv.ID != id:
+			continue
+		case err != nil && !errors.Is(err, backends.ErrNotOurs) && !errors.Is(err, backends.ErrNotExist):
 			return backends.ImageVolume{}, err
 		}
-		if iv.ID == id {
-			return iv, nil
-		}
+		return iv, nil
 	}
 	return backends.ImageVolume{}, nil
 }
@@ -139,7 +144,7 @@ func (p *Plugin) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.owed.Store(slices.ContainsFunc(findings, func(f finding) bool { return f.Kind == quotaDown || f.Kind == backendDown }))
+	p.owed.Store(slices.ContainsFunc(findings, func(f finding) bool { return f.Kind == quotaDown || f.Kind == backendDown || f.Kind == unreadable }))
 	if findings, err = p.noteObserved(ctx, findings); err != nil {
 		return err
 	}

@@ -102,13 +102,13 @@ func (p *Plugin) observeClones(ctx context.Context, s *store) error {
 	if err != nil {
 		return err
 	}
-	held, _, err := listStore(ctx, s)
+	held, err := listStore(ctx, s)
 	if err != nil {
 		return err
 	}
 	var differ []catalog.Observation
 	for _, e := range rows {
-		iv, there := held[e.ImageVolume]
+		iv, there := held.read[e.ImageVolume]
 		if there && iv.State == backends.Committed && (iv.Clones != e.Clones || iv.HeldBytes != e.HeldBytes) {
 			differ = append(differ, catalog.Observation{ID: e.ID, HeldBytes: iv.HeldBytes, Clones: iv.Clones})
 		}

@@ -10,7 +10,7 @@ import (
 // its row filling under this process's own lease, and perhaps a claim. Nobody works on it any more: it is
 // stranded. It is ended by the next request for the image, or by tidy, whichever comes first.
 
-// endStranded ends a stranded row. The caller holds the flight of its key, so that nobody fills it.
+// endStranded ends a stranded row, which no flight fills.
 func (p *Plugin) endStranded(ctx context.Context, s *store, e catalog.Entry) error {
 	if err := p.undoAttempt(ctx, s, e); err != nil {
 		return err
@@ -20,7 +20,7 @@ func (p *Plugin) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 		return err
 	}
 	for _, c := range claims {
-		if c.EntryID != string(e.ID) {
+		if c.EntryID != string(e.ID) || c.Attempt > e.Attempt {
 			continue
 		}
 		if err := p.owner.Release(ctx, c.ID); err != nil {
@@ -55,8 +55,11 @@ func (p *Plugin) endIfStranded(ctx context.Context, s *store, e catalog.Entry) e
 		return nil
 	}
 	defer release()
+	p.flights.reserving.Lock()
 	now, err := p.catalog.Get(ctx, e.ID) // a flight may have ended it since the rows were read
-	if err != nil || now.State != catalog.Filling || now.Lease != p.holder {
+	filled := p.flights.fills(e.ID, nil) // one of another of its keys
+	p.flights.reserving.Unlock()
+	if err != nil || now.State != catalog.Filling || now.Lease != p.holder || filled {
 		return err
 	}
 	return p.endStranded(ctx, s, now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -19,6 +20,19 @@ type imageStream struct {
 	reader *diskimage.Reader
 }
 
+// meteredBody adds up what is really read from a source: what is read ahead and then not wanted too.
+type meteredBody struct {
+	io.ReadCloser
+	read *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (b *meteredBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
+	return n, err
+}
+
 // openImage is an image whose headers have passed inspection.
 type openImage struct {
 	reader       *diskimage.Reader
@@ -28,10 +42,11 @@ type openImage struct {
 
 // open opens the source's stream and inspects the image's headers.
 func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
-	body, err := w.q.source.Open(ctx, w.q.image)
+	opened, err := w.q.source.Open(ctx, w.q.image)
 	if err != nil {
 		return nil, nil, err
 	}
+	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
 	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.q.image.Digest)}
 	image, err := s.inspect(ctx, w)
 	if err != nil {

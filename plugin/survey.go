@@ -40,7 +40,7 @@ func (p *Plugin) survey(ctx context.Context) ([]finding, error) {
 // only what both listings show, and no row names, is unknown; and only a row that the second listing
 // does not bear out is missing.
 func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
-	before, findings, err := listStore(ctx, s)
+	before, err := listStore(ctx, s)
 	if err != nil {
 		p.reached(s, err)
 		return []finding{unavailable(s, err)}, nil
@@ -49,10 +49,11 @@ func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, _, err := listStore(ctx, s)
+	after, err := listStore(ctx, s)
 	if err != nil {
 		return []finding{unavailable(s, err)}, nil
 	}
+	findings := before.findings(s)
 	named := make(map[backends.ImageVolumeID]bool, len(rows))
 	for _, e := range rows {
 		named[e.ImageVolume] = true
@@ -60,34 +61,74 @@ func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
 			findings = append(findings, *f)
 		}
 	}
-	for id, iv := range after {
-		if _, twice := before[id]; twice && !named[id] {
+	for id, iv := range after.read {
+		if before.has(id) && !named[id] && after.damaged[id] == nil { // such a one may be anybody's
 			findings = append(findings, p.unknown(s, iv))
 		}
 	}
 	return findings, nil
 }
 
-// listStore reads every image-volume of a store. One that cannot be read is a finding.
-func listStore(ctx context.Context, s *store) (map[backends.ImageVolumeID]backends.ImageVolume, []finding, error) {
-	all := make(map[backends.ImageVolumeID]backends.ImageVolume)
-	var findings []finding
+// listing is what a store says of its image-volumes.
+type listing struct {
+	read map[backends.ImageVolumeID]backends.ImageVolume
+	// lost are those of read whose content is not there any more, and why.
+	lost map[backends.ImageVolumeID]error
+	// damaged are those of read whose description is not one, and why.
+	damaged map[backends.ImageVolumeID]error
+	// unread are those that could not be read now, and why. They are there, and that is all that is known.
+	unread map[backends.ImageVolumeID]error
+}
+
+// has tells whether there is an image-volume of that ID, whatever it is.
+func (l listing) has(id backends.ImageVolumeID) bool {
+	if _, ok := l.read[id]; ok {
+		return true
+	}
+	_, ok := l.unread[id]
+	return ok
+}
+
+// listStore reads every image-volume of a store.
+func listStore(ctx context.Context, s *store) (listing, error) {
+	all := listing{
+		read:    make(map[backends.ImageVolumeID]backends.ImageVolume),
+		lost:    make(map[backends.ImageVolumeID]error),
+		damaged: make(map[backends.ImageVolumeID]error), unread: make(map[backends.ImageVolumeID]error),
+	}
 	for iv, err := range s.images.ListImageVolumes(ctx) {
 		switch {
 		case err == nil:
-			all[iv.ID] = iv
+			all.read[iv.ID] = iv
 		case iv.ID == "":
-			return nil, nil, err
+			return listing{}, err
+		case errors.Is(err, backends.ErrNotExist): // its content is lost: it has no state, and may be removed
+			all.read[iv.ID], all.lost[iv.ID] = iv, err
+		case errors.Is(err, backends.ErrNotOurs):
+			all.read[iv.ID], all.damaged[iv.ID] = iv, err
 		default:
-			all[iv.ID] = iv
-			findings = append(findings, finding{Problem: Problem{
-				Kind: "unreadable-image-volume", Backend: s.name, ID: string(iv.ID), Detail: err.Error(),
-				Remedy: "look at the backend's own log; if the image-volume is lost, delete its entry",
+			all.unread[iv.ID] = err
+		}
+	}
+	return all, ctx.Err()
+}
+
+// findings are the image-volumes that could not be read.
+func (l listing) findings(s *store) []finding {
+	var all []finding
+	for kind, of := range map[string]map[backends.ImageVolumeID]error{"damaged-image-volume": l.damaged, unreadable: l.unread} {
+		for id, err := range of {
+			all = append(all, finding{Problem: Problem{
+				Kind: kind, Backend: s.name, ID: string(id), Detail: err.Error(),
+				Remedy: "look at it with the backend's own tools; if no entry has it and nobody needs it, remove it by hand; if an image-volume is lost, delete its entry",
 			}})
 		}
 	}
-	return all, findings, nil
+	return all
 }
+
+// unreadable is the kind of problem that keeps an image-volume from being compared.
+const unreadable = "unreadable-image-volume"
 
 // backendDown is the kind of problem that keeps a store from being compared.
 const backendDown = "backend-unavailable"
@@ -100,16 +141,19 @@ func unavailable(s *store, err error) finding {
 }
 
 // surveyRow compares one row with what the store holds.
-func (p *Plugin) surveyRow(s *store, e catalog.Entry, held map[backends.ImageVolumeID]backends.ImageVolume) *finding {
-	if e.State != catalog.Ready {
+func (p *Plugin) surveyRow(s *store, e catalog.Entry, held listing) *finding {
+	if _, unread := held.unread[e.ImageVolume]; unread || e.State != catalog.Ready {
 		return nil
 	}
-	iv, there := held[e.ImageVolume]
+	iv, there := held.read[e.ImageVolume]
 	problem := Problem{Backend: s.name, ID: string(e.ID)}
 	switch {
 	case !there || iv.State != backends.Committed:
 		problem.Kind = "missing-image-volume"
 		problem.Detail = fmt.Sprintf("entry %s names image-volume %s, which is not there", e.ID, e.ImageVolume)
+		if lost := held.lost[e.ImageVolume]; lost != nil {
+			problem.Detail = fmt.Sprintf("entry %s: %v", e.ID, lost)
+		}
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
 		return &finding{Problem: problem, tells: true, fix: func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
 	case iv.HeldBytes != e.HeldBytes || iv.Clones != e.Clones:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -37,9 +38,10 @@ func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
 			findings = append(findings, *f)
 		}
 	}
+	held := &heldByCharged{p: p}
 	for _, c := range claims {
 		if !needed[c.ID] && !filling[c.EntryID] {
-			findings = append(findings, p.unknownClaim(c))
+			findings = append(findings, p.unknownClaim(c, held))
 		}
 	}
 	return findings, nil
@@ -92,8 +94,9 @@ func (p *Plugin) mendClaim(ctx context.Context, s *store, e catalog.Entry) error
 }
 
 // unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
-// looked for once more.
-func (p *Plugin) unknownClaim(c internaltenant.Claim) finding {
+// looked for once more; and a store may hold what no row names, because it could not be read, or taken
+// into the catalog: then the claim stays.
+func (p *Plugin) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
 	return finding{Problem: Problem{
 		Kind: "unknown-claim", ID: string(c.ID),
 		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: "check --repair releases the claim",
@@ -101,10 +104,55 @@ func (p *Plugin) unknownClaim(c internaltenant.Claim) finding {
 		e, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
 		switch {
 		case errors.Is(err, catalog.ErrNotFound):
-			return p.owner.Release(ctx, c.ID)
+			if err := held.free(ctx, c); err != nil {
+				return err
+			}
 		case err != nil || e.State == catalog.Filling || e.Claim == c.ID:
 			return err
 		}
 		return p.owner.Release(ctx, c.ID)
 	}}
+}
+
+// heldByCharged are the image-volumes of all charged stores, listed when they are first asked for: after
+// what could be mended of them was.
+type heldByCharged struct {
+	p      *Plugin
+	listed bool
+	err    error
+	byID   map[string]backends.ImageVolumeID // by entry ID
+}
+
+// free tells that no store holds, or may hold, an image-volume of the claim's entry; an error says why not.
+func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error {
+	if !h.listed {
+		h.err, h.listed = h.list(ctx), true
+	}
+	if h.err != nil {
+		return fmt.Errorf("claim %s stays, since what it is for may be there: %w", c.ID, h.err)
+	}
+	if id, there := h.byID[c.EntryID]; there {
+		return fmt.Errorf("claim %s stays: it is for image-volume %s, which is in no entry yet", c.ID, id)
+	}
+	return nil
+}
+
+func (h *heldByCharged) list(ctx context.Context) error {
+	h.byID = make(map[string]backends.ImageVolumeID)
+	for _, s := range h.p.stores {
+		if !s.charged() {
+			continue
+		}
+		all, err := listStore(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		for _, err := range all.unread {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		for id, iv := range all.read {
+			h.byID[iv.Description.EntryID] = id
+		}
+	}
+	return nil
 }

@@ -15,7 +15,7 @@ const reapEvery = time.Minute
 // logged; it is returned for those whose intent would outlive it (see made and alreadyMade), and for nobody else to act on.
 func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error {
 	took := p.now().Sub(q.begun)
-	a.TookMS = float64(took.Microseconds()) / 1000
+	a.TookMS = milliseconds(took)
 	r := catalog.Request{
 		At: p.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Entry: catalog.EntryID(a.EntryID),
 		Outcome: catalog.Outcome(a.Outcome), Reason: catalog.Reason(a.Reason), Took: took, DownloadedBytes: a.DownloadedBytes,
@@ -36,6 +36,8 @@ func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error 
 	return err
 }
 
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
 // recordFill notes how a fill went, for the report.
 func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	took := p.now().Sub(w.begun)
@@ -43,7 +45,7 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	p.reached(w.store, err)
 	r := catalog.FillRecord{
 		At: p.now().UTC(), Store: w.store.name, ImageID: w.q.image.Ref(), Took: took,
-		SourceBytes: w.flight.read.Load(), WrittenBytes: w.flight.written.Load(),
+		SourceBytes: w.downloaded.Load(), WrittenBytes: w.flight.written.Load(),
 	}
 	log := p.log.WithFields(w.q.fields()).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
 	if err != nil {
