@@ -76,7 +76,7 @@ func TestASecondDaemonIsRefused(t *testing.T) {
 		changes []string // old and new, in pairs
 		want    string
 	}{
-		{"the same socket", nil, "another daemon listens there"},
+		{"the same socket", []string{d.State, d.State + "2"}, "another daemon listens there"},
 		{"the same backend", []string{d.Server, d.Server + "2", d.State, d.State + "2"}, d.Config.Volumes},
 		{"the same state", []string{d.Server, d.Server + "2", d.Config.Volumes, d.Config.Volumes + "2", d.Config.Cache, d.Config.Cache + "2"}, "in use by another process"},
 	} {

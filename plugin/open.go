@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 
@@ -41,7 +40,7 @@ type Plugin struct {
 	now      func() time.Time
 	observer Observer
 
-	lock    *flock.Flock
+	lock    *StateLock // nil: the caller's
 	catalog *catalog.Catalog
 	journal *journal.Journal
 	scratch diskimage.Scratch
@@ -207,21 +206,12 @@ func (p *Plugin) meetTenant(ctx context.Context) error {
 	return err
 }
 
-// lockState makes StateDir this process's own. The lock goes with the process, however it ends.
-func (p *Plugin) lockState() error {
-	if err := os.MkdirAll(p.cfg.StateDir, 0o750); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+// lockState makes StateDir this process's own, unless the caller has done so.
+func (p *Plugin) lockState() (err error) {
+	if p.cfg.Lock == nil {
+		p.lock, err = LockState(p.cfg.StateDir)
 	}
-	lock := flock.New(filepath.Join(p.cfg.StateDir, "lock"))
-	got, err := lock.TryLock()
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", p.cfg.StateDir, err)
-	}
-	if !got {
-		return fmt.Errorf("%w: %s", ErrLocked, p.cfg.StateDir)
-	}
-	p.lock = lock
-	return nil
+	return err
 }
 
 // openCatalog opens the catalog and reads all of it. One that cannot be read is put aside: reconciling
@@ -233,7 +223,7 @@ func (p *Plugin) openCatalog(ctx context.Context) error {
 		return err
 	}
 	aside := fmt.Sprintf("%s.damaged-%s", path, p.now().UTC().Format("20060102T150405.000"))
-	p.log.WithError(damage).WithField("kept_as", aside).Error("catalog cannot be read; it is rebuilt from the backends, the report starts anew")
+	p.log.WithError(damage).WithField("kept_as", aside).Error("catalog cannot be read; it is rebuilt from the backends; of the report, requests that are still in the journal come back, earlier fills and evictions do not")
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("put the damaged catalog aside: %w", err)

@@ -28,6 +28,9 @@ type Config struct {
 	// StateDir holds the catalog, the journal and the scratch space. It is created, and locked while the
 	// Plugin is open: a second one on the same directory gets ErrLocked.
 	StateDir string
+	// Lock is of StateDir, where the caller has it already; it stays the caller's. Default: Open takes one,
+	// and Close lets it go.
+	Lock *StateLock
 	// Host names this host among those that share the catalog. Default: the host's name.
 	Host string
 

@@ -285,7 +285,7 @@ func TestASecondDaemonIsRefused(t *testing.T) {
 	d := startDaemon(t)
 	var out, errs bytes.Buffer
 	exit := Run(t.Context(), testEnv(&out, &errs), []string{"serve", "--config", filepath.Join(d.dir, "c.toml")})
-	if exit != exitError || !strings.Contains(errs.String(), api.ErrListening.Error()) {
+	if exit != exitError || !strings.Contains(errs.String(), plugin.ErrLocked.Error()) {
 		t.Errorf("got exit code %d, want %d and a log that says why\n%s", exit, exitError, &errs)
 	}
 	if exit, _, stderr := d.run(t, "status"); exit != exitOK {

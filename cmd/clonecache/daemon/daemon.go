@@ -35,12 +35,23 @@ type Options struct {
 }
 
 // Run serves until ctx ends, then stops gracefully within the configured stop_timeout and returns nil.
-// It listens before it opens the cache, so that /healthz answers and /readyz says "starting" while an
+// It locks state_dir before it makes or touches anything else (plugin.ErrLocked: another daemon has it), and
+// it listens before it opens the cache, so that /healthz answers and /readyz says "starting" while an
 // earlier process's leftovers are settled.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
 	if o.Notify == nil {
 		o.Notify = func(string) {}
 	}
+	lock, err := plugin.LockState(string(cfg.StateDir))
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, cfg, o, lock)
+	return errors.Join(err, lock.Unlock())
+}
+
+// serve is Run while state_dir is its own.
+func serve(ctx context.Context, cfg config.Config, o Options, lock *plugin.StateLock) error {
 	registry := newRegistry()
 	server, err := api.NewServer(api.ServerConfig{Version: o.Version, Log: o.Log, Registry: registry})
 	if err != nil {
@@ -55,7 +66,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	for _, l := range listeners {
 		o.Log.WithField("address", l.URL).Info("listening")
 	}
-	d := &running{Options: o, cfg: cfg, server: server, served: served}
+	d := &running{Options: o, cfg: cfg, lock: lock, server: server, served: served}
 	return d.run(ctx, api.NewMetrics(registry))
 }
 
@@ -63,6 +74,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 type running struct {
 	Options
 	cfg    config.Config
+	lock   *plugin.StateLock
 	server *api.Server
 	served chan error // one value, once the server has ended
 }
@@ -93,6 +105,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 	}
 	return plugin.Open(ctx, plugin.Config{
 		StateDir:        string(d.cfg.StateDir),
+		Lock:            d.lock,
 		Backends:        s.backends,
 		FileCaches:      s.caches,
 		Sources:         sources,

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
 )
 
@@ -223,5 +225,26 @@ func TestTrySeesADaemonThatRuns(t *testing.T) {
 	defer l.Close()
 	if facts := strings.Join(Try(t.Context(), cfg).Facts, "\n"); !strings.Contains(facts, "listens") {
 		t.Errorf("facts do not say that a daemon listens:\n%s", facts)
+	}
+}
+
+// A second daemon on one state_dir touches nothing, whatever else its configuration names.
+func TestASecondDaemonMakesNothing(t *testing.T) {
+	cfg, dir := parse(t, one)
+	lock, err := plugin.LockState(string(cfg.StateDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, _ := test.NewNullLogger()
+	if err := Run(t.Context(), cfg, Options{Log: log}); !errors.Is(err, plugin.ErrLocked) {
+		t.Errorf("got %v, want ErrLocked", err)
+	}
+	for _, name := range []string{"volumes", "s"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: got %v, want none", name, err)
+		}
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,0 +1,33 @@
+package plugin
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+)
+
+// StateLock makes a state directory one process's own. It goes with the process, however that ends.
+type StateLock struct{ file *flock.Flock }
+
+// LockState makes dir, where it is not there, and locks it. It is for who makes something before Open that
+// only the owner of dir may make; Open alone locks too. ErrLocked: another process has it, or another
+// Plugin of this one.
+func LockState(dir string) (*StateLock, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	file := flock.New(filepath.Join(dir, "lock"))
+	got, err := file.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	if !got {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+	}
+	return &StateLock{file: file}, nil
+}
+
+// Unlock lets another process have the directory. Repeating it is harmless.
+func (l *StateLock) Unlock() error { return l.file.Unlock() }
