@@ -1,7 +1,7 @@
 // Package file is the backend whose volumes are raw files in a directory of the host.
 //
 // A volume is the file of its name in the directory; everything else of ours lies below .clonecache/
-// there: image-volumes/, staging/, stamps/ and lock. Where the filesystem has reflinks (XFS, btrfs) a
+// there: image-volumes/, staging/, stamps/, lock and store-id. Where the filesystem has reflinks (XFS, btrfs) a
 // clone shares its blocks with the image-volume and depends on nothing; elsewhere the backend cannot
 // clone, says so in its Info, and makes copies.
 //
@@ -42,6 +42,10 @@ type Config struct {
 	// mark is not ours. Empty is a mark as well. It must survive the loss of the catalog.
 	Mark string
 
+	// Record is a file outside of Path that remembers which store this is: Open makes it, and refuses a
+	// directory that is not the store it remembers, as one is whose filesystem is not mounted. "": none.
+	Record string
+
 	Now func() time.Time   // default: time.Now
 	Log logrus.FieldLogger // default: silent
 }
@@ -67,7 +71,8 @@ var (
 
 // Open opens the directory for this process alone, until Close, and finds out what its filesystem can
 // do by trying. It removes volumes that a process which died had not finished.
-// backends.ErrInUse: another process has the directory open.
+// backends.ErrInUse: another process has the directory open. backends.ErrUnavailable: it is not the store
+// that Record remembers; nothing was made there.
 func Open(ctx context.Context, c Config) (*Backend, error) {
 	b, err := open(ctx, c, rawfile.Probe)
 	if err != nil {
@@ -90,6 +95,10 @@ func open(ctx context.Context, c Config, probe probe) (*Backend, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
+	known := rawfile.Known{Dir: b.path, Marker: b.own("store-id"), Record: c.Record}
+	if err := known.Check(); err != nil {
+		return nil, err
+	}
 	if err := b.makeDirs(); err != nil {
 		return nil, err
 	}
@@ -98,7 +107,11 @@ func open(ctx context.Context, c Config, probe probe) (*Backend, error) {
 		return nil, err
 	}
 	b.lock = lock
-	if err := b.prepare(probe); err != nil {
+	err = b.prepare(probe)
+	if err == nil {
+		err = known.Note()
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil

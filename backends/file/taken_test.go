@@ -14,8 +14,8 @@ func TestAVolumeThatSomebodyWroteIsNotTakenBack(t *testing.T) {
 	on(t, func(t *testing.T, fs filesystem, dir string) {
 		for name, write := range map[string]func(path string) error{
 			"written": overwrite,
-			"cut":   func(path string) error { return os.Truncate(path, 0) },
-			"grown": func(path string) error { return os.Truncate(path, 64<<20) },
+			"cut":     func(path string) error { return os.Truncate(path, 0) },
+			"grown":   func(path string) error { return os.Truncate(path, 64<<20) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				b := fs.open(t, fresh(t, dir))

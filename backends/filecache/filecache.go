@@ -3,7 +3,7 @@
 // from its files.
 //
 // The directory is the cache's alone: image-volumes/ has one file per image, by-image/ has a link per
-// image ID for people, .clonecache/ has staging/, stamps/ and lock. Of anything else that lies there
+// image ID for people, .clonecache/ has staging/, stamps/, lock and store-id. Of anything else that lies there
 // the cache takes no notice. Who reads from an image is never disturbed by its retirement. After a
 // crash each image is whole or not there, and the links are put right by the next Open.
 package filecache
@@ -36,9 +36,11 @@ const (
 // Config says what to open. Name and Path are required.
 type Config struct {
 	Name backends.Name
-	Path string             // directory for this cache alone, absolute; it is made if it is missing
-	Now  func() time.Time   // default: time.Now
-	Log  logrus.FieldLogger // default: silent
+	Path string // directory for this cache alone, absolute; it is made if it is missing
+	// Record is as that of a file backend: it remembers which cache this is. "": none.
+	Record string
+	Now    func() time.Time   // default: time.Now
+	Log    logrus.FieldLogger // default: silent
 }
 
 // Cache is a directory with images. It implements backends.Store, and may be used by several goroutines.
@@ -56,6 +58,7 @@ var _ backends.Store = (*Cache)(nil)
 
 // Open opens the directory for this process alone, until Close, and puts its links right.
 // backends.ErrInUse: another process has it open.
+// backends.ErrUnavailable: it is not the cache that Record remembers; nothing was made there.
 // backends.ErrNotOurs: there are files in it, and it is no file cache.
 func Open(ctx context.Context, c Config) (*Cache, error) {
 	cache, err := open(ctx, c, rawfile.Probe)
@@ -76,6 +79,10 @@ func open(ctx context.Context, c Config, probe probe) (*Cache, error) {
 		c.Now = time.Now
 	}
 	cache := &Cache{name: c.Name, path: filepath.Clean(c.Path), log: c.Log}
+	known := rawfile.Known{Dir: cache.path, Marker: cache.own("store-id"), Record: c.Record}
+	if err := known.Check(); err != nil {
+		return nil, err
+	}
 	if err := cache.makeDirs(); err != nil {
 		return nil, err
 	}
@@ -84,7 +91,11 @@ func open(ctx context.Context, c Config, probe probe) (*Cache, error) {
 		return nil, err
 	}
 	cache.lock = lock
-	if err := cache.prepare(ctx, c, probe); err != nil {
+	err = cache.prepare(ctx, c, probe)
+	if err == nil {
+		err = known.Note()
+	}
+	if err != nil {
 		return nil, errors.Join(err, cache.Close())
 	}
 	return cache, nil

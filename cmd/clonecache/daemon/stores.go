@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -24,8 +25,8 @@ import (
 // line here, and a line in config's table of kinds; a test compares the two.
 var (
 	openBackend = map[string]func(context.Context, config.Config, config.Backend, logrus.FieldLogger) (backends.Backend, error){
-		"file": func(ctx context.Context, _ config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
-			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Log: log})
+		"file": func(ctx context.Context, cfg config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
+			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
 		},
 		"rbd": func(ctx context.Context, cfg config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
 			return rbd.Open(ctx, rbdConfig(cfg, c, log))
@@ -69,7 +70,7 @@ func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) 
 		logBackend(log, c, b.Info())
 	}
 	for _, c := range cfg.FileCaches {
-		f, err := filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Log: log})
+		f, err := filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -77,6 +78,12 @@ func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) 
 		log.WithFields(logrus.Fields{"backend": c.Name, "location": f.Info().Location, "max_size": c.MaxSize}).Info("file cache is open")
 	}
 	return s, nil
+}
+
+// storeRecord is the file that remembers which directory a store was: one whose filesystem is not mounted is
+// not taken for an empty one.
+func storeRecord(cfg config.Config, name string) string {
+	return filepath.Join(string(cfg.StateDir), "stores", name)
 }
 
 func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {

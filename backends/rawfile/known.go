@@ -1,0 +1,94 @@
+package rawfile
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Known tells whether a directory is the one that it was before. A filesystem that is not mounted leaves an
+// empty directory in its place, which would pass for a store that was emptied.
+type Known struct {
+	Dir    string // of the store, for people
+	Marker string // file inside of Dir with a random ID
+	Record string // file elsewhere with the same ID; "": nothing is compared
+}
+
+// Check compares the two before anything is made in Dir. Without a record it has nothing to compare with.
+// backends.ErrUnavailable: the store is not the one that is known.
+func (k Known) Check() error {
+	if k.Record == "" {
+		return nil
+	}
+	want, err := readID(k.Record)
+	if err != nil || want == "" {
+		return err
+	}
+	got, err := readID(k.Marker)
+	if err != nil || got == want {
+		return err
+	}
+	found := "it is another one"
+	if got == "" {
+		found = "its marker is missing"
+	}
+	return fmt.Errorf("%w: %s is not the store that it was (%s): is its filesystem mounted? if the store was emptied or exchanged on purpose, remove %s",
+		backends.ErrUnavailable, k.Dir, found, k.Record)
+}
+
+// Note makes marker and record where they are missing, durably: the marker first, so that no crash leaves a
+// record of a store that does not bear it.
+func (k Known) Note() error {
+	if k.Record == "" {
+		return nil
+	}
+	id, err := readID(k.Marker)
+	if err != nil {
+		return err
+	}
+	if id == "" {
+		id = rand.Text()
+		if err := writeID(k.Marker, id); err != nil {
+			return err
+		}
+	}
+	if known, err := readID(k.Record); err != nil || known == id {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(k.Record), 0o750); err != nil {
+		return Explain(err)
+	}
+	return writeID(k.Record, id)
+}
+
+// readID is what a file says; "" where there is none.
+func readID(path string) (string, error) {
+	id, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(id)), Explain(err)
+}
+
+// writeID lets the file appear whole.
+func writeID(path, id string) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return Explain(err)
+	}
+	_, err = f.WriteString(id + "\n")
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	return Explain(err)
+}
