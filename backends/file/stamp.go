@@ -83,6 +83,9 @@ func checkSpec(spec backends.VolumeSpec) error {
 	if err := checkName(spec.Name); err != nil {
 		return err
 	}
+	if err := checkNewName(spec.Name); err != nil {
+		return err
+	}
 	if spec.SizeBytes <= 0 {
 		return fmt.Errorf("size of %d bytes", spec.SizeBytes)
 	}
@@ -93,6 +96,19 @@ func checkSpec(spec backends.VolumeSpec) error {
 func checkName(name backends.VolumeName) error {
 	if name == "" || len(name) > 255 || name[0] == '.' || strings.ContainsAny(string(name), "/\x00") {
 		return fmt.Errorf("a file's name of 1 to 255 bytes is wanted, without '/', not beginning with '.': %w", backends.ErrBadName)
+	}
+	return nil
+}
+
+// checkNewName refuses names that shells, logs and terminals would stumble over. Volumes that older programs
+// made under such a name are still listed and deleted.
+func checkNewName(name backends.VolumeName) error {
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' {
+			continue
+		}
+		return fmt.Errorf("%q has a byte that is none of letters, digits, '.', '_' and '-': %w", string(name), backends.ErrBadName)
 	}
 	return nil
 }
