@@ -221,8 +221,8 @@ func lookInto(io *rados.IOContext, rbdID string, look func(image *rbd.Image) err
 }
 
 // removeVolume removes a volume that is certainly ours by its RBD ID. A process that dies in it leaves
-// it under its name, or in the trash, with a record that says so: Settle or Reap end it.
-// backends.ErrInUse: it is as it was.
+// it under its name, or in the trash, with a record that says so: Settle or Reap end it. An error leaves
+// it as it was, if the cluster still lets it. backends.ErrInUse.
 func (b *Backend) removeVolume(w *work, name backends.VolumeName, rbdID string) error {
 	r, err := readVolumeRecord(w.volumes, rbdID)
 	if err != nil && !errors.Is(err, backends.ErrNotOurs) {
@@ -234,6 +234,9 @@ func (b *Backend) removeVolume(w *work, name backends.VolumeName, rbdID string) 
 		return err
 	}
 	if err := trash(w.volumes, string(name), rbdID); err != nil {
+		if id, gone := idOf(w.volumes, string(name)); before.State != "" && gone == nil && id == rbdID {
+			err = errors.Join(err, writeRecord(w.volumes, rbdID, volumeKey, before))
+		}
 		return err
 	}
 	w.mayTake(removal * b.config.Timeout)
