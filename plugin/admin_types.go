@@ -99,7 +99,7 @@ type Status struct {
 
 // Problem is something that catalog, backend and quota do not agree on.
 type Problem struct {
-	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, stray-image-volume, stray-volume, backend-unavailable, …"`
+	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, stray-image-volume, stray-volume, backend-unavailable, …"`
 	Backend  backends.Name `json:"backend"`
 	ID       string        `json:"id" doc:"The entry, image-volume, claim or volume"`
 	Detail   string        `json:"detail"`
