@@ -80,7 +80,7 @@ var table = []row{
 	{imagesource.ErrUnavailable, "image_source_unavailable", http.StatusServiceUnavailable, later,
 		"the image source does not answer; try again later", false},
 	{imagesource.ErrRefused, "image_reference_refused", http.StatusForbidden, final,
-		"this image reference is not allowed; use SOURCE:ID of a configured image source, or a URL below one", false},
+		"this image reference is not allowed; use SOURCE:ID of a configured image source, or a URL below one", true},
 	{imagesource.ErrAmbiguous, "image_ambiguous", http.StatusBadRequest, final,
 		"several image sources have an image of this ID; say which as SOURCE:ID", true},
 	{imagesource.ErrDigestMismatch, "digest_mismatch", http.StatusUnprocessableEntity, final,

@@ -167,20 +167,36 @@ func openRegular(root *os.Root, id string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, fileError(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%w: %s is not a regular file", ErrRefused, info.Mode().Type())
+		return nil, nil, fmt.Errorf("%w: it is %s, not a regular file", ErrRefused, kindOf(info.Mode()))
 	}
 	file, err := root.OpenFile(id, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fileError(err)
 	}
 	if info, err = file.Stat(); err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%w: %s is not a regular file", ErrRefused, info.Mode().Type())
+		err = fmt.Errorf("%w: it is %s, not a regular file", ErrRefused, kindOf(info.Mode()))
 	}
 	if err != nil {
 		_ = file.Close()
 		return nil, nil, err
 	}
 	return file, info, nil
+}
+
+// kindOf names what is no regular file.
+func kindOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeNamedPipe:
+		return "a FIFO"
+	case fs.ModeSocket:
+		return "a socket"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	default:
+		return "a device"
+	}
 }
 
 // checkPath refuses what is not a plain path of visible files.
@@ -205,8 +221,10 @@ func fileError(err error) error {
 		return ErrNotFound
 	case errors.Is(err, fs.ErrPermission):
 		return ErrForbidden
-	case errors.Is(err, syscall.ELOOP), !errors.As(err, &errno):
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.Is(err, syscall.ELOOP):
+		return fmt.Errorf("%w: its symbolic links go round in a circle", ErrRefused)
+	case !errors.As(err, &errno):
+		return fmt.Errorf("%w: a symbolic link leads out of the image source's directory", ErrRefused)
 	default:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
