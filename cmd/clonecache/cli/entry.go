@@ -14,7 +14,7 @@ import (
 
 func (a *app) entry() *cobra.Command {
 	return group("entry", "List, show, delete and pin cache entries",
-		"An entry stands for one cached image: an image-volume on a backend, or a file in a file cache. Its ID may be\nshortened to any 4 characters or more that begin no other.",
+		"An entry stands for one cached image: an image-volume on a backend, or a file in a file cache. Its ID may be\nshortened to any 4 characters or more that begin or end no other.",
 		a.entryList(), a.entryShow(), a.entryDelete(), a.entryPin(), a.entryUnpin())
 }
 
