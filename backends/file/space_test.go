@@ -84,7 +84,7 @@ func TestCopiesKeepHoles(t *testing.T) {
 	const size, data = 16 << 20, 1 << 20
 	on(t, func(t *testing.T, fs filesystem, dir string) {
 		b := fs.open(t, dir)
-		for method, source := range map[string]string{"same filesystem": dir, "another filesystem": t.TempDir(), "memory": shm(t)} {
+		for method, source := range map[string]string{"same-filesystem": dir, "another-filesystem": t.TempDir(), "memory": shm(t)} {
 			src, err := os.CreateTemp(source, ".source-")
 			must(t, err)
 			defer src.Close()
