@@ -1,0 +1,87 @@
+package plugin_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// countedSource adds up the bytes that are read of a source's images.
+type countedSource struct {
+	*gatedSource
+	read atomic.Int64
+}
+
+func (s *countedSource) Open(ctx context.Context, i imagesource.Image) (io.ReadCloser, error) {
+	body, err := s.gatedSource.Open(ctx, i)
+	return &countedBody{ReadCloser: body, read: &s.read}, err
+}
+
+type countedBody struct {
+	io.ReadCloser
+	read *atomic.Int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
+	return n, err
+}
+
+// downloads checks the report's downloaded bytes: in total, and as the sums of its rows.
+func (r *rig) downloads(t *testing.T, after string, want int64) {
+	t.Helper()
+	rep, err := r.Report(t.Context(), "", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := int64(0)
+	for _, i := range rep.Total.Images {
+		images += i.DownloadedBytes
+	}
+	stores := int64(0)
+	for _, s := range rep.Backends {
+		stores += s.DownloadedBytes
+	}
+	if total := rep.Total.DownloadedBytes; total != want || stores != want || images != want {
+		t.Errorf("downloaded after %s: got %d in total, %d by backends, %d by images; want %d", after, total, stores, images, want)
+	}
+}
+
+func TestTheReportCountsAllThatWasReadFromSources(t *testing.T) {
+	source := &countedSource{gatedSource: newGatedSource()}
+	close(source.gate)
+	source.put("waited", "1", random(3*mib))
+	source.put("background", "1", random(2*mib))
+	source.put("refused", "1", random(mib))
+	source.declare("refused", "qcow2")
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source))
+
+	r.create(t, "gated:waited", "v1", 0)
+	r.create(t, "gated:waited", "v2", 0)
+	r.downloads(t, "a miss and a hit", 3*mib)
+
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:background", Volume: "v3", OnMiss: plugin.Background})
+	if err != nil || a.Outcome != plugin.Bypassed {
+		t.Fatalf("background: got %+v, %v, want bypassed", a, err)
+	}
+	waitFor(t, func() bool { return len(r.Fills()) == 0 })
+	r.create(t, "gated:background", "v3", 0)
+	r.downloads(t, "a fill in the background and a hit", 5*mib)
+
+	if _, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:refused", Volume: "v4"}); !errors.Is(err, diskimage.ErrRefused) {
+		t.Fatalf("refused: got %v, want ErrRefused", err)
+	}
+	if read := source.read.Load(); read <= 5*mib {
+		t.Fatalf("nothing was read of the refused image: %d bytes in all", read)
+	}
+	r.downloads(t, "a refused image", source.read.Load())
+}
