@@ -37,12 +37,17 @@ func TestAVolumeThatCinderHasTakenOverStays(t *testing.T) {
 	}
 	path := filepath.Join(volumes, "volume-1")
 	want := bytes.Repeat([]byte("user data "), 1000)
-	before, err := os.Stat(path) // the filesystem's clock ticks every few milliseconds
-	for now := before; err == nil && now.ModTime().Equal(before.ModTime()); now, err = os.Stat(path) {
-		err = os.WriteFile(path, append(want, make([]byte, 2*mib-len(want))...), 0o660)
+	changed := func() time.Time {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ModTime()
 	}
-	if err != nil {
-		t.Fatal(err)
+	for made := changed(); changed().Equal(made); { // the filesystem's clock ticks every few milliseconds
+		if err := os.WriteFile(path, append(want, make([]byte, 2*mib-len(want))...), 0o660); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.reopen(t, func() {})
 	got, err := os.ReadFile(path)

@@ -135,11 +135,10 @@ func (a *app) followEvents(ctx context.Context, r api.EventsRequest) error {
 	} else if err := a.eventColumns(eventHeads); err != nil {
 		return err
 	}
-	err = c.FollowEvents(ctx, r, show)
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
+	if err := c.FollowEvents(ctx, r, show); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (a *app) eventJSON(e plugin.Event) error {
