@@ -160,8 +160,8 @@ var faultyServers = []struct {
 	{name: "stalls before the head", stall: soon, code: "image_source_unavailable", spoil: func(*web) spoiling {
 		return func(_ int, _ http.ResponseWriter, r *http.Request) handled { stall(nil, r); return true }
 	}},
-	{name: "stalls at the first byte", stall: soon, code: "image_truncated", spoil: func(s *web) spoiling { return part(s, 0, stall) }},
-	{name: "stalls in the middle for ever", stall: soon, code: "image_truncated", spoil: func(s *web) spoiling { return part(s, len(s.content)/2, stall) }},
+	{name: "stalls at the first byte", stall: soon, code: "image_source_unavailable", spoil: func(s *web) spoiling { return part(s, 0, stall) }},
+	{name: "stalls in the middle for ever", stall: soon, code: "image_source_unavailable", spoil: func(s *web) spoiling { return part(s, len(s.content)/2, stall) }},
 	{name: "stalls once", stall: later, spoil: func(s *web) spoiling { return first(part(s, len(s.content)/2, stall), well) }},
 	{name: "stalls before the last byte once", stall: later, spoil: func(s *web) spoiling { return first(part(s, len(s.content)-1, stall), well) }},
 	{name: "resets at once, always", code: "image_source_unavailable", spoil: func(*web) spoiling {

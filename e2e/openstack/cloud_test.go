@@ -131,7 +131,8 @@ func (c *cloud) upload(tb testing.TB, path, format string, more object) string {
 // volume is Cinder's view of one.
 type volume struct {
 	ID, Name, Status, Bootable string
-	Size                       int64  // GiB
+	Size                       int64 // GiB
+	Encrypted                  bool
 	VolumeType                 string `json:"volume_type"`
 	Metadata                   map[string]string
 	Image                      map[string]string `json:"volume_image_metadata"`
@@ -139,13 +140,20 @@ type volume struct {
 
 // wanted is a volume to make.
 type wanted struct {
-	Image string
-	Type  string
-	Size  int64 // GiB; 0: 1
+	Image string // "": an empty volume
+	Type  string // "": Cinder's default_volume_type
+	Size  int64  // GiB; 0: 1
 }
 
 func (w wanted) body(tb testing.TB) object {
-	return object{"volume": object{"name": tb.Name(), "size": max(w.Size, 1), "imageRef": w.Image, "volume_type": w.Type}}
+	volume := object{"name": tb.Name(), "size": max(w.Size, 1)}
+	if w.Image != "" {
+		volume["imageRef"] = w.Image
+	}
+	if w.Type != "" {
+		volume["volume_type"] = w.Type
+	}
+	return object{"volume": volume}
 }
 
 // create asks for a volume and returns at once.

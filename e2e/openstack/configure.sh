@@ -140,6 +140,9 @@ lock_path = $dir/glance/tmp
 CONF
 }
 
+# The one key of all encrypted volumes.
+fixed_key=$(printf '1b%.0s' {1..32})
+
 write_cinder() {
   cat >"$dir/etc/cinder.conf" <<CONF
 [DEFAULT]
@@ -166,6 +169,9 @@ quota_backup_gigabytes = -1
 [database]
 connection = $(database cinder)
 max_pool_size = 20
+[key_manager]
+backend = cinder.keymgr.conf_key_mgr.ConfKeyManager
+fixed_key = $fixed_key
 [coordination]
 backend_url = file://$dir/cinder/coord
 [oslo_concurrency]

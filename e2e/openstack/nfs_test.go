@@ -25,17 +25,44 @@ func TestVolumesOnNFS(t *testing.T) {
 		second := w.demo.make(t, wanted{Image: image, Type: share})
 		w.wantOutcomes(t, share, want)
 		for _, v := range []volume{first, second} {
-			if got := fileSum(t, filepath.Join(mounted(share), "volume-"+v.ID), d.size); got != d.sum {
+			if got := fileSum(t, volumeOn(share, v), d.size); got != d.sum {
 				t.Errorf("volume %s on %s: got SHA-256 %s, want %s", v.ID, share, got, d.sum)
 			}
 			if v.Bootable != "true" {
 				t.Errorf("volume %s on %s: got bootable %s", v.ID, share, v.Bootable)
 			}
 		}
+		if share == "nfs1" {
+			wantShared(t, imageVolumeOn(t, share), volumeOn(share, first), volumeOn(share, second))
+		} else if shared, all := sharedBlocks(t, volumeOn(share, first), volumeOn(share, second)); shared != 0 || all == 0 {
+			t.Errorf("two copies on %s: got %d of %d blocks in common, want none", share, shared, all)
+		}
 		w.demo.action(t, second.ID, "os-extend", object{"new_size": 2})
 		within(t, "the volume is extended", func() bool { return w.demo.available(t, second.ID).Size == 2 })
 	}
 	if got := downloads(log(), image); got != 2 {
 		t.Errorf("downloads from Glance: got %d, want one for the image-volume and one for the file cache", got)
+	}
+}
+
+func volumeOn(share string, v volume) string { return filepath.Join(mounted(share), "volume-"+v.ID) }
+
+// imageVolumeOn is the only one on a share.
+func imageVolumeOn(t *testing.T, share string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(mounted(share), ".clonecache", "image-volumes", "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("image-volumes on %s: got %q, %v, want one", share, found, err)
+	}
+	return found[0]
+}
+
+// wantShared checks that volumes have all their data where the image-volume has it.
+func wantShared(t *testing.T, imageVolume string, volumes ...string) {
+	t.Helper()
+	for _, v := range volumes {
+		if shared, all := sharedBlocks(t, imageVolume, v); shared != all || all == 0 {
+			t.Errorf("%s has %d of the %d blocks of the image-volume, want all", v, shared, all)
+		}
 	}
 }

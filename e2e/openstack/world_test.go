@@ -38,10 +38,23 @@ func begin(tb testing.TB) *world {
 	return w
 }
 
-// newWorld is begin without starting the daemon.
-func newWorld(tb testing.TB) *world {
+// bounds are further keys of a backend's table in the daemon's configuration, by its name.
+type bounds map[string]string
+
+// beginBounded is begin with bounds for some backends.
+func beginBounded(tb testing.TB, b bounds) *world {
 	tb.Helper()
-	w := &world{daemon: harness.New(tb, harness.Config{Tables: tables(tb)}),
+	w := worldWith(tb, b)
+	w.daemon.Start(tb)
+	return w
+}
+
+// newWorld is begin without starting the daemon.
+func newWorld(tb testing.TB) *world { return worldWith(tb, nil) }
+
+func worldWith(tb testing.TB, b bounds) *world {
+	tb.Helper()
+	w := &world{daemon: harness.New(tb, harness.Config{Tables: tables(tb, b)}),
 		demo: login(tb, "demo"), other: login(tb, "other"), admin: login(tb, "admin"), internal: login(tb, "cinder-internal")}
 	w.deleteVolumes(tb) // of a run that was killed
 	link := lab.socket()
@@ -55,14 +68,14 @@ func newWorld(tb testing.TB) *world {
 }
 
 // tables configure the internal tenant, the source and a backend for each of Cinder's.
-func tables(tb testing.TB) string {
+func tables(tb testing.TB, more bounds) string {
 	tb.Helper()
 	account := fmt.Sprintf("cloud = \"cinder-internal\"\nclouds_file = %q\n", filepath.Join(lab.dir, "clouds.yaml"))
 	text := "[internal_tenant]\nkind = \"openstack\"\n" + account +
 		"[[image_source]]\nname = \"glance\"\nkind = \"glance\"\n" + account
 	for name, pool := range pools {
-		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"rbd\"\npool = %q\nvolume_type = %q\nconf = %q\nkeyring = %q\nfallback = \"files\"\n",
-			name, pool, name, lab.cephConf(), filepath.Join(lab.dir, "ceph", "client.clonecache.keyring"))
+		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"rbd\"\npool = %q\nvolume_type = %q\nconf = %q\nkeyring = %q\nfallback = \"files\"\n%s\n",
+			name, pool, name, lab.cephConf(), filepath.Join(lab.dir, "ceph", "client.clonecache.keyring"), more[name])
 	}
 	for _, name := range shares {
 		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"file\"\npath = %q\nfallback = \"files\"\n", name, mounted(name))
@@ -200,7 +213,11 @@ func sameContent(tb testing.TB, d disk, volumes ...volume) {
 		sizes["volume-"+v.ID] = v.Size * gib
 	}
 	for kind, names := range byType {
-		args := append([]string{lab.cephConf(), pools[kind], strconv.FormatInt(d.size, 10)}, names...)
+		pool, known := pools[kind]
+		if !known { // a type that a test has made
+			pool = pools["rbd1"]
+		}
+		args := append([]string{lab.cephConf(), pool, strconv.FormatInt(d.size, 10)}, names...)
 		out, err := exec.Command("./content.py", args...).CombinedOutput()
 		if err != nil {
 			tb.Fatalf("content.py: %v\n%s", err, out)
