@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -58,9 +59,13 @@ func attach(f *os.File) (*os.File, error) {
 }
 
 // unmount unmounts what mountImage mounted. btrfs would take the next disk on that device for the one
-// that it has seen there, so it is told to forget it.
+// that it has seen there, so it is told to forget it. No command may be starting meanwhile: until it has
+// begun, it holds what other tests had open, which keeps the filesystem busy.
 func unmount(kind fstest.Kind, device, dir string) error {
-	if err := unix.Unmount(dir, 0); err != nil {
+	syscall.ForkLock.Lock()
+	err := unix.Unmount(dir, 0)
+	syscall.ForkLock.Unlock()
+	if err != nil {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}
 	if kind != fstest.Btrfs {
