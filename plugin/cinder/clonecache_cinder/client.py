@@ -2,7 +2,8 @@
 
 It uses http.client on a plain AF_UNIX socket, so that it waits without holding up other green
 threads where eventlet has patched the standard library, and blocks only its own thread where it
-has not. Every wait is bounded by an absolute time, however slowly bytes come.
+has not. Every wait is bounded by an absolute time, however slowly bytes come. What has arrived
+is read even after it: an answer may have waited while this process could not run.
 
 The protocol is described in docs/api.md: POST /v1/backends/{backend}/volumes, answered by lines
 of JSON.
@@ -49,9 +50,14 @@ class Refused(DaemonError):
 
 
 class GaveUp(DaemonError):
-    """The time was over. The daemon makes no volume any more, or removes it by its own ID."""
+    """The time was over and no answer had arrived.
+
+    The daemon makes no volume any more, or removes it by its own ID. An answer that it sent at the
+    last moment counts as delivered for it, so what it may have made is cleared as after Lost.
+    """
 
     asked = True
+    lost = True
 
 
 class Lost(DaemonError):
@@ -72,14 +78,15 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
-        return self._connection.timed().recv_into(buffer)
+        return self._connection.recv_into(buffer)
 
 
 class _TimedSocket:
-    """What http.client needs of a socket; each call ends at the time in ``until``."""
+    """What http.client needs of a socket; each call waits until the time in ``until`` at most."""
 
     def __init__(self, sock, until):
         self._sock = sock
+        self._overtime = MAX_BODY  # how many bytes that had arrived may be read after the time
         self.until = until
 
     def timed(self):
@@ -88,6 +95,25 @@ class _TimedSocket:
             raise socket.timeout('timed out')
         self._sock.settimeout(left)
         return self._sock
+
+    def recv_into(self, buffer):
+        """Read what has arrived, whatever the time is; only waiting for more is bounded."""
+        try:
+            return self.timed().recv_into(buffer)
+        except socket.timeout:
+            # eventlet ends a wait before it looks at the socket, if its own turn came too late.
+            return self._arrived(memoryview(buffer)[:self._overtime])
+
+    def _arrived(self, buffer):
+        if not buffer:
+            raise socket.timeout('timed out; the other end goes on sending')
+        self._sock.settimeout(0)
+        try:
+            read = self._sock.recv_into(buffer)
+        except BlockingIOError as e:
+            raise socket.timeout('timed out') from e
+        self._overtime -= read
+        return read
 
     def sendall(self, data):
         self.timed().sendall(data)

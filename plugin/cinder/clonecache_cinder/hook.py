@@ -3,6 +3,7 @@
 import threading
 import time
 
+from cinder.objects import volume as volume_object
 from cinder.volume import configuration
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -57,15 +58,28 @@ class ClonecacheMixin:
     def clone_image(self, context, volume, image_location, image_meta, image_service):
         """Let clonecache make the volume; else do what the driver does without it.
 
-        It raises only what the driver's own clone_image raises.
+        What is no volume of Cinder's database is the driver's alone. It raises only what the
+        driver's own clone_image raises.
         """
-        update = self._clonecache_make(context, volume, image_meta)
-        if update is not None:
-            return update, True
+        if isinstance(volume, volume_object.Volume):
+            update = self._clonecache_make(context, volume, image_meta)
+            if update is not None:
+                return update, True
         return super().clone_image(context, volume, image_location, image_meta, image_service)
 
     def _clonecache_make(self, context, volume, image_meta):
-        """The volume's model update, or None: there is no volume, and the log says why."""
+        """The volume's model update, or None: there is no volume, and the log says why.
+
+        It raises nothing, whatever it is given: what it cannot do is left to the driver.
+        """
+        try:
+            return self._clonecache_try(context, volume, image_meta)
+        except Exception:
+            LOG.exception('the clonecache hook failed; the volume goes the usual way')
+            return None
+
+    def _clonecache_try(self, context, volume, image_meta):
+        name = volume.name
         try:
             why_not = unsuitable(image_meta) or self._clonecache_why_not(volume)
             if why_not:
@@ -74,10 +88,10 @@ class ClonecacheMixin:
         except (Unsuitable, client.DaemonError) as e:
             kind, message = e.kind, str(e)
         except Exception as e:
-            LOG.exception('the clonecache hook failed for %s', volume.name)
+            LOG.exception('the clonecache hook failed for %s', name)
             kind, message = 'hook_error', str(e)
         # Outside of the handlers: oslo.log adds the exception that is being handled to each line.
-        self._clonecache_notices.fell_back(volume.name, kind, message)
+        self._clonecache_notices.fell_back(name, kind, message)
         return None
 
     def _clonecache_ask(self, context, volume, image_meta):

@@ -4,6 +4,7 @@ import calendar
 import os
 import socket
 import tempfile
+import threading
 import time
 import unittest
 from unittest import mock
@@ -164,12 +165,39 @@ class RefusedTest(ClientCase):
 
 
 class LateTest(ClientCase):
-    """A daemon that does not answer in time is left alone: it makes no volume any more."""
+    """A daemon that does not answer in time is not waited for, and may have made a volume."""
 
     def test_no_answer_begins(self):
         server = self.serve(lambda r: r.until_closed())
         error = self.fails(server.path, client.GaveUp, 'deadline')
-        self.assertFalse(error.lost)
+        self.assertTrue(error.lost)
+
+    def test_what_has_arrived_is_read_after_the_time(self):
+        class Late(client.Daemon):
+            """Looks at its connection only when the time is over."""
+
+            def _create(self, connection, *args):
+                getresponse = connection.getresponse
+
+                def after_the_time():
+                    sent.wait(5)
+                    connection.bound(time.monotonic() - 1)
+                    return getresponse()
+                connection.getresponse = after_the_time
+                return super()._create(connection, *args)
+        sent = threading.Event()
+        server = self.serve(lambda r: r.send(lines(made(r.json))) or sent.set())
+        with mock.patch.object(client, 'GRACE', -1.0):
+            answer = Late(server.path, PATIENCE).create_volume('rbd1', BODY, timeout=0.4)
+        self.assertEqual('hit', answer['outcome'])
+
+    def test_a_daemon_that_never_stops_sending_is_not_read_without_end(self):
+        def forever(request):
+            request.send(CHUNKED)
+            block = chunk(b'{"progress": {}}\n') * 4096
+            while True:
+                request.send(block)
+        self.fails(self.serve(forever).path, client.GaveUp, 'deadline')
 
     def test_no_line_comes(self):
         server = self.serve(lambda r: r.send(CHUNKED) or r.until_closed())

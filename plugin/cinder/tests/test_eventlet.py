@@ -36,3 +36,25 @@ class EventletTest(unittest.TestCase):
         told = json.loads(said)
         self.assertEqual(['hit'] * WAITING, told['outcomes'])
         self.assertGreater(told['turns'], 10)
+
+    def test_an_answer_that_came_while_the_process_stood_still_is_read(self):
+        """The daemon counts it as delivered; giving up would leave a volume under its name."""
+        child = []
+        started = threading.Event()
+
+        def post(request):
+            started.wait(timeout=30)
+            child[0].stdin.write(b'x')
+            child[0].stdin.close()
+            threading.Event().wait(0.2)  # the time in which the child comes to stand still
+            request.send(lines(made(request.json)))
+        server = misbehaving.Server(post)
+        self.addCleanup(server.stop)
+        child.append(subprocess.Popen(
+            [sys.executable, '-m', 'tests.blocked_child', server.path, '1.5'], cwd=TOP,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        self.addCleanup(child[0].stdout.close)
+        started.set()
+        said = child[0].stdout.read()
+        self.assertEqual(0, child[0].wait(timeout=60))
+        self.assertEqual('hit', said.decode().strip())

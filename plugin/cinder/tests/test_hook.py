@@ -115,9 +115,15 @@ class FallBackTest(HookCase):
         self.assertIn('raise the internal', self.falls_back(server.path, 'over_quota'))
 
     def test_the_time_is_over(self):
+        def makes_too_late(request):
+            request.send(CHUNKED)
+            self.leaves(request)
+            request.until_closed()
         with mock.patch.object(client, 'GRACE', -4.8):
-            server = self.serve(lambda r: r.send(CHUNKED) or r.until_closed())
+            server = self.serve(makes_too_late)
             self.falls_back(server.path, 'deadline')
+        request, = server.requests
+        self.assertEqual([request.path + '/' + request.json['volume']], server.deleted)
 
     def test_leftovers_of_a_daemon_that_died_are_removed(self):
         def dies(request):
@@ -171,6 +177,22 @@ class FallBackTest(HookCase):
         d.usual = KeyError('the driver')
         with self.assertRaisesRegex(KeyError, 'the driver'):
             self.clone(d, self.volume())
+
+    def test_what_is_no_volume_is_cinders(self):
+        server = self.serve(lambda r: r.send(lines(made(r.json))))
+        d = self.driver(server.path)
+        for volume in ({'id': 'a', 'name': 'b', 'size': 1}, mock.Mock(spec=['id']), None):
+            for image in (support.IMAGE, {}, None, mock.sentinel.image):
+                with self.subTest(volume=volume, image=image):
+                    self.assertEqual((None, False), self.clone(d, volume, image))
+        self.assertEqual([], server.requests)
+
+    def test_odd_metadata_of_an_image_is_cinders(self):
+        d = self.driver(os.path.join(self.dir, '.absent'))
+        bare = {'disk_format': 'raw', 'container_format': 'bare'}
+        for image in (None, {}, [], bare, dict(bare, properties=7), dict(support.IMAGE, id=None)):
+            with self.subTest(image=image):
+                self.assertEqual((None, False), self.clone(d, self.volume(), image))
 
     def test_an_error_of_the_hook_itself(self):
         d = self.driver(os.path.join(self.dir, '.absent'))
