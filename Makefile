@@ -8,6 +8,7 @@ SHELL       := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 PREFIX  ?= /usr/local
+INSTALL ?= ./e2e/install.sh
 DESTDIR ?=
 
 PKG      ?= ./...
@@ -38,7 +39,7 @@ export GOFLAGS = $(strip $(BASE_GOFLAGS) $(addprefix -tags=,$(subst $(space),$(c
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: IMAGE=FILE|URL RUN_ONCE=1 (run) · PKG=./lru/... TIMEOUT=30m (test, race) ·"
 	@echo "             FUZZTIME=30s (fuzz) · SOAK=2h (soak) · BENCH=regexp (bench) · PREFIX=/usr/local DESTDIR= (install)"
@@ -53,12 +54,11 @@ run: $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACK
 	@./e2e/$(if $(filter openstack,$(BACKEND)),openstack/)run.sh
 
 # The tests, benchmarks and lint of everything but RBD and OpenStack take the same tags on every machine.
-test short race vet lint fuzz soak $(if $(filter rbd openstack,$(BACKEND)),,bench): TAGS = $(CDECODE)
+test ci test-local short race vet lint fuzz soak $(if $(filter rbd openstack,$(BACKEND)),,bench): TAGS = $(CDECODE)
 
-# Three sets of tests: what one machine does by itself, what needs a Ceph cluster, and what needs Keystone,
+# Sets of tests: what one machine does by itself, what needs a Ceph cluster, and what needs Keystone,
 # Glance and Cinder. The latter two start what they need on loopback, and stop it again.
-JSON            = $(if $(filter true,$(CI)),-json)
-TEST            = go test $(JSON) -shuffle=on -timeout $(TIMEOUT)
+TEST            = go test -json -shuffle=on -timeout $(TIMEOUT)
 CEPH_TAGS       = $(subst $(space),$(comma),$(strip $(CDECODE) $(CEPH) failpoints))
 TEST_LOCAL      = $(TEST) $(RACE) $(PKG)
 TEST_CEPH       = $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS) ./backends/rbd/... ./e2e/cephproof/... ./e2e/guest/...
@@ -66,24 +66,33 @@ TEST_OPENSTACK  = ./e2e/openstack/with-lab.sh $(TEST) -count=1 -p 1 -tags $(CEPH
 # The race detector affords few random operations; 10,000 are tried without it.
 TEST_RANDOM     = $(TEST) -count=1 -run Random ./e2e/randomops
 
+# Every set runs, whatever became of the others; testreport ends with one summary of what failed.
+REPORT    = go run ./e2e/testreport $(if $(filter true,$(CI)),-strict)
+SUBMAKE   = $(MAKE) --no-print-directory GOFLAGS="$(BASE_GOFLAGS)"
+LINT_SET  = $(SUBMAKE) lint
+VET_SET   = $(SUBMAKE) vet
+BUILD_SET = $(SUBMAKE) build
+SETS      = vet='$(VET_SET)' build='$(BUILD_SET)' local='$(TEST_LOCAL)' \
+            $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') \
+            $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)')
+NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed')
+
 .PHONY: test
 ifneq ($(PKG),./...)
-test: tools vet ## run all tests, the end-to-end ones on Ceph and OpenStack too (PKG=./lru/...: only those)
-	$(TEST_LOCAL)
-else ifeq ($(CI),true)
-test: openstack-packages vet build
-	@# A set that fails does not keep the others from running.
-	{ failed=0; $(TEST_LOCAL) || failed=1; $(TEST_RANDOM) || failed=1; $(TEST_CEPH) || failed=1; $(TEST_OPENSTACK) || failed=1; exit $$failed; } | go run ./e2e/testreport
+test: tools ## run all tests, the end-to-end ones on Ceph and OpenStack too (PKG=./lru/...: only those)
+	@$(REPORT) vet='$(VET_SET)' local='$(TEST_LOCAL)'
 else
-test: openstack-packages vet build
-	$(TEST_LOCAL)
-	$(if $(CEPH),$(TEST_CEPH),@echo "Skipped: the tests on Ceph (librbd's headers are not installed)")
-	$(if $(CEPH),$(TEST_OPENSTACK),@echo "Skipped: the tests behind Cinder (what they need is not installed)")
+test: openstack-packages
+	@$(REPORT) $(NO_CEPH) $(SETS)
 endif
 
+.PHONY: ci
+ci: openstack-packages ## lint and run all tests, as .ci/run does
+	@$(REPORT) $(NO_CEPH) lint='$(LINT_SET)' $(SETS)
+
 .PHONY: test-local
-test-local: tools vet ## run the tests that need neither Ceph nor OpenStack
-	$(TEST_LOCAL)
+test-local: tools ## run the tests that need neither Ceph nor OpenStack
+	@$(REPORT) vet='$(VET_SET)' local='$(TEST_LOCAL)'
 
 .PHONY: short
 short: ## run the quick tests only: no daemon, no mounts, no race detector
@@ -135,23 +144,23 @@ endif
 
 .PHONY: test-ceph
 test-ceph: ceph-packages ## run the tests on a real Ceph cluster of one node
-	$(TEST_CEPH)
+	@$(REPORT) ceph='$(TEST_CEPH)'
 
 .PHONY: ceph-packages
 ceph-packages: ## install what building and testing with RBD needs (as root, Debian)
-	@./e2e/install.sh ceph
+	-@$(INSTALL) ceph
 
 .PHONY: test-openstack
 test-openstack: openstack-packages build ## run the tests behind a real Keystone, Glance and Cinder (as root)
-	$(TEST_OPENSTACK)
+	@$(REPORT) openstack='$(TEST_OPENSTACK)'
 
 .PHONY: openstack-packages
 openstack-packages: ## install what the lab of OpenStack needs (as root, Debian; about 900 MB)
-	@./e2e/install.sh openstack
+	-@$(INSTALL) openstack
 
 .PHONY: tools
 tools:
-	@./e2e/install.sh
+	-@$(INSTALL)
 
 .PHONY: install
 install: build ## install program and systemd unit below PREFIX (DESTDIR is honoured)

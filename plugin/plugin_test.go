@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
@@ -82,11 +83,12 @@ func withBackend(b backends.Backend) option {
 	return func(c *plugin.Config) { c.Backends[0].Backend = b }
 }
 
-// waitFor waits for what another goroutine is about to bring about.
+// waitFor waits for what another goroutine is about to bring about, for a minute at most.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
+	deadline := time.Now().Add(time.Minute)
 	for !done() {
-		if t.Context().Err() != nil {
+		if time.Now().After(deadline) {
 			t.Fatal("it never came")
 		}
 		runtime.Gosched()

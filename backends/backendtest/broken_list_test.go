@@ -2,9 +2,11 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 )
@@ -273,7 +275,10 @@ func uncounted(f *fake) cloneFunc {
 func retireWithClones(f *fake) func(context.Context, backends.ImageVolumeID) (backends.Retired, error) {
 	return func(ctx context.Context, id backends.ImageVolumeID) (backends.Retired, error) {
 		// The clones in the making are waited for, so that some are surely there.
-		for {
+		for give := time.Now().Add(time.Minute); ; {
+			if time.Now().After(give) {
+				return backends.Retired{}, errors.New("no clone came to be")
+			}
 			f.mu.Lock()
 			n := len(f.volumes)
 			for _, v := range f.volumes {
