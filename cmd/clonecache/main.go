@@ -27,8 +27,17 @@ func main() {
 		Now:      time.Now,
 		Version:  version,
 		AtOnce:   atOnce,
+		Hangups:  onHangups,
 	}
 	os.Exit(cli.Run(ctx, env, os.Args[1:]))
+}
+
+// onHangups keeps SIGHUP from ending the process, and tells of each; of those that come while one is waiting,
+// none. It is for the daemon: a command ends with its terminal.
+func onHangups() <-chan os.Signal {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return hangups
 }
 
 // onSignals ends the context at the first SIGINT or SIGTERM, and closes atOnce at the second. A third

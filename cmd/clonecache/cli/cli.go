@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type Env struct {
 	Now      func() time.Time // for relative times
 	Version  string           // "" takes the build's own
 	AtOnce   <-chan struct{}  // closed when even a graceful stop takes too long; nil: never
+	// Hangups catches SIGHUP from now on; nil: nobody does.
+	Hangups func() <-chan os.Signal
 }
 
 // Terminal says whether somebody watches standard error.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -21,7 +22,7 @@ func (a *app) serve() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `Runs the daemon in the foreground, logging to standard error, until it is sent SIGTERM or SIGINT. It then lets
 requests and fills end within stop_timeout, and undoes the others. A second signal undoes them at once, a third one
-kills.
+kills. SIGHUP changes nothing and is logged: a changed configuration takes effect at the next start.
 
 The configuration is --config, else CLONECACHE_CONFIG, else ` + defaultConfig + `. Under systemd it
 tells when it is ready, and that it lives.
@@ -42,6 +43,10 @@ Exit code 0: it stopped as asked. 1: it could not start, or failed. 2: the confi
 }
 
 func (a *app) runDaemon(ctx context.Context, file string) error {
+	var hangups <-chan os.Signal
+	if a.Hangups != nil { // before anything takes time: a SIGHUP that nobody catches ends the process
+		hangups = a.Hangups()
+	}
 	cfg, err := config.Load(file)
 	if err != nil {
 		return &usageError{err}
@@ -58,6 +63,7 @@ func (a *app) runDaemon(ctx context.Context, file string) error {
 		Version:  newBuild(a.Version).Version,
 		Log:      log,
 		AtOnce:   a.AtOnce,
+		Hangups:  hangups,
 		Watchdog: alive / 3,
 		Notify: func(state string) {
 			if _, err := sd.SdNotify(false, state); err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,6 +84,12 @@ max_size = "1GiB"
 // more is added to its configuration.
 func startDaemon(t *testing.T, more ...string) *served {
 	t.Helper()
+	return startDaemonWith(t, func(*Env) {}, more...)
+}
+
+// startDaemonWith is startDaemon in a changed environment.
+func startDaemonWith(t *testing.T, change func(*Env), more ...string) *served {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "cc-") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +106,7 @@ func startDaemon(t *testing.T, more ...string) *served {
 	d.stop = stop
 	env := testEnv(d.log, d.log)
 	env.Now, env.AtOnce = time.Now, d.atOnce
+	change(&env)
 	go func() { d.exit <- Run(ctx, env, []string{"serve", "--config", filepath.Join(dir, "c.toml")}) }()
 	t.Cleanup(func() {
 		stop()
@@ -372,5 +380,25 @@ func TestServeRefusesABadConfiguration(t *testing.T) {
 	exit := Run(t.Context(), testEnv(&out, &errs), []string{"serve", "--config", file})
 	if exit != exitUsage || !strings.Contains(errs.String(), "fill_limit") || !strings.Contains(errs.String(), "speed") {
 		t.Errorf("got %d %s, want %d and both problems", exit, &errs, exitUsage)
+	}
+}
+
+// A SIGHUP that a person, logrotate or a closed terminal sends does not end the daemon.
+func TestAHangupIsLoggedAndChangesNothing(t *testing.T) {
+	hangups := make(chan os.Signal)
+	d := startDaemonWith(t, func(e *Env) { e.Hangups = func() <-chan os.Signal { return hangups } })
+	for range 2 { // the second one is taken once the first one was answered
+		select {
+		case hangups <- syscall.SIGHUP:
+		case code := <-d.exit:
+			d.exit <- code
+			t.Fatalf("it ended with %d", code)
+		}
+	}
+	if !strings.Contains(d.log.String(), "SIGHUP does not reload") {
+		t.Errorf("the log does not tell of SIGHUP:\n%s", d.log)
+	}
+	if got := query[plugin.Status](t, d, exitOK, "status"); !got.Ready {
+		t.Errorf("status: got %+v, want ready", got)
 	}
 }

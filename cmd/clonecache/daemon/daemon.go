@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,8 @@ type Options struct {
 	Log     logrus.FieldLogger
 	// AtOnce, once closed, ends a graceful stop: what has not ended is undone.
 	AtOnce <-chan struct{}
+	// Hangups asks for the configuration to be read again. This version cannot, and says so; nil: nobody asks.
+	Hangups <-chan os.Signal
 	// Notify tells the service manager a state, such as "READY=1". Default: nobody.
 	Notify func(state string)
 	// Watchdog is how often Notify is told that the daemon lives; 0: never.
@@ -146,10 +149,17 @@ func (d *running) wait(ctx context.Context) error {
 		case err := <-d.served:
 			d.served <- nil // shutdown waits for it too
 			return fmt.Errorf("serve: %w", err)
+		case <-d.Hangups:
+			d.reload()
 		case <-tick:
 			d.Notify("WATCHDOG=1")
 		}
 	}
+}
+
+// reload is what SIGHUP asks for. All that runs goes on as it was.
+func (d *running) reload() {
+	d.Log.Warn("SIGHUP does not reload the configuration; restart the daemon for changes to take effect")
 }
 
 // stop lets requests and fills end within stop_timeout, or until AtOnce, and undoes the others.
