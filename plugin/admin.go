@@ -53,7 +53,8 @@ func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume
 	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
 		return err
 	}
-	p.log.WithFields(map[string]any{"backend": s.name, "volume": volume}).Info("volume deleted")
+	p.note(catalog.Event{Kind: catalog.EventKind(EventVolumeDeleted), Backend: s.name, Volume: volume})
+	p.writeEvents(ctx)
 	return nil
 }
 

@@ -99,6 +99,8 @@ func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
 	switch {
 	case r.Volume == "":
 		return nil, fmt.Errorf("%w: volume: a name is needed", ErrBadRequest)
+	case r.Volume[0] == '-': // commands would take it for an option: rm -rf, rbd rm --help
+		return nil, fmt.Errorf("%w: volume %q begins with '-'", backends.ErrBadName, r.Volume)
 	case r.Image == "":
 		return nil, fmt.Errorf("%w: image: SOURCE:ID is needed", ErrBadRequest)
 	case r.SizeBytes < 0:

@@ -14,27 +14,28 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventHit         EventKind = "hit"
-	EventJoined      EventKind = "joined"
-	EventMiss        EventKind = "miss"
-	EventDirect      EventKind = "direct"
-	EventCopied      EventKind = "copied"
-	EventBypassed    EventKind = "bypassed"
-	EventFilled      EventKind = "filled"
-	EventFillFailed  EventKind = "fill_failed"
-	EventEvicted     EventKind = "evicted"
-	EventDetached    EventKind = "detached"
-	EventReaped      EventKind = "reaped"
-	EventVanished    EventKind = "vanished"
-	EventAdopted     EventKind = "adopted"
-	EventMended      EventKind = "mended"
-	EventPinned      EventKind = "pinned"
-	EventUnpinned    EventKind = "unpinned"
-	EventDeleted     EventKind = "deleted"
-	EventUnreachable EventKind = "unreachable"
-	EventBack        EventKind = "back"
-	EventStarted     EventKind = "started"
-	EventStopped     EventKind = "stopped"
+	EventHit           EventKind = "hit"
+	EventJoined        EventKind = "joined"
+	EventMiss          EventKind = "miss"
+	EventDirect        EventKind = "direct"
+	EventCopied        EventKind = "copied"
+	EventBypassed      EventKind = "bypassed"
+	EventFilled        EventKind = "filled"
+	EventFillFailed    EventKind = "fill_failed"
+	EventEvicted       EventKind = "evicted"
+	EventDetached      EventKind = "detached"
+	EventReaped        EventKind = "reaped"
+	EventVanished      EventKind = "vanished"
+	EventAdopted       EventKind = "adopted"
+	EventMended        EventKind = "mended"
+	EventPinned        EventKind = "pinned"
+	EventUnpinned      EventKind = "unpinned"
+	EventDeleted       EventKind = "deleted"
+	EventVolumeDeleted EventKind = "volume_deleted"
+	EventUnreachable   EventKind = "unreachable"
+	EventBack          EventKind = "back"
+	EventStarted       EventKind = "started"
+	EventStopped       EventKind = "stopped"
 )
 
 // KindOfEvent is an EventKind and what it tells of.
@@ -63,6 +64,7 @@ func EventKinds() []KindOfEvent {
 		{EventPinned, "an admin pinned an entry"},
 		{EventUnpinned, "an admin unpinned an entry"},
 		{EventDeleted, "an admin deleted an entry; bytes: what came free"},
+		{EventVolumeDeleted, "somebody deleted a volume through the API"},
 		{EventUnreachable, "a backend or a file cache does not answer; detail: its error"},
 		{EventBack, "a backend or a file cache answers again"},
 		{EventStarted, "the daemon has started"},
@@ -75,7 +77,7 @@ func EventKinds() []KindOfEvent {
 type Event struct {
 	ID      int64               `json:"id" doc:"Ascending in the order in which events were noted; never used twice"`
 	At      time.Time           `json:"at" doc:"When it happened, UTC"`
-	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,unreachable,back,started,stopped" doc:"What happened"`
+	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,unreachable,back,started,stopped" doc:"What happened"`
 	Backend backends.Name       `json:"backend,omitempty" doc:"The backend or file cache that it happened on"`
 	ImageID string              `json:"image_id,omitempty" doc:"SOURCE:ID of the image"`
 	EntryID string              `json:"entry_id,omitempty" doc:"The cache entry, which may be gone by now"`

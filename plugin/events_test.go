@@ -75,11 +75,18 @@ func TestEventsTellWhatHappenedInOrder(t *testing.T) {
 	if miss.Outcome != plugin.Filled || miss.Bytes != mib || miss.EntryID != filled.EntryID || miss.TookMS < filled.TookMS {
 		t.Errorf("miss: got %+v", miss)
 	}
-	if evicted.EntryID != filled.EntryID || evicted.Bytes != filled.Bytes || !strings.Contains(evicted.Detail, "cc-"+evicted.EntryID) {
+	if evicted.EntryID != filled.EntryID || evicted.Bytes != filled.Bytes || !strings.Contains(evicted.Detail, "cc-"+evicted.EntryID) ||
+		!strings.Contains(evicted.Detail, "to make room for library:b.raw") {
 		t.Errorf("evicted: got %+v", evicted)
 	}
+	if err := r.DeleteVolume(t.Context(), "local", "v4"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.DeleteVolume(t.Context(), "local", "v4"); !errors.Is(err, backends.ErrNotExist) {
+		t.Errorf("deleted twice: got %v, want %v", err, backends.ErrNotExist)
+	}
 	wantEvents(t, "of the file cache", r.happened(t, plugin.EventFilter{Backend: "files"}), "filled")
-	wantEvents(t, "later ones", r.happened(t, plugin.EventFilter{After: events[4].ID}), "miss miss v4", "deleted admin")
+	wantEvents(t, "later ones", r.happened(t, plugin.EventFilter{After: events[4].ID}), "miss miss v4", "deleted admin", "volume_deleted  v4")
 }
 
 // What an earlier process had noted is there, once, and what it stopped for too.

@@ -29,6 +29,11 @@ func (p *Plugin) beginEviction(ctx context.Context, s *store, id catalog.EntryID
 // finishEviction takes an evicting entry to its end: the image-volume is gone, or detached while clones
 // live; then the claim is released; then the row goes. It may be repeated after a crash at any point.
 func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) error {
+	return p.finishEvictionFor(ctx, s, e, "")
+}
+
+// finishEvictionFor is finishEviction to make room for an image; "" where it is for none, or after a crash.
+func (p *Plugin) finishEvictionFor(ctx context.Context, s *store, e catalog.Entry, image string) error {
 	failpoint.Reached(failpoint.Evict)
 	retired, err := s.images.Retire(ctx, e.ImageVolume)
 	switch {
@@ -39,25 +44,36 @@ func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) 
 	}
 	failpoint.Reached(failpoint.Retire)
 	log := p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "cause": e.EvictCause})
+	if image != "" {
+		log = log.WithField("for", image)
+	}
 	if !retired.Gone {
 		if err := p.catalog.SetDetached(ctx, e.ID, retired.Clones, e.HeldBytes); err != nil {
 			return err
 		}
 		failpoint.Reached(failpoint.Detach)
-		p.noteEntry(EventDetached, e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes})
+		p.noteEntry(EventDetached, e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
 		log.WithField("clones", retired.Clones).Info("image-volume detached; its space is held until the last clone is gone")
 		return nil
 	}
-	if err := p.removeRow(ctx, s, e); err != nil {
+	if err := p.removeRow(ctx, s, e, image); err != nil {
 		return err
 	}
 	log.WithField("bytes", e.HeldBytes).Info("image-volume evicted")
 	return nil
 }
 
+// evictedFor says which image-volume went, and for which image.
+func evictedFor(e catalog.Entry, image string) string {
+	if image == "" {
+		return "" // noteEntry names the image-volume
+	}
+	return fmt.Sprintf("image-volume %s, to make room for %s", e.ImageVolume, image)
+}
+
 // removeRow ends an entry whose image-volume is gone: the claim first, so that no quota is charged for
 // what no row names.
-func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry) error {
+func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry, image string) error {
 	if e.Claim != "" {
 		if err := p.owner.Release(ctx, e.Claim); err != nil {
 			return fmt.Errorf("release claim %s: %w", e.Claim, err)
@@ -68,7 +84,7 @@ func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry) error
 		return err
 	}
 	failpoint.Reached(failpoint.Remove)
-	p.noteEntry(evictedKind(e), e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes})
+	p.noteEntry(evictedKind(e), e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
 	p.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
 	return nil
 }
@@ -107,7 +123,7 @@ func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
 	failpoint.Reached(failpoint.Reap)
 	gone, lookErr := goneDetached(ctx, s, entries, reaped.ImageVolumes)
 	for _, e := range gone {
-		problems = append(problems, p.removeRow(ctx, s, e))
+		problems = append(problems, p.removeRow(ctx, s, e, ""))
 	}
 	return reaped, errors.Join(append(problems, err, lookErr)...)
 }

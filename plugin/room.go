@@ -47,7 +47,7 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64) error {
 	}
 	w.reserved = bytes
 	for _, v := range victims {
-		if err := w.p.finishEviction(ctx, w.store, v); err != nil {
+		if err := w.p.finishEvictionFor(ctx, w.store, v, w.q.image.Ref()); err != nil {
 			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
 		}
 	}

@@ -57,11 +57,9 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &Error{Code: "body_too_large", Status: http.StatusRequestEntityTooLarge,
-			Message: fmt.Sprintf("the request's body is over %d bytes", s.cfg.MaxBodyBytes)}
+		return bodyTooLarge.answer(fmt.Sprintf("the request's body is over %d bytes", s.cfg.MaxBodyBytes))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &Error{Code: "body_timeout", Status: http.StatusRequestTimeout, Retryable: true,
-			Message: fmt.Sprintf("the request's body did not arrive within %v", s.cfg.BodyTimeout)}
+		return bodyTimeout.answer(fmt.Sprintf("the request's body did not arrive within %v", s.cfg.BodyTimeout))
 	case err != nil:
 		return &Error{Code: "bad_request", Status: http.StatusBadRequest, Message: "the request's body could not be read"}
 	}

@@ -60,6 +60,29 @@ func streamResponse(schemas huma.Registry, result, line reflect.Type) map[string
 	}}
 }
 
+// describePlain describes the routes for monitors, which go by no Service: plainRoutes serves them.
+func describePlain(api *huma.OpenAPI) {
+	status := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{"status": {Type: huma.TypeString}}, Required: []string{"status"}}
+	open := []map[string][]string{{}}
+	for _, probe := range []struct{ id, path, summary, yes, no string }{
+		{"healthz", "/healthz", "Whether the process lives", "It lives: it may start, serve or stop", ""},
+		{"readyz", "/readyz", "Whether requests are served", "They are", "They are not: starting, stopping"},
+	} {
+		op := get(probe.id, probe.path, probe.summary)
+		op.Security = open
+		op.Responses = map[string]*huma.Response{"200": {Description: probe.yes, Content: map[string]*huma.MediaType{"application/json": {Schema: status}}}}
+		if probe.no != "" {
+			op.Responses["503"] = errorResponse(api.Components.Schemas)
+			op.Responses["503"].Description = probe.no
+		}
+		api.AddOperation(&op)
+	}
+	op := get("metrics", "/metrics", "Metrics in Prometheus' text format")
+	op.Responses = map[string]*huma.Response{"200": {Description: "docs/operations.md lists them", Content: map[string]*huma.MediaType{
+		"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}}
+	api.AddOperation(&op)
+}
+
 // humaContext is embedded under a name other than its method Context.
 type humaContext = huma.Context
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/clonecache/clonecache/plugin/api"
@@ -69,5 +70,35 @@ func TestOpenAPIDescribesTheHook(t *testing.T) {
 	}
 	if status, yaml := d.raw(t, "GET", "/v1/openapi.yaml", ""); status != 200 || len(yaml) < 1000 {
 		t.Errorf("openapi.yaml: %d, %d bytes", status, len(yaml))
+	}
+}
+
+// TestEveryRouteIsDocumented: docs/api.md names each path that the description has, with its method.
+func TestEveryRouteIsDocumented(t *testing.T) {
+	d := startDaemon(t, nil, api.ServerConfig{})
+	_, body := d.raw(t, "GET", "/v1/openapi.json", "")
+	var got struct {
+		Paths map[string]map[string]any
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := strings.ReplaceAll(string(text), "`POST /v1/entries/{id}/pin`, `…/unpin`", "`POST /v1/entries/{id}/pin`, `POST /v1/entries/{id}/unpin`")
+	doc = strings.ReplaceAll(doc, "http://clonecache/v1/backends/local/volumes", "`POST /v1/backends/{backend}/volumes`")
+	for path, methods := range got.Paths {
+		for method := range methods {
+			if route := "`" + strings.ToUpper(method) + " " + path + "`"; !strings.Contains(doc, route) {
+				t.Errorf("docs/api.md does not name %s", route)
+			}
+		}
+	}
+	for _, plain := range []string{"/healthz", "/readyz", "/metrics"} {
+		if got.Paths[plain]["get"] == nil {
+			t.Errorf("%s is not described", plain)
+		}
 	}
 }

@@ -114,12 +114,12 @@ func (s *Server) guard(l *Listener) http.Handler {
 		err := foreign.Check(r)
 		switch {
 		case err != nil:
-			s.refuse(w, r, &Error{Code: "cross_origin", Status: http.StatusForbidden, Message: "requests of other sites' pages are refused"})
+			s.refuse(w, r, crossOrigin.answer(""))
 		case l.loopback && !namesLoopback(r.Host):
-			s.refuse(w, r, &Error{Code: "wrong_host", Status: http.StatusForbidden, Message: "this address answers only to localhost, 127.0.0.1 or [::1]"})
+			s.refuse(w, r, wrongHost.answer(""))
 		case l.token != "" && !isProbe(r) && !l.token.equals(bearer(r)):
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			s.refuse(w, r, &Error{Code: "unauthorized", Status: http.StatusUnauthorized, Message: "this address needs the daemon's token; name the file that holds it"})
+			s.refuse(w, r, unauthorized.answer(""))
 		default:
 			s.ServeHTTP(w, r)
 		}

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/plugin"
 )
 
 // ServerConfig makes a Server. Zero fields have the documented defaults.
@@ -60,6 +62,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.overviewRoutes()
 	s.upkeepRoutes()
 	s.eventRoutes()
+	describePlain(s.api.OpenAPI())
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err
 	}
@@ -119,8 +122,7 @@ func (s *Server) current() (Service, error) {
 	if svc := s.service.Load(); svc != nil {
 		return *svc, nil
 	}
-	return nil, &Error{Code: "starting", Status: http.StatusServiceUnavailable, Retryable: true,
-		Message: "the daemon is starting and settles what an earlier one left; try again in a moment"}
+	return nil, starting.answer("")
 }
 
 func (s *Server) plainRoutes() {
@@ -130,8 +132,8 @@ func (s *Server) plainRoutes() {
 	s.mux.HandleFunc("GET /v1/openapi.yaml", s.spec.serveYAML)
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.refuse(w, r, &Error{Code: "no_such_route", Status: http.StatusNotFound,
-			Message: fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)})
+		s.refuse(w, r, noSuchRoute.answer(
+			fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)))
 	})
 }
 
@@ -141,8 +143,7 @@ type statusBody struct {
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.ending.Load() {
-		s.refuse(w, r, &Error{Code: "stopping", Status: http.StatusServiceUnavailable, Retryable: true,
-			Message: "the daemon is stopping; try again once it is back"})
+		s.refuse(w, r, Explain(plugin.ErrStopping))
 		return
 	}
 	if _, err := s.current(); err != nil {

@@ -105,9 +105,9 @@ var table = []row{
 		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
 
 	{backends.ErrBadName, "bad_name", http.StatusBadRequest, final,
-		"the backend cannot call a volume that; use letters, digits, '.', '_' and '-'", false},
+		"no volume can be called that; use letters, digits, '.', '_' and '-', and begin with a letter, a digit or '_'", false},
 	{backends.ErrNotOurs, "not_ours", http.StatusConflict, final,
-		"it was not made by clonecache and stays untouched; choose another name", false},
+		"it was not made by clonecache, or others have written it since, and it stays untouched; what is to go is removed with the backend's own tools", false},
 	{backends.ErrNotExist, "volume_not_found", http.StatusNotFound, final,
 		"there is no such volume; `clonecache volume list` shows them", false},
 	{backends.ErrExist, "already_exists", http.StatusConflict, final,

@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -95,7 +97,7 @@ func TestEveryExportedErrorIsInTheTable(t *testing.T) {
 
 func TestRowsAreWhole(t *testing.T) {
 	form := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
-	for _, r := range append(table, internal) {
+	for _, r := range documented() {
 		if !form.MatchString(r.code) || r.status < 400 || r.status > 599 || len(r.sentence) < 20 {
 			t.Errorf("row %q is not whole: %+v", r.code, r)
 		}
@@ -141,6 +143,71 @@ func TestStatusesThatSayTryAgainAreRetryable(t *testing.T) {
 	for _, r := range table {
 		if (r.status == http.StatusGatewayTimeout || r.status == http.StatusBadGateway) && r.retry != later {
 			t.Errorf("%s answers %d, and is not retryable", r.code, r.status)
+		}
+	}
+}
+
+const (
+	apiDoc      = "../../docs/api.md"
+	errorsBegin = "| code | status | retry | |\n|---|---|---|---|\n"
+)
+
+// TestEveryCodeIsDocumented compares the table of errors in docs/api.md with all that are answered.
+func TestEveryCodeIsDocumented(t *testing.T) {
+	var want strings.Builder
+	seen := map[string]bool{}
+	for _, r := range documented() {
+		if seen[r.code] { // two errors may mean the same to the person who asked
+			continue
+		}
+		seen[r.code] = true
+		again := ""
+		if r.retry {
+			again = "yes"
+		}
+		fmt.Fprintf(&want, "| `%s` | %d | %s | %s |\n", r.code, r.status, again, r.sentence)
+	}
+	text, err := os.ReadFile(apiDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), errorsBegin)
+	got, after, ends := strings.Cut(rest, "\n\n")
+	if !found || !ends {
+		t.Fatalf("%s has no table of errors", apiDoc)
+	}
+	if got+"\n" == want.String() {
+		return
+	}
+	if update := flag.Lookup("update"); update != nil && update.Value.String() == "true" {
+		if err := os.WriteFile(apiDoc, []byte(before+errorsBegin+want.String()+"\n"+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Errorf("the table of errors in %s is not what is answered; run: go test ./plugin/api -update", apiDoc)
+}
+
+// TestNoCodeIsAnsweredByHand: an answer that is made in place is in no table and in no documentation.
+func TestNoCodeIsAnsweredByHand(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inPlace := regexp.MustCompile(`Error\{Code: *"(\w+)"`)
+	known := map[string]bool{}
+	for _, r := range documented() {
+		known[r.code] = true
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range inPlace.FindAllStringSubmatch(string(text), -1) {
+			if !strings.HasSuffix(file, "_test.go") && !known[m[1]] {
+				t.Errorf("%s answers %s, which is in no table", file, m[1])
+			}
 		}
 	}
 }
