@@ -18,16 +18,48 @@ import (
 func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error) {
 	r := CheckResult{OK: true, Problems: []Problem{}}
 	if o.Deep { // first: what is found again is then compared with the rest
-		strays, err := p.surveyStrays(ctx)
-		if err != nil {
+		if err := p.checkPart(ctx, o, &r, p.surveyStrays); err != nil {
 			return CheckResult{}, err
 		}
-		p.addFindings(ctx, o, &r, strays)
 	}
+	if err := p.checkPart(ctx, o, &r, p.surveyCatalog); err != nil {
+		return CheckResult{}, err
+	}
+	if !o.Deep {
+		return r, nil
+	}
+	deep, err := p.surveyContent(ctx, o) // for hours: others mend meanwhile
+	if err != nil {
+		return CheckResult{}, err
+	}
+	err = p.checkPart(ctx, o, &r, func(context.Context) ([]finding, error) { return deep, nil })
+	if err != nil {
+		return CheckResult{}, err
+	}
+	return r, nil
+}
+
+// checkPart adds what a survey finds to r. Where it is mended, nobody else surveys or mends meanwhile.
+func (p *Plugin) checkPart(ctx context.Context, o CheckOptions, r *CheckResult, survey func(context.Context) ([]finding, error)) error {
+	part := func() error {
+		findings, err := survey(ctx)
+		if err == nil {
+			p.addFindings(ctx, o, r, findings)
+		}
+		return err
+	}
+	if !o.Repair {
+		return part()
+	}
+	return p.alone(ctx, part)
+}
+
+// surveyCatalog compares the catalog with all else, and with itself.
+func (p *Plugin) surveyCatalog(ctx context.Context) ([]finding, error) {
 	flushed := p.flush(ctx)
 	findings, err := p.survey(ctx)
 	if err != nil {
-		return CheckResult{}, err
+		return nil, err
 	}
 	if flushed != nil {
 		findings = append(findings, finding{Problem: Problem{
@@ -42,19 +74,7 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 		}})
 	}
 	totals, err := p.surveyTotals(ctx)
-	if err != nil {
-		return CheckResult{}, err
-	}
-	findings = append(findings, totals...)
-	if o.Deep {
-		deep, err := p.surveyContent(ctx, o)
-		if err != nil {
-			return CheckResult{}, err
-		}
-		findings = append(findings, deep...)
-	}
-	p.addFindings(ctx, o, &r, findings)
-	return r, nil
+	return append(findings, totals...), err
 }
 
 // addFindings adds findings to a result, and mends them where that is wanted and can be done.
@@ -124,32 +144,44 @@ func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, 
 // surveyBytes reads one image-volume from end to end, and compares it with what its description and its
 // row say of it.
 func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
-	wrong := func(kind, detail string) *finding {
-		return &finding{tells: true, Problem: Problem{
-			Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
-			Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
-		}, fix: func(ctx context.Context) error {
-			e, err := p.entry(ctx, iv.Description.EntryID)
-			if err != nil {
-				return err
-			}
-			return p.forgetVanished(ctx, s, e)
-		}}
+	kind, detail := p.wrongBytes(ctx, r, iv)
+	if kind == "" {
+		return nil
 	}
+	return &finding{tells: true, Problem: Problem{
+		Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
+		Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
+	}, fix: func(ctx context.Context) error {
+		e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+		if errors.Is(err, catalog.ErrNotFound) || err == nil && e.ImageVolume != iv.ID {
+			return nil // evicted meanwhile, and perhaps filled anew
+		}
+		if err != nil {
+			return err
+		}
+		if still, _ := p.wrongBytes(ctx, r, iv); still == "" { // a fault in reading is no fault of what is read
+			return ctx.Err()
+		}
+		return p.forgetVanished(ctx, s, e)
+	}}
+}
+
+// wrongBytes says what is wrong with an image-volume's content; kind is "" where nothing is.
+func (p *Plugin) wrongBytes(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
 	if iv.Description.InspectorVersion != diskimage.InspectorVersion {
-		return wrong("old-inspector", fmt.Sprintf("image-volume %s was made under inspector rules %d, now they are %d", iv.ID, iv.Description.InspectorVersion, diskimage.InspectorVersion))
+		return "old-inspector", fmt.Sprintf("image-volume %s was made under inspector rules %d, now they are %d", iv.ID, iv.Description.InspectorVersion, diskimage.InspectorVersion)
 	}
 	content, err := r.OpenImageVolume(ctx, iv.ID)
 	if err != nil {
-		return nil // evicted meanwhile, or the survey has said so
+		return "", "" // evicted meanwhile, or the survey has said so
 	}
 	defer content.Close()
 	read, err := readContent(ctx, content, iv)
 	if ctx.Err() != nil {
-		return nil // which is not the image-volume's fault
+		return "", "" // which is not the image-volume's fault
 	}
 	if err != nil {
-		return wrong("content", fmt.Sprintf("image-volume %s: %v", iv.ID, err))
+		return "content", fmt.Sprintf("image-volume %s: %v", iv.ID, err)
 	}
 	e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
 	if err != nil {
@@ -157,10 +189,10 @@ func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolu
 	}
 	for _, was := range []struct{ by, sum string }{{"its description", iv.Description.ContentSum}, {"the catalog", e.ContentSum}} {
 		if was.sum != "" && was.sum != read {
-			return wrong("content", fmt.Sprintf("image-volume %s: its content adds up to %s, %s says %s", iv.ID, read, was.by, was.sum))
+			return "content", fmt.Sprintf("image-volume %s: its content adds up to %s, %s says %s", iv.ID, read, was.by, was.sum)
 		}
 	}
-	return nil
+	return "", ""
 }
 
 // readContent reads an image-volume from end to end and returns its content sum. Where the image was

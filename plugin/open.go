@@ -61,8 +61,9 @@ type Plugin struct {
 	flights   flights
 	fillSlots chan struct{}
 	open      openIntents
-	owed      atomic.Bool // a backend or the claims could not be reconciled yet
-	names     names       // whose turn it is to make a volume
+	owed      atomic.Bool   // a backend or the claims could not be reconciled yet
+	names     names         // whose turn it is to make a volume
+	mending   chan struct{} // held by the one who surveys and mends
 
 	gate     sync.Mutex // guards stopping and inside's growth
 	stopping bool
@@ -112,6 +113,7 @@ func newPlugin(cfg Config) (*Plugin, error) {
 		flights:   flights{byKey: make(map[flightKey]*flight)},
 		names:     names{busy: make(map[volumeKey]*turn)},
 		fillSlots: make(chan struct{}, cfg.FillLimit),
+		mending:   make(chan struct{}, 1),
 		begun:     cfg.Now(),
 		events:    newEventLog(max(cfg.EventsMax, 0)),
 	}

@@ -140,6 +140,22 @@ func findImageVolume(ctx context.Context, s *store, id backends.ImageVolumeID) (
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.
 func (p *Plugin) reconcile(ctx context.Context) error {
+	return p.alone(ctx, func() error { return p.reconcileAlone(ctx) })
+}
+
+// alone does what surveys and mends while nobody else of this process does: a finding is then not mended
+// twice, nor one that another one's mending has made. What is served goes on.
+func (p *Plugin) alone(ctx context.Context, do func() error) error {
+	select {
+	case p.mending <- struct{}{}:
+		defer func() { <-p.mending }()
+		return do()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Plugin) reconcileAlone(ctx context.Context) error {
 	findings, err := p.survey(ctx)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -155,7 +154,7 @@ func (p *Plugin) surveyRow(s *store, e catalog.Entry, held listing) *finding {
 			problem.Detail = fmt.Sprintf("entry %s: %v", e.ID, lost)
 		}
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
-		return &finding{Problem: problem, tells: true, fix: func(ctx context.Context) error { return p.forgetVanished(ctx, s, e) }}
+		return &finding{Problem: problem, tells: true, fix: func(ctx context.Context) error { return p.dropMissing(ctx, s, e) }}
 	case iv.HeldBytes != e.HeldBytes || iv.Clones != e.Clones:
 		problem.Kind = "held-bytes"
 		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes and has %d clones, the catalog says %d and %d", e.ImageVolume, iv.HeldBytes, iv.Clones, e.HeldBytes, e.Clones)
@@ -180,111 +179,6 @@ func (p *Plugin) unknown(s *store, iv backends.ImageVolume) finding {
 	f.Kind = "unfinished-image-volume"
 	f.Detail = fmt.Sprintf("image-volume %s is %s and in no entry", iv.ID, iv.State)
 	f.Remedy = "check --repair removes it"
-	f.fix = func(ctx context.Context) error { return retireUnnamed(ctx, s, iv.ID) }
+	f.fix = func(ctx context.Context) error { return p.retireUnnamed(ctx, s, iv) }
 	return f
-}
-
-func retireUnnamed(ctx context.Context, s *store, id backends.ImageVolumeID) error {
-	_, err := s.images.Retire(ctx, id)
-	if errors.Is(err, backends.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// adopt takes a committed image-volume into the catalog, from what it says of itself, and charges the
-// quota for it. Where another entry has its content, or the quota does not allow it, it goes. What
-// cannot go, since clones live, is adopted as detached, so that it is counted until the last of them is
-// gone; where the quota does not allow that, its row has no claim until it does.
-func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) error {
-	if iv.State == backends.Detached {
-		return p.adoptDetached(ctx, s, iv)
-	}
-	e := entryOf(s, iv)
-	if s.charged() {
-		claim, err := p.claimAnew(ctx, s, e)
-		if errors.Is(err, internaltenant.ErrOverQuota) || errors.Is(err, errOwnerGone) {
-			return p.retireOrDetach(ctx, s, iv)
-		}
-		if err != nil {
-			return err
-		}
-		e.Claim = claim
-	}
-	revision := catalog.Key(iv.Description.RevisionKey)
-	defer s.ready.begin()()
-	err := p.catalog.Adopt(ctx, e, revision)
-	if errors.Is(err, catalog.ErrLost) {
-		return errors.Join(p.release1(ctx, e.Claim), p.retireOrDetach(ctx, s, iv))
-	}
-	if err != nil {
-		return err
-	}
-	s.ready.add(e, revision)
-	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
-	return nil
-}
-
-// retireOrDetach retires an image-volume that cannot be an entry, and adopts what is left of it.
-func (p *Plugin) retireOrDetach(ctx context.Context, s *store, iv backends.ImageVolume) error {
-	retired, err := s.images.Retire(ctx, iv.ID)
-	if errors.Is(err, backends.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if retired.Gone {
-		p.noteEntry(EventMended, entryOf(s, iv), catalog.Event{Reason: "unknown-image-volume", Detail: fmt.Sprintf("image-volume %s, which cannot be an entry, was removed", iv.ID)})
-		return nil
-	}
-	iv.State, iv.Clones = backends.Detached, retired.Clones
-	return p.adoptDetached(ctx, s, iv)
-}
-
-func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageVolume) error {
-	e := entryOf(s, iv)
-	e.State, e.EvictCause = catalog.Detached, catalog.CauseGone
-	if s.charged() {
-		claim, err := p.claimAnew(ctx, s, e)
-		if err != nil && !errors.Is(err, internaltenant.ErrOverQuota) && !errors.Is(err, errOwnerGone) {
-			return err
-		}
-		e.Claim = claim
-	}
-	if err := p.catalog.Adopt(ctx, e, ""); err != nil {
-		return err
-	}
-	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
-	return nil
-}
-
-// entryOf is the entry that an image-volume says it is.
-func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
-	d := iv.Description
-	return catalog.Entry{
-		ID: catalog.EntryID(d.EntryID), Store: s.name, Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
-		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat, ContentSum: d.ContentSum,
-		Claim: internaltenant.ClaimID(d.ClaimID), SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
-		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
-	}
-}
-
-// release1 releases a claim if there is one.
-func (p *Plugin) release1(ctx context.Context, id internaltenant.ClaimID) error {
-	if id == "" {
-		return nil
-	}
-	return p.owner.Release(ctx, id)
-}
-
-// claimAnew charges the quota for an image-volume that exists. errOwnerGone.
-func (p *Plugin) claimAnew(ctx context.Context, s *store, e catalog.Entry) (internaltenant.ClaimID, error) {
-	var image string
-	if len(e.ImageIDs) > 0 {
-		image = e.ImageIDs[0]
-	}
-	return p.renewClaim(ctx, s, internaltenant.ClaimSpec{
-		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(e.Store), ImageID: image, VirtualBytes: e.VirtualBytes,
-	}, e.Claim)
 }

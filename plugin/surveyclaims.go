@@ -87,7 +87,11 @@ func (p *Plugin) mendClaim(ctx context.Context, s *store, e catalog.Entry) error
 	if err != nil && !gone {
 		return err
 	}
-	if err := p.catalog.SetClaim(ctx, e.ID, claim); err != nil || !gone || e.State != catalog.Ready {
+	err = p.catalog.SetClaim(ctx, e.ID, claim)
+	if isGone(err) { // evicted meanwhile: nothing is left to charge for
+		return p.releaseClaim(ctx, claim)
+	}
+	if err != nil || !gone || e.State != catalog.Ready {
 		return err
 	}
 	return p.forgetVanished(ctx, s, e)

@@ -73,7 +73,11 @@ func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) {
 		return r, err
 	}
 	for _, e := range failed {
-		if err := p.catalog.Remove(ctx, e.ID); err != nil {
+		err := p.catalog.Remove(ctx, e.ID)
+		if errors.Is(err, catalog.ErrLost) {
+			continue // a request fills it again
+		}
+		if err != nil {
 			return r, err
 		}
 		r.FailedEntries++
@@ -86,16 +90,23 @@ func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) {
 		r.Reaped += len(reaped.ImageVolumes)
 		r.FreedBytes += reaped.FreedBytes
 	}
-	findings, err := p.survey(ctx)
-	if err != nil {
+	if err := p.alone(ctx, func() error { return p.cleanFindings(ctx, &r) }); err != nil {
 		return r, err
 	}
+	return r, p.catalog.Prune(ctx, p.now().Add(-p.cfg.ReportRetention))
+}
+
+func (p *Plugin) cleanFindings(ctx context.Context, r *CleanResult) error {
+	findings, err := p.survey(ctx)
+	if err != nil {
+		return err
+	}
 	for _, f := range findings {
-		if err := p.cleanFinding(ctx, f, &r); err != nil {
-			return r, err
+		if err := p.cleanFinding(ctx, f, r); err != nil {
+			return err
 		}
 	}
-	return r, p.catalog.Prune(ctx, p.now().Add(-p.cfg.ReportRetention))
+	return nil
 }
 
 // cleanFinding mends only what removes something that nobody needs.

@@ -58,6 +58,9 @@ func newID() (string, error) {
 	return id.String(), err
 }
 
+// NewEntryID is an ID that no entry has.
+func NewEntryID() EntryID { return EntryID(uuid.Must(uuid.NewV7()).String()) }
+
 // storeLock is taken by whatever makes a key of the store live, or decides by all of its entries.
 func storeLock(store backends.Name) string { return "store:" + string(store) }
 

@@ -82,8 +82,9 @@ func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
 
 // Adopt inserts a ready entry for a committed image-volume that no row names (check --repair), or a
 // detached one, where e.State is that: it is found by no key. An empty ID, CreatedAt, FilledAt or
-// LastUsedAt is set to a new ID or to now; the revision key is the first image's. ErrLost: another live
-// entry has its key, or its ID is taken.
+// LastUsedAt is set to a new ID or to now; the revision key is the first image's. A failed row with its ID
+// or its key gives way. ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of
+// this very image-volume.
 func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
 	if e.ID == "" {
 		id, err := newID()
@@ -111,19 +112,26 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
 	})
 }
 
-// vacant tells whether an entry's ID and key are free. ErrLost.
+// vacant tells whether an entry's ID and key are free, and removes a failed row that has them. ErrLost.
 func (t tx) vacant(ctx context.Context, e Entry) error {
-	_, err := scanEntry(t.row(ctx, selectEntry, e.ID))
-	if errors.Is(err, ErrNotFound) && e.State != Detached {
-		_, err = scanEntry(t.row(ctx, selectLive, live(e.Store, e.Domain, e.Key)))
+	if err := t.giveWay(ctx, selectEntry, e.ID); err != nil || e.State == Detached {
+		return err
 	}
-	if errors.Is(err, ErrNotFound) {
+	return t.giveWay(ctx, selectLive, live(e.Store, e.Domain, e.Key))
+}
+
+// giveWay removes the row that a statement selects, if it failed. ErrLost: it did not.
+func (t tx) giveWay(ctx context.Context, stmt string, arg any) error {
+	other, err := scanEntry(t.row(ctx, stmt, arg))
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return nil
+	case err != nil:
+		return err
+	case other.State == Failed:
+		return t.change(ctx, deleteEntry, other.ID, Failed)
 	}
-	if err == nil {
-		return ErrLost
-	}
-	return err
+	return ErrLost
 }
 
 // adopted is e as a ready row, or a detached one.

@@ -1,0 +1,24 @@
+package plugin
+
+import (
+	"context"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// AdoptAfter mends the finding that no row names an image-volume, after somebody has added the row that it
+// says it is, changed by row.
+func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.ImageVolumeID, row func(*catalog.Entry)) error {
+	s := p.stores[on]
+	iv, err := findImageVolume(ctx, s, id)
+	if err != nil {
+		return err
+	}
+	e := entryOf(s, iv)
+	row(&e)
+	if err := p.catalog.Adopt(ctx, e, ""); err != nil {
+		return err
+	}
+	return p.adopt(ctx, s, iv)
+}

@@ -1,0 +1,124 @@
+package plugin_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/backendtest"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+)
+
+// committed puts an image-volume on a backend which no row names, as a catalog that was lost leaves it.
+func committed(t *testing.T, b backends.Backend, entry string) {
+	t.Helper()
+	content := []byte(entry)
+	d := backends.Description{
+		EntryID: entry, Attempt: 1, Digest: digestOf(content).String(), DiskFormat: "raw", SourceBytes: int64(len(content)), VirtualBytes: 512,
+		ContentKey: string(catalog.ContentKey(digestOf(content).String(), "raw")), ImageIDs: []string{"library:" + entry},
+		InspectorVersion: diskimage.InspectorVersion, Form: backends.Decoded,
+	}
+	st, err := b.Stage(t.Context(), backends.StageSpec{ID: backends.ImageVolumeID("cc-" + entry + "-1"), VirtualBytes: 512, Description: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.WriteAt(content, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Commit(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantWhole wants so many image-volumes, each in a ready entry, and nothing to mend.
+func wantWhole(t *testing.T, r *rig, b backends.Backend, want int) {
+	t.Helper()
+	held := 0
+	for range b.ListImageVolumes(t.Context()) {
+		held++
+	}
+	entries, err := r.Entries(t.Context(), plugin.EntryFilter{State: "ready"})
+	if err != nil || held != want || len(entries) != want {
+		t.Fatalf("%d image-volumes and %d ready entries, %v; want %d", held, len(entries), err, want)
+	}
+	checkClean(t, r)
+}
+
+// Whoever surveys and mends at the same time as others takes nothing away that they have mended, and nothing
+// that requests use.
+func TestMendingAtOnceLosesNothing(t *testing.T) {
+	const rounds, each, restartEvery = 40, 2, 10
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory))
+	r.image(t, "disk.raw", 64<<10)
+	r.create(t, "library:disk.raw", "v", 0)
+	repair := func(ctx context.Context) error {
+		_, err := r.Check(ctx, plugin.CheckOptions{Repair: true})
+		return err
+	}
+	clean := func(ctx context.Context) error { _, err := r.Clean(ctx); return err }
+	for round := range rounds {
+		for i := range each {
+			committed(t, memory, fmt.Sprintf("entry-%03d-%d", round, i))
+		}
+		hit := func(ctx context.Context) error {
+			a, err := r.CreateVolume(ctx, plugin.Request{Image: "library:disk.raw", Volume: backends.VolumeName(fmt.Sprintf("v%d", round))})
+			if err == nil && a.Outcome != plugin.Hit {
+				err = fmt.Errorf("got %s (%s), want a hit", a.Outcome, a.Reason)
+			}
+			return err
+		}
+		var all sync.WaitGroup
+		for _, do := range []func(context.Context) error{repair, clean, repair, hit, clean} {
+			all.Go(func() {
+				if err := do(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if round%restartEvery == restartEvery-1 {
+			r.reopen(t, func() {})
+			wantWhole(t, r, memory, 1+each*(round+1))
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	wantWhole(t, r, memory, 1+each*rounds)
+}
+
+// The row that has an image-volume's ID may be its own: another reconcile, of whatever process, was faster.
+func TestAnImageVolumeThatWasAdoptedMeanwhileStays(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		row  func(e *catalog.Entry)
+		want int
+	}{
+		{"its own row", func(*catalog.Entry) {}, 1},
+		{"its own row, detached", func(e *catalog.Entry) { e.State = catalog.Detached }, 1},
+		{"its entry has another one now", func(e *catalog.Entry) { e.Attempt, e.ImageVolume = 2, "cc-entry-2" }, 0},
+		{"another entry of its content, which is not there", func(e *catalog.Entry) { e.ID, e.ImageVolume = "other", "cc-other-1" }, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			memory := backendtest.NewMemory(backendtest.MemoryConfig{})
+			r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory))
+			committed(t, memory, "entry")
+			if err := plugin.AdoptAfter(t.Context(), r.Plugin, "local", "cc-entry-1", c.row); err != nil {
+				t.Log(err) // it says why it stays
+			}
+			left := 0
+			for range memory.ListImageVolumes(t.Context()) {
+				left++
+			}
+			if left != c.want {
+				t.Errorf("%d image-volumes are left, want %d", left, c.want)
+			}
+		})
+	}
+}
