@@ -52,7 +52,7 @@ func wantWhole(t *testing.T, r *rig, b backends.Backend, want int) {
 // Whoever surveys and mends at the same time as others takes nothing away that they have mended, and nothing
 // that requests use.
 func TestMendingAtOnceLosesNothing(t *testing.T) {
-	const rounds, each, restartEvery = 40, 2, 10
+	const rounds, each, restartEvery = 100, 2, 20
 	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
 	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory))
 	r.image(t, "disk.raw", 64<<10)
