@@ -50,19 +50,12 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)() // Close's time is over
-	q, err := p.prepare(ctx, r)
-	if q != nil && exhausted(err) {
-		err = &stepAside{reason: ReasonCacheError, cause: err}
-	}
-	if why, aside := steppedAside(err); aside {
-		p.logAside(q, why, "image not looked up")
-		return p.bypass(q, why), nil
-	}
+	q, err := p.admit(r)
 	if err != nil {
-		p.observer.RequestError(r.Backend, err)
+		p.observer.RequestError(p.labelOf(r.Backend), err)
 		return Answer{}, err
 	}
-	answer, err := p.serveInTime(ctx, q)
+	answer, err := p.inTime(ctx, q)
 	if p.stopped() && errors.Is(err, context.Canceled) {
 		return p.bypass(q, &stepAside{reason: ReasonStopping, cause: ErrStopping}), nil
 	}
@@ -73,68 +66,74 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 	return answer, nil
 }
 
-// serveInTime waits for nothing beyond the request's deadline: then the caller goes its usual way.
-func (p *Plugin) serveInTime(ctx context.Context, q *request) (Answer, error) {
+// inTime serves the request, and waits for nothing beyond its deadline, neither the image's source nor a fill:
+// then the caller goes its usual way.
+func (p *Plugin) inTime(ctx context.Context, q *request) (Answer, error) {
 	if q.Deadline.IsZero() {
-		return p.serveAlone(ctx, q)
+		return p.lookUpAndServe(ctx, q)
 	}
 	timed, cancel := context.WithTimeout(ctx, q.Deadline.Sub(p.now()))
 	defer cancel()
-	answer, err := p.serveAlone(timed, q)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return p.bypass(q, &stepAside{reason: ReasonDeadline, detail: "the deadline came before the volume"}), nil
+	answer, err := p.lookUpAndServe(timed, q)
+	if err != nil && errors.Is(timed.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		return p.bypass(q, &stepAside{reason: ReasonDeadline, cause: err, detail: "the deadline came before the volume"}), nil
 	}
 	return answer, err
 }
 
-// prepare checks the request and asks the source for the image, which authorises it: hits too. Where the
-// source fails, the request is returned with the error.
-func (p *Plugin) prepare(ctx context.Context, r Request) (*request, error) {
-	q := &request{Request: r, begun: p.now()}
+// lookUpAndServe asks the image's source, which authorises the request, and then makes the volume.
+func (p *Plugin) lookUpAndServe(ctx context.Context, q *request) (Answer, error) {
+	err := p.lookUp(imagesource.WithToken(ctx, q.Token), q)
+	if exhausted(err) {
+		err = &stepAside{reason: ReasonCacheError, cause: err}
+	}
+	if why, aside := steppedAside(err); aside {
+		p.logAside(q, why, "image not looked up")
+		return p.bypass(q, why), nil
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	return p.serveAlone(ctx, q)
+}
+
+// admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend.
+func (p *Plugin) admit(r Request) (*request, error) {
+	q := &request{Request: r, image: imagesource.Image{ID: r.Image}, begun: p.now()}
 	var err error
 	if q.store, err = p.backendNamed(r.Backend); err != nil {
 		return nil, err
 	}
 	q.Deadline = q.store.deadline(q.begun, r.Deadline)
-	switch {
-	case r.Volume == "":
-		return nil, fmt.Errorf("%w: volume: a name is needed", ErrBadRequest)
-	case r.Volume[0] == '-': // commands would take it for an option: rm -rf, rbd rm --help
-		return nil, fmt.Errorf("%w: volume %q begins with '-'", backends.ErrBadName, r.Volume)
-	case r.Image == "":
-		return nil, fmt.Errorf("%w: image: SOURCE:ID is needed", ErrBadRequest)
-	case r.SizeBytes < 0:
-		return nil, fmt.Errorf("%w: size_bytes: %d is negative", ErrBadRequest, r.SizeBytes)
-	case r.ImageVirtualBytes < 0:
-		return nil, fmt.Errorf("%w: image_virtual_bytes: %d is negative", ErrBadRequest, r.ImageVirtualBytes)
-	case r.OnMiss != "" && r.OnMiss != Wait && r.OnMiss != Background:
-		return nil, fmt.Errorf("%w: on_miss: %q is neither wait nor background", ErrBadRequest, r.OnMiss)
-	}
-	ctx = imagesource.WithToken(ctx, r.Token)
-	source, id, err := p.sources.Resolve(ctx, r.Image)
+	return q, r.wellFormed()
+}
+
+// lookUp asks the source for the image, which authorises the request: hits too.
+func (p *Plugin) lookUp(ctx context.Context, q *request) error {
+	source, id, err := p.sources.Resolve(ctx, q.Image)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	q.image = imagesource.Image{Source: source.Name(), ID: id}
 	if err := q.suited(); err != nil {
-		q.image = imagesource.Image{Source: source.Name(), ID: id}
-		return q, err
+		return err
 	}
-	if q.image, err = source.Stat(ctx, id); err != nil {
-		q.image = imagesource.Image{Source: source.Name(), ID: id}
-		return q, err
+	image, err := source.Stat(ctx, id)
+	if err != nil {
+		return err
 	}
-	q.source, q.promised = source, q.image.Digest
-	if r.DiskFormat != "" {
-		q.image.DiskFormat = r.DiskFormat
+	q.source, q.image, q.promised = source, image, image.Digest
+	if q.DiskFormat != "" {
+		q.image.DiskFormat = q.DiskFormat
 	}
-	if err := q.require(r.Digest); err != nil {
-		return q, err
+	if err := q.require(q.Request.Digest); err != nil {
+		return err
 	}
 	if !q.store.shareAll {
 		q.domain = q.image.Domain
 	}
 	q.key = lookupKey(q.image)
-	return q, nil
+	return nil
 }
 
 // require makes the image the one of that digest, if one is given. Where the source promises a digest

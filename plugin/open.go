@@ -337,6 +337,18 @@ func (p *Plugin) backendNamed(name backends.Name) (*store, error) {
 	return nil, fmt.Errorf("%w: %q; there are %v", ErrUnknownBackend, name, p.backends)
 }
 
+// unknownLabel stands for every backend that is not configured: what callers invent is no label of a metric.
+const unknownLabel backends.Name = "unknown"
+
+// labelOf is the configured backend that a request names, for metrics.
+func (p *Plugin) labelOf(name backends.Name) backends.Name {
+	s, err := p.backendNamed(name)
+	if err != nil {
+		return unknownLabel
+	}
+	return s.name
+}
+
 // noObserver hears nothing.
 type noObserver struct{}
 

@@ -78,8 +78,13 @@ type Image struct {
 	Location     string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
 }
 
-// Ref is the image's SOURCE:ID.
-func (i Image) Ref() string { return i.Source + ":" + i.ID }
+// Ref is the image's SOURCE:ID, or the ID alone where its source is not known yet.
+func (i Image) Ref() string {
+	if i.Source == "" {
+		return i.ID
+	}
+	return i.Source + ":" + i.ID
+}
 
 // Source is one place where images come from. It may be used from several goroutines.
 type Source interface {
