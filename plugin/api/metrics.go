@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,7 +15,7 @@ import (
 //
 //	clonecache_requests_total{backend,outcome,reason}       counter    answered requests
 //	clonecache_request_duration_seconds{backend,outcome}    histogram  from request to answer
-//	clonecache_request_errors_total{backend,code}           counter    requests that ended in an error
+//	clonecache_request_errors_total{backend,code}           counter    requests that ended in an error; backend "unknown": one that is not configured
 //	clonecache_fills_in_flight{store}                       gauge      fills of this process
 //	clonecache_fill_duration_seconds{store,result}          histogram  result: ready, or an error's code
 //	clonecache_evictions_total{store,cause}                 counter    entries that went
@@ -68,19 +69,29 @@ func durations(name, help string, labels ...string) *prometheus.HistogramVec {
 	}, labels)
 }
 
+// labels are values as a metric takes them: it panics on what is not UTF-8.
+func labels(values ...string) []string {
+	for i, v := range values {
+		values[i] = strings.ToValidUTF8(v, "\uFFFD")
+	}
+	return values
+}
+
 // Request implements plugin.Observer.
 func (m *Metrics) Request(backend backends.Name, outcome plugin.Outcome, reason plugin.Reason, took time.Duration) {
-	m.requests.WithLabelValues(string(backend), string(outcome), string(reason)).Inc()
-	m.took.WithLabelValues(string(backend), string(outcome)).Observe(took.Seconds())
+	m.requests.WithLabelValues(labels(string(backend), string(outcome), string(reason))...).Inc()
+	m.took.WithLabelValues(labels(string(backend), string(outcome))...).Observe(took.Seconds())
 }
 
 // RequestError implements plugin.Observer.
 func (m *Metrics) RequestError(backend backends.Name, err error) {
-	m.errors.WithLabelValues(string(backend), Code(err)).Inc()
+	m.errors.WithLabelValues(labels(string(backend), Code(err))...).Inc()
 }
 
 // FillStarted implements plugin.Observer.
-func (m *Metrics) FillStarted(store backends.Name) { m.fills.WithLabelValues(string(store)).Inc() }
+func (m *Metrics) FillStarted(store backends.Name) {
+	m.fills.WithLabelValues(labels(string(store))...).Inc()
+}
 
 // FillEnded implements plugin.Observer.
 func (m *Metrics) FillEnded(store backends.Name, took time.Duration, err error) {
@@ -88,14 +99,14 @@ func (m *Metrics) FillEnded(store backends.Name, took time.Duration, err error) 
 	if err != nil {
 		result = Code(err)
 	}
-	m.fills.WithLabelValues(string(store)).Dec()
-	m.fillTook.WithLabelValues(string(store), result).Observe(took.Seconds())
+	m.fills.WithLabelValues(labels(string(store))...).Dec()
+	m.fillTook.WithLabelValues(labels(string(store), result)...).Observe(took.Seconds())
 }
 
 // Evicted implements plugin.Observer.
 func (m *Metrics) Evicted(store backends.Name, cause string, bytes int64) {
-	m.evictions.WithLabelValues(string(store), cause).Inc()
-	m.evictedBytes.WithLabelValues(string(store), cause).Add(float64(max(bytes, 0)))
+	m.evictions.WithLabelValues(labels(string(store), cause)...).Inc()
+	m.evictedBytes.WithLabelValues(labels(string(store), cause)...).Add(float64(max(bytes, 0)))
 }
 
 // storeGauges reads the stores when it is scraped.

@@ -57,3 +57,18 @@ func TestMetricsAreThereWhileTheDaemonStarts(t *testing.T) {
 		t.Errorf("metrics = %d %s", status, body)
 	}
 }
+
+// What callers made up is counted, whatever it is: a metric's label panics on what is not UTF-8.
+func TestMetricsTakeAnyBackendsName(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	d := startDaemon(t, openPlugin(t, api.NewMetrics(reg)), api.ServerConfig{Registry: reg})
+	api.NewMetrics(prometheus.NewRegistry()).RequestError("\xff", backends.ErrUnavailable)
+	for _, path := range []string{"%ff", "a", "b", "c%0a"} {
+		if status, body := d.raw(t, "POST", "/v1/backends/"+path+"/volumes", `{"image": "lib:a.raw", "volume": "v"}`); status != 404 && status != 400 && status != 422 {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if _, got := d.raw(t, "GET", "/metrics", ""); strings.Count(got, "clonecache_request_errors_total{") != 1 || !strings.Contains(got, `backend="unknown"`) {
+		t.Errorf("metrics have other backends than unknown:\n%s", got)
+	}
+}

@@ -160,10 +160,7 @@ func (a *app) eventColumns(cells []string) error {
 	widths := []int{6, 23, 11, 8, 22, 13, 12, 14, 8, 7, 0}
 	var b strings.Builder
 	for i, c := range cells {
-		if c == "" {
-			c = "-"
-		}
-		fmt.Fprintf(&b, "%-*s  ", widths[i], c)
+		fmt.Fprintf(&b, "%-*s  ", widths[i], cell(c))
 	}
 	if _, err := fmt.Fprintln(a.Out, strings.TrimRight(clean(b.String()), " ")); err != nil {
 		return fmt.Errorf("write the event: %w", err)

@@ -81,7 +81,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 		}
 		return code
 	}
-	fmt.Fprintf(a.Err, "clonecache: %s\n", clean(shown.Message))
+	fmt.Fprintf(a.Err, "clonecache: %s\n", clean(indented(shown.Message)))
 	return code
 }
 

@@ -84,7 +84,7 @@ func (m *meter) update(phase string, done, total int64) {
 func (m *meter) newBar(total int64) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(m.out),
-		progressbar.OptionSetDescription(m.phase+" "+clean(m.label)),
+		progressbar.OptionSetDescription(m.phase+" "+clean(cell(m.label))),
 		progressbar.OptionSetRenderBlankState(false),
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionUseIECUnits(true),
@@ -99,7 +99,7 @@ func (m *meter) newBar(total int64) *progressbar.ProgressBar {
 
 // text is a line such as "filling library:x: 120 MiB of 690 MiB (17%), 95 MiB/s, 6s left".
 func (m *meter) text(now time.Time, done, total int64) string {
-	s := m.phase + " " + clean(m.label)
+	s := m.phase + " " + clean(cell(m.label))
 	if done <= 0 && total <= 0 {
 		return s
 	}

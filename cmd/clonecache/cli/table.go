@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 )
@@ -28,18 +29,17 @@ const blank = " "
 
 // row writes one line of cells; one without a value is shown as "-".
 func (t *table) row(cells ...string) {
+	shown := make([]string, len(cells))
 	for i, c := range cells {
-		if c == "" {
-			cells[i] = "-"
-		}
+		shown[i] = cell(c)
 	}
-	t.text(strings.Join(cells, "\t") + "\n")
+	t.text(strings.Join(shown, "\t") + "\n")
 }
 
-// line writes text that belongs to no column.
+// line writes text that belongs to no column. If it has several lines, the others are indented.
 func (t *table) line(format string, args ...any) {
 	t.endColumns()
-	t.text(fmt.Sprintf(format, args...) + "\n")
+	t.text(indented(fmt.Sprintf(format, args...)) + "\n")
 	t.endColumns()
 }
 
@@ -87,15 +87,31 @@ func (t *table) moment(at time.Time) string {
 	return at.In(t.now.Location()).Format("2006-01-02 15:04:05") + " (" + t.ago(at) + ")"
 }
 
-// clean replaces control characters, which names from elsewhere could steer a terminal with.
+// clean replaces what names from elsewhere could steer a terminal with: control characters, and those that turn the
+// direction of writing. Ends of lines and tabs stay; see cell and indented.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && (r < 0x20 || r >= 0x7f && r < 0xa0) {
+		switch {
+		case r == '\n' || r == '\t':
+			return r
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029', unicode.Is(unicode.Bidi_Control, r):
 			return '\uFFFD'
 		}
 		return r
 	}, s)
 }
+
+// cell is a text as one cell of one line, whatever is in it: a name with an end of line in it adds no line. One
+// without a value is shown as "-".
+func cell(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)
+}
+
+// indented is a text of which only the first line begins where lines begin.
+func indented(s string) string { return strings.ReplaceAll(s, "\n", "\n  ") }
 
 // short is a duration in its largest unit: "3m", "2h", "5d".
 func short(d time.Duration) string {

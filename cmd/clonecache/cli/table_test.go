@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,5 +132,34 @@ func TestSizesAndTimes(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+// Whatever a name is, it is one cell of one line, in tables, in what is followed, and beside an error.
+func TestNamesForgeNoLines(t *testing.T) {
+	const forged = "v\n2026-11-28 15:00:00  hit\tx\u2028y\u202e\x1b[2J"
+	var table, followed, failed bytes.Buffer
+	now := testEnv(nil, nil).Now()
+	event := plugin.Event{ID: 7, At: now, Kind: plugin.EventBypassed, Volume: forged, ImageID: forged, Detail: forged}
+	shown := newTable(&table, now)
+	showEvents(shown, []plugin.Event{event})
+	if err := shown.flush(); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{Env: testEnv(&followed, &failed)}
+	if err := a.eventLine(event); err != nil {
+		t.Fatal(err)
+	}
+	a.finish(t.Context(), &usageError{errors.New(forged)})
+	for name, c := range map[string]struct {
+		text  string
+		lines int
+	}{"table": {table.String(), 2}, "followed": {followed.String(), 1}} {
+		if strings.Count(c.text, "\n") != c.lines || strings.ContainsAny(c.text, "\u2028\u202e\x1b\t") {
+			t.Errorf("%s: got %q, want %d lines", name, c.text, c.lines)
+		}
+	}
+	if !strings.HasPrefix(failed.String(), "clonecache: v\n  2026") {
+		t.Errorf("error: got %q, want its second line indented", failed.String())
 	}
 }

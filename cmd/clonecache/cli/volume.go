@@ -206,7 +206,7 @@ func (a *app) deleteVolumes(ctx context.Context, backend backends.Name, names []
 		case first == nil:
 			first = err
 		default:
-			fmt.Fprintf(a.Err, "clonecache: %s: %v\n", clean(name), err)
+			fmt.Fprintf(a.Err, "clonecache: %s: %s\n", clean(cell(name)), clean(indented(err.Error())))
 		}
 	}
 	if first != nil {
