@@ -176,7 +176,7 @@ class ClonecacheMixin:
     def _clonecache_name(self):
         """This backend's name in clonecache's configuration."""
         return (self._clonecache_option('backend') or self.configuration.volume_backend_name or
-                self.configuration.config_group)
+                getattr(self.configuration, 'config_group', None))
 
     def _clonecache_places(self):
         """How many may wait: they must leave threads for the image-volumes they wait for."""
