@@ -54,7 +54,7 @@ run: $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACK
 	@./e2e/$(if $(filter openstack,$(BACKEND)),openstack/)run.sh
 
 # The tests, benchmarks and lint of everything but RBD and OpenStack take the same tags on every machine.
-test ci test-local short race vet lint fuzz soak $(if $(filter rbd openstack,$(BACKEND)),,bench): TAGS = $(CDECODE)
+test test-local short race vet lint fuzz soak $(if $(filter rbd openstack,$(BACKEND)),,bench): TAGS = $(CDECODE)
 
 # Sets of tests: what one machine does by itself, what needs a Ceph cluster, and what needs Keystone,
 # Glance and Cinder. The latter two start what they need on loopback, and stop it again.
@@ -85,12 +85,8 @@ test: tools ## run all tests, the end-to-end ones on Ceph and OpenStack too (PKG
 	@$(REPORT) vet='$(VET_SET)' local='$(TEST_LOCAL)'
 else
 test: openstack-packages
-	@$(REPORT) $(NO_CEPH) $(SETS)
+	@$(REPORT) $(NO_CEPH) $(if $(filter true,$(CI)),lint='$(LINT_SET)') $(SETS)
 endif
-
-.PHONY: ci
-ci: openstack-packages ## lint and run all tests, as .ci/run does
-	@$(REPORT) $(NO_CEPH) lint='$(LINT_SET)' $(SETS)
 
 .PHONY: test-local
 test-local: tools ## run the tests that need neither Ceph nor OpenStack
