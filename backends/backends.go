@@ -18,6 +18,9 @@ import (
 // Name is the name that the configuration gives to a backend or a file cache.
 type Name string
 
+// CatalogID names the catalog of an installation, for ever.
+type CatalogID string
+
 // ImageVolumeID names one attempt at one image-volume on one backend. It is used once: it ends in the
 // attempt's number, so that a late writer harms nobody. Letters, digits, '.', '_' and '-' only.
 type ImageVolumeID string

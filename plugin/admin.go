@@ -338,7 +338,7 @@ func (p *Plugin) Status(ctx context.Context) (Status, error) {
 	ready := !p.stopping
 	p.gate.Unlock()
 	return Status{
-		Version: version(), Host: p.cfg.Host, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: ready,
+		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: ready,
 		Fills: p.flights.views(), Backends: views,
 	}, nil
 }

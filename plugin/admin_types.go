@@ -88,13 +88,16 @@ type FillView struct {
 
 // Status is how the plugin is.
 type Status struct {
-	Version   string        `json:"version"`
-	Host      string        `json:"host"`
-	StartedAt time.Time     `json:"started_at"`
-	StateDir  string        `json:"state_dir"`
-	Ready     bool          `json:"ready"`
-	Fills     []FillView    `json:"fills"`
-	Backends  []BackendView `json:"backends"`
+	Version string `json:"version"`
+	Host    string `json:"host"`
+	// InstanceID and CatalogID are those in StateDir.
+	InstanceID InstanceID         `json:"instance_id" doc:"Names this daemon, whatever its host is called"`
+	CatalogID  backends.CatalogID `json:"catalog_id" doc:"Names the catalog: what each store says that it is held by"`
+	StartedAt  time.Time          `json:"started_at"`
+	StateDir   string             `json:"state_dir"`
+	Ready      bool               `json:"ready"`
+	Fills      []FillView         `json:"fills"`
+	Backends   []BackendView      `json:"backends"`
 }
 
 // Problem is something that catalog, backend and quota do not agree on.

@@ -42,6 +42,7 @@ type Plugin struct {
 
 	lock    *StateLock // nil: the caller's
 	catalog *catalog.Catalog
+	self    backends.CatalogID // of catalog
 	journal *journal.Journal
 	scratch diskimage.Scratch
 	owner   internaltenant.Owner
@@ -109,7 +110,7 @@ func newPlugin(cfg Config) (*Plugin, error) {
 	}
 	p := &Plugin{
 		cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, sources: sources, stores: stores,
-		holder:    catalog.Holder{Host: cfg.Host, Incarnation: uuid.NewString()},
+		holder:    catalog.Holder{Incarnation: uuid.NewString()},
 		flights:   flights{byKey: make(map[flightKey]*flight)},
 		names:     names{busy: make(map[volumeKey]*turn)},
 		fillSlots: make(chan struct{}, cfg.FillLimit),
@@ -177,7 +178,13 @@ func (p *Plugin) start(ctx context.Context) error {
 		return err
 	}
 	p.scratch = scratch
+	if p.holder.Instance, err = InstanceOf(p.cfg.StateDir); err != nil {
+		return err
+	}
 	if err := p.openCatalog(ctx); err != nil {
+		return err
+	}
+	if err := p.identify(ctx); err != nil {
 		return err
 	}
 	if err := p.catalog.TrimEvents(ctx); err != nil {

@@ -31,7 +31,7 @@ type Config struct {
 	// Lock is of StateDir, where the caller has it already; it stays the caller's. Default: Open takes one,
 	// and Close lets it go.
 	Lock *StateLock
-	// Host names this host among those that share the catalog. Default: the host's name.
+	// Host is what this host is called, for people. Default: the host's name.
 	Host string
 
 	Backends   []BackendConfig

@@ -47,7 +47,7 @@ func (p *Plugin) replay(ctx context.Context) error {
 		return err
 	}
 	p.journal = j
-	applied, err := p.catalog.Applied(ctx, p.holder.Host)
+	applied, err := p.catalog.Applied(ctx, p.holder.Instance)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (p *Plugin) replay(ctx context.Context) error {
 	if recovered.Damaged > 0 {
 		p.log.WithField("records", recovered.Damaged).Warn("journal has unreadable records; what they named is found by the reconcile")
 	}
-	if err := p.catalog.Record(ctx, p.holder.Host, recovered.LastSeq, recovered.Answered, p.eventsOf(recovered.Answered, nil)...); err != nil {
+	if err := p.catalog.Record(ctx, p.holder.Instance, recovered.LastSeq, recovered.Answered, p.eventsOf(recovered.Answered, nil)...); err != nil {
 		return err
 	}
 	if err := j.Applied(recovered.LastSeq); err != nil {

@@ -74,7 +74,7 @@ func (p *Plugin) flush(ctx context.Context) error {
 	if len(requests) == 0 && len(noted) == 0 {
 		return nil
 	}
-	if err := p.catalog.Record(ctx, p.holder.Host, upTo, requests, p.eventsOf(requests, noted)...); err != nil {
+	if err := p.catalog.Record(ctx, p.holder.Instance, upTo, requests, p.eventsOf(requests, noted)...); err != nil {
 		p.journal.PutBack(requests)
 		p.events.putBack(noted)
 		return err

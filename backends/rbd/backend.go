@@ -126,15 +126,33 @@ func (b *Backend) register(s *session) error {
 	if err != nil {
 		return err
 	}
-	return b.forgetClients(s)
-}
-
-// forgetClients drops the oldest of this installation's clients from the index.
-func (b *Backend) forgetClients(s *session) error {
 	all, err := readIndex[client](s.images, clientKeys)
 	if err != nil {
 		return err
 	}
+	if err := b.renameClients(s, all); err != nil {
+		return err
+	}
+	return b.forgetClients(s, all)
+}
+
+// renameClients makes the clients that older versions noted this daemon's.
+func (b *Backend) renameClients(s *session, all map[string]client) error {
+	for id, c := range all {
+		if c.Holder == b.config.Holder || !slices.Contains(b.config.Formerly, c.Holder) {
+			continue
+		}
+		c.Holder = b.config.Holder
+		if err := writeIndex(s.images, clientKeys+id, c); err != nil {
+			return err
+		}
+		all[id] = c
+	}
+	return nil
+}
+
+// forgetClients drops the oldest of this installation's clients from the index.
+func (b *Backend) forgetClients(s *session, all map[string]client) error {
 	var own []string
 	for id, c := range all {
 		if c.Holder == b.config.Holder {

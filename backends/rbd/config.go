@@ -34,10 +34,12 @@ type Config struct {
 	// does.
 	Later bool
 
-	// Holder names the installation that opens the pool: the same after each restart, another one on
-	// another host. What it left when it died, and only that, is settled by itself. Default: the host's
-	// name.
+	// Holder names the daemon that opens the pool: the same after each restart, another one for each other.
+	// What it left when it died, and only that, is settled by itself. Default: the host's name.
 	Holder string
+	// Formerly are what this daemon was called by older versions. What they noted in the pool under these
+	// becomes Holder's.
+	Formerly []string
 
 	Now func() time.Time   // default: time.Now
 	Log logrus.FieldLogger // default: silent

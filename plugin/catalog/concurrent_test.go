@@ -52,7 +52,7 @@ func TestOfManyThatTakeOverOneStarts(t *testing.T) {
 	for n := range 20 {
 		wg.Go(func() {
 			s := spec("k")
-			s.Holder = Holder{Host: fmt.Sprint("host", n)}
+			s.Holder = Holder{Instance: InstanceID(fmt.Sprint("host", n))}
 			e, previous, start, err := both[n%2].BeginFill(t.Context(), s)
 			if err != nil {
 				t.Error(err)

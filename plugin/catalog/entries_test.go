@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	me  = Holder{Host: "host-a", Incarnation: "1"}
-	you = Holder{Host: "host-b", Incarnation: "1"}
+	me  = Holder{Instance: "host-a", Incarnation: "1"}
+	you = Holder{Instance: "host-b", Incarnation: "1"}
 )
 
 const (
@@ -293,7 +293,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	odd := "a'b\"c|d\\\n?$1 ünï \x01"
-	s := FillSpec{Store: backends.Name(odd), Key: Key(odd), Domain: odd, ImageID: odd, Holder: Holder{odd, odd}, LeaseFor: lease}
+	s := FillSpec{Store: backends.Name(odd), Key: Key(odd), Domain: odd, ImageID: odd, Holder: Holder{InstanceID(odd), odd}, LeaseFor: lease}
 	e := mustFill(t, c, s)
 	is(t, "fail", c.FailFill(t.Context(), e.ID, 1, strings.Repeat("ü", maxError), time.Date(2200, 1, 2, 3, 4, 5, 6000, time.UTC)), nil)
 	want := mustGet(t, c, e.ID)

@@ -11,9 +11,9 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 )
 
-// Holder is the process that holds a lease. Host outlives a restart; Incarnation does not.
+// Holder is the process that holds a lease. Instance outlives a restart; Incarnation does not.
 type Holder struct {
-	Host        string
+	Instance    InstanceID
 	Incarnation string
 }
 
@@ -82,7 +82,7 @@ func (t tx) insert(ctx context.Context, e Entry) error {
 	return t.change(ctx, insertEntry, e.ID, e.Store, e.Key, e.Domain, e.State, e.Attempt, e.ImageVolume, e.Form,
 		e.Digest, e.DiskFormat, e.SourceBytes, e.VirtualBytes, e.ReservedBytes, e.HeldBytes, e.Claim,
 		number(e.Pinned), e.Hits, e.Clones, e.InspectorVersion, e.EvictCause, micros(e.CreatedAt), micros(e.FilledAt),
-		micros(e.LastUsedAt), e.Lease.Host, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), e.ContentSum, key)
+		micros(e.LastUsedAt), e.Lease.Instance, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), e.ContentSum, key)
 }
 
 // scanner is a *sql.Row or *sql.Rows.
@@ -95,7 +95,7 @@ func scanEntry(row scanner) (Entry, error) {
 	err := row.Scan(&e.ID, &e.Store, &e.Key, &e.Domain, &e.State, &e.Attempt, &e.ImageVolume, &e.Form,
 		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
 		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
-		&used, &e.Lease.Host, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum)
+		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}

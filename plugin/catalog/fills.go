@@ -141,7 +141,7 @@ const retakeEntry = `UPDATE entries SET state = 'filling', attempt = attempt + 1
 
 // nextFill takes a failed row, or one whose lease has run out, for another attempt.
 func (t tx) nextFill(ctx context.Context, spec FillSpec, e Entry, now time.Time) (Entry, error) {
-	err := t.change(ctx, retakeEntry, spec.Holder.Host, spec.Holder.Incarnation, micros(now.Add(spec.LeaseFor)),
+	err := t.change(ctx, retakeEntry, spec.Holder.Instance, spec.Holder.Incarnation, micros(now.Add(spec.LeaseFor)),
 		e.ID, e.State, e.Attempt)
 	if err != nil {
 		return Entry{}, err
@@ -168,7 +168,7 @@ func (c *Catalog) Renew(ctx context.Context, id EntryID, attempt int, h Holder, 
 		if err != nil {
 			return err
 		}
-		return t.change(ctx, renewLease, micros(now.Add(leaseFor)), id, attempt, h.Host, h.Incarnation)
+		return t.change(ctx, renewLease, micros(now.Add(leaseFor)), id, attempt, h.Instance, h.Incarnation)
 	})
 }
 
@@ -223,16 +223,16 @@ const (
 		WHERE e.state = 'filling' AND e.lease_host = ? AND e.lease_incarnation <> ? ORDER BY e.id`
 )
 
-// TakeOver returns the fills of earlier incarnations of this host, now leased to h, at the attempt that
+// TakeOver returns the fills of earlier incarnations of this instance, now leased to h, at the attempt that
 // they were. They are the caller's to undo. It is for a process that knows the earlier ones to be dead.
 func (c *Catalog) TakeOver(ctx context.Context, h Holder, leaseFor time.Duration) ([]Entry, error) {
 	var fills []Entry
-	err := c.write(ctx, "take over fills of "+h.Host, func(t tx) error {
+	err := c.write(ctx, "take over fills of "+string(h.Instance), func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
 		}
-		fills, err = t.entries(ctx, selectFills+t.c.dialect.lockRows, h.Host, h.Incarnation)
+		fills, err = t.entries(ctx, selectFills+t.c.dialect.lockRows, h.Instance, h.Incarnation)
 		if err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (c *Catalog) TakeOver(ctx context.Context, h Holder, leaseFor time.Duration
 				return err
 			}
 		}
-		_, err = t.exec(ctx, takeOverFills, h.Incarnation, micros(until), h.Host, h.Incarnation)
+		_, err = t.exec(ctx, takeOverFills, h.Incarnation, micros(until), h.Instance, h.Incarnation)
 		return err
 	})
 	if err != nil {

@@ -67,7 +67,7 @@ func (m *model) expect(got error, ok bool, otherwise error) {
 func (m *model) begin(*rapid.T) {
 	s := FillSpec{
 		Store: "s", Key: m.key(), ImageID: "s:i", LeaseFor: lease,
-		Holder: Holder{Host: rapid.SampledFrom([]string{"x", "y"}).Draw(m.t, "host")},
+		Holder: Holder{Instance: rapid.SampledFrom([]InstanceID{"x", "y"}).Draw(m.t, "instance")},
 	}
 	e, previous, start, err := m.c.BeginFill(m.t.Context(), s)
 	if err != nil {
@@ -116,7 +116,7 @@ func (m *model) stage(*rapid.T) {
 func (m *model) renew(*rapid.T) {
 	id, attempt := m.row()
 	e := m.filling(id, attempt)
-	holder := Holder{Host: rapid.SampledFrom([]string{"x", "y"}).Draw(m.t, "host")}
+	holder := Holder{Instance: rapid.SampledFrom([]InstanceID{"x", "y"}).Draw(m.t, "instance")}
 	err := m.c.Renew(m.t.Context(), id, attempt, holder, lease)
 	ok := e != nil && e.Lease == holder
 	m.expect(err, ok, ErrLost)

@@ -85,7 +85,7 @@ func TestTakeOverGivesAHostItsOwnFills(t *testing.T) {
 	others := mustFill(t, c, other)
 	mustReady(t, c, spec("c"), 1)
 
-	again := Holder{Host: me.Host, Incarnation: "2"}
+	again := Holder{Instance: me.Instance, Incarnation: "2"}
 	now := at.add(time.Hour)
 	fills, err := c.TakeOver(ctx, again, lease)
 	if err != nil || len(fills) != 1 {

@@ -43,18 +43,18 @@ type Request struct {
 
 const selectApplied = `SELECT seq FROM applied WHERE host = ?`
 
-// Applied is the highest journal sequence of host that Record has applied; 0 for none.
-func (c *Catalog) Applied(ctx context.Context, host string) (int64, error) {
+// Applied is the highest journal sequence of instance that Record has applied; 0 for none.
+func (c *Catalog) Applied(ctx context.Context, instance InstanceID) (int64, error) {
 	var seq int64
-	err := c.read(ctx, "read what is applied of "+host, func(t tx) (err error) {
-		seq, err = t.applied(ctx, host)
+	err := c.read(ctx, "read what is applied of "+string(instance), func(t tx) (err error) {
+		seq, err = t.applied(ctx, instance)
 		return err
 	})
 	return seq, err
 }
 
-func (t tx) applied(ctx context.Context, host string) (seq int64, err error) {
-	err = t.row(ctx, selectApplied, host).Scan(&seq)
+func (t tx) applied(ctx context.Context, instance InstanceID) (seq int64, err error) {
+	err = t.row(ctx, selectApplied, instance).Scan(&seq)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
@@ -64,22 +64,22 @@ func (t tx) applied(ctx context.Context, host string) (seq int64, err error) {
 const insertApplied = `INSERT INTO applied (host, seq) VALUES (?, ?)`
 
 // Record applies answered requests, in one transaction: hits, last-used, clones and the report's sums; and
-// it adds events, in their order. What has a Seq at or below Applied(host) is skipped; Seq 0 is always
+// it adds events, in their order. What has a Seq at or below Applied(instance) is skipped; Seq 0 is always
 // applied. Of events the oldest go beyond Config.MaxEvents. Afterwards
-// Applied(host) is upTo, or stays where it was higher; a Seq above upTo is an error that changes
+// Applied(instance) is upTo, or stays where it was higher; a Seq above upTo is an error that changes
 // nothing. Entries that are gone by now are left out; their requests count in the report.
-func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests []Request, events ...Event) error {
-	op := fmt.Sprintf("record %d requests and %d events of %s", len(requests), len(events), host)
+func (c *Catalog) Record(ctx context.Context, instance InstanceID, upTo int64, requests []Request, events ...Event) error {
+	op := fmt.Sprintf("record %d requests and %d events of %s", len(requests), len(events), instance)
 	for _, r := range requests {
 		if r.Seq > upTo {
 			return fmt.Errorf("%s: sequence %d is above %d", op, r.Seq, upTo)
 		}
 	}
 	return c.write(ctx, op, func(t tx) error {
-		if err := t.lock(ctx, "journal:"+host); err != nil {
+		if err := t.lock(ctx, "journal:"+string(instance)); err != nil {
 			return err
 		}
-		applied, err := t.applied(ctx, host)
+		applied, err := t.applied(ctx, instance)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (c *Catalog) Record(ctx context.Context, host string, upTo int64, requests 
 			return nil
 		}
 		stmt := insertApplied + t.c.dialect.upsert("applied", []string{"host"}, nil, []string{"seq"})
-		_, err = t.exec(ctx, stmt, host, upTo)
+		_, err = t.exec(ctx, stmt, instance, upTo)
 		return err
 	})
 }

@@ -38,7 +38,7 @@ func TestRecordCountsEachRequestOnce(t *testing.T) {
 	want.LastUsedAt = used.Add(time.Microsecond) // the one without a time is the last that came
 	same(t, "entry", mustGet(t, c, e.ID), want)
 	for host, want := range map[string]int64{"a": 9, "b": 2, "c": 0} {
-		if got, err := c.Applied(ctx, host); err != nil || got != want {
+		if got, err := c.Applied(ctx, InstanceID(host)); err != nil || got != want {
 			t.Errorf("applied of %s: %d, %v, want %d", host, got, err, want)
 		}
 	}

@@ -24,12 +24,12 @@ import (
 // The kinds that this build can open, by the words of the configuration. A new kind is its package, a
 // line here, and a line in config's table of kinds; a test compares the two.
 var (
-	openBackend = map[string]func(context.Context, config.Config, config.Backend, logrus.FieldLogger) (backends.Backend, error){
-		"file": func(ctx context.Context, cfg config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
+	openBackend = map[string]func(context.Context, config.Config, config.Backend, plugin.InstanceID, logrus.FieldLogger) (backends.Backend, error){
+		"file": func(ctx context.Context, cfg config.Config, c config.Backend, _ plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
 			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
 		},
-		"rbd": func(ctx context.Context, cfg config.Config, c config.Backend, log logrus.FieldLogger) (backends.Backend, error) {
-			return rbd.Open(ctx, rbdConfig(cfg, c, log))
+		"rbd": func(ctx context.Context, cfg config.Config, c config.Backend, me plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
+			return rbd.Open(ctx, rbdConfig(cfg, c, me, log))
 		},
 	}
 	openSource = map[string]func(config.ImageSource) (imagesource.Source, error){
@@ -58,11 +58,15 @@ type stores struct {
 	caches   []plugin.FileCacheConfig
 }
 
-// openStores opens all backends and file caches, and logs what each can do.
+// openStores opens all backends and file caches, and logs what each can do. state_dir is locked.
 func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*stores, error) {
+	me, err := plugin.InstanceOf(string(cfg.StateDir))
+	if err != nil {
+		return nil, err
+	}
 	s := &stores{}
 	for _, c := range cfg.Backends {
-		b, err := openBackend[c.Kind](ctx, cfg, c, log)
+		b, err := openBackend[c.Kind](ctx, cfg, c, me, log)
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -98,15 +102,15 @@ func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
 	}
 }
 
-// rbdConfig is a Ceph backend's. What this installation left half made when it died is known by its host
-// and its state_dir, which is locked while it lives.
-func rbdConfig(cfg config.Config, c config.Backend, log logrus.FieldLogger) rbd.Config {
+// rbdConfig is a Ceph backend's. What this daemon left half made when it died is known by its instance ID;
+// before there were such, by its host and its state_dir.
+func rbdConfig(cfg config.Config, c config.Backend, me plugin.InstanceID, log logrus.FieldLogger) rbd.Config {
 	host, _ := os.Hostname()
 	return rbd.Config{
 		Name: backends.Name(c.Name), Pool: c.Pool, Namespace: c.Namespace, ImageVolumePool: c.ImageVolumePool,
 		Conf: string(c.Conf), User: c.User, Keyring: string(c.Keyring), Features: c.Features,
 		Timeout: time.Duration(c.CallTimeout), ConnectTimeout: time.Duration(c.ConnectTimeout),
-		Holder: host + ":" + string(cfg.StateDir), Log: log,
+		Holder: string(me), Formerly: []string{host + ":" + string(cfg.StateDir)}, Log: log,
 		Later: true, // a cluster that is down does not keep other backends from serving
 	}
 }

@@ -40,7 +40,7 @@ func Try(ctx context.Context, cfg config.Config) Trial {
 		case "file":
 			t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path))
 		case "rbd":
-			t.ceph(ctx, fmt.Sprintf("backend[%d]", i), "backend "+b.Name, rbdConfig(cfg, b, nil))
+			t.ceph(ctx, fmt.Sprintf("backend[%d]", i), "backend "+b.Name, rbdConfig(cfg, b, "", nil))
 		}
 	}
 	for i, f := range cfg.FileCaches {
