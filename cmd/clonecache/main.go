@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/clonecache/clonecache/cmd/clonecache/cli"
 )
 
@@ -20,14 +18,15 @@ var version string
 func main() {
 	ctx, atOnce := onSignals()
 	env := cli.Env{
-		Out:      os.Stdout,
-		Err:      os.Stderr,
-		Getenv:   os.Getenv,
-		Terminal: cli.Terminal(term.IsTerminal(int(os.Stderr.Fd()))),
-		Now:      time.Now,
-		Version:  version,
-		AtOnce:   atOnce,
-		Hangups:  onHangups,
+		Out:        os.Stdout,
+		Err:        os.Stderr,
+		Getenv:     os.Getenv,
+		Columns:    cli.ColumnsOf(os.Stderr),
+		OutColumns: cli.ColumnsOf(os.Stdout),
+		Now:        time.Now,
+		Version:    version,
+		AtOnce:     atOnce,
+		Hangups:    onHangups,
 	}
 	os.Exit(cli.Run(ctx, env, os.Args[1:]))
 }

@@ -24,21 +24,32 @@ import (
 type Env struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
-	Terminal Terminal         // Err's
-	Now      func() time.Time // for relative times
-	Version  string           // "" takes the build's own
-	AtOnce   <-chan struct{}  // closed when even a graceful stop takes too long; nil: never
+	// Columns is how wide the terminal is that standard error goes to, now; 0: it goes to none. OutColumns is
+	// standard output's. nil: there is none.
+	Columns, OutColumns func() int
+	Now                 func() time.Time // for relative times
+	Version             string           // "" takes the build's own
+	AtOnce              <-chan struct{}  // closed when even a graceful stop takes too long; nil: never
 	// Hangups catches SIGHUP from now on; nil: nobody does.
 	Hangups func() <-chan os.Signal
 }
 
-// Terminal says whether somebody watches standard error.
-type Terminal bool
+// columnsOf is a width that may not be known.
+func columnsOf(width func() int) int {
+	if width == nil {
+		return 0
+	}
+	return width()
+}
+
+// watched tells whether somebody watches standard error.
+func (a *app) watched() bool { return columnsOf(a.Columns) > 0 }
 
 // app is one run of the program.
 type app struct {
 	Env
 	format    format
+	look      look // but for the terminal's width
 	progress  progressMode
 	server    string
 	tokenFile string
@@ -92,6 +103,8 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	root.SetErr(a.Err)
 	flags := root.PersistentFlags()
 	flags.VarP(&a.format, "output", "o", "what to print: table or json")
+	flags.BoolVar(&a.look.exact, "bytes", false, "in tables, sizes as exact numbers of bytes")
+	flags.BoolVar(&a.look.bare, "no-headers", false, "lists without the line of column names")
 	flags.Var(&a.progress, "progress", "show progress on standard error: auto (after a second), always or never")
 	flags.StringVar(&a.server, "server", "", "the daemon: unix:///path, http://host:port or https://host:port (CLONECACHE_SERVER)")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the daemon's token, for TCP (CLONECACHE_TOKEN_FILE)")
@@ -125,12 +138,19 @@ func (a *app) client() (*api.Client, error) {
 	return api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile})
 }
 
+// lookNow is how tables are written at this moment.
+func (a *app) lookNow() look {
+	l := a.look
+	l.columns = columnsOf(a.OutColumns)
+	return l
+}
+
 // print writes a command's result: as JSON, or as table makes it.
 func (a *app) print(result any, table func(*table)) error {
 	if a.format == formatJSON {
 		return a.json(result)
 	}
-	t := newTable(a.Out, a.Now())
+	t := newTable(a.Out, a.Now(), a.lookNow())
 	table(t)
 	return t.flush()
 }

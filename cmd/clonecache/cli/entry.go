@@ -48,13 +48,14 @@ func (a *app) entryList() *cobra.Command {
 var entryStates = []string{"filling", "ready", "evicting", "detached", "failed"}
 
 func showEntries(t *table, entries []plugin.EntryView) {
-	t.row("ENTRY", "BACKEND", "STATE", "IMAGE", "DISK", "HELD", "HITS", "CLONES", "PINNED", "LAST USED")
+	t.head("ENTRY", "BACKEND", "STATE", "IMAGE", "DISK", "HELD", "HITS", "CLONES", "PINNED", "LAST USED")
+	t.spare("PINNED", "CLONES", "DISK", "HITS", "LAST USED", "STATE", "BACKEND")
 	for _, e := range entries {
 		state := e.State
 		if e.State == "filling" && e.ReadBytes > 0 {
-			state += " (" + size(e.ReadBytes) + " read)"
+			state += " (" + t.size(e.ReadBytes) + " read)"
 		}
-		t.row(shortID(e.ID), string(e.Backend), state, few(e.ImageIDs), size(e.VirtualBytes), size(e.HeldBytes),
+		t.row(shortID(e.ID), string(e.Backend), state, few(e.ImageIDs), t.size(e.VirtualBytes), t.size(e.HeldBytes),
 			count(e.Hits), count(e.Clones), yesNo(e.Pinned), t.ago(e.LastUsedAt))
 	}
 }
@@ -87,11 +88,11 @@ func showEntry(t *table, e plugin.EntryView) {
 	t.row("Format", e.DiskFormat)
 	t.row("Form", e.Form)
 	t.row("Image-volume", e.ImageVolume)
-	t.row("Image", size(e.SourceBytes))
-	t.row("Disk", size(e.VirtualBytes))
-	t.row("Held", size(e.HeldBytes))
+	t.row("Image", t.size(e.SourceBytes))
+	t.row("Disk", t.size(e.VirtualBytes))
+	t.row("Held", t.size(e.HeldBytes))
 	if e.ReadBytes > 0 {
-		t.row("Read so far", size(e.ReadBytes))
+		t.row("Read so far", t.size(e.ReadBytes))
 	}
 	t.row("Hits", count(e.Hits))
 	t.row("Clones", count(e.Clones))
@@ -163,9 +164,9 @@ refused; --all leaves them.`,
 
 func showRemoved(t *table, r plugin.PruneResult) {
 	for _, e := range r.Removed {
-		t.line("removed %s on %s: %s (%s)", shortID(e.ID), e.Backend, few(e.ImageIDs), size(e.HeldBytes))
+		t.line("removed %s on %s: %s (%s)", shortID(e.ID), e.Backend, few(e.ImageIDs), t.size(e.HeldBytes))
 	}
-	t.line("%d removed, %s free at once", len(r.Removed), size(r.FreedBytes))
+	t.line("%d removed, %s free at once", len(r.Removed), t.size(r.FreedBytes))
 	if r.Detached > 0 {
 		t.line("%d of them have live clones: their space comes free with the last of these", r.Detached)
 	}

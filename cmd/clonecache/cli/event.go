@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -100,28 +102,40 @@ func kindsOfEvents() string {
 }
 
 func showEvents(t *table, events []plugin.Event) {
-	t.row(eventHeads...)
+	t.head(eventHeads...)
+	t.spare(eventSpare...)
 	for _, e := range events {
 		t.row(t.event(e)...)
 	}
 }
 
-var eventHeads = []string{"ID", "TIME", "KIND", "BACKEND", "IMAGE", "ENTRY", "VOLUME", "REASON", "BYTES", "TOOK", "DETAIL"}
+var (
+	eventHeads = []string{"ID", "TIME", "KIND", "BACKEND", "IMAGE", "ENTRY", "VOLUME", "REASON", "BYTES", "TOOK", "DETAIL"}
+	eventSpare = []string{"ENTRY", "TOOK", "BYTES", "BACKEND", "REASON", "VOLUME", "IMAGE", "TIME"}
+	// eventWidths are usually enough: who follows does not know what is still to come.
+	eventWidths = []int{6, 23, 11, 8, 22, 13, 12, 14, 8, 7, 60}
+)
 
 // event is one event's cells.
 func (t *table) event(e plugin.Event) []string {
-	bytes, time := "", ""
+	bytes, time, at := "", "", "2006-01-02 15:04:05.000"
 	if e.Bytes != 0 {
-		bytes = size(e.Bytes)
+		bytes = t.size(e.Bytes)
 	}
 	if e.TookMS != 0 {
 		time = took(e.TookMS)
 	}
+	if t.columns > 0 && t.columns < roomy {
+		at = "01-02 15:04:05"
+	}
 	return []string{
-		count(e.ID), e.At.In(t.now.Location()).Format("2006-01-02 15:04:05.000"), string(e.Kind), string(e.Backend), e.ImageID,
+		count(e.ID), e.At.In(t.now.Location()).Format(at), string(e.Kind), string(e.Backend), e.ImageID,
 		shortID(e.EntryID), string(e.Volume), string(e.Reason), bytes, time, strings.ReplaceAll(e.Detail, "\n", " "),
 	}
 }
+
+// roomy is a terminal's width from which on times are written out.
+const roomy = 160
 
 // followEvents prints events as they come. That somebody ends it is no error.
 func (a *app) followEvents(ctx context.Context, r api.EventsRequest) error {
@@ -129,11 +143,13 @@ func (a *app) followEvents(ctx context.Context, r api.EventsRequest) error {
 	if err != nil {
 		return err
 	}
-	show := a.eventLine
-	if a.format == formatJSON {
-		show = a.eventJSON
-	} else if err := a.eventColumns(eventHeads); err != nil {
-		return err
+	show := a.eventJSON
+	if a.format != formatJSON {
+		lines := a.newEventLines()
+		if err := lines.begin(); err != nil {
+			return err
+		}
+		show = lines.write
 	}
 	if err := c.FollowEvents(ctx, r, show); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
 		return err
@@ -150,20 +166,46 @@ func (a *app) eventJSON(e plugin.Event) error {
 	return nil
 }
 
-func (a *app) eventLine(e plugin.Event) error {
-	return a.eventColumns(newTable(a.Out, a.Now()).event(e))
+// eventLines writes events as they come, under columns that stay as they are.
+type eventLines struct {
+	out     io.Writer
+	now     func() time.Time
+	look    look
+	block   block
+	columns []column
 }
 
-// eventColumns writes one line of cells. What comes later is not known, so that each column has a width that
-// is usually enough.
-func (a *app) eventColumns(cells []string) error {
-	widths := []int{6, 23, 11, 8, 22, 13, 12, 14, 8, 7, 0}
-	var b strings.Builder
-	for i, c := range cells {
-		fmt.Fprintf(&b, "%-*s  ", widths[i], cell(c))
+func (a *app) newEventLines() *eventLines {
+	l := &eventLines{out: a.Out, now: a.Now, look: a.lookNow(), block: block{heads: eventHeads, spare: eventSpare}}
+	usual := make([]string, len(eventWidths))
+	for i, width := range eventWidths {
+		usual[i] = strings.Repeat("x", width)
 	}
-	if _, err := fmt.Fprintln(a.Out, strings.TrimRight(clean(b.String()), " ")); err != nil {
-		return fmt.Errorf("write the event: %w", err)
+	l.block.rows = [][]string{usual}
+	l.columns, _ = l.block.fit(l.look.columns)
+	return l
+}
+
+func (l *eventLines) begin() error {
+	if l.look.bare {
+		return nil
+	}
+	return l.print(eventHeads)
+}
+
+func (l *eventLines) write(e plugin.Event) error {
+	return l.print(newTable(l.out, l.now(), l.look).event(e))
+}
+
+func (l *eventLines) print(cells []string) error {
+	shown := make([]string, len(cells))
+	for i, c := range cells {
+		shown[i] = clean(cell(c))
+	}
+	for _, line := range l.block.lines(shown, l.columns, l.look.columns) {
+		if _, err := fmt.Fprintln(l.out, line); err != nil {
+			return fmt.Errorf("write the event: %w", err)
+		}
 	}
 	return nil
 }

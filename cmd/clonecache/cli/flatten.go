@@ -48,6 +48,6 @@ func (a *app) flattenVolume(ctx context.Context, backend backends.Name, volume b
 func showFlattened(t *table, f plugin.Flattened) {
 	t.line("%s on %s depends on nothing now, after %s", f.Volume, f.Backend, took(f.TookMS))
 	if f.Reaped > 0 {
-		t.line("  %s detached image-volumes are gone, %s came free", count(f.Reaped), size(f.FreedBytes))
+		t.line("  %s detached image-volumes are gone, %s came free", count(f.Reaped), t.size(f.FreedBytes))
 	}
 }

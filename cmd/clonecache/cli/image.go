@@ -75,8 +75,8 @@ func (a *app) inspect(ctx context.Context, name string, opts diskimage.Options) 
 	return a.print(result, func(t *table) {
 		t.row("File", result.File)
 		t.row("Format", result.Format)
-		t.row("Disk", fmt.Sprintf("%s (%d bytes)", size(result.VirtualSize), result.VirtualSize))
-		t.row("File size", fmt.Sprintf("%s (%d bytes)", size(result.SourceSize), result.SourceSize))
+		t.row("Disk", fmt.Sprintf("%s (%d bytes)", t.size(result.VirtualSize), result.VirtualSize))
+		t.row("File size", fmt.Sprintf("%s (%d bytes)", t.size(result.SourceSize), result.SourceSize))
 		t.row("Detail", result.Detail)
 	})
 }

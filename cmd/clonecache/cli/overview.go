@@ -40,13 +40,14 @@ func showStatus(t *table, s plugin.Status) {
 		return
 	}
 	t.line("")
-	t.row("FILL", "BACKEND", "IMAGE", "WAITERS", "READ", "WRITTEN", "STARTED")
+	t.head("FILL", "BACKEND", "IMAGE", "WAITERS", "READ", "WRITTEN", "STARTED")
+	t.spare("WRITTEN", "WAITERS", "STARTED", "BACKEND", "FILL")
 	for _, f := range s.Fills {
-		read := size(f.ReadBytes)
+		read := t.size(f.ReadBytes)
 		if f.TotalBytes > 0 {
-			read += fmt.Sprintf(" of %s (%d%%)", size(f.TotalBytes), f.ReadBytes*100/f.TotalBytes)
+			read += fmt.Sprintf(" of %s (%d%%)", t.size(f.TotalBytes), f.ReadBytes*100/f.TotalBytes)
 		}
-		t.row(shortID(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, size(f.WrittenBytes), t.ago(f.StartedAt))
+		t.row(shortID(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, t.size(f.WrittenBytes), t.ago(f.StartedAt))
 	}
 }
 
@@ -63,16 +64,17 @@ func (a *app) backend() *cobra.Command {
 }
 
 func showBackends(t *table, views []plugin.BackendView) {
-	t.row("BACKEND", "KIND", "STATE", "CLONES", "ENTRIES", "HELD", "DETACHED", "FREE", "FALLBACK", "LOCATION")
+	t.head("BACKEND", "KIND", "STATE", "CLONES", "ENTRIES", "HELD", "DETACHED", "FREE", "FALLBACK", "LOCATION")
+	t.spare("FALLBACK", "DETACHED", "KIND", "CLONES", "LOCATION", "ENTRIES", "FREE", "HELD")
 	for _, v := range views {
 		state, free := "ok", "unknown"
 		if !v.Available {
 			state = "unavailable"
 		}
 		if v.TotalBytes > 0 {
-			free = size(v.FreeBytes) + " of " + size(v.TotalBytes)
+			free = t.size(v.FreeBytes) + " of " + t.size(v.TotalBytes)
 		}
-		t.row(string(v.Name), v.Kind, state, cloneMethod(v), entriesOf(v), heldOf(v), size(v.DetachedBytes), free, string(v.Fallback), v.Location)
+		t.row(string(v.Name), v.Kind, state, cloneMethod(v), entriesOf(v), heldOf(t, v), t.size(v.DetachedBytes), free, string(v.Fallback), v.Location)
 	}
 	for _, v := range views {
 		if v.Error != "" {
@@ -102,10 +104,10 @@ func entriesOf(v plugin.BackendView) string {
 	return s
 }
 
-func heldOf(v plugin.BackendView) string {
-	s := size(v.HeldBytes)
+func heldOf(t *table, v plugin.BackendView) string {
+	s := t.size(v.HeldBytes)
 	if v.MaxSizeBytes > 0 {
-		s += " of " + size(v.MaxSizeBytes)
+		s += " of " + t.size(v.MaxSizeBytes)
 	}
 	if v.MaxPercent > 0 {
 		s += fmt.Sprintf(", at most %d%% of it", v.MaxPercent)
@@ -130,7 +132,7 @@ than the bounds of the caches.`,
 
 func showQuota(t *table, q plugin.Quota) {
 	t.line("Internal tenant: project %s, user %s", q.ProjectID, q.UserID)
-	t.row(blank, "LIMIT", "IN USE", "RESERVED", "CATALOG", "DIFFERENCE", "ACTUAL")
+	t.head(blank, "LIMIT", "IN USE", "RESERVED", "CATALOG", "DIFFERENCE", "ACTUAL")
 	for _, r := range []struct {
 		name string
 		plugin.QuotaAmounts
@@ -140,7 +142,7 @@ func showQuota(t *table, q plugin.Quota) {
 	}
 	if len(q.Resources) > 0 {
 		t.line("")
-		t.row("AS REPORTED", "LIMIT", "IN USE", "RESERVED")
+		t.head("AS REPORTED", "LIMIT", "IN USE", "RESERVED")
 	}
 	for _, r := range q.Resources {
 		t.row(r.Name, quotaLimit(r.Limit, r.Limit < 0), count(r.InUse), count(r.Reserved))

@@ -3,33 +3,40 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"github.com/clonecache/clonecache/plugin"
 )
 
 const (
-	showAfter = time.Second     // a command that is quicker shows no progress
-	lineEvery = 3 * time.Second // between lines where nobody watches
+	showAfter = time.Second            // a command that is quicker shows no progress
+	lineEvery = 3 * time.Second        // between lines where nobody watches
+	drawEvery = 100 * time.Millisecond // between two looks of one line on a terminal
 )
 
-// meter shows how far something has come, on standard error: a bar on a terminal, else a line every
-// few seconds. It is used from one goroutine.
+// Progress on a terminal is one line, drawn again and again, which is always shorter than the terminal is wide:
+// one that fills it would wrap, and the next look would scroll.
+const (
+	homeAndErase = "\r\x1b[K"
+	narrowest    = 20 // columns; below these, progress does not try to fit
+)
+
+// meter shows how far something has come, on standard error: one line that changes on a terminal, else a line
+// every few seconds. It is used from one goroutine.
 type meter struct {
-	out   io.Writer
-	kind  meterKind
-	now   func() time.Time
-	label string
+	out     io.Writer
+	kind    meterKind
+	columns func() int
+	now     func() time.Time
+	label   string
 
 	began time.Time // of this command
 	phase string
 	since time.Time // of this phase
 	first int64     // bytes done when the phase was first heard of
-	bar   *progressbar.ProgressBar
-	drawn bool      // the bar is on the terminal
-	wrote time.Time // the last line
+	drawn bool      // a line is on the terminal
+	wrote time.Time // the last line, or look
 }
 
 // meterKind is how a meter shows.
@@ -37,16 +44,16 @@ type meterKind int
 
 const (
 	silent meterKind = iota
-	asBar
+	onTerminal
 	asLines
 )
 
 func (a *app) meter(label string) *meter {
-	m := &meter{out: a.Err, now: a.Now, label: label, began: a.Now()}
+	m := &meter{out: a.Err, columns: a.Columns, now: a.Now, label: clean(cell(label)), began: a.Now()}
 	switch {
 	case a.progress == progressNever:
-	case bool(a.Terminal):
-		m.kind = asBar
+	case a.watched():
+		m.kind = onTerminal
 	default:
 		m.kind = asLines
 	}
@@ -61,70 +68,131 @@ func (m *meter) update(phase string, done, total int64) {
 	now := m.now()
 	if phase != m.phase {
 		m.finish()
-		m.phase, m.since, m.first, m.wrote = phase, now, done, now.Add(-lineEvery)
-		if m.kind == asBar {
-			m.bar = m.newBar(total)
-			m.bar.StartWithoutRender() // its rate counts from here on
-		}
+		m.phase, m.since, m.first, m.wrote = phase, now, done, time.Time{}
 	}
 	if m.kind == silent || now.Sub(m.began) < showAfter {
 		return
 	}
-	if m.kind == asBar {
-		m.drawn = true
-		_ = m.bar.Set64(done) // a bar that cannot be drawn harms nothing
-		return
-	}
-	if now.Sub(m.wrote) >= lineEvery {
+	if m.kind == asLines && now.Sub(m.wrote) >= lineEvery {
 		m.wrote = now
 		fmt.Fprintln(m.out, m.text(now, done, total))
 	}
-}
-
-func (m *meter) newBar(total int64) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(m.out),
-		progressbar.OptionSetDescription(m.phase+" "+clean(cell(m.label))),
-		progressbar.OptionSetRenderBlankState(false),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionShowCount(),
-		progressbar.OptionSetPredictTime(true),
-		progressbar.OptionSetElapsedTime(true),
-		progressbar.OptionSetWidth(20),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish(),
-	)
+	if m.kind == onTerminal && (now.Sub(m.wrote) >= drawEvery || done == total) {
+		m.wrote, m.drawn = now, true
+		fmt.Fprint(m.out, homeAndErase+m.fitted(now, done, total, max(m.columns(), narrowest)-1))
+	}
 }
 
 // text is a line such as "filling library:x: 120 MiB of 690 MiB (17%), 95 MiB/s, 6s left".
 func (m *meter) text(now time.Time, done, total int64) string {
-	s := m.phase + " " + clean(cell(m.label))
-	if done <= 0 && total <= 0 {
-		return s
-	}
-	s += ": " + size(done)
-	if total > 0 {
-		s += fmt.Sprintf(" of %s (%d%%)", size(total), done*100/total)
-	}
-	elapsed := now.Sub(m.since).Seconds()
-	if elapsed < 0.1 || done <= m.first {
-		return s
-	}
-	rate := float64(done-m.first) / elapsed
-	s += ", " + size(int64(rate)) + "/s"
-	if total > done {
-		s += ", " + short(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+	s := m.phase + " " + m.label
+	if said := m.measures(now, done, total).most(); said != "" {
+		s += ": " + said
 	}
 	return s
 }
 
-// finish removes the bar, so that what is printed next stands alone.
+// fitted is such a line in at most so many columns, with a bar where there is room for one. Where it is narrow,
+// it says less, and of the label as much as fits.
+func (m *meter) fitted(now time.Time, done, total int64, columns int) string {
+	const (
+		least    = 16 // columns of the label that are worth saying less
+		barMost  = 20
+		barLeast = 8
+	)
+	f := m.measures(now, done, total)
+	said, left := "", 0
+	for _, said = range f.ways() {
+		left = columns - wide(m.phase) - 1
+		if said != "" {
+			left -= 2 + wide(said)
+		}
+		if left >= min(least, wide(m.label)) {
+			break
+		}
+	}
+	line := m.phase + " " + elide(m.label, max(0, left))
+	if room := left - wide(m.label) - 3; f.share >= 0 && room >= barLeast {
+		line += " " + bar(f.share, min(room, barMost))
+	}
+	if said != "" {
+		line += ": " + said
+	}
+	return head(line, columns)
+}
+
+// bar is share, 0 to 1, as a bar so many columns wide, with its two ends.
+func bar(share float64, columns int) string {
+	full := int(share * float64(columns))
+	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", columns-full) + "]"
+}
+
+// measures are what there is to say of a phase; "" where it is not known.
+type measures struct {
+	amount  string  // "120 MiB of 690 MiB"
+	share   float64 // 0 to 1; below 0: unknown
+	percent string
+	rate    string
+	left    string
+}
+
+func (m *meter) measures(now time.Time, done, total int64) measures {
+	f := measures{share: -1}
+	if done <= 0 && total <= 0 {
+		return f
+	}
+	f.amount = size(done)
+	if total > 0 {
+		f.amount += " of " + size(total)
+		f.share = min(1, max(0, float64(done)/float64(total)))
+		f.percent = fmt.Sprintf("%d%%", done*100/total)
+	}
+	elapsed := now.Sub(m.since).Seconds()
+	if elapsed < 0.1 || done <= m.first {
+		return f
+	}
+	rate := float64(done-m.first) / elapsed
+	f.rate = size(int64(rate)) + "/s"
+	if total > done {
+		f.left = short(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+	}
+	return f
+}
+
+// most says all of them.
+func (f measures) most() string {
+	amount := f.amount
+	if f.percent != "" {
+		amount += " (" + f.percent + ")"
+	}
+	return joined(amount, f.rate, f.left)
+}
+
+// ways are how the figures can be said, the longest first.
+func (f measures) ways() []string {
+	brief := f.percent
+	if brief == "" {
+		brief = f.amount
+	}
+	return []string{f.most(), joined(f.amount, f.left), joined(brief, f.left), brief}
+}
+
+func joined(parts ...string) string {
+	var known []string
+	for _, p := range parts {
+		if p != "" {
+			known = append(known, p)
+		}
+	}
+	return strings.Join(known, ", ")
+}
+
+// finish removes the line, so that what is printed next stands alone.
 func (m *meter) finish() {
 	if m.drawn {
-		_ = m.bar.Clear()
+		fmt.Fprint(m.out, homeAndErase)
 	}
-	m.bar, m.drawn = nil, false
+	m.drawn = false
 }
 
 // request shows a volume request's progress.
@@ -133,23 +201,32 @@ func (m *meter) request(p plugin.Progress) { m.update(p.Phase, p.ReadBytes, p.To
 // waiting shows, on a terminal, that a call which reports no progress is still going on. The function
 // that it returns ends that, and returns once nothing more is shown.
 func (a *app) waiting(what string) (stop func()) {
-	if !a.Terminal || a.progress == progressNever {
+	if !a.watched() || a.progress == progressNever {
 		return func() {}
 	}
 	done, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		timer := time.NewTimer(showAfter)
-		defer timer.Stop()
-		select {
-		case <-done:
-			return
-		case <-timer.C:
-		}
-		bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.Err), progressbar.OptionSetDescription(what),
-			progressbar.OptionSetElapsedTime(true), progressbar.OptionClearOnFinish())
-		<-done
-		_ = bar.Finish()
+		a.countSeconds(what, done)
 	}()
 	return func() { close(done); <-gone }
+}
+
+// countSeconds shows how long what has been going on, until done.
+func (a *app) countSeconds(what string, done <-chan struct{}) {
+	began := time.Now()
+	tick := time.NewTicker(showAfter)
+	defer tick.Stop()
+	for drawn := false; ; drawn = true {
+		select {
+		case <-done:
+			if drawn {
+				fmt.Fprint(a.Err, homeAndErase)
+			}
+			return
+		case now := <-tick.C:
+			line := fmt.Sprintf("%s: %s", what, short(now.Sub(began)))
+			fmt.Fprint(a.Err, homeAndErase+head(line, max(a.Columns(), narrowest)-1))
+		}
+	}
 }

@@ -60,24 +60,3 @@ copying library:a: 8 MiB, 2 MiB/s
 		})
 	}
 }
-
-func TestABarIsDrawnOnATerminalAndRemoved(t *testing.T) {
-	var errs bytes.Buffer
-	time := &clock{at: testEnv(nil, nil).Now()}
-	a := &app{Env: Env{Err: &errs, Now: time.now, Terminal: true}}
-	m := a.meter("library:a")
-	m.update("filling", 0, 100)
-	if errs.Len() != 0 {
-		t.Errorf("got %q in the first second, want nothing", &errs)
-	}
-	time.at = time.at.Add(showAfter)
-	m.update("filling", 40, 100)
-	m.update("filling", 100, 100)
-	m.finish()
-	if !bytes.Contains(errs.Bytes(), []byte("filling library:a")) {
-		t.Errorf("got %q, want a bar", &errs)
-	}
-	if last := errs.Bytes()[bytes.LastIndexByte(errs.Bytes()[:errs.Len()-1], '\r')+1:]; len(bytes.TrimSpace(last)) > 3 {
-		t.Errorf("the bar is not removed: the line ends in %q", last)
-	}
-}

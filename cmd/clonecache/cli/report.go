@@ -59,7 +59,7 @@ func showReport(t *table, r report.Report) {
 	for _, f := range figures {
 		cells := []string{f.name}
 		for _, c := range columns {
-			cells = append(cells, f.show(c))
+			cells = append(cells, f.show(t, c))
 		}
 		t.row(cells...)
 	}
@@ -69,27 +69,35 @@ func showReport(t *table, r report.Report) {
 // figures are the report's lines.
 var figures = []struct {
 	name string
-	show func(report.Figures) string
+	show func(*table, report.Figures) string
 }{
-	{"hits", func(f report.Figures) string { return count(f.Hits) }},
-	{"misses", func(f report.Figures) string { return count(f.Misses) }},
-	{"hit ratio", func(f report.Figures) string { return percent(f.HitRatio) }},
-	{"outcomes", func(f report.Figures) string { return counts(f.Outcomes) }},
-	{"entries", func(f report.Figures) string {
+	{"hits", func(t *table, f report.Figures) string { return count(f.Hits) }},
+	{"misses", func(t *table, f report.Figures) string { return count(f.Misses) }},
+	{"hit ratio", func(t *table, f report.Figures) string { return hitRatio(f) }},
+	{"outcomes", func(t *table, f report.Figures) string { return counts(f.Outcomes) }},
+	{"entries", func(t *table, f report.Figures) string {
 		return count(f.Entries) + " of " + bound(int64(f.MaxCount), count(f.MaxCount))
 	}},
-	{"held", func(f report.Figures) string {
-		return size(f.HeldBytes) + " of " + bound(f.MaxSizeBytes, size(f.MaxSizeBytes))
+	{"held", func(t *table, f report.Figures) string {
+		return t.size(f.HeldBytes) + " of " + bound(f.MaxSizeBytes, t.size(f.MaxSizeBytes))
 	}},
-	{"detached", func(f report.Figures) string { return size(f.DetachedBytes) }},
-	{"downloaded", func(f report.Figures) string { return size(f.DownloadedBytes) }},
-	{"saved", func(f report.Figures) string { return size(f.SavedBytes) }},
+	{"detached", func(t *table, f report.Figures) string { return t.size(f.DetachedBytes) }},
+	{"downloaded", func(t *table, f report.Figures) string { return t.size(f.DownloadedBytes) }},
+	{"saved", func(t *table, f report.Figures) string { return t.size(f.SavedBytes) }},
 	{"fills", fills},
-	{"evictions", func(f report.Figures) string { return total(f.Evictions, f.EvictionsBy) }},
-	{"fallbacks", func(f report.Figures) string { return counts(f.Fallbacks) }},
+	{"evictions", func(t *table, f report.Figures) string { return byName(f.Evictions, f.EvictionsBy) }},
+	{"fallbacks", func(t *table, f report.Figures) string { return counts(f.Fallbacks) }},
 }
 
-func fills(f report.Figures) string {
+// hitRatio says nothing where there was nothing to hit.
+func hitRatio(f report.Figures) string {
+	if f.Hits+f.Misses == 0 {
+		return ""
+	}
+	return percent(f.HitRatio)
+}
+
+func fills(_ *table, f report.Figures) string {
 	s := count(f.Fills)
 	if f.Fills > 0 {
 		s += fmt.Sprintf(" (mean %s, longest %s)", took(f.FillMeanMS), took(f.FillMaxMS))
@@ -100,7 +108,7 @@ func fills(f report.Figures) string {
 	return s
 }
 
-func total(n int64, by map[string]int64) string {
+func byName(n int64, by map[string]int64) string {
 	if n == 0 {
 		return "0"
 	}
@@ -126,12 +134,13 @@ func showReportImages(t *table, images []report.Image) {
 		return
 	}
 	t.line("")
-	t.row("IMAGE", "REQUESTS", "HITS", "MISSES", "DOWNLOADED", "SAVED", "MEAN FILL")
+	t.head("IMAGE", "REQUESTS", "HITS", "MISSES", "DOWNLOADED", "SAVED", "MEAN FILL")
+	t.spare("MEAN FILL", "DOWNLOADED", "MISSES", "REQUESTS", "SAVED")
 	for _, i := range images {
 		fill := ""
 		if i.FillMeanMS > 0 {
 			fill = took(i.FillMeanMS)
 		}
-		t.row(i.ImageID, count(i.Requests), count(i.Hits), count(i.Misses), size(i.DownloadedBytes), size(i.SavedBytes), fill)
+		t.row(i.ImageID, count(i.Requests), count(i.Hits), count(i.Misses), t.size(i.DownloadedBytes), t.size(i.SavedBytes), fill)
 	}
 }

@@ -6,52 +6,81 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"github.com/dustin/go-humanize"
 )
 
-// table writes aligned columns for people.
+// table writes aligned columns for people, which fit the terminal.
 type table struct {
-	w   *tabwriter.Writer
+	out io.Writer
 	now time.Time // also says which time zone is shown
-	err error
+	look
+	block block
+	err   error
 }
 
-func newTable(out io.Writer, now time.Time) *table {
-	return &table{w: tabwriter.NewWriter(out, 0, 4, 2, ' ', 0), now: now}
+// look is how tables are written.
+type look struct {
+	columns int  // of the terminal; 0: none, and no bound
+	exact   bool // sizes in bytes
+	bare    bool // no heads
+}
+
+func newTable(out io.Writer, now time.Time, l look) *table {
+	return &table{out: out, now: now, look: l}
 }
 
 // blank is a cell that is meant to be empty.
 const blank = " "
 
+// head begins a list of these columns.
+func (t *table) head(cells ...string) {
+	t.endColumns()
+	t.block.heads = cells
+}
+
+// spare says which columns of the list may be left out where it is too wide, in this order.
+func (t *table) spare(heads ...string) { t.block.spare = heads }
+
 // row writes one line of cells; one without a value is shown as "-".
 func (t *table) row(cells ...string) {
 	shown := make([]string, len(cells))
 	for i, c := range cells {
-		shown[i] = cell(c)
+		shown[i] = clean(cell(c))
 	}
-	t.text(strings.Join(shown, "\t") + "\n")
+	t.block.rows = append(t.block.rows, shown)
 }
 
 // line writes text that belongs to no column. If it has several lines, the others are indented.
 func (t *table) line(format string, args ...any) {
 	t.endColumns()
 	t.text(indented(fmt.Sprintf(format, args...)) + "\n")
-	t.endColumns()
 }
 
-// endColumns lets the next row start new columns.
+// endColumns writes the rows so far, and lets the next row start new columns.
 func (t *table) endColumns() {
-	if err := t.w.Flush(); err != nil && t.err == nil {
-		t.err = err
+	b := t.block
+	t.block = block{}
+	shown, leftOut := b.fit(t.columns)
+	rows := b.all()
+	if b.heads != nil && t.bare {
+		rows = b.rows
+	}
+	for _, row := range rows {
+		for _, line := range b.lines(row, shown, t.columns) {
+			t.text(line + "\n")
+		}
+	}
+	if len(leftOut) > 0 {
+		note := "(no room for " + strings.Join(leftOut, ", ") + "; -o json has all)"
+		t.text(strings.Join(wrapped(note, t.columns), "\n") + "\n")
 	}
 }
 
 func (t *table) text(s string) {
-	if _, err := io.WriteString(t.w, clean(s)); err != nil && t.err == nil {
+	if _, err := io.WriteString(t.out, clean(s)); err != nil && t.err == nil {
 		t.err = err
 	}
 }
@@ -62,6 +91,14 @@ func (t *table) flush() error {
 		return fmt.Errorf("write the result: %w", t.err)
 	}
 	return nil
+}
+
+// size is a number of bytes: "10 GiB", or the number itself.
+func (l look) size(n int64) string {
+	if l.exact && n >= 0 {
+		return count(n)
+	}
+	return size(n)
 }
 
 // ago is a time relative to now: "3m ago".

@@ -32,7 +32,45 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// shownTable is a table as some command shows it.
+type shownTable struct {
+	name string
+	show func(*table)
+}
+
 func TestTablesForPeople(t *testing.T) {
+	for _, c := range shownTables() {
+		t.Run(c.name, func(t *testing.T) {
+			golden(t, c.name+".txt", shown(t, c, look{}))
+		})
+	}
+}
+
+// shown is what a table looks like.
+func shown(t *testing.T, c shownTable, l look) string {
+	t.Helper()
+	var out bytes.Buffer
+	table := newTable(&out, testEnv(nil, nil).Now(), l)
+	c.show(table)
+	if err := table.flush(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// TestALookOfATable: narrow, without heads, in bytes.
+func TestALookOfATable(t *testing.T) {
+	for _, c := range shownTables() {
+		switch c.name {
+		case "backends", "entries", "events", "report":
+			golden(t, c.name+"-80.txt", shown(t, c, look{columns: 80}))
+		case "volumes":
+			golden(t, c.name+"-bare.txt", shown(t, c, look{bare: true, exact: true}))
+		}
+	}
+}
+
+func shownTables() []shownTable {
 	now := testEnv(nil, nil).Now()
 	figures := report.Figures{Hits: 10, Misses: 1, HitRatio: 10. / 11, Outcomes: map[string]int64{"filled": 1, "hit": 10},
 		Entries: 1, HeldBytes: 690 << 20, MaxSizeBytes: 200 << 30, Evictions: 2, EvictionsBy: map[string]int64{"size": 2},
@@ -51,10 +89,7 @@ func TestTablesForPeople(t *testing.T) {
 		{Name: "files", Kind: "filecache", Location: "/c", Available: true, MaxSizeBytes: 10 << 30},
 	}
 	amounts := plugin.QuotaAmounts{Limit: 50, InUse: 3, Reserved: 1, Actual: 3}
-	for _, c := range []struct {
-		name string
-		show func(*table)
-	}{
+	return []shownTable{
 		{"answer", func(t *table) {
 			for _, v := range []plugin.Answer{
 				{Outcome: plugin.Hit, Reason: plugin.ReasonReady, Volume: "v", Path: "/v/v", SizeBytes: 10 << 30, Backend: "local", ImageID: "library:a", TookMS: 1.25},
@@ -98,16 +133,12 @@ func TestTablesForPeople(t *testing.T) {
 			showStatus(t, plugin.Status{Version: "v1", Host: "h", StartedAt: now, StateDir: "/s", Ready: true, Backends: views,
 				Fills: []plugin.FillView{{EntryID: entry.ID, Backend: "local", ImageID: "library:a", Waiters: 2, ReadBytes: 1 << 20, TotalBytes: 4 << 20, WrittenBytes: 1 << 20, StartedAt: now.Add(-9 * time.Second)}}})
 		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var out bytes.Buffer
-			table := newTable(&out, now)
-			c.show(table)
-			if err := table.flush(); err != nil {
-				t.Fatal(err)
-			}
-			golden(t, c.name+".txt", out.String())
-		})
+		{"events", func(t *table) {
+			showEvents(t, []plugin.Event{
+				{ID: 1, At: now, Kind: plugin.EventKind("filled"), Backend: "local", ImageID: "library:debian-12-generic-amd64.qcow2", EntryID: entry.ID, Volume: "web-1", Reason: plugin.ReasonMiss, Bytes: 690 << 20, TookMS: 3214},
+				{ID: 2, At: now, Kind: plugin.EventKind("fill_failed"), Backend: "local", ImageID: "web:a/b.qcow2", Detail: "GET https://images.example.org/a/b.qcow2: 503 Service Unavailable,\nand so it went on for all of the five attempts that there were"},
+			})
+		}},
 	}
 }
 
@@ -141,13 +172,13 @@ func TestNamesForgeNoLines(t *testing.T) {
 	var table, followed, failed bytes.Buffer
 	now := testEnv(nil, nil).Now()
 	event := plugin.Event{ID: 7, At: now, Kind: plugin.EventBypassed, Volume: forged, ImageID: forged, Detail: forged}
-	shown := newTable(&table, now)
+	shown := newTable(&table, now, look{})
 	showEvents(shown, []plugin.Event{event})
 	if err := shown.flush(); err != nil {
 		t.Fatal(err)
 	}
 	a := &app{Env: testEnv(&followed, &failed)}
-	if err := a.eventLine(event); err != nil {
+	if err := a.newEventLines().write(event); err != nil {
 		t.Fatal(err)
 	}
 	a.finish(t.Context(), &usageError{errors.New(forged)})

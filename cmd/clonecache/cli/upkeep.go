@@ -38,7 +38,7 @@ func showCleaned(t *table, r plugin.CleanResult) {
 	t.row("Leftover image-volumes", count(r.Leftovers))
 	t.row("Detached, last clone gone", count(r.Reaped))
 	t.row("Quota claims", count(r.Claims))
-	t.row("Freed", size(r.FreedBytes))
+	t.row("Freed", t.size(r.FreedBytes))
 }
 
 func (a *app) check() *cobra.Command {
@@ -90,7 +90,8 @@ func (a *app) runCheck(ctx context.Context, r api.CheckRequest) error {
 
 func showCheck(t *table, r plugin.CheckResult) {
 	if len(r.Problems) > 0 {
-		t.row("PROBLEM", "BACKEND", "ID", "REPAIRED", "DETAIL", "REMEDY")
+		t.head("PROBLEM", "BACKEND", "ID", "REPAIRED", "DETAIL", "REMEDY")
+		t.spare("REPAIRED", "BACKEND")
 	}
 	for _, p := range r.Problems {
 		t.row(p.Kind, string(p.Backend), p.ID, yesNo(p.Repaired), p.Detail, p.Remedy)

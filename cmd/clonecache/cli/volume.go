@@ -102,7 +102,7 @@ func (a *app) createVolume(ctx context.Context, f *createFlags) error {
 }
 
 func showAnswer(t *table, v plugin.Answer) {
-	t.line("%s: %s in %s: %s", v.Volume, v.Outcome, took(v.TookMS), explained(v))
+	t.line("%s: %s in %s: %s", v.Volume, v.Outcome, took(v.TookMS), explained(t.look, v))
 	if v.Outcome == plugin.Bypassed {
 		return
 	}
@@ -110,11 +110,11 @@ func showAnswer(t *table, v plugin.Answer) {
 	if place == "" {
 		place = string(v.VolumeID)
 	}
-	t.line("  %s (%s on %s, from %s)", place, size(v.SizeBytes), v.Backend, v.ImageID)
+	t.line("  %s (%s on %s, from %s)", place, t.size(v.SizeBytes), v.Backend, v.ImageID)
 }
 
 // explained says an outcome and its reason in a sentence.
-func explained(v plugin.Answer) string {
+func explained(l look, v plugin.Answer) string {
 	s := ""
 	switch v.Outcome {
 	case plugin.Hit:
@@ -137,7 +137,7 @@ func explained(v plugin.Answer) string {
 		s += ": " + v.Detail
 	}
 	if v.DownloadedBytes > 0 {
-		s += "; read " + size(v.DownloadedBytes) + " of the image"
+		s += "; read " + l.size(v.DownloadedBytes) + " of the image"
 	}
 	return s
 }
@@ -161,9 +161,10 @@ func (a *app) volumeList() *cobra.Command {
 }
 
 func showVolumes(t *table, volumes []plugin.VolumeView) {
-	t.row("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "DEPENDS ON", "PATH")
+	t.head("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "DEPENDS ON", "PATH")
+	t.spare("ENTRY", "WHOLE", "DEPENDS ON", "PATH", "BACKEND", "SIZE")
 	for _, v := range volumes {
-		t.row(string(v.Volume), string(v.Backend), size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.DependsOn, v.Path)
+		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.DependsOn, v.Path)
 	}
 }
 
