@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,6 +22,8 @@ import (
 // Codes that the client adds to the table's.
 const (
 	CodeDaemonUnreachable = "daemon_unreachable"
+	CodeSocketForbidden   = "socket_forbidden"
+	CodeUntrustedServer   = "untrusted_server"
 	CodeBadServerURL      = "bad_server_url"
 	CodeBadAnswer         = "bad_answer"
 )
@@ -164,14 +167,55 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	if errors.As(err, &syntax) || errors.As(err, &mistyped) {
 		return &Error{Code: CodeBadAnswer, Message: fmt.Sprintf("what listens at %s does not answer as clonecache does; check the server's URL", c.where)}
 	}
+	if untrusted := c.untrusted(err); untrusted != nil {
+		return untrusted
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return &Error{Code: CodeDaemonUnreachable, Retryable: true, Message: fmt.Sprintf(
-			"no clonecache daemon answers at %s (%v); start it with `clonecache serve`, or name its address with --server or CLONECACHE_SERVER",
-			c.where, dialCause(op))}
+		return c.unreached(op)
 	}
 	return &Error{Code: CodeDaemonUnreachable, Retryable: true, Message: fmt.Sprintf(
 		"the clonecache daemon at %s ended the connection (%v); its log says why", c.where, cause(err))}
+}
+
+// unreached explains a connection that did not come about.
+func (c *Client) unreached(op *net.OpError) *Error {
+	why := dialCause(op)
+	if errors.Is(why, fs.ErrPermission) {
+		return &Error{Code: CodeSocketForbidden, Message: fmt.Sprintf(
+			"you may not open the socket of %s (%v): join the group that owns it (socket_group in the daemon's configuration), or run the command as a user who may",
+			c.where, why)}
+	}
+	return &Error{Code: CodeDaemonUnreachable, Retryable: true, Message: fmt.Sprintf(
+		"no clonecache daemon answers at %s (%v); start it with `clonecache serve`, or name its address with --server or CLONECACHE_SERVER",
+		c.where, why)}
+}
+
+// untrusted explains a server that could not prove who it is, or speaks no TLS at all; nil: it did.
+func (c *Client) untrusted(err error) *Error {
+	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	var remedy string
+	switch {
+	case errors.As(err, &plain), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return &Error{Code: CodeBadServerURL, Message: fmt.Sprintf("what listens at %s speaks no TLS; name it with http://", c.where)}
+	case !errors.As(err, &certificate):
+		return nil
+	}
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &authority):
+		remedy = "name the certificate that signed it with --ca-file or CLONECACHE_CA_FILE"
+	case errors.As(err, &name):
+		remedy = "name the server by a host name that its certificate has"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		remedy = "renew it (cert_file in the daemon's configuration), or set this host's clock"
+	default:
+		remedy = "replace it (cert_file in the daemon's configuration)"
+	}
+	return &Error{Code: CodeUntrustedServer, Message: fmt.Sprintf("the certificate of %s is not trusted (%v): %s", c.where, certificate.Err, remedy)}
 }
 
 func dialCause(op *net.OpError) error {
@@ -194,7 +238,13 @@ func cause(err error) error {
 func decodeError(resp *http.Response) error {
 	const limit = 1 << 20
 	var body errorBody
-	err := json.NewDecoder(io.LimitReader(resp.Body, limit)).Decode(&body)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, limit))
+	if err == nil {
+		err = json.Unmarshal(text, &body)
+	}
+	if strings.Contains(string(text), "HTTP request to an HTTPS server") {
+		return &Error{Code: CodeBadServerURL, Message: "the server speaks TLS only; name it with https://"}
+	}
 	if err != nil || body.Error == nil || body.Error.Code == "" {
 		return &Error{Code: CodeBadAnswer, Status: resp.StatusCode,
 			Message: fmt.Sprintf("the server answered %s, not as clonecache does; check the server's URL", resp.Status)}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,7 @@ var exitCodes = []struct {
 	{exitOK, "done; for volume create: the volume exists. serve: it was asked to stop, and did"},
 	{exitError, "something else went wrong; the message says what"},
 	{exitUsage, "the command line, the request or the configuration file is wrong"},
-	{exitUnreachable, "no daemon answers"},
+	{exitUnreachable, "no daemon answers, its socket may not be opened, or its certificate is not trusted"},
 	{exitBypassed, "no volume was made, and nothing is wrong: the cache stepped aside (outcome bypassed)"},
 	{exitRefused, "the image was refused: hostile, damaged, of an unsupported format, with a wrong digest, or not to be read"},
 	{exitNotFound, "there is no such image, volume, entry, backend or file"},
@@ -47,12 +49,32 @@ var exitCodes = []struct {
 	{exitInterrupted, "interrupted"},
 }
 
+// gravest are the exit codes of failures, the worst first: what keeps any command from working, then what is
+// wrong, then what only was not the moment.
+var gravest = []int{exitInterrupted, exitUnreachable, exitError, exitUsage, exitRefused, exitConflict, exitNotFound, exitLater}
+
+// worse tells whether an exit code is worse than another.
+func worse(code, than int) bool {
+	place := func(code int) int {
+		if at := slices.Index(gravest, code); at >= 0 {
+			return at
+		}
+		return len(gravest)
+	}
+	return place(code) < place(than)
+}
+
 // Errors that only decide the exit code: what there is to say has been printed.
 var (
 	errBypassed = errors.New("bypassed")
 	errProblems = errors.New("problems were found")
 	errLogged   = errors.New("the log says why")
 )
+
+// exitWith is an exit code after everything has been said.
+type exitWith int
+
+func (e exitWith) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // usageError is a command line that was not understood.
 type usageError struct{ err error }
@@ -62,9 +84,12 @@ func (e *usageError) Unwrap() error { return e.err }
 
 // finish reports an error and returns the exit code.
 func (a *app) finish(ctx context.Context, err error) int {
+	var said exitWith
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &said):
+		return int(said)
 	case errors.Is(err, errBypassed):
 		return exitBypassed
 	case errors.Is(err, errProblems):
@@ -72,7 +97,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 	case errors.Is(err, errLogged):
 		return exitError
 	}
-	shown, code := explain(ctx, err)
+	shown, code := a.explain(ctx, err)
 	if a.format == formatJSON {
 		if a.json(struct {
 			Error *api.Error `json:"error"`
@@ -82,7 +107,29 @@ func (a *app) finish(ctx context.Context, err error) int {
 		return code
 	}
 	fmt.Fprintf(a.Err, "clonecache: %s\n", clean(indented(shown.Message)))
+	if logged(shown) {
+		fmt.Fprintf(a.Err, "  request ID: %s\n", clean(cell(shown.RequestID)))
+	}
 	return code
+}
+
+// logged tells whether the daemon's log says more of an error, under its request's ID.
+func logged(e *api.Error) bool {
+	return e.RequestID != "" && e.Status >= http.StatusInternalServerError
+}
+
+// explain is what the package's function of this name says, in the words of a command line.
+func (a *app) explain(ctx context.Context, err error) (*api.Error, int) {
+	shown, code := explain(ctx, err)
+	if shown.Code != "unauthorized" {
+		return shown, code
+	}
+	said := *shown
+	said.Message = "the daemon asks for its token: name the file that holds it with --token-file or CLONECACHE_TOKEN_FILE"
+	if a.tokenFile != "" {
+		said.Message = "the token in " + a.tokenFile + " is not the daemon's; give the file that token_file in its configuration names, or a copy of it"
+	}
+	return &said, code
 }
 
 // explain turns an error into what a program reads, and the exit code.
@@ -112,7 +159,7 @@ func explain(ctx context.Context, err error) (*api.Error, int) {
 // exitCodeOf is the exit code for what a daemon, or the client on the way to it, answered.
 func exitCodeOf(e *api.Error) int {
 	switch e.Code {
-	case api.CodeDaemonUnreachable:
+	case api.CodeDaemonUnreachable, api.CodeSocketForbidden, api.CodeUntrustedServer:
 		return exitUnreachable
 	case api.CodeBadServerURL:
 		return exitUsage

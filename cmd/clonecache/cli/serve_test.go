@@ -271,7 +271,6 @@ func TestRefusalsHaveExitCodes(t *testing.T) {
 		{"name taken", []string{"volume", "create", "library:disk.raw", "--name", "v1", "--size", "9MiB"}, exitConflict, "volume_conflict"},
 		{"too small", []string{"volume", "create", "library:disk.raw", "--name", "x", "--size", "4KiB"}, exitUsage, "volume_too_small"},
 		{"wrong digest", []string{"volume", "create", "library:disk.raw", "--name", "x", "--digest", "sha256:" + strings.Repeat("0", 64)}, exitRefused, "digest_mismatch"},
-		{"no such volume", []string{"volume", "delete", "none"}, exitNotFound, "volume_not_found"},
 		{"no such entry", []string{"entry", "show", "0000-none"}, exitNotFound, "entry_not_found"},
 		{"no such backend", []string{"volume", "create", "library:disk.raw", "--name", "x", "--backend", "b"}, exitNotFound, "unknown_backend"},
 		{"no name", []string{"volume", "create", "library:disk.raw"}, exitUsage, "usage"},
