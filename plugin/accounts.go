@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,8 +13,8 @@ import (
 // Report is the clone-cache report of one backend or file cache, or of all (""), since a time; the zero
 // time is the beginning.
 func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error) {
-	if _, ok := p.stores[backend]; !ok && backend != "" {
-		return report.Report{}, fmt.Errorf("%w: %q", ErrUnknownBackend, backend)
+	if err := p.asked(backend, 0); err != nil {
+		return report.Report{}, err
 	}
 	if err := p.flushToRead(ctx); err != nil {
 		return report.Report{}, err

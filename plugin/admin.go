@@ -90,6 +90,9 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	if err != nil {
 		return nil, err
 	}
+	if err := p.asked(f.Backend, len(entries)); err != nil {
+		return nil, err
+	}
 	views := make([]EntryView, 0, len(entries))
 	for _, e := range entries {
 		views = append(views, p.entryView(e))
@@ -190,8 +193,8 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
 // ones stay, and so do those with live clones, unless with force.
 func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
-	if _, ok := p.stores[backend]; !ok && backend != "" {
-		return PruneResult{}, fmt.Errorf("%w: %q", ErrUnknownBackend, backend)
+	if err := p.asked(backend, 0); err != nil {
+		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}}
 	entries, err := p.catalog.List(ctx, catalog.Filter{Store: backend, States: []catalog.State{catalog.Ready, catalog.Failed}})

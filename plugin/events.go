@@ -96,6 +96,7 @@ type EventFilter struct {
 	Backend backends.Name
 	Kinds   []EventKind // none: all
 	Limit   int         // 0: no limit
+	Newest  bool        // Limit leaves the newest ones, not the oldest; not for those who follow
 }
 
 // eventPage is how many events a follower reads at a time.
@@ -108,7 +109,11 @@ func (p *Plugin) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if err := p.flushToRead(ctx); err != nil {
 		return nil, err
 	}
-	return p.readEvents(ctx, f)
+	events, err := p.readEvents(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return events, p.asked(f.Backend, len(events))
 }
 
 // FollowEvents calls take for the events that there are, as Events lists them, and then for each new one,
@@ -123,7 +128,7 @@ func (p *Plugin) FollowEvents(ctx context.Context, f EventFilter, take func(Even
 	if err := p.flushToRead(ctx); err != nil {
 		return err
 	}
-	f.Limit = eventPage
+	f.Limit, f.Newest = eventPage, false
 	for {
 		news := p.events.news()
 		if err := p.takeEvents(ctx, &f, take); err != nil {
@@ -170,7 +175,7 @@ func (p *Plugin) takeEvents(ctx context.Context, f *EventFilter, take func(Event
 }
 
 func (p *Plugin) readEvents(ctx context.Context, f EventFilter) ([]Event, error) {
-	filter := catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Limit: f.Limit}
+	filter := catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Limit: f.Limit, Newest: f.Newest}
 	for _, k := range f.Kinds {
 		filter.Kinds = append(filter.Kinds, catalog.EventKind(k))
 	}

@@ -330,20 +330,6 @@ func (p *Plugin) cleanup(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 }
 
-// backendNamed finds a backend; where there is only one, it needs no name.
-func (p *Plugin) backendNamed(name backends.Name) (*store, error) {
-	if name == "" && len(p.backends) == 1 {
-		name = p.backends[0]
-	}
-	if name == "" {
-		return nil, fmt.Errorf("%w: backend: there are several (%v); name one", ErrUnknownBackend, p.backends)
-	}
-	if s, ok := p.stores[name]; ok && s.backend != nil {
-		return s, nil
-	}
-	return nil, fmt.Errorf("%w: %q; there are %v", ErrUnknownBackend, name, p.backends)
-}
-
 // unknownLabel stands for every backend that is not configured: what callers invent is no label of a metric.
 const unknownLabel backends.Name = "unknown"
 

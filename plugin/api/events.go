@@ -22,7 +22,8 @@ type EventsRequest struct {
 	Since   string        // an event's ID: later ones; a span back from now, or an RFC 3339 time; "": all that are kept
 	Backend backends.Name // "": all
 	Kinds   []plugin.EventKind
-	Limit   int // 0: no limit; not for those who follow
+	Limit   int  // 0: no limit; not for those who follow
+	Newest  bool // the limit leaves the newest, not the oldest
 }
 
 func (r EventsRequest) query() url.Values {
@@ -34,6 +35,7 @@ func (r EventsRequest) query() url.Values {
 		kinds = append(kinds, string(k))
 	}
 	setQuery(query, "kind", strings.Join(kinds, ","))
+	setFlag(query, "newest", r.Newest && r.Limit > 0)
 	return query
 }
 
@@ -42,6 +44,7 @@ type eventsInput struct {
 	Backend backends.Name `query:"backend" doc:"The backend or file cache that they happened on. Default: all"`
 	Kind    string        `query:"kind" maxLength:"1024" doc:"Kinds, with commas between them. Default: all"`
 	Limit   int           `query:"limit" minimum:"0" maximum:"1000000" doc:"At most so many, the oldest; the next page is since the last one's ID. Default: no limit"`
+	Newest  bool          `query:"newest" doc:"The limit leaves the newest; they are listed oldest first all the same"`
 	Follow  bool          `query:"follow" doc:"Go on with new events as they come: one JSON object a line, with event, or at the end error"`
 }
 
@@ -85,7 +88,7 @@ func (s *Server) listEvents(ctx context.Context, svc Service, in *eventsInput) (
 }
 
 func (in *eventsInput) filter(now time.Time) (plugin.EventFilter, error) {
-	f := plugin.EventFilter{Backend: in.Backend, Limit: in.Limit}
+	f := plugin.EventFilter{Backend: in.Backend, Limit: in.Limit, Newest: in.Newest}
 	known := plugin.EventKinds()
 	for _, kind := range strings.FieldsFunc(in.Kind, func(r rune) bool { return r == ',' }) {
 		k := plugin.EventKind(kind)

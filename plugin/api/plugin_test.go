@@ -118,4 +118,10 @@ func TestTheRealPluginsRefusals(t *testing.T) {
 			}
 		})
 	}
+	r := good
+	r.Image, r.Volume = "web:a.raw", "w"
+	_, err := d.client.CreateVolume(t.Context(), r, nil)
+	if e := apiError(t, err); !strings.Contains(e.Message, `no image source of this name: "web"; there is lib`) {
+		t.Errorf("no such source: %q does not say so", e.Message)
+	}
 }

@@ -67,6 +67,8 @@ var table = []row{
 	{diskimage.ErrScratchFull, "scratch_full", http.StatusInsufficientStorage, later,
 		"the image must be spooled, and the scratch space is full; try again later, raise scratch_max_size, or store the image as raw", false},
 
+	{imagesource.ErrNoSource, "image_not_found", http.StatusNotFound, final,
+		"no image source has this image, or you may not see it; check SOURCE:ID", true},
 	{imagesource.ErrNotFound, "image_not_found", http.StatusNotFound, final,
 		"no image source has this image, or you may not see it; check SOURCE:ID", false},
 	{imagesource.ErrForbidden, "image_forbidden", http.StatusForbidden, final,

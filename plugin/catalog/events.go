@@ -46,6 +46,7 @@ type EventFilter struct {
 	Backend backends.Name
 	Kinds   []EventKind // none: all
 	Limit   int         // 0: no limit
+	Newest  bool        // Limit leaves the newest ones, not the oldest
 }
 
 const (
@@ -72,6 +73,9 @@ func (c *Catalog) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Newest {
+		slices.Reverse(all)
+	}
 	return all, nil
 }
 
@@ -91,6 +95,9 @@ func (f EventFilter) where() (string, []any) {
 		}
 	}
 	where := " WHERE " + strings.Join(conditions, " AND ") + " ORDER BY id"
+	if f.Newest {
+		where += " DESC"
+	}
 	if f.Limit > 0 {
 		where += " LIMIT " + strconv.Itoa(f.Limit)
 	}

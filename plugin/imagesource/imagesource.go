@@ -14,6 +14,9 @@ import (
 var (
 	// ErrNotFound: the source has no such image, or the requester may not see it.
 	ErrNotFound = errors.New("image not found")
+	// ErrNoSource: SOURCE:ID names an image source that there is not, and no source has an image of that whole
+	// name either. It comes with ErrNotFound.
+	ErrNoSource = errors.New("no image source of this name")
 	// ErrForbidden: the requester may not read this image.
 	ErrForbidden = errors.New("image may not be read")
 	// ErrNotActive: the image exists, but its data is not to be had (queued, deactivated).

@@ -53,11 +53,20 @@ func (r *Resolver) Resolve(ctx context.Context, ref string) (Source, string, err
 	s, err := r.search(ctx, ref)
 	if err != nil {
 		if qualified && errors.Is(err, ErrNotFound) {
-			err = fmt.Errorf("%w (and no image source is named %.64q)", err, name)
+			err = fmt.Errorf("%w: %w: %.64q; there is %s", ErrNotFound, ErrNoSource, clean(name), r.names())
 		}
 		return nil, "", fmt.Errorf("image %s: %w", clean(ref), err)
 	}
 	return s, ref, nil
+}
+
+// names are those of all sources: "library, web".
+func (r *Resolver) names() string {
+	names := make([]string, len(r.sources))
+	for i, s := range r.sources {
+		names[i] = s.Name()
+	}
+	return strings.Join(names, ", ")
 }
 
 func (r *Resolver) named(name string) Source {

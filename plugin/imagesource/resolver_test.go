@@ -91,7 +91,7 @@ func TestResolve(t *testing.T) {
 		t.Errorf("%v does not name the sources", err)
 	}
 	_, _, err = r.Resolve(t.Context(), "c:one")
-	if err == nil || !strings.Contains(err.Error(), `no image source is named "c"`) {
+	if err == nil || !strings.Contains(err.Error(), `no image source of this name: "c"; there is a, b`) {
 		t.Errorf("%v does not say that there is no source c", err)
 	}
 }

@@ -84,6 +84,7 @@ func wantedFormat(args []string, read format) format {
 }
 
 func (a *app) root() *cobra.Command {
+	versionOnly := false
 	root := &cobra.Command{
 		Use:   "clonecache",
 		Short: "Volumes from images, by cloning a cached image-volume",
@@ -98,7 +99,14 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: a.start,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if versionOnly {
+				return a.printVersion()
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().BoolVar(&versionOnly, "version", false, "show this program's version, as the command version does")
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	flags := root.PersistentFlags()
@@ -113,6 +121,9 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	completes(root, "progress", fixed(progressModes...))
 	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.event(), a.report(), a.quota(),
 		a.backend(), a.prune(), a.clean(), a.check(), a.image(), a.version(), exitCodesTopic())
+	root.SetHelpCommand(helpCommand(root))
+	root.InitDefaultCompletionCmd("completion")
+	onlyGroups(root)
 	return root
 }
 
@@ -189,12 +200,7 @@ func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 		Short: short,
 		Long:  long,
 		Args:  cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return &usageError{fmt.Errorf("unknown command %q for %q: see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())}
-		},
+		RunE:  needsCommand,
 	}
 	for _, c := range commands {
 		if cmd.Example != "" {
@@ -205,4 +211,45 @@ func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	}
 	cmd.AddCommand(commands...)
 	return cmd
+}
+
+// needsCommand is what a command does that only has others below it.
+func needsCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return &usageError{fmt.Errorf("unknown command %q for %q: see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())}
+}
+
+// onlyGroups makes commands of the library's own that do nothing by themselves refuse what they do not know.
+func onlyGroups(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() && !cmd.Runnable() {
+			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, needsCommand
+		}
+	}
+}
+
+// helpCommand is "help", which refuses a topic that there is not.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		Long:  "Shows the help of a command, or of a topic such as exit-codes.",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return &usageError{fmt.Errorf("there is no command or topic %q: see %s --help", strings.Join(args, " "), root.Name())}
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return each(cmd.Commands(), func(c *cobra.Command) string { return c.Name() + "\t" + c.Short }), cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }

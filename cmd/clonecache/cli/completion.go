@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,12 +39,41 @@ func completes(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 	}
 }
 
+// completeBackends completes the names of backends: where volumes can be.
 func (a *app) completeBackends(cmd *cobra.Command) {
+	a.completeStores(cmd, func(v plugin.BackendView) bool { return v.Kind != fileCacheKind })
+}
+
+// completeAllStores completes the names of backends and file caches: where entries can be.
+func (a *app) completeAllStores(cmd *cobra.Command) {
+	a.completeStores(cmd, func(plugin.BackendView) bool { return true })
+}
+
+const fileCacheKind = "filecache"
+
+func (a *app) completeStores(cmd *cobra.Command, fits func(plugin.BackendView) bool) {
 	completes(cmd, "backend", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return a.names(cmd, func(ctx context.Context, c *api.Client) ([]string, error) {
 			views, err := c.Backends(ctx)
-			return each(views, func(v plugin.BackendView) string { return string(v.Name) }), err
+			views = slices.DeleteFunc(views, func(v plugin.BackendView) bool { return !fits(v) })
+			return each(views, func(v plugin.BackendView) string { return string(v.Name) + "\t" + v.Kind }), err
 		})
+	})
+}
+
+// completeImages completes images that are cached: those are known without asking their sources.
+func (a *app) completeImages(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.names(cmd, func(ctx context.Context, c *api.Client) ([]string, error) {
+		entries, err := c.Entries(ctx, plugin.EntryFilter{})
+		var images []string
+		for _, e := range entries {
+			images = append(images, e.ImageIDs...)
+		}
+		slices.Sort(images)
+		return slices.Compact(images), err
 	})
 }
 

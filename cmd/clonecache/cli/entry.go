@@ -21,17 +21,20 @@ func (a *app) entry() *cobra.Command {
 func (a *app) entryList() *cobra.Command {
 	var f plugin.EntryFilter
 	var backend string
+	sorted := sorting[plugin.EntryView]{orders: entryOrders}
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List what is cached",
 		Long:  "Lists what is cached, what is being cached, and what is detached: deleted, but still needed by clones. Failed fills\nare listed with --state failed.",
 		Example: `  clonecache entry list
-  clonecache entry list --backend local --state ready
+  clonecache entry list --backend local --state ready --sort -held
   clonecache entry list --image library:debian-12.qcow2 -o json`,
 		Args: exactly(),
 		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.EntryView, error) {
 			f.Backend = backends.Name(backend)
-			return c.Entries(ctx, f)
+			entries, err := c.Entries(ctx, f)
+			sorted.sort(entries)
+			return entries, err
 		}, showEntries),
 	}
 	flags := cmd.Flags()
@@ -39,8 +42,9 @@ func (a *app) entryList() *cobra.Command {
 	flags.StringVar(&f.State, "state", "", "only those in this state: "+strings.Join(entryStates, ", "))
 	flags.StringVar(&f.ImageID, "image", "", "only those with this image's content (SOURCE:ID)")
 	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging")
-	flags.IntVar(&f.Limit, "limit", 0, "at most so many; 0: all")
-	a.completeBackends(cmd)
+	flags.Var((*atMost)(&f.Limit), "limit", "at most so many; 0: all")
+	sorted.flag(cmd)
+	a.completeAllStores(cmd)
 	completes(cmd, "state", fixed(entryStates...))
 	return cmd
 }
@@ -158,7 +162,7 @@ refused; --all leaves them.`,
 	flags.BoolVar(&f.all, "all", false, "all entries but pinned ones")
 	flags.BoolVar(&f.force, "force", false, "detach what has live clones")
 	flags.StringVar(&f.backend, "backend", "", "with --all: only those of this backend or file cache")
-	a.completeBackends(cmd)
+	a.completeAllStores(cmd)
 	return cmd
 }
 

@@ -33,7 +33,7 @@ type eventFlags struct {
 }
 
 func (f *eventFlags) request() (api.EventsRequest, error) {
-	r := api.EventsRequest{Since: string(f.since), Backend: backends.Name(f.backend), Limit: f.limit}
+	r := api.EventsRequest{Since: string(f.since), Backend: backends.Name(f.backend), Limit: f.limit, Newest: true}
 	for _, k := range f.kinds {
 		r.Kinds = append(r.Kinds, plugin.EventKind(k))
 	}
@@ -53,6 +53,7 @@ stops (exit code 9); with -o json it prints one object a line.
 
 ` + kindsOfEvents(),
 		Example: `  clonecache event list
+  clonecache event list --limit 20
   clonecache event list --since 1h --kind evicted,fill_failed,bypassed
   clonecache event list --backend local --since 4711 -o json
   clonecache event list --follow --since 0s`,
@@ -72,9 +73,9 @@ stops (exit code 9); with -o json it prints one object a line.
 	flags.StringVar(&f.backend, "backend", "", "only those on this backend or file cache")
 	flags.StringSliceVar(&f.kinds, "kind", nil, "only those of these kinds, with commas between them")
 	flags.Var(&f.since, "since", "only what happened since: 1h, 7d, a time, or after the event of this ID; default: all that is kept")
-	flags.IntVar(&f.limit, "limit", 0, "at most so many, the oldest; 0: all")
+	flags.Var((*atMost)(&f.limit), "limit", "at most so many, the newest; 0: all")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with new events as they come")
-	a.completeBackends(cmd)
+	a.completeAllStores(cmd)
 	var kinds []string
 	for _, k := range plugin.EventKinds() {
 		kinds = append(kinds, string(k.Kind)+"\t"+k.Meaning)

@@ -163,7 +163,7 @@ func TestCompletion(t *testing.T) {
 	}
 	d := startDaemon(t)
 	exit, stdout, _ := local(t, "__complete", "volume", "create", "x", "--server", d.server, "--backend", "")
-	if exit != exitOK || !strings.Contains(stdout, "local\n") {
+	if exit != exitOK || !strings.Contains(stdout, "local\t") {
 		t.Errorf("backends: got %d %s", exit, stdout)
 	}
 }

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,6 +48,21 @@ type word struct {
 func (w *word) Set(s string) error { return setWord(&w.value, s, w.allowed) }
 func (w *word) String() string     { return w.value }
 func (*word) Type() string         { return "word" }
+
+// atMost is the value of --limit.
+type atMost int
+
+func (n *atMost) Set(s string) error {
+	v, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return errors.New("use a number from 0 on; 0 is all")
+	}
+	*n = atMost(v)
+	return nil
+}
+
+func (n *atMost) String() string { return strconv.Itoa(int(*n)) }
+func (*atMost) Type() string     { return "int" }
 
 func setWord[T ~string](dst *T, s string, allowed []string) error {
 	if !slices.Contains(allowed, s) {

@@ -52,14 +52,20 @@ func showStatus(t *table, s plugin.Status) {
 }
 
 func (a *app) backend() *cobra.Command {
+	sorted := sorting[plugin.BackendView]{orders: backendOrders}
 	list := &cobra.Command{
 		Use:     "list",
 		Short:   "List backends and file caches",
 		Long:    "Lists backends and file caches: whether they answer, whether and how they clone, and what their cache holds.",
 		Example: "  clonecache backend list",
 		Args:    exactly(),
-		RunE:    ask(a, func(ctx context.Context, c *api.Client) ([]plugin.BackendView, error) { return c.Backends(ctx) }, showBackends),
+		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.BackendView, error) {
+			views, err := c.Backends(ctx)
+			sorted.sort(views)
+			return views, err
+		}, showBackends),
 	}
+	sorted.flag(list)
 	return group("backend", "Show the backends", "Backends are where volumes live and image-volumes are cloned; file caches are what volumes are copied from where that\ncannot be done.", list)
 }
 
@@ -80,7 +86,7 @@ func showBackends(t *table, views []plugin.BackendView) {
 		if v.Error != "" {
 			t.line("%s: %s", v.Name, v.Error)
 		}
-		if v.NoClone != "" && v.Kind != "filecache" {
+		if v.NoClone != "" && v.Kind != fileCacheKind {
 			t.line("%s: %s", v.Name, v.NoClone)
 		}
 	}
@@ -90,7 +96,7 @@ func cloneMethod(v plugin.BackendView) string {
 	switch {
 	case v.CanClone:
 		return v.CloneMethod
-	case v.Kind == "filecache":
+	case v.Kind == fileCacheKind:
 		return ""
 	}
 	return "no: copies"

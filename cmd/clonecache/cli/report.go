@@ -17,26 +17,29 @@ import (
 func (a *app) report() *cobra.Command {
 	var backend string
 	var from since
+	sorted := sorting[report.Image]{orders: imageOrders}
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Show what the cache did and saved",
 		Long: `Shows what the cache did and saved: per backend and file cache, in total, and per image.
 
 Misses are requests that downloaded. The hit ratio is hits, joined fills and copies without a download, of all
-requests but direct and bypassed ones. Downloaded is what all fills
-have read from image sources, failed ones and those in the background too. Saved is what would have been
-downloaded without the cache.`,
+requests but direct and bypassed ones. Downloaded is what all fills have read from image sources, failed ones and those
+in the background too. Saved is what would have been downloaded without the cache. --sort orders the images.`,
 		Example: `  clonecache report
   clonecache report --since 24h
   clonecache report --backend local --since 2026-01-31T08:00:00Z -o json`,
 		Args: exactly(),
 		RunE: ask(a, func(ctx context.Context, c *api.Client) (report.Report, error) {
-			return c.Report(ctx, backends.Name(backend), string(from))
+			r, err := c.Report(ctx, backends.Name(backend), string(from))
+			sorted.sort(r.Total.Images)
+			return r, err
 		}, showReport),
 	}
 	cmd.Flags().StringVar(&backend, "backend", "", "only this backend or file cache")
 	cmd.Flags().Var(&from, "since", "only what happened since: 24h, 7d, or a time; default: all that is kept")
-	a.completeBackends(cmd)
+	sorted.flag(cmd)
+	a.completeAllStores(cmd)
 	return cmd
 }
 

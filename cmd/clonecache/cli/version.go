@@ -14,6 +14,7 @@ import (
 type build struct {
 	Version  string   `json:"version"`
 	Commit   string   `json:"commit,omitempty"`
+	Tags     []string `json:"tags"` // that it was built with
 	Go       string   `json:"go"`
 	Platform string   `json:"platform"`
 	Backends []string `json:"backends"` // kinds that this build has
@@ -22,7 +23,7 @@ type build struct {
 // newBuild describes this program; version is what the linker was told, or "".
 func newBuild(version string) build {
 	backends, _, _ := config.Kinds()
-	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Backends: backends}
+	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Backends: backends, Tags: []string{}}
 	info, ok := debug.ReadBuildInfo()
 	if b.Version == "" {
 		b.Version = "devel"
@@ -34,8 +35,11 @@ func newBuild(version string) build {
 		return b
 	}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
+		switch s.Key {
+		case "vcs.revision":
 			b.Commit = s.Value
+		case "-tags":
+			b.Tags = strings.FieldsFunc(s.Value, func(r rune) bool { return r == ',' || r == ' ' })
 		}
 	}
 	return b
@@ -48,14 +52,17 @@ func (a *app) version() *cobra.Command {
 		Long:    "Shows this program's version and the kinds of backend that it was built with. \"clonecache status\" shows the daemon's.",
 		Example: "  clonecache version -o json",
 		Args:    exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			b := newBuild(a.Version)
-			return a.print(b, func(t *table) {
-				t.row("Version", b.Version)
-				t.row("Commit", b.Commit)
-				t.row("Go", b.Go+" "+b.Platform)
-				t.row("Backends", strings.Join(b.Backends, ", "))
-			})
-		},
+		RunE:    func(*cobra.Command, []string) error { return a.printVersion() },
 	}
+}
+
+func (a *app) printVersion() error {
+	b := newBuild(a.Version)
+	return a.print(b, func(t *table) {
+		t.row("Version", b.Version)
+		t.row("Commit", b.Commit)
+		t.row("Build tags", strings.Join(b.Tags, ", "))
+		t.row("Go", b.Go+" "+b.Platform)
+		t.row("Backends", strings.Join(b.Backends, ", "))
+	})
 }

@@ -66,7 +66,7 @@ Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (o
 	a.completeBackends(cmd)
 	completes(cmd, "on-miss", fixed(f.onMiss.allowed...))
 	completes(cmd, "disk-format", fixed("raw", "qcow2"))
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	cmd.ValidArgsFunction = a.completeImages
 	return cmd
 }
 
@@ -144,6 +144,7 @@ func explained(l look, v plugin.Answer) string {
 
 func (a *app) volumeList() *cobra.Command {
 	var backend string
+	sorted := sorting[plugin.VolumeView]{orders: volumeOrders}
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the volumes that clonecache made",
@@ -152,10 +153,13 @@ func (a *app) volumeList() *cobra.Command {
   clonecache volume list --backend local -o json`,
 		Args: exactly(),
 		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.VolumeView, error) {
-			return c.Volumes(ctx, backends.Name(backend))
+			volumes, err := c.Volumes(ctx, backends.Name(backend))
+			sorted.sort(volumes)
+			return volumes, err
 		}, showVolumes),
 	}
 	cmd.Flags().StringVar(&backend, "backend", "", "only those of this backend")
+	sorted.flag(cmd)
 	a.completeBackends(cmd)
 	return cmd
 }
