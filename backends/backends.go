@@ -133,7 +133,16 @@ type StageSpec struct {
 	// Adopt names an empty volume which the internal tenant's own service has made on this backend, to
 	// become the image-volume; "": make a new one. Only an Adopter takes it.
 	Adopt VolumeName
+	// Room is asked before the stage comes to occupy more than it was granted; nil: there is room for all.
+	Room Room
 }
+
+// Room grants space to a stage, in bytes of all that it occupies then: at least need, or it is an error,
+// which WriteAt returns and after which the stage occupies no more than before. It grants up to ample where
+// nobody has to go for that, and what it has granted before is always granted. It may wait for others to
+// go, and may be called from several goroutines; no lock that a Retire of another image-volume takes is
+// held meanwhile.
+type Room func(need, ample int64) (granted int64, err error)
 
 // Origin tells what a volume was made from. It is the volume's stamp: kept with it where the backend
 // can, and what a repeated request is compared with.
@@ -208,7 +217,9 @@ type ImageVolumeStage interface {
 	// made: a process that dies in it leaves a Staged or a Committed image-volume, nothing between.
 	// ErrNoSpace: the backend is full; Discard it.
 	Commit(ctx context.Context, final Description) (ImageVolume, error)
-	// HeldBytes is what the writes up to now occupy, for growing the reservation.
+	// HeldBytes is what the writes up to now occupy in the store's own unit (a filesystem's block, a piece of
+	// an RBD object), or will once they are on disk; what Commit's answer says is no more, but for records
+	// beside the content. It is never more than StageSpec.Room granted.
 	HeldBytes() int64
 }
 

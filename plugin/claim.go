@@ -7,6 +7,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
@@ -46,24 +47,42 @@ func (p *Plugin) claimsAhead(s *store, f *flight, q *request) bool {
 	return p.adopting(s) && expected > 0 && (largest == 0 || expected <= largest)
 }
 
-// firstBytes is what a fill reserves before it has written anything.
-func firstBytes(virtual, source int64) int64 {
-	if source >= 0 {
-		return min(virtual, source)
-	}
-	return virtual
+// told is what a fill knows of its image before it has read it.
+type told struct {
+	virtual int64 // bytes of the disk
+	source  int64 // bytes of the image; -1 unknown
+	data    int64 // of these, that lie in no hole; -1 unknown
+	format  string
 }
 
-// acquire makes room for a disk of so many bytes and charges the quota for it, in this order. Repeating it
-// with the same size does nothing; with another one the claim is exchanged.
-func (w *filling) acquire(ctx context.Context, virtual, source int64) error {
-	if first := firstBytes(virtual, source); first > w.reserved {
-		if err := w.makeRoom(ctx, first); err != nil {
+// unsure tells whether nobody knows how much of the disk is data.
+func (t told) unsure() bool { return t.format == string(diskimage.Raw) && t.data < 0 }
+
+// firstBytes is what a fill reserves before it has written anything: what its image is thought to need, as
+// far as that is known. What is written decides.
+func (w *filling) firstBytes(t told) int64 {
+	first := t.virtual
+	switch {
+	case t.unsure():
+		first = 0
+	case t.data >= 0:
+		first = min(t.virtual, t.data)
+	case t.source >= 0:
+		first = min(t.virtual, t.source)
+	}
+	return max(first, w.store.outsized.needs(w.q.key))
+}
+
+// acquire makes room for a disk and charges the quota for it, in this order. Repeating it with the same
+// size does nothing; with another one the claim is exchanged.
+func (w *filling) acquire(ctx context.Context, t told) error {
+	if first := w.firstBytes(t); first > w.reserved || !w.counted {
+		if err := w.makeRoom(ctx, first, evicting); err != nil {
 			return err
 		}
 		failpoint.Reached(failpoint.Room)
 	}
-	return w.charge(ctx, virtual)
+	return w.charge(ctx, t.virtual)
 }
 
 // charge charges the internal tenant's quota, where image-volumes of this store count.

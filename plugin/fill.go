@@ -32,6 +32,7 @@ type filling struct {
 	slot     *fillSlot
 	stage    *meteredStage
 	reserved int64
+	counted  bool // room was made for it: it counts as an entry
 	begun    time.Time
 
 	downloaded atomic.Int64 // bytes that came from the source
@@ -207,7 +208,7 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	if !w.slot.taken {
-		if err := w.acquire(ctx, w.q.expectedBytes(), w.q.image.SizeBytes); err != nil {
+		if err := w.acquire(ctx, told{virtual: w.q.expectedBytes(), source: w.q.image.SizeBytes, data: -1, format: w.q.image.DiskFormat}); err != nil {
 			return catalog.Entry{}, err
 		}
 	}
@@ -242,7 +243,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	if err := w.refuseTooLarge(virtual); err != nil {
 		return err
 	}
-	if err := w.acquire(ctx, virtual, image.sourceBytes); err != nil {
+	if err := w.acquire(ctx, told{virtual, image.sourceBytes, image.dataBytes, string(image.reader.Info().Format)}); err != nil {
 		return err
 	}
 	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))
@@ -251,13 +252,16 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	}
 	w.entry.ImageVolume = id
 	failpoint.Reached(failpoint.Name)
-	stage, err := w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Description: w.description("", catalog.Published{
+	metered := &meteredStage{w: w, ctx: ctx, size: virtual}
+	metered.reserved.Store(w.reserved)
+	var err error
+	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description("", catalog.Published{
 		Key: w.q.key, DiskFormat: string(image.reader.Info().Format), VirtualBytes: virtual,
 	})})
 	if err != nil {
 		return err
 	}
-	w.stage = &meteredStage{ImageVolumeStage: stage, w: w, ctx: ctx, virtual: virtual}
+	w.stage = metered
 	failpoint.Reached(failpoint.Stage)
 	return nil
 }
@@ -288,7 +292,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 	}
 	failpoint.Reached(failpoint.Commit)
 	if committed.HeldBytes > w.reserved { // the backend's own records beside the content count too
-		if err := w.makeRoom(ctx, committed.HeldBytes); err != nil {
+		if err := w.makeRoom(ctx, committed.HeldBytes, evicting); err != nil {
 			return catalog.Entry{}, err
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -15,13 +13,10 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// growBy is the step in which a fill's reservation grows once it writes more than it had reserved.
-const growBy = 64 << 20
-
 // makeRoom grows the fill's reservation to bytes. Victims are decided in one transaction and are gone
 // from the backend before it returns, so that what is held never exceeds the bounds. One fill at a time
-// does this per store. lru.ErrTooLarge, lru.ErrNoRoom: nothing was evicted.
-func (w *filling) makeRoom(ctx context.Context, bytes int64) error {
+// does this per store. lru.ErrTooLarge, lru.ErrNoRoom, errWouldEvict: nothing was evicted.
+func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error {
 	select {
 	case w.store.room <- struct{}{}:
 		defer func() { <-w.store.room }()
@@ -35,23 +30,44 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64) error {
 	if err != nil {
 		return err
 	}
-	victims, err := w.decide(ctx, bytes, capacity, believed)
+	ask := roomAsked{bytes: bytes, may: may, capacity: capacity, clones: believed}
+	victims, err := w.decide(ctx, ask)
 	if errors.Is(err, errInUse) {
 		if err := w.p.observeClones(ctx, w.store); err != nil {
 			return err
 		}
-		victims, err = w.decide(ctx, bytes, capacity, seen)
+		ask.clones = seen
+		victims, err = w.decide(ctx, ask)
 	}
 	if err != nil {
 		return err
 	}
-	w.reserved = bytes
+	w.reserved, w.counted = bytes, true
 	for _, v := range victims {
 		if err := w.p.finishEvictionFor(ctx, w.store, v, w.q.image.Ref()); err != nil {
 			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
 		}
 	}
 	return nil
+}
+
+// eviction tells whether others may go for a reservation.
+type eviction int
+
+const (
+	evicting    eviction = iota + 1
+	evictNobody          // errWouldEvict instead
+)
+
+// errWouldEvict: there is room only where somebody goes.
+var errWouldEvict = errors.New("others would have to go")
+
+// roomAsked is what a fill asks for.
+type roomAsked struct {
+	bytes    int64
+	may      eviction
+	capacity backends.Capacity
+	clones   trust
 }
 
 // trust is how far the catalog's numbers of live clones are relied on. It hears of clones that are made,
@@ -66,12 +82,15 @@ const (
 // errInUse: entries would go, or stay, because of clones that may be gone by now.
 var errInUse = errors.New("live clones decide")
 
-// decide lets the policy choose who goes, in one transaction with the reservation. errInUse.
-func (w *filling) decide(ctx context.Context, bytes int64, capacity backends.Capacity, clones trust) ([]catalog.Entry, error) {
+// decide lets the policy choose who goes, in one transaction with the reservation. errInUse, errWouldEvict.
+func (w *filling) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, error) {
 	defer w.store.ready.begin()()
-	return w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: bytes, Count: 1}, stock(ctx, h, capacity), w.store.bounds)
-		if clones == believed && (keptInUse(err) || slices.ContainsFunc(plan, inUse)) {
+	return w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
+		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: ask.bytes, Count: 1}, stock(ctx, h, ask.capacity), w.store.bounds)
+		if ask.may == evictNobody && (err != nil || len(plan) > 0) {
+			return nil, errWouldEvict
+		}
+		if ask.clones == believed && (keptInUse(err) || slices.ContainsFunc(plan, inUse)) {
 			return nil, errInUse
 		}
 		if err != nil {
@@ -202,49 +221,4 @@ func causes(plan []lru.Victim) map[catalog.EntryID]catalog.EvictCause {
 		out[catalog.EntryID(v.ID)] = catalog.EvictCause(v.Cause)
 	}
 	return out
-}
-
-// meteredStage grows the fill's reservation before it writes beyond it: what is held never exceeds what
-// is counted (invariant I7). It may be written from several goroutines, as a Stage may.
-type meteredStage struct {
-	backends.ImageVolumeStage
-	w       *filling
-	ctx     context.Context // of the fill: a WriterAt has no other way to be cancelled
-	virtual int64
-
-	written  atomic.Int64
-	reserved atomic.Int64
-	growing  sync.Mutex
-	sum      contentSum
-}
-
-// WriteAt writes after the room for it is reserved.
-func (m *meteredStage) WriteAt(b []byte, off int64) (int, error) {
-	if total := m.written.Add(int64(len(b))); total > m.reserved.Load() {
-		if err := m.grow(total); err != nil {
-			return 0, err
-		}
-	}
-	m.sum.add(b, off, m.virtual)
-	return m.ImageVolumeStage.WriteAt(b, off)
-}
-
-// grow reserves a step beyond total where there is room for one, else just total. makeRoom waits for
-// evictions, and that is what writers must wait for.
-func (m *meteredStage) grow(total int64) error {
-	m.growing.Lock()
-	defer m.growing.Unlock()
-	m.reserved.Store(m.w.reserved)
-	if total <= m.w.reserved {
-		return nil
-	}
-	if ample := min(total+growBy, m.virtual); ample > total && m.w.makeRoom(m.ctx, ample) == nil {
-		m.reserved.Store(ample)
-		return nil
-	}
-	if err := m.w.makeRoom(m.ctx, total); err != nil {
-		return err
-	}
-	m.reserved.Store(total)
-	return nil
 }

@@ -36,6 +36,7 @@ type store struct {
 	timeout  time.Duration // of a request that brings no earlier deadline; 0: none
 	ready    *view
 	silent   atomic.Bool // it did not answer when it was last asked
+	outsized outsized
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}

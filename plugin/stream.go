@@ -38,6 +38,7 @@ type openImage struct {
 	reader       *diskimage.Reader
 	virtualBytes int64
 	sourceBytes  int64 // -1 unknown
+	dataBytes    int64 // of these, that lie in no hole; -1 unknown
 }
 
 // open opens the source's stream and inspects the image's headers.
@@ -46,6 +47,10 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	data := int64(-1)
+	if teller, ok := opened.(imagesource.DataTeller); ok {
+		data = teller.DataBytes()
+	}
 	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
 	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.q.image.Digest)}
 	image, err := s.inspect(ctx, w)
@@ -53,6 +58,7 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 		s.close()
 		return nil, nil, fmt.Errorf("inspect %s: %w", w.q.image.Ref(), err)
 	}
+	image.dataBytes = data
 	return s, image, nil
 }
 

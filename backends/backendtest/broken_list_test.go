@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/allot"
 )
 
 var broken = append(brokenStores, append(brokenClones, append(brokenVolumes, brokenAdoptions...)...)...)
@@ -40,9 +41,36 @@ var brokenStores = []brokenBackend{
 		f.stage = func(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
 			s, err := f.Memory.Stage(ctx, spec)
 			if err != nil {
-				return &memoryImageStage{f.Memory, spec.ID, f.images[spec.ID]}, nil
+				return &memoryImageStage{memory: f.Memory, id: spec.ID, image: f.images[spec.ID], held: allot.New(allot.Config{UnitBytes: pageBytes})}, nil
 			}
 			return s, nil
+		}
+	})},
+	{"AStageHoldsNoMoreThanItSays", "counts the bytes that it is given", dependentInfo, withImageStage(func(s *fakeImageStage) {
+		var given int64
+		s.writeAt = func(p []byte, off int64) (int, error) {
+			given += int64(len(p))
+			return s.memoryImageStage.WriteAt(p, off)
+		}
+		s.held = func() int64 { return given }
+	})},
+	{"AStageAsksForRoomBeforeItHoldsMore", "asks for nothing", dependentInfo, with(func(f *fake) {
+		f.stage = func(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+			spec.Room = nil
+			return f.Memory.Stage(ctx, spec)
+		}
+	})},
+	{"AStageThatIsRefusedRoomHoldsNoMore", "goes on when it is refused", dependentInfo, with(func(f *fake) {
+		f.stage = func(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+			if room := spec.Room; room != nil {
+				spec.Room = func(need, ample int64) (int64, error) {
+					if granted, err := room(need, ample); err == nil {
+						return granted, nil
+					}
+					return need, nil
+				}
+			}
+			return f.Memory.Stage(ctx, spec)
 		}
 	})},
 	{"WritesBeyondTheEndAreRefused", "swallows writes beyond the end", dependentInfo, withImageStage(func(s *fakeImageStage) {

@@ -19,6 +19,9 @@ var storeChecks = []check{
 	{"WritesBeyondTheEndAreRefused", writesBeyondTheEnd},
 	{"ConcurrentWritesLandWhereTheyBelong", concurrentWrites},
 	{"HolesHoldNothing", holesHoldNothing},
+	{"AStageHoldsNoMoreThanItSays", stageHoldsWhatItSays},
+	{"AStageAsksForRoomBeforeItHoldsMore", stageAsksForRoom},
+	{"AStageThatIsRefusedRoomHoldsNoMore", refusedStageHoldsNoMore},
 	{"DiscardLeavesNothing", discardLeavesNothing},
 	{"DiscardAfterCommitDoesNothing", discardAfterCommit},
 	{"ADiscardedStageCannotBeCommitted", discardedCannotBeCommitted},
@@ -209,6 +212,102 @@ func holesHoldNothing(s *suite) {
 			s.Errorf("committed image-volume holds %d bytes, want %d to %d", got, dataBytes, most)
 		}
 	}
+}
+
+// recordBytes is what a description may take beside the content.
+const recordBytes = 8 << 10
+
+// scatteredWrites writes n little pieces far apart.
+func (s *suite) scatteredWrites(st backends.ImageVolumeStage, n int, after func(err error) (goOn bool)) {
+	s.Helper()
+	for i := range n {
+		off := int64(i) * (imageBytes / int64(n)) &^ 511
+		_, err := st.WriteAt(pattern(1, off, 512), off)
+		if !after(err) {
+			return
+		}
+	}
+}
+
+func stageHoldsWhatItSays(s *suite) {
+	st, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: "e-1", VirtualBytes: imageBytes})
+	s.must(err)
+	s.scatteredWrites(st, 200, func(err error) bool { s.must(err); return true })
+	says := st.HeldBytes()
+	v, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	for _, held := range []int64{v.HeldBytes, s.images()["e-1"].HeldBytes} {
+		if held > says+recordBytes {
+			s.Errorf("the stage said that it holds %d bytes, and it holds %d", says, held)
+		}
+		if held < 200*512 {
+			s.Errorf("it holds %d bytes, less than was written", held)
+		}
+	}
+}
+
+// meteredRoom grants what is needed, up to most.
+type meteredRoom struct {
+	mu      sync.Mutex
+	granted int64
+	most    int64 // 0: all
+}
+
+func (m *meteredRoom) room(need, _ int64) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.most > 0 && need > m.most {
+		return 0, errNoRoom
+	}
+	m.granted = max(m.granted, need)
+	return m.granted, nil
+}
+
+func (m *meteredRoom) sum() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.granted
+}
+
+var errNoRoom = errors.New("there is no more room")
+
+func stageAsksForRoom(s *suite) {
+	var m meteredRoom
+	st, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: "e-1", VirtualBytes: imageBytes, Room: m.room})
+	s.must(err)
+	s.scatteredWrites(st, 50, func(err error) bool {
+		s.must(err)
+		if held, granted := st.HeldBytes(), m.sum(); held > granted || held == 0 {
+			s.Fatalf("it holds %d bytes, and %d were granted", held, granted)
+		}
+		return true
+	})
+	v, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	if v.HeldBytes > m.sum()+recordBytes {
+		s.Errorf("it holds %d bytes, and %d were granted", v.HeldBytes, m.sum())
+	}
+}
+
+func refusedStageHoldsNoMore(s *suite) {
+	m := meteredRoom{most: 1 << 20}
+	st, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: "e-1", VirtualBytes: 1 << 30, Room: m.room})
+	s.must(err)
+	refused := false
+	for off := int64(0); off < 40<<20 && !refused; off += 128 << 10 {
+		_, err := st.WriteAt(pattern(1, off, 64<<10), off)
+		if refused = errors.Is(err, errNoRoom); !refused {
+			s.must(err)
+		}
+	}
+	if !refused {
+		s.Error("it was never refused, though it would hold more than there is room for")
+	}
+	if held := st.HeldBytes(); held > m.most {
+		s.Errorf("it holds %d bytes, and %d were granted", held, m.most)
+	}
+	s.must(st.Discard(s.ctx()))
+	s.wantImages(states{})
 }
 
 func discardLeavesNothing(s *suite) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/allot"
 )
 
 // Stage implements backends.Store.
@@ -36,7 +37,8 @@ func (m *Memory) Stage(ctx context.Context, spec backends.StageSpec) (backends.I
 		}
 	}
 	m.images[spec.ID] = image
-	return &memoryImageStage{memory: m, id: spec.ID, image: image}, nil
+	held := allot.New(allot.Config{UnitBytes: pageBytes, Room: spec.Room})
+	return &memoryImageStage{memory: m, id: spec.ID, image: image, held: held}, nil
 }
 
 func (m *Memory) dated(d backends.Description) backends.Description {
@@ -51,6 +53,7 @@ type memoryImageStage struct {
 	memory *Memory
 	id     backends.ImageVolumeID
 	image  *memoryImage
+	held   *allot.Count
 }
 
 // enter locks the backend, if the stage is still one.
@@ -67,6 +70,11 @@ func (s *memoryImageStage) enter(ctx context.Context) (leave func(), err error) 
 }
 
 func (s *memoryImageStage) WriteAt(p []byte, off int64) (int, error) {
+	if all := (allot.Range{From: off, To: off + int64(len(p))}); off >= 0 && all.To <= s.image.bytes {
+		if _, err := s.held.Take(all, all); err != nil {
+			return 0, fmt.Errorf("write image-volume %s: %w", s.id, err)
+		}
+	}
 	leave, err := s.enter(context.Background())
 	if err != nil {
 		return 0, err
@@ -82,11 +90,7 @@ func (s *memoryImageStage) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-func (s *memoryImageStage) HeldBytes() int64 {
-	s.memory.mu.Lock()
-	defer s.memory.mu.Unlock()
-	return s.image.pages.held()
-}
+func (s *memoryImageStage) HeldBytes() int64 { return s.held.Bytes() }
 
 func (s *memoryImageStage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {
 	leave, err := s.enter(ctx)

@@ -82,7 +82,7 @@ func (st *stage) begin() error {
 	if err != nil {
 		return err
 	}
-	content, err := draft.Content(st.spec.VirtualBytes)
+	content, err := draft.Content(st.spec.VirtualBytes, st.spec.Room)
 	if err == nil {
 		err = st.stamp(draft, st.spec.Description)
 	}
@@ -117,14 +117,8 @@ func (st *stage) WriteAt(p []byte, off int64) (int, error) {
 	return n, onImage("write", st.spec.ID, rawfile.Explain(err))
 }
 
-// HeldBytes implements backends.ImageVolumeStage, by the blocks that the filesystem gave out or promised.
-func (st *stage) HeldBytes() int64 {
-	info, err := st.draft.Load().Stat()
-	if err != nil {
-		return 0
-	}
-	return rawfile.Occupied(info)
-}
+// HeldBytes implements backends.ImageVolumeStage, by the filesystem's blocks.
+func (st *stage) HeldBytes() int64 { return st.content.Held() }
 
 // Commit implements backends.ImageVolumeStage.
 func (st *stage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {

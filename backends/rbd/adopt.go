@@ -70,7 +70,7 @@ func (b *Backend) makeAdopted(w *work, spec backends.StageSpec, e indexed) (*ima
 	if err != nil {
 		return nil, err
 	}
-	st := &imageStage{content: newContent(b, image, spec.VirtualBytes), b: b, indexed: e}
+	st := &imageStage{content: newContent(b, image, spec.VirtualBytes, spec.Room), b: b, indexed: e}
 	size, err := image.GetSize()
 	if err == nil && int64(size) != spec.VirtualBytes {
 		err = image.Resize(uint64(spec.VirtualBytes))

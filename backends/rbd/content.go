@@ -5,10 +5,12 @@ package rbd
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"sync"
 
 	"github.com/ceph/go-ceph/rbd"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/allot"
 )
 
 // piece is the most that one call of librbd writes, in bytes: an RBD object.
@@ -23,12 +25,14 @@ type content struct {
 	mu      sync.Mutex
 	changed sync.Cond // a write has ended
 	failed  error     // of the first write that did not succeed: the content is not whole any more
-	held    pieces
 	gathering
+
+	held *allot.Count
 }
 
-func newContent(b *Backend, image *rbd.Image, size int64) *content {
-	c := &content{b: b, handle: newHandle(image), size: size}
+// newContent writes to image, which is size bytes long; room is asked before it comes to occupy more.
+func newContent(b *Backend, image *rbd.Image, size int64, room backends.Room) *content {
+	c := &content{b: b, handle: newHandle(image), size: size, held: allot.New(allot.Config{UnitBytes: unit, Room: room})}
 	c.changed.L = &c.mu
 	return c
 }
@@ -38,6 +42,10 @@ func newContent(b *Backend, image *rbd.Image, size int64) *content {
 func (c *content) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > c.size || int64(len(p)) > c.size-off {
 		return 0, fmt.Errorf("write %d bytes at %d of an image of %d", len(p), off, c.size)
+	}
+	all := allot.Range{From: off, To: off + int64(len(p))}
+	if _, err := c.held.Take(all, all); err != nil {
+		return 0, err
 	}
 	written := 0
 	for written < len(p) {
@@ -68,12 +76,8 @@ func (c *content) wholeLocked() error {
 	return c.failed
 }
 
-// HeldBytes implements backends.ImageVolumeStage.
-func (c *content) HeldBytes() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.held.bytes()
-}
+// HeldBytes implements backends.ImageVolumeStage, by pieces of objects.
+func (c *content) HeldBytes() int64 { return c.held.Bytes() }
 
 // close lets nothing be written any more, and closes the image once nobody uses it.
 func (c *content) close() {
@@ -81,28 +85,5 @@ func (c *content) close() {
 	c.handle.close()
 }
 
-// pieces counts which of an image's pieces of 64 KiB, a large allocation unit of an OSD, were written.
-type pieces []uint64
-
+// unit is what an OSD gives out at once where that is much: its allocation unit on disks that turn.
 const unit = 64 << 10
-
-func (p *pieces) add(off, n int64) {
-	if n <= 0 {
-		return
-	}
-	for u := off / unit; u <= (off+n-1)/unit; u++ {
-		word := int(u / 64)
-		for word >= len(*p) {
-			*p = append(*p, 0)
-		}
-		(*p)[word] |= 1 << (u % 64)
-	}
-}
-
-func (p pieces) bytes() int64 {
-	n := 0
-	for _, word := range p {
-		n += bits.OnesCount64(word)
-	}
-	return int64(n) * unit
-}

@@ -75,7 +75,7 @@ func (b *Backend) openDraft(w *work, spec backends.VolumeSpec) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &draft{content: newContent(b, image, spec.SizeBytes), spec: spec, rbdID: rbdID}, nil
+	return &draft{content: newContent(b, image, spec.SizeBytes, nil), spec: spec, rbdID: rbdID}, nil
 }
 
 // Commit implements backends.VolumeStage.

@@ -52,7 +52,6 @@ func (c *content) claim(number, at, n int64) (*object, error) {
 		if o != nil {
 			o.users++
 			o.spans.add(at, at+n)
-			c.held.add(number*piece+at, n)
 			return o, nil
 		}
 		c.changed.Wait()

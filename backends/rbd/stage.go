@@ -143,7 +143,7 @@ func (b *Backend) makeStage(w *work, spec backends.StageSpec, e indexed) (*image
 	if err != nil {
 		return nil, err
 	}
-	st := &imageStage{content: newContent(b, image, spec.VirtualBytes), b: b, indexed: e}
+	st := &imageStage{content: newContent(b, image, spec.VirtualBytes, spec.Room), b: b, indexed: e}
 	features, err := image.GetFeatures()
 	if err == nil && features == imageFeatures { // else its data may lie in another pool, see rbd_default_data_pool
 		st.snapshot = b.askSnapshotID(w.images)

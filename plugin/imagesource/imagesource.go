@@ -89,6 +89,13 @@ func (i Image) Ref() string {
 	return i.Source + ":" + i.ID
 }
 
+// DataTeller is an optional capability of what Source.Open returns.
+type DataTeller interface {
+	// DataBytes is how many bytes of the image lie in no hole, as the source's filesystem says; what lies in
+	// holes reads as zeroes. It is an estimate. -1: it does not say.
+	DataBytes() int64
+}
+
 // Source is one place where images come from. It may be used from several goroutines.
 type Source interface {
 	// Name is the source's configured name.

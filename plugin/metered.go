@@ -1,0 +1,115 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+const (
+	// growBy is the step in which a fill's reservation grows where nobody has to go for it.
+	growBy = 64 << 20
+	// growLittle is the largest of the steps where there is not so much room, growLeast the smallest.
+	growLittle = 1 << 20
+	growLeast  = 16 << 10
+)
+
+// meteredStage grows the fill's reservation before its stage comes to occupy more: what is held never
+// exceeds what is counted (invariant I7). It may be written from several goroutines, as a Stage may.
+type meteredStage struct {
+	backends.ImageVolumeStage
+	w    *filling
+	ctx  context.Context // of the fill: a WriterAt has no other way to be cancelled
+	size int64           // of the disk
+
+	reserved atomic.Int64
+	growing  sync.Mutex
+	sum      contentSum
+}
+
+// WriteAt writes; the stage asks for the room that it takes.
+func (m *meteredStage) WriteAt(b []byte, off int64) (int, error) {
+	m.sum.add(b, off, m.size)
+	return m.ImageVolumeStage.WriteAt(b, off)
+}
+
+// room is the stage's backends.Room. makeRoom waits for evictions, and that is what writers must wait for.
+func (m *meteredStage) room(need, ample int64) (granted int64, err error) {
+	if r := m.reserved.Load(); ample <= r {
+		return r, nil
+	}
+	m.growing.Lock()
+	defer m.growing.Unlock()
+	defer func() { m.reserved.Store(m.w.reserved) }()
+	if err := m.grow(need, ample); err != nil {
+		return 0, err
+	}
+	return m.w.reserved, nil
+}
+
+// grow reserves need bytes at least. Others go for just that; what is reserved beyond costs nobody.
+func (m *meteredStage) grow(need, ample int64) error {
+	if ample <= m.w.reserved {
+		return nil
+	}
+	if err := m.growFreely(need, ample); err != nil || need <= m.w.reserved {
+		return err
+	}
+	err := m.w.makeRoom(m.ctx, need, evicting)
+	if short := (*lru.Shortage)(nil); errors.As(err, &short) && errors.Is(err, lru.ErrTooLarge) {
+		m.w.store.outsized.note(m.w.q.key, short.Need)
+	}
+	if err != nil {
+		return err
+	}
+	return m.growFreely(need, ample)
+}
+
+// growFreely reserves as much as there is room for without anybody going: each time is a transaction. An
+// error is another one than that there is none.
+func (m *meteredStage) growFreely(need, ample int64) error {
+	steps := []int64{max(ample, min(need+growBy, max(need, m.size))), ample}
+	for more := int64(growLittle); more >= growLeast; more /= 4 {
+		steps = append(steps, need+more)
+	}
+	for _, bytes := range append(steps, need) {
+		if bytes <= m.w.reserved {
+			return nil
+		}
+		if err := m.w.makeRoom(m.ctx, bytes, evictNobody); !errors.Is(err, errWouldEvict) {
+			return err
+		}
+	}
+	return nil
+}
+
+// outsized remembers which images turned out to need more than their store may hold, so that they are not
+// read each time to find that out. The zero value is ready.
+type outsized struct {
+	mu    sync.Mutex
+	bytes map[catalog.Key]int64
+}
+
+// mostOutsized bounds how many are remembered.
+const mostOutsized = 1000
+
+// needs is how many bytes the image of that key is known to need at least.
+func (o *outsized) needs(key catalog.Key) int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes[key]
+}
+
+func (o *outsized) note(key catalog.Key, bytes int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bytes == nil || len(o.bytes) >= mostOutsized {
+		o.bytes = make(map[catalog.Key]int64)
+	}
+	o.bytes[key] = bytes
+}
