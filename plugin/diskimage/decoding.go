@@ -23,6 +23,7 @@ type decoding struct {
 	opts     Options
 	stream   io.Reader
 	lender   BlockReader // what comes behind stream, in blocks of its own; nil: nothing
+	inside   *unwrapper  // that unpacks stream; nil: none does
 	progress func(read, written int64)
 	read     int64
 	tail     []byte // the stream's last bytes
@@ -36,6 +37,7 @@ func newDecoding(r *Reader, dst io.WriterAt, progress func(read, written int64))
 		pipeline: newPipeline(r, dst),
 		opts:     r.opts,
 		progress: progress,
+		inside:   r.inside,
 		tail:     make([]byte, 0, 2*vhdFooterBytes),
 	}
 	d.stream, d.lender = r.head.rest()
@@ -43,11 +45,19 @@ func newDecoding(r *Reader, dst io.WriterAt, progress func(read, written int64))
 }
 
 func (d *decoding) stats() Stats {
-	s := Stats{SourceBytes: d.read, VirtualBytes: d.size, WrittenBytes: d.written.Load(), ScratchBytes: d.spool.bytes}
+	s := Stats{SourceBytes: d.fromSource(), VirtualBytes: d.size, WrittenBytes: d.written.Load(), ScratchBytes: d.spool.bytes}
 	if d.header == nil {
 		s.VirtualBytes = d.read
 	}
 	return s
+}
+
+// fromSource is how much was read of the image as it is published.
+func (d *decoding) fromSource() int64 {
+	if d.inside != nil {
+		return d.inside.source.read.Load()
+	}
+	return d.read
 }
 
 // run owns all goroutines of a Decode; the scratch space is free when it returns.
@@ -79,7 +89,7 @@ func (d *decoding) run(ctx context.Context) error {
 	err = errors.Join(g.Wait(), d.spool.close())
 	<-released
 	if err == nil {
-		d.progress(d.read, d.written.Load())
+		d.progress(d.fromSource(), d.written.Load())
 	}
 	return err
 }
@@ -152,7 +162,7 @@ func (d *decoding) placeBlocks(ctx context.Context, place placer, blocks <-chan 
 			return err
 		}
 		d.release(b)
-		d.progress(d.read, d.written.Load())
+		d.progress(d.fromSource(), d.written.Load())
 	}
 	if !ended {
 		return nil // readBlocks has the reason
@@ -180,10 +190,10 @@ func (d *decoding) judgeTail() error {
 	if d.header != nil {
 		found = append(found, detector{format: QCOW2})
 	}
-	if _, err := settle(found, d.opts); err != nil {
+	if _, err := settle(found, false, d.opts); err != nil {
 		return err
 	}
-	return refuse(RuleNoDecoder, "disk_format", VHD)
+	return forFormat(refuse(RuleNoDecoder, "disk_format", VHD), VHD)
 }
 
 // rawPlacer: the stream is the disk.

@@ -13,12 +13,13 @@ import (
 
 // InspectorVersion counts changes of the inspector's rules. It is stored with each image-volume, so
 // that those made under older rules can be found.
-const InspectorVersion = 1
+const InspectorVersion = 2
 
 // Format is a disk image format, by the names that image services use.
 type Format string
 
-// The formats that are recognised. Raw and QCOW2 are accepted by default.
+// The formats that are recognised. Raw, QCOW2 and ISO are accepted by default. ISO is raw bytes under another
+// name: it names nothing to open, so it is no container.
 const (
 	Raw   Format = "raw"
 	QCOW2 Format = "qcow2"
@@ -74,12 +75,27 @@ func (r *Refusal) Is(target error) bool { return target == ErrRefused }
 
 // Options bound what an image may be.
 type Options struct {
-	Declared        Format   // the claimed format; "": whatever one accepted format is detected, else raw
-	Accept          []Format // nil: Raw and QCOW2
-	SourceBytes     int64    // announced size of the stream; -1 unknown
-	MaxVirtualBytes int64    // the volume's size; 0: no bound but the built-in one
-	Scratch         Scratch  // where to spool what is needed out of order
+	Declared          Format        // the claimed format; "": whatever one accepted format is detected, else raw
+	DeclaredBy        Claimer       // who claims it
+	Accept            []Format      // nil: Raw, QCOW2 and ISO
+	AcceptCompression []Compression // nil: all of Compressions
+	MaxRatio          int64         // most bytes for each byte of a compressed image, beyond the first GiB; 0: 1000
+	SourceBytes       int64         // announced size of the stream; -1 unknown
+	MaxVirtualBytes   int64         // the volume's size; 0: no bound but the built-in one
+	Scratch           Scratch       // where to spool what is needed out of order
 }
+
+// Claimer is who says what an image's format is.
+type Claimer int
+
+const (
+	// ByName: the image's name or the requester. What is compressed is unpacked first, and what is recognised
+	// as no disk is refused.
+	ByName Claimer = iota
+	// ByService: the image service itself. Raw is believed then: the bytes are the disk, whatever they are,
+	// as long as they are no container; a guest may write anything to its disk.
+	ByService
+)
 
 // Scratch hands out unlinked temporary files below one directory, bounded in sum.
 type Scratch interface {
@@ -97,13 +113,25 @@ type ScratchFile interface {
 // Info is what inspection found.
 type Info struct {
 	Format       Format
-	VirtualBytes int64  // the disk's size; for raw the stream's, -1 while that is unknown
-	Detail       string // for people: version, cluster size, compression
+	Compression  Compression // of the image as a whole; "": none
+	VirtualBytes int64       // the disk's size; for raw the stream's, -1 while that is unknown
+	AsDeclared   bool        // raw, since its service says so: unless told, it would be unpacked or refused
+	Detail       string      // for people: version, cluster size, compression
+}
+
+// ContentFormat names how the image's bytes become a disk, such as "raw" or "qcow2.xz": equal bytes that are
+// read in the same way are one disk. An ISO is raw bytes.
+func (i Info) ContentFormat() string {
+	format := i.Format
+	if format == ISO {
+		format = Raw
+	}
+	return string(format) + i.Compression.Suffix()
 }
 
 // Stats is what decoding did.
 type Stats struct {
-	SourceBytes  int64 // read from the stream, all of it
+	SourceBytes  int64 // read from the stream, all of it, before it is unpacked
 	VirtualBytes int64 // the disk's size, final
 	WrittenBytes int64 // bytes handed to the target; zeroes are skipped
 	ScratchBytes int64 // most scratch held at once

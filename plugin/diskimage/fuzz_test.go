@@ -59,7 +59,7 @@ func FuzzInspect(f *testing.F) {
 	all := []diskimage.Format{diskimage.Raw, diskimage.QCOW2, diskimage.VMDK, diskimage.VHD, diskimage.VHDX, diskimage.VDI, diskimage.QED, diskimage.QCOW1, diskimage.LUKS, diskimage.ISO}
 	f.Fuzz(func(t *testing.T, image []byte) {
 		for _, accept := range [][]diskimage.Format{nil, all} {
-			opts := diskimage.Options{Accept: accept, SourceBytes: int64(len(image)), MaxVirtualBytes: 1 << 40}
+			opts := diskimage.Options{Accept: accept, Scratch: memoryScratch{}, SourceBytes: int64(len(image)), MaxVirtualBytes: 1 << 40}
 			info, err := diskimage.InspectFile(t.Context(), bytes.NewReader(image), int64(len(image)), opts)
 			if err != nil && !errors.Is(err, diskimage.ErrRefused) {
 				t.Fatalf("neither passed nor refused: %v", err)

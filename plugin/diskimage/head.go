@@ -158,6 +158,10 @@ func readAt(r io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
+// sourceError wraps an error of the stream. A compressed one may have refused itself.
 func sourceError(at int64, err error) error {
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrSource) {
+		return err
+	}
 	return fmt.Errorf("%w: read at byte %d: %w", ErrSource, at, err)
 }

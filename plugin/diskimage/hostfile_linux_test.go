@@ -61,7 +61,7 @@ func TestFileThatAnImageNamesIsNeverOpened(t *testing.T) {
 	}
 	for _, c := range diskimagetest.Hostile() {
 		image := bytes.ReplaceAll(c.Bytes, []byte("/etc/hostname"), []byte(secret[:min(len(secret), 13)]))
-		_, _, err := decode(t, bytes.NewReader(image), diskimage.Options{Declared: c.Declared, Accept: c.Accept, SourceBytes: -1, MaxVirtualBytes: c.Volume, Scratch: newScratch(t)})
+		_, _, err := decode(t, bytes.NewReader(image), diskimage.Options{Declared: c.Declared, Accept: c.Accept, AcceptCompression: c.Unpack, SourceBytes: -1, MaxVirtualBytes: c.Volume, Scratch: newScratch(t)})
 		if !errors.Is(err, diskimage.ErrRefused) {
 			t.Errorf("%s: got %v, want a refusal", c.Name, err)
 		}

@@ -27,7 +27,6 @@ var detectors = []detector{
 	{VHD, isVHD, judgeVHD},
 	{VHDX, magicAt(0, "vhdxfile"), judgeVHDX},
 	{VDI, magicAt(vdiSignatureAt, vdiSignature), judgeVDI},
-	{ISO, magicAt(0x8001, "CD001"), judgeNothing},
 }
 
 func magicAt(off int64, magic string) func(*head) (bool, error) {
@@ -38,7 +37,14 @@ func magicAt(off int64, magic string) func(*head) (bool, error) {
 func judgeNothing(*head) (Info, error) { return Info{VirtualBytes: -1}, nil }
 
 // decodable are the formats that Decode knows.
-var decodable = []Format{Raw, QCOW2}
+var decodable = []Format{Raw, QCOW2, ISO}
+
+// isISO: a volume descriptor of ISO 9660, or of UDF alone, in the sector behind the system area.
+func isISO(h *head) bool {
+	iso, _ := h.has(0x8001, "CD001")
+	udf, _ := h.has(0x8001, "BEA01")
+	return iso || udf
+}
 
 // inspect runs every detector, whatever was declared, and judges what they find.
 func inspect(h *head, opts Options) (Info, error) {
@@ -49,14 +55,19 @@ func inspect(h *head, opts Options) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	format, err := settle(found, opts)
+	if len(found) == 0 && !opts.rawForSure() {
+		if err := refuseNoDisk(h); err != nil {
+			return Info{}, err
+		}
+	}
+	format, err := settle(found, isISO(h), opts)
 	if err != nil {
 		return Info{}, err
 	}
 	info := Info{Format: Raw, VirtualBytes: h.size, Detail: rawDetail(h)}
 	for _, d := range found {
 		if info, err = d.judge(h); err != nil {
-			return Info{}, err
+			return Info{}, forFormat(err, d.format)
 		}
 		info.Format = d.format
 	}
@@ -81,11 +92,15 @@ func detect(h *head) ([]detector, error) {
 	return found, nil
 }
 
-// settle compares what was found with what was declared and with what is switched on.
-func settle(found []detector, opts Options) (Format, error) {
+// settle compares what was found with what was declared and with what is switched on. iso: without a
+// container, the disk is an ISO as well as raw.
+func settle(found []detector, iso bool, opts Options) (Format, error) {
 	format := Raw
 	switch len(found) {
 	case 0:
+		if iso && (opts.declared() == ISO || opts.declared() == "" && !slices.Contains(opts.accepted(), Raw)) {
+			format = ISO
+		}
 	case 1:
 		format = found[0].format
 	default:
@@ -96,12 +111,42 @@ func settle(found []detector, opts Options) (Format, error) {
 		return "", refuse(RuleSeveralFormats, "format", strings.Join(names, " and "))
 	}
 	if declared := opts.declared(); declared != "" && declared != format {
-		return "", refuse(RuleFormatMismatch, "disk_format", fmt.Sprintf("%s, but the image is %s", declared, format))
+		return "", mismatch(declared, format, opts)
 	}
 	if !slices.Contains(opts.accepted(), format) {
-		return "", refuse(RuleFormatNotAccepted, "disk_format", format)
+		return "", notAccepted(format)
 	}
 	return format, nil
+}
+
+// mismatch refuses what is not what it is said to be. Saying it right helps where that would be accepted.
+func mismatch(declared, found Format, opts Options) *Refusal {
+	r := refuse(RuleFormatMismatch, "disk_format", fmt.Sprintf("%s, but the image is %s", declared, found))
+	if !slices.Contains(opts.accepted(), found) {
+		r.Remedy = notAccepted(found).Remedy
+	}
+	return r
+}
+
+// notAccepted refuses a format that is not switched on.
+func notAccepted(f Format) *Refusal {
+	r := refuse(RuleFormatNotAccepted, "disk_format", f)
+	if f == LUKS {
+		r.Remedy = refuse(RuleEncrypted, "", nil).Remedy
+	}
+	_ = forFormat(r, f)
+	return r
+}
+
+// rawForSure: the bytes are the disk, whatever they look like.
+func (o Options) rawForSure() bool { return o.declared() == Raw && o.DeclaredBy == ByService }
+
+// ratio is the bound of what unpacking gives for each byte.
+func (o Options) ratio() int64 {
+	if o.MaxRatio == 0 {
+		return defaultRatio
+	}
+	return o.MaxRatio
 }
 
 // declared is the claimed format; image services know VHD by two names.
@@ -139,10 +184,18 @@ func checkVirtual(size int64, opts Options) error {
 }
 
 // InspectFile applies every rule to a whole file, tables included, and decodes nothing: compressed
-// clusters are located but not decompressed. opts.SourceBytes and opts.Scratch are not used.
+// clusters are located but not decompressed. opts.SourceBytes and opts.Scratch are not used. An image that is
+// compressed as a whole is decoded, to nowhere, and may need opts.Scratch.
 func InspectFile(ctx context.Context, file io.ReaderAt, size int64, opts Options) (Info, error) {
 	opts.SourceBytes = size
 	h := fileHead(file, size)
+	wrapper, err := wrapperIn(h, opts)
+	if err != nil {
+		return Info{}, err
+	}
+	if wrapper != "" {
+		return inspectStream(ctx, io.NewSectionReader(file, 0, size), opts)
+	}
 	info, err := inspect(h, opts)
 	if err != nil || info.Format != QCOW2 {
 		return info, err
@@ -157,6 +210,24 @@ func InspectFile(ctx context.Context, file io.ReaderAt, size int64, opts Options
 	return info, nil
 }
 
+// inspectStream decodes an image to nowhere.
+func inspectStream(ctx context.Context, stream io.Reader, opts Options) (Info, error) {
+	r, err := Open(ctx, stream, opts)
+	if err != nil {
+		return Info{}, err
+	}
+	defer func() { _ = r.Close() }() // nothing was written
+	stats, err := r.Decode(ctx, nowhere{}, nil)
+	info := r.Info()
+	info.VirtualBytes = stats.VirtualBytes
+	return info, err
+}
+
+// nowhere is a target that keeps nothing.
+type nowhere struct{}
+
+func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
 // rawDetail says, for people, what a raw disk begins with. Nothing depends on it.
 func rawDetail(h *head) string {
 	if ok, _ := h.has(512, "EFI PART"); ok {
@@ -167,6 +238,9 @@ func rawDetail(h *head) string {
 	}
 	if ok, _ := h.has(0, "XFSB"); ok {
 		return "XFS"
+	}
+	if isISO(h) {
+		return "ISO 9660"
 	}
 	if ok, _ := h.has(510, "\x55\xaa"); !ok {
 		return ""

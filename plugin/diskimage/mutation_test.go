@@ -42,6 +42,7 @@ func checkBytes(t testing.TB, image []byte, opts diskimage.Options) {
 	if err == nil && !bytes.Equal(known, unknown) {
 		t.Fatal("what is decoded depends on whether the size is known")
 	}
+	opts.Scratch = memoryScratch{}
 	_, inspectErr := diskimage.InspectFile(t.Context(), bytes.NewReader(image), int64(len(image)), opts)
 	if err == nil && inspectErr != nil {
 		t.Fatalf("decoded, but InspectFile refuses it: %v", inspectErr)
@@ -85,6 +86,10 @@ func smallImages(t testing.TB) map[string][]byte {
 				}
 			}
 		}
+	}
+	for _, c := range diskimage.Compressions() {
+		out["raw"+c.Suffix()] = diskimagetest.Compress(c, out["raw"])
+		out["qcow2"+c.Suffix()] = diskimagetest.Compress(c, out["v3/0/2/9"])
 	}
 	return out
 }

@@ -72,7 +72,9 @@ func newTables(h *qcow2Header, limit int64) (*tables, error) {
 	return t, nil
 }
 
-// l1 appends the tables that a piece of the first level names; first is the index of its first entry.
+// l1 appends the tables that a piece of the first level names; first is the index of its first entry. Those
+// beyond the disk are what a saved state of the machine has left: they are read and claimed like all others,
+// and nothing of them is placed.
 func (t *tables) l1(piece []byte, first int64, refs []l2Ref) ([]l2Ref, error) {
 	for i := range int64(len(piece) / 8) {
 		e := binary.BigEndian.Uint64(piece[i*8:])
@@ -80,7 +82,7 @@ func (t *tables) l1(piece []byte, first int64, refs []l2Ref) ([]l2Ref, error) {
 			continue
 		}
 		off := int64(e & entryOffset)
-		if e&^(entryOffset|entryCopied) != 0 || first+i >= t.l1Entries || off == 0 || off%t.cluster() != 0 {
+		if e&^(entryOffset|entryCopied) != 0 || off == 0 || off%t.cluster() != 0 {
 			return nil, refuse(RuleL1Table, "entry", hex(e))
 		}
 		if off > t.limit-t.cluster() {
@@ -97,7 +99,7 @@ func (t *tables) l1(piece []byte, first int64, refs []l2Ref) ([]l2Ref, error) {
 // grown makes room for one more, for no more than there can be.
 func (t *tables) grown(refs []l2Ref) []l2Ref {
 	if n := len(refs); n == cap(refs) {
-		return slices.Grow(refs, int(min(t.l1Entries, int64(max(2*n, 64))))-n)
+		return slices.Grow(refs, int(min(t.l1Size, int64(max(2*n, 64))))-n)
 	}
 	return refs
 }

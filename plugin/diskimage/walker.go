@@ -371,7 +371,7 @@ func (w *walker) finish(ctx context.Context, size int64) error {
 		if err := l.placeTable(ctx, ref); err != nil {
 			return err
 		}
-		w.progress(w.read, w.written.Load())
+		w.progress(w.fromSource(), w.written.Load())
 	}
 	return nil
 }

@@ -13,16 +13,17 @@ type Case struct {
 	Name     string
 	Bytes    []byte
 	Declared diskimage.Format
-	Accept   []diskimage.Format // nil: the default; else the case needs these switched on
-	Volume   int64              // bytes of the volume; 0: any
-	Rule     string             // that the Refusal must name
-	Decoding bool               // shows only while decoding; everything else before the target is touched
-	Stream   bool               // shows only when all bytes have been decompressed: InspectFile passes it
+	Accept   []diskimage.Format      // nil: the default; else the case needs these switched on
+	Unpack   []diskimage.Compression // nil: the default
+	Volume   int64                   // bytes of the volume; 0: any
+	Rule     string                  // that the Refusal must name
+	Decoding bool                    // shows only while decoding; everything else before the target is touched
+	Stream   bool                    // shows only when all bytes have been decompressed: InspectFile passes it
 }
 
 // Hostile returns an image for every rule.
 func Hostile() []Case {
-	return slices.Concat(general(), headers(), tables(), vmdk(), vhd(), vhdx(), vdi())
+	return slices.Concat(general(), replacements(), compressed(), headers(), tables(), vmdk(), vhd(), vhdx(), vdi())
 }
 
 const hostFile = "/etc/hostname" // what images name that try to have a host file read
@@ -58,7 +59,7 @@ func general() []Case {
 	luks := append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, 8<<10)...)
 	qed := append([]byte("QED\x00"), make([]byte, 8<<10)...)
 	qcow1 := append([]byte("QFI\xfb\x00\x00\x00\x01"), make([]byte, 8<<10)...)
-	polyglot := edit(QCOW2{Content: content(256 << 10)}.Bytes(), func(b []byte) { copy(b[0x8001:], "CD001") })
+	polyglot := edit(QCOW2{Content: content(256 << 10)}.Bytes(), func(b []byte) { copy(b[0x40:], "\x7f\x10\xda\xbe") })
 	trailer := append(bytes.Clone(good), vhdFooter(2, 1<<20)...)
 	return []Case{
 		{Name: "empty", Bytes: nil, Rule: diskimage.RuleEmpty},
@@ -67,10 +68,11 @@ func general() []Case {
 		{Name: "qcow2 declared vmdk", Bytes: good, Declared: diskimage.VMDK, Rule: diskimage.RuleFormatMismatch},
 		{Name: "unknown declared format", Bytes: content(4096), Declared: "ploop", Rule: diskimage.RuleFormatMismatch},
 		{Name: "vmdk declared qcow2", Bytes: vmdkImage(goodDescriptor), Declared: diskimage.QCOW2, Rule: diskimage.RuleFormatMismatch},
-		{Name: "qcow2 and iso at once", Bytes: polyglot, Declared: diskimage.QCOW2, Rule: diskimage.RuleSeveralFormats},
+		{Name: "qcow2 and vdi at once", Bytes: polyglot, Declared: diskimage.QCOW2, Rule: diskimage.RuleSeveralFormats},
 		{Name: "qcow2 with a vhd footer", Bytes: trailer, Declared: diskimage.QCOW2, Rule: diskimage.RuleSeveralFormats, Decoding: true},
-		{Name: "iso", Bytes: iso, Rule: diskimage.RuleFormatNotAccepted},
-		{Name: "iso declared raw", Bytes: iso, Declared: diskimage.Raw, Rule: diskimage.RuleFormatMismatch},
+		{Name: "iso is not accepted", Bytes: iso, Declared: diskimage.ISO, Accept: []diskimage.Format{diskimage.Raw}, Rule: diskimage.RuleFormatNotAccepted},
+		{Name: "raw declared iso", Bytes: content(64 << 10), Declared: diskimage.ISO, Rule: diskimage.RuleFormatMismatch},
+		{Name: "qcow2 declared iso", Bytes: good, Declared: diskimage.ISO, Rule: diskimage.RuleFormatMismatch},
 		{Name: "luks", Bytes: luks, Rule: diskimage.RuleFormatNotAccepted},
 		{Name: "luks declared raw", Bytes: luks, Declared: diskimage.Raw, Rule: diskimage.RuleFormatMismatch},
 		{Name: "qed", Bytes: qed, Rule: diskimage.RuleFormatNotAccepted},
