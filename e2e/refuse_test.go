@@ -64,6 +64,11 @@ var refused = []struct {
 	{name: "raw-called.qcow2", rule: "format-mismatch", make: func(t *testing.T, file string) {
 		harness.SmallDisk(t, file, 5, imageSize, imageSize)
 	}},
+	{name: "disk.tar.gz", rule: "archive", make: written("tar", "-czf", "FILE", "-C", "/etc", "hostname")},
+	{name: "portal.img", rule: "not-a-disk", make: written("sh", "-c", "echo '<!DOCTYPE html><html><body>Sign in</body></html>' >FILE")},
+	{name: "one-byte.img", rule: "under-a-sector", make: written("sh", "-c", "printf x >FILE")},
+	{name: "cut.raw.gz", rule: "truncated", make: written("sh", "-c", "head -c 3000000 /dev/urandom | gzip | head -c 2000000 >FILE")},
+	{name: "twice.img.xz", rule: "nested-compression", make: written("sh", "-c", "head -c 3000000 /dev/zero | gzip | xz >FILE")},
 	{name: "disk.vmdk", rule: "format-not-accepted", make: converted("vmdk")},
 	{name: "disk.vdi", rule: "format-not-accepted", make: converted("vdi")},
 	{name: "disk.vhdx", rule: "format-not-accepted", make: converted("vhdx")},
@@ -135,6 +140,20 @@ func TestRefusedImagesLeaveNothing(t *testing.T) {
 	got := d.Create(t, harness.Volume{Image: ref, Name: "good"})
 	harness.SameContent(t, got.Path, disk, imageSize)
 	d.Consistent(t)
+}
+
+// written lets a program write FILE.
+func written(program string, args ...string) func(*testing.T, string) {
+	return func(t *testing.T, file string) {
+		t.Helper()
+		var with []string
+		for _, a := range args {
+			with = append(with, strings.ReplaceAll(a, "FILE", file))
+		}
+		if out, err := exec.CommandContext(t.Context(), program, with...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", program, err, out)
+		}
+	}
 }
 
 // goodQcow2 writes a well-formed image with content.

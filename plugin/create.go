@@ -10,6 +10,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/journal"
@@ -123,8 +124,8 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 		return err
 	}
 	q.source, q.image, q.promised = source, image, image.Digest
-	if q.DiskFormat != "" {
-		q.image.DiskFormat = q.DiskFormat
+	if q.DiskFormat != "" && q.DiskFormat != q.image.DiskFormat {
+		q.image.DiskFormat, q.image.ClaimedBy = q.DiskFormat, imagesource.ByName
 	}
 	if err := q.require(q.Request.Digest); err != nil {
 		return err
@@ -163,8 +164,12 @@ func (q *request) suited() error {
 	return nil
 }
 
+// rawByName is raw in a key where only a name, or the requester, says so.
+const rawByName = "raw?"
+
 // lookupKey is what an image is found by before its bytes were read. Where digest and format are both
-// known, it is the content key itself.
+// known for sure, it is the content key itself. Bytes that are raw by their name alone may be compressed: they
+// become another disk than bytes whose service says raw, which are taken as they are.
 func lookupKey(i imagesource.Image) catalog.Key {
 	format := i.DiskFormat
 	if format == "" {
@@ -172,6 +177,9 @@ func lookupKey(i imagesource.Image) catalog.Key {
 	}
 	if i.Digest.IsZero() {
 		return catalog.RevisionKey(i.Ref(), i.Revision, format)
+	}
+	if format == string(diskimage.Raw) && i.ClaimedBy == imagesource.ByName {
+		format = rawByName
 	}
 	return catalog.ContentKey(i.Digest.String(), format)
 }

@@ -224,7 +224,7 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	if err := w.prepare(ctx, image); err != nil {
 		return catalog.Entry{}, err
 	}
-	stats, err := image.reader.Decode(ctx, w.stage, w.progress)
+	stats, err := image.reader.Decode(ctx, w.stage, image.progress)
 	if err != nil {
 		return catalog.Entry{}, fmt.Errorf("read %s into %s: %w", w.q.image.Ref(), w.entry.ImageVolume, err)
 	}
@@ -233,7 +233,7 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 		return catalog.Entry{}, err
 	}
 	failpoint.Reached(failpoint.Verify)
-	return w.publish(ctx, image, stream.digest(), stats)
+	return w.publish(ctx, image, stream, stats)
 }
 
 // prepare makes room and charges the quota, unless that was done ahead, and stages the image-volume, in
@@ -243,7 +243,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	if err := w.refuseTooLarge(virtual); err != nil {
 		return err
 	}
-	if err := w.acquire(ctx, told{virtual, image.sourceBytes, image.dataBytes, string(image.reader.Info().Format)}); err != nil {
+	if err := w.acquire(ctx, told{virtual, image.sourceBytes, image.dataBytes, image.format}); err != nil {
 		return err
 	}
 	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))
@@ -256,7 +256,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	metered.reserved.Store(w.reserved)
 	var err error
 	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description("", catalog.Published{
-		Key: w.q.key, DiskFormat: string(image.reader.Info().Format), VirtualBytes: virtual,
+		Key: w.q.key, DiskFormat: image.format, VirtualBytes: virtual,
 	})})
 	if err != nil {
 		return err
@@ -277,11 +277,12 @@ func (w *filling) refuseTooLarge(virtual int64) error {
 
 // publish commits the image-volume and makes the row ready: first durable, then named. Where another
 // entry turns out to have the same content, that one is used and ours is discarded; it may be filling yet.
-func (w *filling) publish(ctx context.Context, image *openImage, digest imagesource.Digest, stats diskimage.Stats) (catalog.Entry, error) {
+func (w *filling) publish(ctx context.Context, image *openImage, stream *imageStream, stats diskimage.Stats) (catalog.Entry, error) {
+	digest := stream.digest()
 	final := catalog.Published{
-		Key:    catalog.ContentKey(digest.String(), string(image.reader.Info().Format)),
-		Digest: digest.String(), DiskFormat: string(image.reader.Info().Format),
-		SourceBytes: stats.SourceBytes, VirtualBytes: stats.VirtualBytes, InspectorVersion: diskimage.InspectorVersion,
+		Key:    catalog.ContentKey(digest.String(), image.format),
+		Digest: digest.String(), DiskFormat: image.format,
+		SourceBytes: stream.length(), VirtualBytes: stats.VirtualBytes, InspectorVersion: diskimage.InspectorVersion,
 	}
 	if final.Key != w.q.key {
 		final.RevisionKey = w.q.key
@@ -312,21 +313,28 @@ func (w *filling) publish(ctx context.Context, image *openImage, digest imagesou
 		w.settleClaim(ctx)
 	}
 	w.store.ready.add(entry, w.q.key)
-	w.learnRevision(ctx, entry)
+	w.learnAliases(ctx, entry, image, digest)
 	return entry, nil
 }
 
-// learnRevision makes the entry known under the revision that was read too, where the request brought a
-// digest of its own: those who bring none find it then. The image-volume is ready: a failure is logged.
-func (w *filling) learnRevision(ctx context.Context, e catalog.Entry) {
-	if w.q.revision == "" || w.q.revision == w.q.key {
-		return
+// learnAliases makes the entry known by what else its content is asked for: under the revision that was read,
+// where the request brought a digest of its own; and by its digest to those for whom raw is but a name. The
+// image-volume is ready: a failure is logged.
+func (w *filling) learnAliases(ctx context.Context, e catalog.Entry, image *openImage, digest imagesource.Digest) {
+	aliases := []catalog.Key{w.q.revision}
+	if image.plainRaw {
+		aliases = append(aliases, catalog.ContentKey(digest.String(), rawByName))
 	}
-	if err := w.p.catalog.AddImage(context.WithoutCancel(ctx), e.ID, w.q.image.Ref(), w.q.revision); err != nil {
-		w.p.log.WithFields(w.q.fields()).WithError(err).Warn("revision not noted; a request without the digest reads the image again")
-		return
+	for _, alias := range aliases {
+		if alias == "" || alias == w.q.key {
+			continue
+		}
+		if err := w.p.catalog.AddImage(context.WithoutCancel(ctx), e.ID, w.q.image.Ref(), alias); err != nil {
+			w.p.log.WithFields(w.q.fields()).WithError(err).Warn("alias not noted; a request that looks for it reads the image again")
+			return
+		}
+		w.store.ready.add(e, alias)
 	}
-	w.store.ready.add(e, w.q.revision)
 }
 
 // errDuplicate ends a fill whose content turned out to be cached, or being cached, already.

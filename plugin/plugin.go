@@ -20,6 +20,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -46,6 +47,13 @@ type Config struct {
 	ScratchDir string
 	// ScratchMaxBytes bounds it. Default: 20 GiB.
 	ScratchMaxBytes int64
+	// AcceptFormats are the formats that images may have. Default: raw, qcow2 and iso.
+	AcceptFormats []diskimage.Format
+	// AcceptCompression is what images may be compressed with as a whole. Default, if nil: gzip, xz, zstd, bzip2.
+	AcceptCompression []diskimage.Compression
+	// MaxCompressionRatio is how many bytes one of a compressed image may become, beyond the first GiB and
+	// where the volume's size does not bound it. Default: 1000.
+	MaxCompressionRatio int64
 	// LeaseFor is how long a fill is another host's to respect without a renewal. Default: 30 s.
 	LeaseFor time.Duration
 	// FlushEvery is how long answered requests may wait before the catalog counts them. A kill loses

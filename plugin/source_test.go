@@ -34,7 +34,7 @@ func (s *gatedSource) Name() string { return "gated" }
 func (s *gatedSource) put(id, revision string, content []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.images[id] = imagesource.Image{Source: "gated", ID: id, Revision: revision, SizeBytes: int64(len(content)), DiskFormat: "raw"}
+	s.images[id] = imagesource.Image{Source: "gated", ID: id, Revision: revision, SizeBytes: int64(len(content)), DiskFormat: "raw", ClaimedBy: imagesource.ByService}
 	s.bytes[id] = content
 }
 

@@ -36,9 +36,13 @@ func (b *meteredBody) Read(p []byte) (int, error) {
 // openImage is an image whose headers have passed inspection.
 type openImage struct {
 	reader       *diskimage.Reader
+	format       string // how its bytes become a disk: diskimage.Info.ContentFormat
+	plainRaw     bool   // raw whoever claims it
+	measured     bool   // it was decoded once already
 	virtualBytes int64
 	sourceBytes  int64 // -1 unknown
 	dataBytes    int64 // of these, that lie in no hole; -1 unknown
+	progress     func(read, written int64)
 }
 
 // open opens the source's stream and inspects the image's headers.
@@ -58,15 +62,14 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 		s.close()
 		return nil, nil, fmt.Errorf("inspect %s: %w", w.q.image.Ref(), err)
 	}
-	image.dataBytes = data
+	if !image.measured {
+		image.dataBytes = data
+	}
 	return s, image, nil
 }
 
 func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, error) {
-	options := diskimage.Options{
-		Declared: diskimage.Format(w.q.image.DiskFormat), SourceBytes: w.q.image.SizeBytes,
-		Scratch: w.p.scratch,
-	}
+	options := w.options()
 	if options.SourceBytes < 0 { // where the size is known, refuseTooLarge says it as it does for hits
 		options.MaxVirtualBytes = w.p.flights.largestVolume(w.flight)
 	}
@@ -74,30 +77,64 @@ func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, erro
 	if s.reader, err = diskimage.Open(ctx, s.hashed, options); err != nil {
 		return nil, err
 	}
-	if s.reader.Info().VirtualBytes < 0 {
-		if err := s.measure(ctx, w, options); err != nil {
+	info := s.reader.Info()
+	image := &openImage{format: info.ContentFormat(), sourceBytes: options.SourceBytes, progress: w.progress}
+	image.plainRaw = image.format == string(diskimage.Raw) && !info.AsDeclared
+	if info.VirtualBytes < 0 {
+		stats, err := s.measure(ctx, w, options)
+		if err != nil {
 			return nil, err
 		}
+		image.measured, image.dataBytes = true, stats.WrittenBytes
+		read := s.length()
+		image.progress = func(_, written int64) { w.progress(read, written) }
 	}
-	return &openImage{reader: s.reader, virtualBytes: s.reader.Info().VirtualBytes, sourceBytes: options.SourceBytes}, nil
+	image.reader, image.virtualBytes = s.reader, s.reader.Info().VirtualBytes
+	return image, nil
 }
 
-// measure spools a raw image whose length nobody tells, since an image-volume has a size from the start.
-func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage.Options) error {
-	var err error
-	if s.spool, err = w.p.scratch.File(); err != nil {
-		return err
+// options are the bounds of the request's image.
+func (w *filling) options() diskimage.Options {
+	options := diskimage.Options{
+		Declared: diskimage.Format(w.q.image.DiskFormat), SourceBytes: w.q.image.SizeBytes,
+		Accept: w.p.cfg.AcceptFormats, AcceptCompression: w.p.cfg.AcceptCompression, MaxRatio: w.p.cfg.MaxCompressionRatio,
+		Scratch: w.p.scratch,
 	}
-	stats, err := s.reader.Decode(ctx, s.spool, w.progress)
-	if err != nil {
-		return err
+	if w.q.image.ClaimedBy == imagesource.ByService {
+		options.DeclaredBy = diskimage.ByService
+	}
+	return options
+}
+
+// measure spools a raw image whose length nobody tells, or which is compressed, since an image-volume has a
+// size from the start. The largest volume that waits bounds it.
+func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage.Options) (stats diskimage.Stats, err error) {
+	if s.spool, err = w.p.scratch.File(); err != nil {
+		return stats, err
+	}
+	s.reader.Bound(w.p.flights.largestVolume(w.flight))
+	if stats, err = s.reader.Decode(ctx, s.spool, w.progress); err != nil {
+		return stats, w.tooSmall(err)
+	}
+	if err := s.verify(w.q.image); err != nil {
+		return stats, err
 	}
 	if err := s.reader.Close(); err != nil {
-		return err
+		return stats, err
 	}
-	options.SourceBytes = stats.SourceBytes
-	options.Declared = s.reader.Info().Format
-	s.reader, err = diskimage.Open(ctx, io.NewSectionReader(zeroTail{s.spool}, 0, stats.SourceBytes), options)
+	options.SourceBytes, options.Declared, options.DeclaredBy = stats.VirtualBytes, diskimage.Raw, diskimage.ByService
+	options.Accept = []diskimage.Format{diskimage.Raw} // what it is was judged
+	s.reader, err = diskimage.Open(ctx, io.NewSectionReader(zeroTail{s.spool}, 0, stats.VirtualBytes), options)
+	return stats, err
+}
+
+// tooSmall says of a disk that outgrows every volume which waits for it what is said where its size is known
+// from the start.
+func (w *filling) tooSmall(err error) error {
+	var refusal *diskimage.Refusal
+	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && errors.As(err, &refusal) && refusal.Rule == diskimage.RuleTooLarge {
+		return fmt.Errorf("%w: %s needs %s; ask for a larger one", ErrTooSmall, w.q.image.Ref(), refusal.Value)
+	}
 	return err
 }
 
@@ -121,6 +158,9 @@ func (s *imageStream) verify(image imagesource.Image) error {
 	}
 	return nil
 }
+
+// length is how many bytes the source has given.
+func (s *imageStream) length() int64 { return s.hashed.Bytes() }
 
 // digest is of the bytes that were read.
 func (s *imageStream) digest() imagesource.Digest { return s.hashed.Sum() }

@@ -76,10 +76,21 @@ type Image struct {
 	MinDiskGiB   int64  // the smallest volume that the image's owner allows; 0: any
 	Digest       Digest // expected; zero where the source has none
 	DiskFormat   string // "raw", "qcow2", …: a claim; empty: what detection finds
+	ClaimedBy    Claimer
 	Domain       string // who may share its content: "" is everybody, else an owner
 	ModifiedAt   time.Time
 	Location     string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
 }
+
+// Claimer is who claims an image's DiskFormat.
+type Claimer int
+
+const (
+	// ByName: the image's name, or the requester. It may be wrong, and says nothing of compression.
+	ByName Claimer = iota
+	// ByService: the image service's own metadata, which others that use the image rely on too.
+	ByService
+)
 
 // Ref is the image's SOURCE:ID, or the ID alone where its source is not known yet.
 func (i Image) Ref() string {

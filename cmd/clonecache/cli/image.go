@@ -21,8 +21,9 @@ func (a *app) image() *cobra.Command {
 type inspected struct {
 	File             string `json:"file"`
 	Format           string `json:"format"`
-	VirtualSize      int64  `json:"virtual_size"` // bytes
-	SourceSize       int64  `json:"source_size"`  // bytes
+	Compression      string `json:"compression,omitempty"` // of the file as a whole
+	VirtualSize      int64  `json:"virtual_size"`          // bytes
+	SourceSize       int64  `json:"source_size"`           // bytes
 	Detail           string `json:"detail"`
 	InspectorVersion int    `json:"inspector_version"`
 }
@@ -34,7 +35,8 @@ func (a *app) imageInspect() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Judge an image file as the cache would",
 		Long: `Reads an image file's headers and tables, and says what it is, or which rule it breaks. It is the inspection that
-every image passes before it is cached. Nothing that the image names is opened.
+every image passes before it is cached. Nothing that the image names is opened. A file that is compressed as a whole is
+unpacked, to nowhere, and read to its end.
 
 The names *.qcow2 and *.raw declare a format, which must be the detected one; --disk-format declares another.
 Exit code 5: the image is refused.`,
@@ -48,7 +50,7 @@ Exit code 5: the image is refused.`,
 	}
 	cmd.Flags().StringVar(&declared, "disk-format", "", "the declared format; default: by the file's name, else what is detected")
 	cmd.Flags().Var(&limit, "max-size", "refuse a larger disk; default: the built-in bound")
-	completes(cmd, "disk-format", fixed("raw", "qcow2"))
+	completes(cmd, "disk-format", fixed("raw", "qcow2", "iso"))
 	return cmd
 }
 
@@ -66,20 +68,45 @@ func (a *app) inspect(ctx context.Context, name string, opts diskimage.Options) 
 		return &usageError{fmt.Errorf("%s is not a regular file", name)}
 	}
 	opts.SourceBytes = stat.Size()
+	scratch, remove, err := inspectScratch()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	opts.Scratch = scratch
 	info, err := diskimage.InspectFile(ctx, file, stat.Size(), opts)
 	if err != nil {
 		return err
 	}
-	result := inspected{File: name, Format: string(info.Format), VirtualSize: info.VirtualBytes, SourceSize: stat.Size(),
+	result := inspected{File: name, Format: string(info.Format), Compression: string(info.Compression), VirtualSize: info.VirtualBytes, SourceSize: stat.Size(),
 		Detail: info.Detail, InspectorVersion: diskimage.InspectorVersion}
 	return a.print(result, func(t *table) {
 		t.row("File", result.File)
 		t.row("Format", result.Format)
+		if result.Compression != "" {
+			t.row("Compressed", result.Compression)
+		}
 		t.row("Disk", fmt.Sprintf("%s (%d bytes)", t.size(result.VirtualSize), result.VirtualSize))
 		t.row("File size", fmt.Sprintf("%s (%d bytes)", t.size(result.SourceSize), result.SourceSize))
 		t.row("Detail", result.Detail)
 	})
 }
+
+// inspectScratch is where compressed images are spooled whose parts lie in no order.
+func inspectScratch() (diskimage.Scratch, func(), error) {
+	dir, err := os.MkdirTemp("", "clonecache-inspect-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() { _ = os.RemoveAll(dir) }
+	scratch, err := diskimage.NewDirScratch(dir, inspectScratchBytes)
+	if err != nil {
+		remove()
+	}
+	return scratch, remove, err
+}
+
+const inspectScratchBytes = 20 << 30
 
 // claimedFormat is the format that a file's name declares, as for image sources without metadata.
 func claimedFormat(name string) string {

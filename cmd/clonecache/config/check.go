@@ -22,6 +22,8 @@ import (
 const (
 	minSize          = 1 << 20        // bytes; a smaller max_size is surely a mistake
 	maxName          = 63             // bytes
+	minRatio         = 10             // max_compression_ratio
+	maxRatio         = 1_000_000      // max_compression_ratio
 	maxFills         = 256            // fill_limit
 	minStopTimeout   = time.Second    // stop_timeout
 	maxStopTimeout   = time.Hour      // stop_timeout
@@ -77,6 +79,12 @@ func (c *checker) daemon(cfg *Config) {
 	}
 	c.path("scratch_dir", &cfg.ScratchDir)
 	c.size("scratch_max_size", cfg.ScratchMaxSize, minSize)
+	c.each("accept_formats", cfg.AcceptFormats, "raw", "qcow2", "iso")
+	if len(cfg.AcceptFormats) == 0 {
+		c.problem("accept_formats", "no image would be accepted", `leave it out, or give "raw" or "qcow2"`)
+	}
+	c.each("accept_compression", cfg.AcceptCompression, "gzip", "xz", "zstd", "bzip2")
+	between(c, "max_compression_ratio", cfg.MaxCompressionRatio, minRatio, maxRatio)
 	between(c, "fill_limit", cfg.FillLimit, 1, maxFills)
 	c.duration("stop_timeout", cfg.StopTimeout, minStopTimeout, maxStopTimeout)
 	c.duration("report_retention", cfg.ReportRetention, minRetention, maxRetention)
@@ -85,6 +93,17 @@ func (c *checker) daemon(cfg *Config) {
 		c.problem("log_level", fmt.Sprintf("%q is not a level", cfg.LogLevel), `use "debug", "info", "warn" or "error"`)
 	}
 	c.oneOf("log_format", cfg.LogFormat, LogText, LogJSON)
+}
+
+// each checks a list of words, each of them once.
+func (c *checker) each(key string, list []string, words ...string) {
+	for i, word := range list {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		c.oneOf(at, word, words...)
+		if slices.Contains(list[:i], word) {
+			c.problem(at, fmt.Sprintf("%q is listed twice", word), "remove one")
+		}
+	}
 }
 
 // listeners checks where the daemon serves. TCP that others can reach needs TLS and a token.

@@ -8,26 +8,29 @@ package config
 
 // Config is the whole file, with defaults filled in and paths made absolute.
 type Config struct {
-	StateDir         Path           `toml:"state_dir"`
-	Listen           []Listen       `toml:"listen"`
-	SocketGroup      string         `toml:"socket_group"`
-	SocketMode       FileMode       `toml:"socket_mode"`
-	TLS              TLS            `toml:"tls"`
-	TokenFile        SecretFile     `toml:"token_file"`
-	InsecureLoopback bool           `toml:"insecure_loopback"`
-	ScratchDir       Path           `toml:"scratch_dir"`
-	ScratchMaxSize   Size           `toml:"scratch_max_size"`
-	FillLimit        int            `toml:"fill_limit"`
-	StopTimeout      Duration       `toml:"stop_timeout"`
-	ReportRetention  Duration       `toml:"report_retention"`
-	EventsMax        int            `toml:"events_max"`
-	LogLevel         string         `toml:"log_level"`
-	LogFormat        string         `toml:"log_format"`
-	Catalog          Catalog        `toml:"catalog"`
-	InternalTenant   InternalTenant `toml:"internal_tenant"`
-	ImageSources     []ImageSource  `toml:"image_source"`
-	Backends         []Backend      `toml:"backend"`
-	FileCaches       []FileCache    `toml:"file_cache"`
+	StateDir            Path           `toml:"state_dir"`
+	Listen              []Listen       `toml:"listen"`
+	SocketGroup         string         `toml:"socket_group"`
+	SocketMode          FileMode       `toml:"socket_mode"`
+	TLS                 TLS            `toml:"tls"`
+	TokenFile           SecretFile     `toml:"token_file"`
+	InsecureLoopback    bool           `toml:"insecure_loopback"`
+	ScratchDir          Path           `toml:"scratch_dir"`
+	ScratchMaxSize      Size           `toml:"scratch_max_size"`
+	AcceptFormats       []string       `toml:"accept_formats"`
+	AcceptCompression   []string       `toml:"accept_compression"`
+	MaxCompressionRatio int64          `toml:"max_compression_ratio"`
+	FillLimit           int            `toml:"fill_limit"`
+	StopTimeout         Duration       `toml:"stop_timeout"`
+	ReportRetention     Duration       `toml:"report_retention"`
+	EventsMax           int            `toml:"events_max"`
+	LogLevel            string         `toml:"log_level"`
+	LogFormat           string         `toml:"log_format"`
+	Catalog             Catalog        `toml:"catalog"`
+	InternalTenant      InternalTenant `toml:"internal_tenant"`
+	ImageSources        []ImageSource  `toml:"image_source"`
+	Backends            []Backend      `toml:"backend"`
+	FileCaches          []FileCache    `toml:"file_cache"`
 
 	// Warnings are what is allowed but probably not meant.
 	Warnings []Problem `toml:"-"`
@@ -124,17 +127,20 @@ const gib = 1 << 30
 // Default is what an empty file means.
 func Default() Config {
 	return Config{
-		StateDir:        "/var/lib/clonecache",
-		Listen:          []Listen{{Network: "unix", Address: "/run/clonecache/clonecache.sock"}},
-		SocketMode:      0o660,
-		ScratchMaxSize:  20 * gib,
-		FillLimit:       4,
-		StopTimeout:     Duration(30e9),
-		ReportRetention: Duration(90 * day),
-		EventsMax:       10_000,
-		LogLevel:        "info",
-		LogFormat:       LogText,
-		InternalTenant:  InternalTenant{Kind: "local", Account: Account{ProjectID: "clonecache", UserID: "clonecache"}},
+		StateDir:            "/var/lib/clonecache",
+		Listen:              []Listen{{Network: "unix", Address: "/run/clonecache/clonecache.sock"}},
+		SocketMode:          0o660,
+		ScratchMaxSize:      20 * gib,
+		AcceptFormats:       []string{"raw", "qcow2", "iso"},
+		AcceptCompression:   []string{"gzip", "xz", "zstd", "bzip2"},
+		MaxCompressionRatio: 1000,
+		FillLimit:           4,
+		StopTimeout:         Duration(30e9),
+		ReportRetention:     Duration(90 * day),
+		EventsMax:           10_000,
+		LogLevel:            "info",
+		LogFormat:           LogText,
+		InternalTenant:      InternalTenant{Kind: "local", Account: Account{ProjectID: "clonecache", UserID: "clonecache"}},
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/diskimage"
 )
 
 // Options are what Run needs beside the configuration.
@@ -107,22 +108,34 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		return nil, err
 	}
 	return plugin.Open(ctx, plugin.Config{
-		StateDir:        string(d.cfg.StateDir),
-		Lock:            d.lock,
-		Backends:        s.backends,
-		FileCaches:      s.caches,
-		Sources:         sources,
-		ScratchDir:      string(d.cfg.ScratchDir),
-		ScratchMaxBytes: int64(d.cfg.ScratchMaxSize),
-		FillLimit:       d.cfg.FillLimit,
-		ReportRetention: time.Duration(d.cfg.ReportRetention),
-		EventsMax:       eventsMax(d.cfg),
-		Log:             d.Log,
-		Observer:        metrics,
+		StateDir:            string(d.cfg.StateDir),
+		Lock:                d.lock,
+		Backends:            s.backends,
+		FileCaches:          s.caches,
+		Sources:             sources,
+		ScratchDir:          string(d.cfg.ScratchDir),
+		ScratchMaxBytes:     int64(d.cfg.ScratchMaxSize),
+		AcceptFormats:       words[diskimage.Format](d.cfg.AcceptFormats),
+		AcceptCompression:   words[diskimage.Compression](d.cfg.AcceptCompression),
+		MaxCompressionRatio: d.cfg.MaxCompressionRatio,
+		FillLimit:           d.cfg.FillLimit,
+		ReportRetention:     time.Duration(d.cfg.ReportRetention),
+		EventsMax:           eventsMax(d.cfg),
+		Log:                 d.Log,
+		Observer:            metrics,
 		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
 			return openTenant[d.cfg.InternalTenant.Kind](ctx, d.cfg, ledger, d.Log)
 		},
 	})
+}
+
+// words are a list of the configuration's in the plugin's type; an empty one is not left to the default.
+func words[T ~string](list []string) []T {
+	out := make([]T, 0, len(list))
+	for _, w := range list {
+		out = append(out, T(w))
+	}
+	return out
 }
 
 // eventsMax is events_max in the plugin's words, where 0 is the default.

@@ -47,7 +47,7 @@ func (m *metadata) image(source string) (imagesource.Image, error) {
 		return imagesource.Image{}, err
 	}
 	i := imagesource.Image{
-		Source: source, ID: m.ID, SizeBytes: -1, Digest: m.digest(), DiskFormat: m.DiskFormat, Domain: m.domain(),
+		Source: source, ID: m.ID, SizeBytes: -1, Digest: m.digest(), DiskFormat: m.DiskFormat, ClaimedBy: imagesource.ByService, Domain: m.domain(),
 		MinDiskGiB: m.MinDisk, ModifiedAt: m.UpdatedAt.UTC(), Location: m.location(),
 	}
 	if m.Size != nil && *m.Size >= 0 {
