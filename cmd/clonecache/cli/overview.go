@@ -20,12 +20,23 @@ func (a *app) status() *cobra.Command {
 		Example: `  clonecache status
   clonecache status --server unix:///run/clonecache/clonecache.sock -o json`,
 		Args: exactly(),
-		RunE: ask(a, func(ctx context.Context, c *api.Client) (plugin.Status, error) { return c.Status(ctx) }, showStatus),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var ready bool
+			err := ask(a, func(ctx context.Context, c *api.Client) (plugin.Status, error) {
+				s, err := c.Status(ctx)
+				ready = s.Ready
+				return s, err
+			}, showStatus)(cmd, args)
+			if err == nil && !ready {
+				return exitWith(exitLater)
+			}
+			return err
+		},
 	}
 }
 
 func showStatus(t *table, s plugin.Status) {
-	state := "starting"
+	state := "stopping" // one that starts answers an error
 	if s.Ready {
 		state = "ready"
 	}

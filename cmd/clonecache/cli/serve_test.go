@@ -351,6 +351,12 @@ func TestASecondSignalUndoesFillsAtOnce(t *testing.T) {
 		t.Fatalf("it ended with %d before the fill did", code)
 	default:
 	}
+	if got := query[plugin.Status](t, d, exitLater, "status"); got.Ready {
+		t.Errorf("status while it stops: got %+v, want not ready", got)
+	}
+	if exit, stdout, _ := d.run(t, "status"); exit != exitLater || !strings.Contains(stdout, "stopping") {
+		t.Errorf("status while it stops: got exit code %d and %q, want %d and that it does", exit, stdout, exitLater)
+	}
 	close(d.atOnce)
 	if exit := <-created; exit == exitOK {
 		t.Error("volume create: got exit code 0 for a fill that was undone")

@@ -179,11 +179,11 @@ func (c *checker) catalog(cat Catalog) {
 }
 
 func (c *checker) tenant(t *InternalTenant) {
+	between(c, "internal_tenant.max_volumes", t.MaxVolumes, 0, math.MaxInt32)
+	between(c, "internal_tenant.max_gigabytes", t.MaxGigabytes, 0, math.MaxInt32)
 	if !c.kind("internal_tenant", t.Kind, tenantKinds) {
 		return
 	}
-	between(c, "internal_tenant.max_volumes", t.MaxVolumes, 0, math.MaxInt32)
-	between(c, "internal_tenant.max_gigabytes", t.MaxGigabytes, 0, math.MaxInt32)
 	if t.Kind == "openstack" {
 		c.openstackTenant(t)
 		return
@@ -239,16 +239,10 @@ func (c *checker) backends(cfg *Config) {
 	defer c.volumeTypes(cfg.Backends)
 	for i := range cfg.Backends {
 		b, at := &cfg.Backends[i], fmt.Sprintf("backend[%d]", i)
-		if !c.kind(at, b.Kind, backendKinds) {
-			continue
+		if c.kind(at, b.Kind, backendKinds) {
+			c.ofKind(at, b)
+			c.imageVolumes(at, b, cfg.InternalTenant.Kind)
 		}
-		switch b.Kind {
-		case "file":
-			c.path(at+".path", &b.Path)
-		case "rbd":
-			c.rbd(at, b)
-		}
-		c.imageVolumes(at, b, cfg.InternalTenant.Kind)
 		c.bounds(at, bounds{b.MaxSize, b.MaxCount, b.MaxPercent, b.MinAge, b.MinHits, b.MaxIdle})
 		c.oneOf(at+".share", b.Share, ShareOwner, ShareAll)
 		c.duration(at+".request_timeout", b.RequestTimeout, 0, maxRequestWait)
@@ -263,6 +257,16 @@ func (c *checker) backends(cfg *Config) {
 		if b.Fallback == "" {
 			c.warn(at, "it has no fallback: requests that cannot be cloned are bypassed", "set fallback to a [[file_cache]]")
 		}
+	}
+}
+
+// ofKind checks what belongs to a backend's kind.
+func (c *checker) ofKind(at string, b *Backend) {
+	switch b.Kind {
+	case "file":
+		c.path(at+".path", &b.Path)
+	case "rbd":
+		c.rbd(at, b)
 	}
 }
 
@@ -332,7 +336,8 @@ func (c *checker) name(at, name string, taken map[string]string) {
 	}
 }
 
-// kind checks a kind and that no key of another kind is beside it; false where there is no such kind.
+// kind checks a kind and that no key of another kind is beside it; false where there is no such kind. One that
+// this build lacks is a problem, and its keys are checked all the same.
 func (c *checker) kind(at, name string, kinds map[string]kind) bool {
 	k, known := kinds[name]
 	switch {
@@ -344,7 +349,6 @@ func (c *checker) kind(at, name string, kinds map[string]kind) bool {
 		return false
 	case k.missing != "":
 		c.problem(at+".kind", fmt.Sprintf("kind %q cannot be used", name), k.missing)
-		return false
 	}
 	for _, key := range kindKeys(kinds) {
 		if c.set[at+"."+key] && !slices.Contains(k.keys, key) {

@@ -15,7 +15,6 @@ import (
 type decoder struct {
 	problem func(key, what, remedy string)
 	set     map[string]bool // keys that the file gives, such as "backend[0].path"
-	skip    map[string]bool // tables of a kind that this build lacks: their other keys are unknown
 }
 
 // table reads doc into the struct dst; at is doc's own key, "" for the whole document.
@@ -28,9 +27,7 @@ func (d *decoder) table(doc map[string]any, dst reflect.Value, at string) {
 		full := join(at, key)
 		field, known := fields[key]
 		if !known {
-			if !d.skip[at] {
-				d.problem(full, "unknown key", suggestion(key, fields))
-			}
+			d.problem(full, "unknown key", suggestion(key, fields))
 			continue
 		}
 		d.set[full] = true

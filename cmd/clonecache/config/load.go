@@ -40,7 +40,7 @@ func Parse(text []byte, file string) (Config, error) {
 	found := lines(string(text))
 	c := &checker{file: file, lineOf: func(key string) int { return lineOf(found, key) }}
 	cfg := Default()
-	d := &decoder{problem: c.problem, set: make(map[string]bool), skip: missingKinds(doc)}
+	d := &decoder{problem: c.problem, set: make(map[string]bool)}
 	d.table(doc, reflect.ValueOf(&cfg).Elem(), "")
 	c.set = d.set
 	c.config(&cfg)
@@ -51,28 +51,6 @@ func Parse(text []byte, file string) (Config, error) {
 	c.warnings.sort()
 	cfg.Warnings = c.warnings
 	return cfg, nil
-}
-
-// missingKinds finds the tables whose kind is known but not in this build. Their other keys are not
-// known here, and are no problem of their own.
-func missingKinds(doc map[string]any) map[string]bool {
-	skip := make(map[string]bool)
-	look := func(value any, at string, kinds map[string]kind) {
-		if t, ok := value.(map[string]any); ok {
-			name, _ := t["kind"].(string)
-			skip[at] = kinds[name].missing != ""
-		}
-	}
-	tables := func(key string, kinds map[string]kind) {
-		list, _ := doc[key].([]map[string]any)
-		for i, t := range list {
-			look(t, fmt.Sprintf("%s[%d]", key, i), kinds)
-		}
-	}
-	tables("backend", backendKinds)
-	tables("image_source", sourceKinds)
-	look(doc["internal_tenant"], "internal_tenant", tenantKinds)
-	return skip
 }
 
 // syntaxProblem turns the parser's error into a Problem.
