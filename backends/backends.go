@@ -32,7 +32,8 @@ type VolumeName string
 // taken over by another volume; an ID cannot.
 type VolumeID string
 
-// Info is what a backend found out about itself when it was opened. It does not change afterwards.
+// Info is what a backend found out about itself when it was opened. It does not change afterwards; before (Late)
+// it is what is expected.
 type Info struct {
 	Kind     string // "file", "rbd", "filecache"
 	Location string // a directory, a pool: for people
@@ -312,6 +313,30 @@ type Backend interface {
 	// ErrLimit: the backend makes no more clones of this one. ErrCannotClone: not on this backend.
 	// ErrNoSpace, ErrUnavailable.
 	Clone(ctx context.Context, id ImageVolumeID, spec VolumeSpec) (Volume, error)
+}
+
+// Late is a Store that may not be open yet; package late has them.
+type Late interface {
+	Store
+	// Down is why it cannot be used at all, an ErrUnavailable, so that nobody begins anything; nil once it is
+	// open. It costs nothing.
+	Down() error
+	// Opened is the store itself, once it is open.
+	Opened() (Store, bool)
+}
+
+// Capability is an optional capability of a store, or of the store that a Late one has opened.
+func Capability[C any](s Store) (C, bool) {
+	if late, ok := s.(Late); ok {
+		opened, open := late.Opened()
+		if !open {
+			var none C
+			return none, false
+		}
+		s = opened
+	}
+	c, ok := s.(C)
+	return c, ok
 }
 
 // Adopter is an optional capability of a Store: its Stage takes StageSpec.Adopt. An adopted volume keeps

@@ -319,6 +319,18 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 	return views, nil
 }
 
+// Unavailable lists the backends and file caches that did not answer when they were last asked. It asks none
+// of them: each is asked at least once a minute.
+func (p *Plugin) Unavailable() []UnavailableView {
+	down := []UnavailableView{}
+	for _, s := range p.orderedStores() {
+		if silence := s.silent.Load(); silence != nil {
+			down = append(down, UnavailableView{Name: s.name, Since: silence.since, Error: silence.why})
+		}
+	}
+	return down
+}
+
 // orderedStores are the backends, then the file caches, as configured.
 func (p *Plugin) orderedStores() []*store {
 	all := make([]*store, 0, len(p.stores))

@@ -74,6 +74,13 @@ type BackendView struct {
 	FreeBytes     int64         `json:"free_bytes"`
 }
 
+// UnavailableView is a backend or a file cache that does not answer.
+type UnavailableView struct {
+	Name  backends.Name `json:"name"`
+	Since time.Time     `json:"since" doc:"When that was first noticed"`
+	Error string        `json:"error" doc:"Why, as it was first noticed"`
+}
+
 // FillView is a fill in flight.
 type FillView struct {
 	EntryID      string        `json:"entry_id"`

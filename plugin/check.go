@@ -121,7 +121,7 @@ func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, 
 		total += h.Bytes + h.DetachedBytes
 	}
 	for _, s := range p.orderedStores() {
-		reader, readable := s.images.(backends.ImageVolumeReader)
+		reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
 		for iv, err := range s.images.ListImageVolumes(ctx) {
 			if err != nil || iv.State != backends.Committed || !readable {
 				continue // the survey has said so

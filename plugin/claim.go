@@ -18,7 +18,7 @@ import (
 
 // adopts tells whether image-volumes here may be volumes that the tenant's service has made.
 func (s *store) adopts() bool {
-	a, ok := s.images.(backends.Adopter)
+	a, ok := backends.Capability[backends.Adopter](s.images)
 	return ok && s.charged() && a.CanAdopt()
 }
 

@@ -85,7 +85,7 @@ func (p *Plugin) writeVolume(ctx context.Context, q *request, src *os.File, spec
 	progress := func(copied int64) {
 		q.report(Progress{Phase: "copying", ReadBytes: copied, TotalBytes: total, Written: copied})
 	}
-	if copier, ok := q.store.backend.(backends.FileCopier); ok {
+	if copier, ok := backends.Capability[backends.FileCopier](q.store.backend); ok {
 		return copier.CopyFromFile(ctx, src, spec, progress)
 	}
 	stage, err := q.store.backend.CreateVolume(ctx, spec)

@@ -191,6 +191,10 @@ func (p *Plugin) serveAlone(ctx context.Context, q *request) (Answer, error) {
 		return Answer{}, err
 	}
 	defer unlock()
+	if err := q.store.down(); err != nil {
+		p.reached(q.store, err)
+		return p.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err}), nil
+	}
 	if err := p.settleFirst(ctx, q); err != nil {
 		return p.bypass(q, err), nil
 	}

@@ -47,7 +47,7 @@ func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
 // directly is what clones the image where it lies: only raw images are what their bytes say, and only
 // bytes that nobody was promised otherwise need no check.
 func (q *request) directly() (backends.DirectCloner, bool) {
-	cloner, ok := q.store.backend.(backends.DirectCloner)
+	cloner, ok := backends.Capability[backends.DirectCloner](q.store.backend)
 	plain := q.image.DiskFormat == string(diskimage.Raw) && q.image.SizeBytes > 0
 	asPromised := q.Digest.IsZero() || q.Digest == q.promised
 	return cloner, ok && plain && asPromised && q.image.Location != "" && cloner.CanCloneDirect(q.image.Location)

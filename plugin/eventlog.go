@@ -183,12 +183,12 @@ func evictedKind(e catalog.Entry) EventKind {
 func (p *Plugin) reached(s *store, err error) {
 	switch {
 	case err == nil:
-		if s.silent.CompareAndSwap(true, false) {
+		if s.silent.Swap(nil) != nil {
 			p.note(catalog.Event{Kind: catalog.EventKind(EventBack), Backend: s.name})
 		}
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 	case errors.Is(err, backends.ErrUnavailable):
-		if s.silent.CompareAndSwap(false, true) {
+		if s.silent.CompareAndSwap(nil, &silence{since: p.now().UTC(), why: err.Error()}) {
 			p.note(catalog.Event{Kind: catalog.EventKind(EventUnreachable), Backend: s.name, Detail: err.Error()})
 		}
 	}

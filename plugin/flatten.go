@@ -52,7 +52,7 @@ func (p *Plugin) FlattenVolume(ctx context.Context, backend backends.Name, volum
 }
 
 func (s *store) flatten(ctx context.Context, volume backends.VolumeName, progress func(done, total int64)) error {
-	if f, ok := s.backend.(backends.Flattener); ok {
+	if f, ok := backends.Capability[backends.Flattener](s.backend); ok {
 		return f.Flatten(ctx, volume, progress)
 	}
 	v, err := s.backend.StatVolume(ctx, volume)

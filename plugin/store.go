@@ -35,11 +35,25 @@ type store struct {
 	maxIdle  time.Duration
 	timeout  time.Duration // of a request that brings no earlier deadline; 0: none
 	ready    *view
-	silent   atomic.Bool // it did not answer when it was last asked
+	silent   atomic.Pointer[silence] // nil: it answered when it was last asked
 	outsized outsized
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}
+}
+
+// silence is since when, and why, a store does not answer.
+type silence struct {
+	since time.Time
+	why   string
+}
+
+// down is why nothing can be begun here: the store is not open. It is an ErrUnavailable, and costs nothing.
+func (s *store) down() error {
+	if late, ok := s.images.(backends.Late); ok {
+		return late.Down()
+	}
+	return nil
 }
 
 // deadline is the earlier one of a request's own and what the store allows from its beginning.

@@ -13,7 +13,7 @@ import (
 func (p *Plugin) surveyStrays(ctx context.Context) ([]finding, error) {
 	var findings []finding
 	for _, s := range p.orderedStores() {
-		lister, ok := s.images.(backends.DeepLister)
+		lister, ok := backends.Capability[backends.DeepLister](s.images)
 		if !ok {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -17,7 +18,12 @@ func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
 		return r, err
 	}
 	for _, s := range p.orderedStores() {
-		if err := p.pruneStore(ctx, s, &r); err != nil {
+		err := p.pruneStore(ctx, s, &r)
+		if errors.Is(err, backends.ErrUnavailable) { // which keeps nobody from the others
+			p.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
+			continue
+		}
+		if err != nil {
 			return r, fmt.Errorf("prune %s: %w", s.name, err)
 		}
 	}
@@ -84,6 +90,10 @@ func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) {
 	}
 	for _, s := range p.orderedStores() {
 		reaped, err := p.reap(ctx, s)
+		if errors.Is(err, backends.ErrUnavailable) {
+			p.log.WithField("backend", s.name).WithError(err).Warn("not cleaned: it does not answer")
+			continue
+		}
 		if err != nil {
 			return r, fmt.Errorf("reap %s: %w", s.name, err)
 		}

@@ -23,10 +23,10 @@ const owned backends.VolumeName = "volume-5e0bfb5c-43b1-4f7e-8a0a-9f7f8f5d2a11"
 // service is what makes volumes to adopt; nil where the backend adopts none.
 func (s *suite) service() OwnersService {
 	s.Helper()
-	if a, ok := s.b.(backends.Adopter); !ok || !a.CanAdopt() {
+	if a, ok := backends.Capability[backends.Adopter](s.b); !ok || !a.CanAdopt() {
 		return nil
 	}
-	service, ok := s.b.(OwnersService)
+	service, ok := backends.Capability[OwnersService](s.b)
 	if !ok {
 		s.Fatal("the backend adopts volumes, and is no backendtest.OwnersService")
 	}

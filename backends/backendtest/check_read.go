@@ -51,7 +51,7 @@ func readersKeepRetired(s *suite) {
 }
 
 func onlyCommittedAreRead(s *suite) {
-	r, ok := s.store.(backends.ImageVolumeReader)
+	r, ok := backends.Capability[backends.ImageVolumeReader](s.store)
 	if !ok {
 		return
 	}
@@ -66,7 +66,7 @@ func onlyCommittedAreRead(s *suite) {
 }
 
 func readersKeepRetiredVolume(s *suite) {
-	r, ok := s.store.(backends.ImageVolumeReader)
+	r, ok := backends.Capability[backends.ImageVolumeReader](s.store)
 	if !ok {
 		return
 	}

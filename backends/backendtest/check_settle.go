@@ -65,7 +65,7 @@ var copyChecks = []check{
 // copier is the backend's optional capability, and a file to copy from.
 func (s *suite) copier() (backends.FileCopier, *os.File) {
 	s.Helper()
-	c, ok := s.b.(backends.FileCopier)
+	c, ok := backends.Capability[backends.FileCopier](s.b)
 	if !ok {
 		return nil, nil
 	}

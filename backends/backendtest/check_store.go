@@ -185,7 +185,7 @@ func (s *suite) wantImageContent(id backends.ImageVolumeID) {
 		defer f.Close()
 		s.wantPattern(f, string(id), imageBytes, 1)
 	}
-	if r, ok := s.store.(backends.ImageVolumeReader); ok {
+	if r, ok := backends.Capability[backends.ImageVolumeReader](s.store); ok {
 		c, err := r.OpenImageVolume(s.ctx(), id)
 		s.must(err)
 		defer c.Close()

@@ -50,7 +50,7 @@ type OwnersService interface {
 
 // openVolume opens a volume's content by whichever way the backend has.
 func openVolume(ctx context.Context, b backends.Backend, name backends.VolumeName) (VolumeReader, error) {
-	if r, ok := b.(Reader); ok {
+	if r, ok := backends.Capability[Reader](b); ok {
 		return r.OpenVolume(ctx, name)
 	}
 	v, err := b.StatVolume(ctx, name)
@@ -68,7 +68,7 @@ var errNoForeigner = errors.New("the backend is no backendtest.Foreigner, and it
 
 // makeForeign makes a volume that is not ours by whichever way there is.
 func makeForeign(ctx context.Context, b backends.Backend, name backends.VolumeName, data []byte) error {
-	if f, ok := b.(Foreigner); ok {
+	if f, ok := backends.Capability[Foreigner](b); ok {
 		return f.MakeForeign(ctx, name, data)
 	}
 	if info := b.Info(); info.Paths {
@@ -79,7 +79,7 @@ func makeForeign(ctx context.Context, b backends.Backend, name backends.VolumeNa
 
 // openForeign opens what makeForeign made.
 func openForeign(ctx context.Context, b backends.Backend, name backends.VolumeName) (VolumeReader, error) {
-	if r, ok := b.(Reader); ok {
+	if r, ok := backends.Capability[Reader](b); ok {
 		return r.OpenVolume(ctx, name)
 	}
 	return os.Open(filepath.Join(b.Info().Location, string(name)))

@@ -159,6 +159,10 @@ func (f *fakeService) Status(context.Context) (plugin.Status, error) {
 	return plugin.Status{Version: "v1", Ready: true}, nil
 }
 
+func (f *fakeService) Unavailable() []plugin.UnavailableView {
+	return []plugin.UnavailableView{{Name: "pool", Error: "open /secret/path: permission denied"}}
+}
+
 func (f *fakeService) Prune(context.Context) (plugin.PruneResult, error) {
 	return plugin.PruneResult{FreedBytes: 7}, nil
 }

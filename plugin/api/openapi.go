@@ -62,17 +62,21 @@ func streamResponse(schemas huma.Registry, result, line reflect.Type) map[string
 
 // describePlain describes the routes for monitors, which go by no Service: plainRoutes serves them.
 func describePlain(api *huma.OpenAPI) {
-	status := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{"status": {Type: huma.TypeString}}, Required: []string{"status"}}
+	schemas := api.Components.Schemas
+	status, ready := schemas.Schema(reflect.TypeFor[statusBody](), true, ""), schemas.Schema(reflect.TypeFor[readyBody](), true, "")
 	open := []map[string][]string{{}}
-	for _, probe := range []struct{ id, path, summary, yes, no string }{
-		{"healthz", "/healthz", "Whether the process lives", "It lives: it may start, serve or stop", ""},
-		{"readyz", "/readyz", "Whether requests are served", "They are", "They are not: starting, stopping"},
+	for _, probe := range []struct {
+		id, path, summary, yes, no string
+		body                       *huma.Schema
+	}{
+		{"healthz", "/healthz", "Whether the process lives", "It lives: it may start, serve or stop", "", status},
+		{"readyz", "/readyz", "Whether requests are served", "They are. Backends that do not answer are listed", "They are not: starting, stopping", ready},
 	} {
 		op := get(probe.id, probe.path, probe.summary)
 		op.Security = open
-		op.Responses = map[string]*huma.Response{"200": {Description: probe.yes, Content: map[string]*huma.MediaType{"application/json": {Schema: status}}}}
+		op.Responses = map[string]*huma.Response{"200": {Description: probe.yes, Content: map[string]*huma.MediaType{"application/json": {Schema: probe.body}}}}
 		if probe.no != "" {
-			op.Responses["503"] = errorResponse(api.Components.Schemas)
+			op.Responses["503"] = errorResponse(schemas)
 			op.Responses["503"].Description = probe.no
 		}
 		api.AddOperation(&op)

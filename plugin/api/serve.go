@@ -121,9 +121,20 @@ func (s *Server) guard(l *Listener) http.Handler {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.refuse(w, r, unauthorized.answer(""))
 		default:
+			if l.token == "" || l.token.equals(bearer(r)) {
+				r = r.WithContext(context.WithValue(r.Context(), trustedKey{}, true))
+			}
 			s.ServeHTTP(w, r)
 		}
 	})
+}
+
+// trustedKey marks, in a request's context, one who may use the API. Probes come from others too.
+type trustedKey struct{}
+
+func isTrusted(r *http.Request) bool {
+	trusted, _ := r.Context().Value(trustedKey{}).(bool)
+	return trusted
 }
 
 // isProbe: what tells nothing but that the daemon is up needs no token.

@@ -141,14 +141,28 @@ type statusBody struct {
 	Status string `json:"status"`
 }
 
+// readyBody is what /readyz answers where requests are served. A backend that is down keeps nobody from the
+// others, and does not make the daemon unready.
+type readyBody struct {
+	Status      string                   `json:"status" enum:"ready"`
+	Unavailable []plugin.UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer; their errors are told to those alone who may use the API"`
+}
+
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.ending.Load() {
 		s.refuse(w, r, Explain(plugin.ErrStopping))
 		return
 	}
-	if _, err := s.current(); err != nil {
+	svc, err := s.current()
+	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, statusBody{"ready"})
+	ready := readyBody{Status: "ready", Unavailable: svc.Unavailable()}
+	if !isTrusted(r) {
+		for i := range ready.Unavailable { // reasons name paths and hosts
+			ready.Unavailable[i].Error = ""
+		}
+	}
+	writeJSON(w, http.StatusOK, ready)
 }

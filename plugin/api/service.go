@@ -42,6 +42,7 @@ type Overview interface {
 	Quota(ctx context.Context) (plugin.Quota, error)
 	Backends(ctx context.Context) ([]plugin.BackendView, error)
 	Status(ctx context.Context) (plugin.Status, error)
+	Unavailable() []plugin.UnavailableView
 }
 
 // Upkeep keeps the cache in order.

@@ -73,6 +73,10 @@ func (a *app) runDaemon(ctx context.Context, file string) error {
 	})
 	if err != nil {
 		log.WithError(err).Error("ended")
+		for _, p := range daemon.TryStart(context.WithoutCancel(ctx), cfg) {
+			p.File = file
+			log.Error(p.Error())
+		}
 		return errLogged
 	}
 	return nil

@@ -107,6 +107,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 	if err != nil {
 		return nil, err
 	}
+	d.trySources(ctx)
 	return plugin.Open(ctx, plugin.Config{
 		StateDir:            string(d.cfg.StateDir),
 		Lock:                d.lock,
@@ -136,6 +137,21 @@ func words[T ~string](list []string) []T {
 		out = append(out, T(w))
 	}
 	return out
+}
+
+// trySources logs which directories of images cannot be read now, as "config check" says it. Images in them are
+// not found until they can: that keeps nobody from the others.
+func (d *running) trySources(ctx context.Context) {
+	for i, s := range d.cfg.ImageSources {
+		if s.Kind != "directory" {
+			continue
+		}
+		t := &Trial{}
+		t.source(ctx, fmt.Sprintf("image_source[%d]", i), s)
+		for _, p := range t.Problems {
+			d.Log.WithFields(logrus.Fields{"source": s.Name, "remedy": p.Remedy}).Error("image source cannot be read now: " + p.What)
+		}
+	}
 }
 
 // eventsMax is events_max in the plugin's words, where 0 is the default.

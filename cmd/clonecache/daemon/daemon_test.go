@@ -97,29 +97,184 @@ func TestTheWatchdogIsFed(t *testing.T) {
 	}
 }
 
-func TestAnOpenThatFailsLeavesNothingOpen(t *testing.T) {
-	cfg, dir := parse(t, one+"[[file_cache]]\nname = \"files\"\npath = \"files\"\n")
-	if err := os.WriteFile(filepath.Join(dir, "files"), []byte("a file, not a directory"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+// served is a daemon in this process, as clients see it.
+type served struct {
+	*api.Client
+	ended chan error
+	stop  context.CancelFunc
+	log   *test.Hook
+}
+
+// run runs a daemon until the test ends.
+func run(t *testing.T, cfg config.Config) *served {
+	t.Helper()
 	log, hook := test.NewNullLogger()
-	if err := Run(t.Context(), cfg, Options{Log: log}); err == nil || !strings.Contains(err.Error(), "files") {
-		t.Errorf("got %v, want an error that names the file cache", err)
+	ctx, stop := context.WithCancel(context.Background())
+	d := &served{ended: make(chan error, 1), stop: stop, log: hook}
+	ready := make(chan struct{})
+	go func() {
+		d.ended <- Run(ctx, cfg, Options{Log: log, Notify: func(state string) {
+			if state == "READY=1" {
+				close(ready)
+			}
+		}})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-d.ended; err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-d.ended:
+		d.ended <- nil
+		t.Fatalf("it did not start: %v", err)
 	}
-	if last := hook.LastEntry(); last == nil || last.Message != "stopped" {
-		t.Errorf("the server was not stopped: %v", last)
-	}
-	if err := os.Remove(filepath.Join(dir, "files")); err != nil {
+	var err error
+	if d.Client, err = api.NewClient(addresses(cfg)[0], api.ClientConfig{}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	ready := func(state string) {
-		if state == "READY=1" {
-			stop()
+	return d
+}
+
+const two = one + `fallback = "files"
+[[backend]]
+name = "other"
+kind = "file"
+path = "other"
+[[file_cache]]
+name = "files"
+path = "files"
+`
+
+// One backend that cannot be opened, or a file cache, is down with its reason while the others serve, and comes
+// back by itself once it can be opened.
+func TestWhatCannotBeOpenedIsDownWhileTheOthersServe(t *testing.T) {
+	cfg, dir := parse(t, two)
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "images/a.raw"), make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"volumes", "files"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("a file, not a directory"), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if err := Run(ctx, cfg, Options{Log: log, Notify: ready}); err != nil {
-		t.Errorf("the next start: %v", err)
+	d := run(t, cfg)
+	views, err := d.Backends(t.Context())
+	if err != nil || len(views) != 3 {
+		t.Fatalf("got %+v, %v", views, err)
+	}
+	for i, up := range []bool{false, true, false} {
+		if v := views[i]; v.Available != up || strings.Contains(v.Error, "not a directory") == up {
+			t.Errorf("%s: got available %v, error %q, want %v", v.Name, v.Available, v.Error, up)
+		}
+	}
+	request := api.CreateRequest{Backend: "local", Image: "library:a.raw", Volume: "v1"}
+	got, err := d.CreateVolume(t.Context(), request, nil)
+	if err != nil || got.Outcome != plugin.Bypassed || got.Reason != plugin.ReasonUnavailable || !strings.Contains(got.Detail, "not a directory") {
+		t.Errorf("on one that is down: got %+v, %v", got, err)
+	}
+	request.Backend = "other"
+	if got, err := d.CreateVolume(t.Context(), request, nil); err != nil || got.Outcome == plugin.Bypassed && got.Reason == plugin.ReasonUnavailable {
+		t.Errorf("on another one: got %+v, %v", got, err)
+	}
+	events, err := d.Events(t.Context(), api.EventsRequest{Kinds: []plugin.EventKind{plugin.EventUnreachable}})
+	if err != nil || len(events) != 2 {
+		t.Errorf("events: got %+v, %v; want one of each that is down", events, err)
+	}
+	wantLogged(t, d.log, "it cannot be opened and is down", "give another path, or move it away")
+
+	for _, name := range []string{"volumes", "files"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all are up", func() bool {
+		views, err := d.Backends(t.Context())
+		return err == nil && views[0].Available && views[2].Available
+	})
+	request.Backend = "local"
+	if got, err := d.CreateVolume(t.Context(), request, nil); err != nil || got.Outcome == plugin.Bypassed && got.Reason == plugin.ReasonUnavailable {
+		t.Errorf("once it is up: got %+v, %v", got, err)
+	}
+}
+
+// wantLogged wants an error with that message and remedy.
+func wantLogged(t *testing.T, log *test.Hook, message, remedy string) {
+	t.Helper()
+	for _, e := range log.AllEntries() {
+		if e.Level == logrus.ErrorLevel && strings.Contains(e.Message, message) && e.Data["remedy"] == remedy {
+			return
+		}
+	}
+	t.Errorf("%q with remedy %q was not logged", message, remedy)
+}
+
+// eventually waits for what is tried again after a second at the earliest.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(30 * time.Second)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("in 30 s it did not come about that %s", what)
+		}
+	}
+}
+
+// What "config check" finds, serve meets, in the same words: the store whose filesystem is not mounted, and a
+// directory of images that is missing, keep nobody from the others; a port that is taken keeps it from starting.
+func TestCheckAndServeSayTheSame(t *testing.T) {
+	cfg, dir := parse(t, one+"[[backend]]\nname = \"other\"\nkind = \"file\"\npath = \"other\"\n")
+	first := run(t, cfg) // notes which stores these are
+	first.stop()
+	if err := <-first.ended; err != nil {
+		t.Fatal(err)
+	}
+	first.ended <- nil
+	if err := os.RemoveAll(filepath.Join(dir, "volumes")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "volumes"), 0o755); err != nil { // as where nothing is mounted
+		t.Fatal(err)
+	}
+	problems := Try(t.Context(), cfg).Problems
+	if len(problems) != 2 || problems[0].Key != "backend[0].path" || problems[1].Key != "image_source[0].path" {
+		t.Fatalf("got problems %v", problems)
+	}
+	d := run(t, cfg)
+	views, err := d.Backends(t.Context())
+	if err != nil || views[0].Available || !strings.Contains(views[0].Error, problems[0].What) || !views[1].Available {
+		t.Errorf("got %+v, %v; want %q", views, err, problems[0].What)
+	}
+	wantLogged(t, d.log, "is down", problems[0].Remedy)
+	wantLogged(t, d.log, problems[1].What, problems[1].Remedy)
+}
+
+func TestTryFindsAPortThatIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg, dir := parse(t, "insecure_loopback = true\n"+strings.Replace(one, "unix://s", "tcp://"+l.Addr().String(), 1))
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	problems := Try(t.Context(), cfg).Problems
+	if len(problems) != 1 || problems[0].Key != "listen[0]" || !strings.Contains(problems[0].What, l.Addr().String()) {
+		t.Errorf("got problems %v, want the port", problems)
+	}
+	log, _ := test.NewNullLogger()
+	if err := Run(t.Context(), cfg, Options{Log: log}); !errors.Is(err, api.ErrListening) {
+		t.Errorf("serve: got %v, want %v", err, api.ErrListening)
 	}
 }
 
@@ -223,8 +378,18 @@ func TestTrySeesADaemonThatRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	if problems := Try(t.Context(), cfg).Problems; len(problems) == 0 || problems[0].Key != "listen[0]" {
+		t.Errorf("of something else that listens: got problems %v", problems)
+	}
+	lock, err := plugin.LockState(string(cfg.StateDir))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if facts := strings.Join(Try(t.Context(), cfg).Facts, "\n"); !strings.Contains(facts, "listens") {
 		t.Errorf("facts do not say that a daemon listens:\n%s", facts)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
 	}
 }
 

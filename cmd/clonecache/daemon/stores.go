@@ -13,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/file"
 	"github.com/clonecache/clonecache/backends/filecache"
+	"github.com/clonecache/clonecache/backends/late"
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
@@ -58,30 +59,83 @@ type stores struct {
 	caches   []plugin.FileCacheConfig
 }
 
-// openStores opens all backends and file caches, and logs what each can do. state_dir is locked.
+// openStores opens all backends and file caches, and logs what each can do. state_dir is locked. A store that
+// cannot be opened is down, and tried again, while the others serve.
 func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*stores, error) {
 	me, err := plugin.InstanceOf(string(cfg.StateDir))
 	if err != nil {
 		return nil, err
 	}
 	s := &stores{}
-	for _, c := range cfg.Backends {
-		b, err := openBackend[c.Kind](ctx, cfg, c, me, log)
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		s.backends = append(s.backends, backendConfig(c, b))
-		logBackend(log, c, b.Info())
+	for i, c := range cfg.Backends {
+		s.backends = append(s.backends, backendConfig(c, openOrTry(ctx, cfg, i, me, log)))
 	}
-	for _, c := range cfg.FileCaches {
-		f, err := filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		s.caches = append(s.caches, fileCacheConfig(c, f))
-		log.WithFields(logrus.Fields{"backend": c.Name, "location": f.Info().Location, "max_size": c.MaxSize}).Info("file cache is open")
+	for i, c := range cfg.FileCaches {
+		s.caches = append(s.caches, fileCacheConfig(c, openCacheOrTry(ctx, cfg, i, log)))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// openOrTry opens the i-th backend, or begins to try.
+func openOrTry(ctx context.Context, cfg config.Config, i int, me plugin.InstanceID, log logrus.FieldLogger) backends.Backend {
+	c := cfg.Backends[i]
+	open := func(ctx context.Context) (backends.Backend, error) { return openBackend[c.Kind](ctx, cfg, c, me, log) }
+	b, err := open(ctx)
+	if err == nil {
+		logBackend(log, c, b.Info())
+		return b
+	}
+	trial := func() []config.Problem { return tryBackend(cfg, i) }
+	logDown(log, c.Name, err, trial())
+	return late.NewBackend(late.Config[backends.Backend]{
+		Info: expected(cfg, c), Open: open, Why: err,
+		Opened: func(b backends.Backend) { logBackend(log, c, b.Info()) },
+		Failed: func(err error) { logDown(log, c.Name, err, trial()) },
+	})
+}
+
+// openCacheOrTry opens the i-th file cache, or begins to try.
+func openCacheOrTry(ctx context.Context, cfg config.Config, i int, log logrus.FieldLogger) plugin.FileCache {
+	c := cfg.FileCaches[i]
+	open := func(ctx context.Context) (late.ImageOpener, error) {
+		return filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
+	}
+	opened := func(f late.ImageOpener) {
+		log.WithFields(logrus.Fields{"backend": c.Name, "location": f.Info().Location, "max_size": c.MaxSize}).Info("file cache is open")
+	}
+	f, err := open(ctx)
+	if err == nil {
+		opened(f)
+		return f
+	}
+	trial := func() []config.Problem { return tryFileCache(cfg, i) }
+	logDown(log, c.Name, err, trial())
+	return late.NewFileCache(late.Config[late.ImageOpener]{
+		Info: backends.Info{Kind: "filecache", Location: string(c.Path), IndependentClones: true, NoClone: "it is not open"},
+		Open: open, Why: err, Opened: opened,
+		Failed: func(err error) { logDown(log, c.Name, err, trial()) },
+	})
+}
+
+// expected is what a backend that is not open yet will most likely say of itself: requests are then answered by
+// its not being open, and not by its not being able to clone.
+func expected(cfg config.Config, c config.Backend) backends.Info {
+	if c.Kind == "rbd" {
+		return backends.Info{Kind: c.Kind, Location: c.Pool, CanClone: true, CloneMethod: "rbd-v2"}
+	}
+	return backends.Info{Kind: c.Kind, Location: string(c.Path), CanClone: true, IndependentClones: true, Paths: true}
+}
+
+// logDown logs why a store is not open, with what "config check" says of it.
+func logDown(log logrus.FieldLogger, name string, err error, problems []config.Problem) {
+	log = log.WithField("backend", name)
+	for _, p := range problems {
+		log = log.WithField("remedy", p.Remedy)
+	}
+	log.WithError(err).Error("it cannot be opened and is down; the others serve; trying again")
 }
 
 // storeRecord is the file that remembers which directory a store was: one whose filesystem is not mounted is
@@ -115,7 +169,7 @@ func rbdConfig(cfg config.Config, c config.Backend, me plugin.InstanceID, log lo
 	}
 }
 
-func fileCacheConfig(c config.FileCache, f *filecache.Cache) plugin.FileCacheConfig {
+func fileCacheConfig(c config.FileCache, f plugin.FileCache) plugin.FileCacheConfig {
 	return plugin.FileCacheConfig{
 		Name: backends.Name(c.Name), Cache: f, MaxIdle: time.Duration(c.MaxIdle),
 		Bounds: lru.Bounds{

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,25 +32,73 @@ type Trial struct {
 // finds holds for the user that runs it.
 func Try(ctx context.Context, cfg config.Config) Trial {
 	t := &Trial{}
-	t.directory("state_dir", string(cfg.StateDir))
-	t.directory("scratch_dir", string(cfg.ScratchDir))
-	t.listeners(ctx, cfg)
+	t.start(ctx, cfg)
 	t.tenant(ctx, cfg)
 	for i, b := range cfg.Backends {
 		switch b.Kind {
 		case "file":
-			t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path))
+			t.backend(cfg, i)
 		case "rbd":
 			t.ceph(ctx, fmt.Sprintf("backend[%d]", i), "backend "+b.Name, rbdConfig(cfg, b, "", nil))
 		}
 	}
-	for i, f := range cfg.FileCaches {
-		t.store(fmt.Sprintf("file_cache[%d].path", i), "file cache "+f.Name, string(f.Path))
+	for i := range cfg.FileCaches {
+		t.fileCache(cfg, i)
 	}
 	for i, s := range cfg.ImageSources {
 		t.source(ctx, fmt.Sprintf("image_source[%d]", i), s)
 	}
 	return *t
+}
+
+// TryStart tries what a daemon that did not start may have failed at: its own directories, and where it
+// listens.
+func TryStart(ctx context.Context, cfg config.Config) []config.Problem {
+	t := &Trial{}
+	t.start(ctx, cfg)
+	return t.Problems
+}
+
+func (t *Trial) start(ctx context.Context, cfg config.Config) {
+	t.directory("state_dir", string(cfg.StateDir))
+	t.directory("scratch_dir", string(cfg.ScratchDir))
+	t.listeners(ctx, cfg, isLocked(filepath.Join(string(cfg.StateDir), "lock")))
+}
+
+// tryBackend tries one backend of the files' kind.
+func tryBackend(cfg config.Config, i int) []config.Problem {
+	t := &Trial{}
+	if cfg.Backends[i].Kind == "file" {
+		t.backend(cfg, i)
+	}
+	return t.Problems
+}
+
+func (t *Trial) backend(cfg config.Config, i int) {
+	b := cfg.Backends[i]
+	t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path), storeRecord(cfg, b.Name))
+}
+
+func tryFileCache(cfg config.Config, i int) []config.Problem {
+	t := &Trial{}
+	t.fileCache(cfg, i)
+	return t.Problems
+}
+
+func (t *Trial) fileCache(cfg config.Config, i int) {
+	f := cfg.FileCaches[i]
+	t.store(fmt.Sprintf("file_cache[%d].path", i), "file cache "+f.Name, string(f.Path), storeRecord(cfg, f.Name))
+}
+
+// isLocked tells whether a process holds a lock file. It takes the lock, if nobody has it, for the moment of the
+// look. One that this user may not open is taken for held.
+func isLocked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return errors.Is(err, os.ErrPermission)
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 func (t *Trial) problem(key string, err error, remedy string) {
@@ -86,10 +135,16 @@ func (t *Trial) directory(key, path string) string {
 	return at
 }
 
-// store checks a directory for volumes or images, and finds out whether it has reflinks.
-func (t *Trial) store(key, name, path string) {
+// store checks a directory for volumes or images, and finds out whether it has reflinks. The record is of the
+// store that it was when a daemon last opened it.
+func (t *Trial) store(key, name, path, record string) {
 	at := t.directory(key, path)
 	if at == "" {
+		return
+	}
+	known := rawfile.Known{Dir: path, Marker: filepath.Join(path, ".clonecache", "store-id"), Record: record}
+	if err := known.Check(); err != nil {
+		t.problem(key, err, "mount its filesystem, or do as docs/operations.md says of a store that was exchanged")
 		return
 	}
 	f, err := rawfile.Probe(at)
@@ -157,18 +212,22 @@ func reach(ctx context.Context, url string) (status string, err error) {
 	return resp.Status, nil
 }
 
-func (t *Trial) listeners(ctx context.Context, cfg config.Config) {
+// listeners tries where the daemon would listen; running tells that a daemon has this state_dir, and so listens
+// there already.
+func (t *Trial) listeners(ctx context.Context, cfg config.Config, running bool) {
 	for i, l := range cfg.Listen {
-		if l.Network != "unix" {
-			continue
-		}
-		var d net.Dialer
-		if conn, err := d.DialContext(ctx, "unix", l.Address); err == nil {
-			_ = conn.Close()
+		key := fmt.Sprintf("listen[%d]", i)
+		taken, err := isTaken(ctx, l)
+		switch {
+		case taken && running:
 			t.fact("a daemon listens at %s already", l)
-			continue
+		case taken:
+			t.problem(key, fmt.Errorf("something else listens at %s", l), "stop it (ss -lxtp shows what it is), or listen elsewhere")
+		case err != nil:
+			t.problem(key, err, "listen at an address of this host, at a port that this user may bind")
+		case l.Network == "unix":
+			t.directory(key, filepath.Dir(l.Address))
 		}
-		t.directory(fmt.Sprintf("listen[%d]", i), filepath.Dir(l.Address))
 	}
 	if g := cfg.SocketGroup; g != "" {
 		if _, err := groupID(g); err != nil {
@@ -185,6 +244,27 @@ func (t *Trial) listeners(ctx context.Context, cfg config.Config) {
 			t.problem("tls", err, "give a certificate and its own key, both as PEM")
 		}
 	}
+}
+
+// isTaken tells whether something listens at an address. A TCP port is bound for the moment of the look.
+func isTaken(ctx context.Context, l config.Listen) (bool, error) {
+	if l.Network == "unix" {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", l.Address)
+		if err != nil {
+			return false, nil
+		}
+		return true, conn.Close()
+	}
+	var lc net.ListenConfig
+	bound, err := lc.Listen(ctx, l.Network, l.Address)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return false, bound.Close()
 }
 
 // groupID is a group's number; it may be given as one.
