@@ -12,7 +12,7 @@ import (
 	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
-// volumeMode is a volume's permissions, less the process's umask.
+// volumeMode is a volume's permissions, less the process's umask, where Owner.Mode says nothing.
 const volumeMode = 0o660
 
 // Clone implements backends.Backend: the image-volume's file is reflinked into a file without a name,
@@ -95,7 +95,7 @@ func (d *draft) clone(source *imagefile.Source) (backends.Volume, error) {
 	return d.publish(d.PublishReflinked)
 }
 
-// publish stamps the draft and lets it appear. Where that fails nothing appears.
+// publish stamps the draft, gives it to its owner, and lets it appear. Where that fails nothing appears.
 func (d *draft) publish(appear func(name string) error) (backends.Volume, error) {
 	info, err := d.Finished()
 	if err != nil {
@@ -106,6 +106,9 @@ func (d *draft) publish(appear func(name string) error) (backends.Volume, error)
 	}
 	d.stamp.Written = written(info)
 	if err := d.Stamp(d.stamp.record()); err != nil {
+		return backends.Volume{}, err
+	}
+	if err := d.backend.access.give(d.File); err != nil {
 		return backends.Volume{}, err
 	}
 	if err := appear(string(d.stamp.Name)); err != nil {

@@ -46,6 +46,10 @@ type Config struct {
 	// directory that is not the store it remembers, as one is whose filesystem is not mounted. "": none.
 	Record string
 
+	// Owner is whose volumes are. It is set before a volume appears under its name. Image-volumes stay the
+	// process's own.
+	Owner Owner
+
 	Now func() time.Time   // default: time.Now
 	Log logrus.FieldLogger // default: silent
 }
@@ -62,6 +66,7 @@ type Backend struct {
 	volumes *rawfile.Place
 	lock    *os.File
 	now     func() time.Time
+	access  access
 }
 
 var (
@@ -95,6 +100,11 @@ func open(ctx context.Context, c Config, probe probe) (*Backend, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
+	access, err := c.Owner.access()
+	if err != nil {
+		return nil, err
+	}
+	b.access = access
 	known := rawfile.Known{Dir: b.path, Marker: b.own("store-id"), Record: c.Record}
 	if err := known.Check(); err != nil {
 		return nil, err

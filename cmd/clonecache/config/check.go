@@ -265,8 +265,22 @@ func (c *checker) ofKind(at string, b *Backend) {
 	switch b.Kind {
 	case "file":
 		c.path(at+".path", &b.Path)
+		c.volumeMode(at+".volume_mode", b.VolumeMode)
 	case "rbd":
 		c.rbd(at, b)
+	}
+}
+
+// volumeMode refuses permissions with which the volume is of no use to its owner, or of use to everybody.
+func (c *checker) volumeMode(key string, mode FileMode) {
+	switch {
+	case !c.set[key]:
+	case mode&0o600 != 0o600:
+		c.problem(key, fmt.Sprintf("with %s its owner could not read and write a volume", mode), `give "0600" or "0660"`)
+	case mode&0o007 != 0:
+		c.problem(key, fmt.Sprintf("with %s everybody on this host could use a volume", mode), `give "0600" or "0660", and name a group`)
+	case mode&0o111 != 0:
+		c.problem(key, fmt.Sprintf("%s lets volumes be run as programs", mode), `give "0600" or "0660"`)
 	}
 }
 

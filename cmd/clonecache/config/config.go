@@ -84,6 +84,11 @@ type Backend struct {
 	RequestTimeout Duration `toml:"request_timeout"`
 	MaxWaiting     int      `toml:"max_waiting"`
 
+	// Of kind "file".
+	VolumeOwner string   `toml:"volume_owner"`
+	VolumeGroup string   `toml:"volume_group"`
+	VolumeMode  FileMode `toml:"volume_mode"`
+
 	// Of kind "rbd".
 	Pool            string   `toml:"pool"`
 	Namespace       string   `toml:"namespace"`

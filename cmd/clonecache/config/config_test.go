@@ -92,7 +92,8 @@ func TestParseFillsEveryField(t *testing.T) {
 		},
 		Backends: []Backend{{Name: "local", Kind: "file", Path: "/var/lib/volumes", MaxSize: 200 << 30, MaxCount: 50,
 			MaxPercent: 80, MinAge: Duration(10 * time.Minute), MinHits: 2, MaxIdle: Duration(30 * day), Share: "all",
-			Fallback: "files", RequestTimeout: Duration(5 * time.Minute), MaxWaiting: 8, ImageVolumes: "outside"}},
+			Fallback: "files", RequestTimeout: Duration(5 * time.Minute), MaxWaiting: 8, ImageVolumes: "outside",
+			VolumeOwner: "libvirt-qemu", VolumeGroup: "kvm", VolumeMode: 0o660}},
 		FileCaches: []FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -19,7 +19,7 @@ type kind struct {
 // here, and a line where cmd opens it.
 var (
 	backendKinds = map[string]kind{
-		"file": {keys: []string{"path"}},
+		"file": {keys: []string{"path", "volume_owner", "volume_group", "volume_mode"}},
 		"rbd": {
 			keys: []string{
 				"pool", "namespace", "image_volume_pool", "conf", "user", "keyring", "features", "call_timeout", "connect_timeout",

@@ -413,3 +413,21 @@ func TestASecondDaemonMakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A user that does not exist is found before anything is started, and keeps that backend alone down.
+func TestTryFindsAnOwnerThatDoesNotExist(t *testing.T) {
+	cfg, dir := parse(t, one+"volume_owner = \"no-such-user\"\n")
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	problems := Try(t.Context(), cfg).Problems
+	if len(problems) != 1 || problems[0].Key != "backend[0].volume_owner" || !strings.Contains(problems[0].What, "no-such-user") {
+		t.Errorf("got problems %v", problems)
+	}
+	d := run(t, cfg)
+	views, err := d.Backends(t.Context())
+	if err != nil || views[0].Available || !strings.Contains(views[0].Error, "no-such-user") {
+		t.Errorf("got %+v, %v", views, err)
+	}
+	wantLogged(t, d.log, "is down", problems[0].Remedy)
+}

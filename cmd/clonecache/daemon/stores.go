@@ -27,7 +27,7 @@ import (
 var (
 	openBackend = map[string]func(context.Context, config.Config, config.Backend, plugin.InstanceID, logrus.FieldLogger) (backends.Backend, error){
 		"file": func(ctx context.Context, cfg config.Config, c config.Backend, _ plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
-			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
+			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Owner: volumeOwner(c), Log: log})
 		},
 		"rbd": func(ctx context.Context, cfg config.Config, c config.Backend, me plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
 			return rbd.Open(ctx, rbdConfig(cfg, c, me, log))
@@ -142,6 +142,10 @@ func logDown(log logrus.FieldLogger, name string, err error, problems []config.P
 // not taken for an empty one.
 func storeRecord(cfg config.Config, name string) string {
 	return filepath.Join(string(cfg.StateDir), "stores", name)
+}
+
+func volumeOwner(c config.Backend) file.Owner {
+	return file.Owner{User: c.VolumeOwner, Group: c.VolumeGroup, Mode: os.FileMode(c.VolumeMode)}
 }
 
 func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {

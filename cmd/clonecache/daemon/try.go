@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/clonecache/clonecache/backends/file"
 	"github.com/clonecache/clonecache/backends/rawfile"
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
@@ -76,7 +77,13 @@ func tryBackend(cfg config.Config, i int) []config.Problem {
 
 func (t *Trial) backend(cfg config.Config, i int) {
 	b := cfg.Backends[i]
-	t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path), storeRecord(cfg, b.Name))
+	at := t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path), storeRecord(cfg, b.Name))
+	if owner := volumeOwner(b); at != "" && owner != (file.Owner{}) {
+		if err := owner.Try(at); err != nil {
+			t.problem(fmt.Sprintf("backend[%d].volume_owner", i), err,
+				"make the user and the group; only root may give files to other users: run the daemon as root, or give volume_group one of its user's own groups")
+		}
+	}
 }
 
 func tryFileCache(cfg config.Config, i int) []config.Problem {
@@ -136,21 +143,21 @@ func (t *Trial) directory(key, path string) string {
 }
 
 // store checks a directory for volumes or images, and finds out whether it has reflinks. The record is of the
-// store that it was when a daemon last opened it.
-func (t *Trial) store(key, name, path, record string) {
-	at := t.directory(key, path)
-	if at == "" {
-		return
+// store that it was when a daemon last opened it. It returns the nearest directory that is there; "" where it
+// cannot be used.
+func (t *Trial) store(key, name, path, record string) (at string) {
+	if at = t.directory(key, path); at == "" {
+		return ""
 	}
 	known := rawfile.Known{Dir: path, Marker: filepath.Join(path, ".clonecache", "store-id"), Record: record}
 	if err := known.Check(); err != nil {
 		t.problem(key, err, "mount its filesystem, or do as docs/operations.md says of a store that was exchanged")
-		return
+		return ""
 	}
 	f, err := rawfile.Probe(at)
 	if err != nil {
 		t.problem(key, err, "use a local filesystem with room on it")
-		return
+		return ""
 	}
 	where := at
 	if at != path {
@@ -161,6 +168,7 @@ func (t *Trial) store(key, name, path, record string) {
 	} else {
 		t.fact("%s: %s (%s) has no reflinks: volumes are copies", name, where, f.Filesystem)
 	}
+	return at
 }
 
 // ceph connects to a cluster and looks into its pools.
