@@ -415,6 +415,13 @@ const (
 	CopiedByWriting CopyMethod = "written"
 )
 
+// ImageVolumeStater is an optional capability of a Store whose clones depend on their image-volumes: looking
+// at one without listing all.
+type ImageVolumeStater interface {
+	// StatImageVolume describes an image-volume as ListImageVolumes does. ErrNotExist: there is none.
+	StatImageVolume(ctx context.Context, id ImageVolumeID) (ImageVolume, error)
+}
+
 // ImageVolumeReader is an optional capability of a Store: reading a committed image-volume's content,
 // for a deep check. ErrNotExist.
 type ImageVolumeReader interface {

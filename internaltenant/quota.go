@@ -11,15 +11,22 @@ const (
 	GigabytesTotal Resource = "gigabytes"
 )
 
+// UnknownUse is QuotaError.Used where the quota's keeper does not say it.
+const UnknownUse int64 = -1
+
 // QuotaError says which limit a claim would exceed. It matches ErrOverQuota.
 type QuotaError struct {
-	Resource Resource
+	Resource Resource // under Cinder also of one volume type: "gigabytes_rbd1"
 	Limit    int64
-	Used     int64 // in use and reserved
+	Used     int64 // in use and reserved; or UnknownUse
 	Wanted   int64
+	Words    string // of the quota's keeper; "": ours
 }
 
 func (e *QuotaError) Error() string {
+	if e.Words != "" {
+		return fmt.Sprintf("%v: %s", ErrOverQuota, e.Words)
+	}
 	return fmt.Sprintf("%v: max_%s is %d, %d used, %d more wanted", ErrOverQuota, e.Resource, e.Limit, e.Used, e.Wanted)
 }
 

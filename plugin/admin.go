@@ -93,6 +93,7 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	if err := p.asked(f.Backend, len(entries)); err != nil {
 		return nil, err
 	}
+	p.freshen(ctx, entries)
 	views := make([]EntryView, 0, len(entries))
 	for _, e := range entries {
 		views = append(views, p.entryView(e))
@@ -123,7 +124,9 @@ func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
 	if err != nil {
 		return EntryView{}, err
 	}
-	return p.fullView(ctx, e), nil
+	shown := []catalog.Entry{e}
+	p.freshen(ctx, shown)
+	return p.fullView(ctx, shown[0]), nil
 }
 
 // fullView is an entry with the volumes that depend on it, where the backend can tell.

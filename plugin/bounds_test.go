@@ -135,7 +135,7 @@ func TestPinnedEntriesStayAndTheRequestFallsBack(t *testing.T) {
 }
 
 func TestOverQuotaFallsBackAndRecovers(t *testing.T) {
-	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withQuota(1, 0))
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withQuota(1, 0), keeping)
 	fillSeveral(t, r, 1)
 	content := r.image(t, "new.raw", 2*mib)
 	a := r.create(t, "library:new.raw", "v-new", 0)

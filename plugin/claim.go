@@ -96,7 +96,7 @@ func (w *filling) charge(ctx context.Context, virtual int64) error {
 		}
 		w.claim = internaltenant.Claim{}
 	}
-	claim, err := w.p.owner.Claim(ctx, internaltenant.ClaimSpec{
+	claim, err := w.chargeQuota(ctx, internaltenant.ClaimSpec{
 		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, Backend: string(w.store.name),
 		ImageID: w.q.image.Ref(), VirtualBytes: virtual,
 	})
@@ -114,7 +114,11 @@ func (w *filling) charge(ctx context.Context, virtual int64) error {
 // stageIt stages the image-volume in what the claim has brought, or anew.
 func (w *filling) stageIt(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
 	spec.Adopt = backends.VolumeName(w.claim.Volume)
-	stage, err := w.store.images.Stage(ctx, spec)
+	var stage backends.ImageVolumeStage
+	err := w.p.withSpace(ctx, w.store, spaceWanted{bytes: w.reserved}, func() (err error) {
+		stage, err = w.store.images.Stage(ctx, spec)
+		return err
+	})
 	if spec.Adopt != "" && (errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs)) {
 		return nil, &stepAside{
 			reason: ReasonMismatch, cause: err,

@@ -9,8 +9,6 @@ import (
 	"sync"
 
 	"github.com/zeebo/xxh3"
-
-	"github.com/clonecache/clonecache/backends"
 )
 
 // sumBlock is the block of which a content sum is made, in bytes. Fills write whole blocks, but for the
@@ -60,12 +58,6 @@ func (s *contentSum) String() string {
 		return ""
 	}
 	return fmt.Sprintf("xxh3-%d:%016x%016x", sumBlock, s.hi, s.lo)
-}
-
-// Commit writes down the sum of what was written with the image-volume, for check --deep.
-func (m *meteredStage) Commit(ctx context.Context, d backends.Description) (backends.ImageVolume, error) {
-	d.ContentSum = m.sum.String()
-	return m.ImageVolumeStage.Commit(ctx, d)
 }
 
 // readSum reads size bytes, a disk's whole content, and returns their sum.

@@ -69,7 +69,14 @@ func (p *Plugin) copyFrom(ctx context.Context, q *request, files *store, f *fill
 	if err != nil {
 		return Answer{}, err
 	}
-	volume, method, err := p.writeVolume(ctx, q, src, spec, image.HeldBytes)
+	var volume backends.Volume
+	var method backends.CopyMethod
+	err = p.withSpace(ctx, q.store, spaceWanted{bytes: image.HeldBytes}, func() error {
+		return p.withSpace(ctx, files.besides(q.store), spaceWanted{image.HeldBytes, f.entry.ID}, func() (err error) {
+			volume, method, err = p.writeVolume(ctx, q, src, spec, image.HeldBytes)
+			return err
+		})
+	})
 	if err != nil {
 		return p.notMade(ctx, q, intent, err)
 	}

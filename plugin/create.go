@@ -310,7 +310,11 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 		return Answer{}, err
 	}
 	q.report(Progress{Phase: "cloning", TotalBytes: -1})
-	volume, err := q.store.backend.Clone(ctx, f.entry.ImageVolume, spec)
+	var volume backends.Volume
+	err = p.withSpace(ctx, q.store, spaceWanted{but: f.entry.ID}, func() (err error) {
+		volume, err = q.store.backend.Clone(ctx, f.entry.ImageVolume, spec)
+		return err
+	})
 	p.reached(q.store, err)
 	if err != nil {
 		return p.notMade(ctx, q, intent, err)

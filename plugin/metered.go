@@ -33,9 +33,28 @@ type meteredStage struct {
 }
 
 // WriteAt writes; the stage asks for the room that it takes.
-func (m *meteredStage) WriteAt(b []byte, off int64) (int, error) {
+func (m *meteredStage) WriteAt(b []byte, off int64) (n int, err error) {
 	m.sum.add(b, off, m.size)
-	return m.ImageVolumeStage.WriteAt(b, off)
+	err = m.w.p.withSpace(m.ctx, m.w.store, m.rest(), func() error {
+		n, err = m.ImageVolumeStage.WriteAt(b, off)
+		return err
+	})
+	return n, err
+}
+
+// Commit writes down the sum of what was written with the image-volume, for check --deep.
+func (m *meteredStage) Commit(ctx context.Context, d backends.Description) (v backends.ImageVolume, err error) {
+	d.ContentSum = m.sum.String()
+	err = m.w.p.withSpace(ctx, m.w.store, m.rest(), func() error {
+		v, err = m.ImageVolumeStage.Commit(ctx, d)
+		return err
+	})
+	return v, err
+}
+
+// rest is what is reserved and not written yet.
+func (m *meteredStage) rest() spaceWanted {
+	return spaceWanted{bytes: max(0, m.reserved.Load()-m.HeldBytes())}
 }
 
 // room is the stage's backends.Room. makeRoom waits for evictions, and that is what writers must wait for.

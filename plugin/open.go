@@ -61,6 +61,7 @@ type Plugin struct {
 	upkeep    sync.WaitGroup // flushing and reaping
 	flights   flights
 	fillSlots chan struct{}
+	quotaTurn chan struct{} // held by the one for whose claim entries go
 	open      openIntents
 	owed      atomic.Bool   // a backend or the claims could not be reconciled yet
 	names     names         // whose turn it is to make a volume
@@ -113,10 +114,10 @@ func newPlugin(cfg Config) (*Plugin, error) {
 		holder:    catalog.Holder{Incarnation: uuid.NewString()},
 		flights:   flights{byKey: make(map[flightKey]*flight)},
 		names:     names{busy: make(map[volumeKey]*turn)},
-		fillSlots: make(chan struct{}, cfg.FillLimit),
-		mending:   make(chan struct{}, 1),
-		begun:     cfg.Now(),
-		events:    newEventLog(max(cfg.EventsMax, 0)),
+		fillSlots: make(chan struct{}, cfg.FillLimit), quotaTurn: make(chan struct{}, 1),
+		mending: make(chan struct{}, 1),
+		begun:   cfg.Now(),
+		events:  newEventLog(max(cfg.EventsMax, 0)),
 	}
 	for _, b := range cfg.Backends {
 		p.backends = append(p.backends, b.Name)

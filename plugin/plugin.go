@@ -89,6 +89,9 @@ type BackendConfig struct {
 	// MaxWaiting bounds how many requests wait for fills at once; more are answered bypassed, reason
 	// too_many_waiting, while their fills go on. 0: no bound.
 	MaxWaiting int
+	// KeepForQuota keeps entries where the internal tenant's quota refuses an image-volume: else the least
+	// recently used idle ones go, as for any bound.
+	KeepForQuota bool
 	// VolumeType is the only volume type that clones here suit, in the control plane's words; requests
 	// for another one are answered bypassed, reason unsuitable. "": any.
 	VolumeType string

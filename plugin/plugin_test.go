@@ -37,16 +37,7 @@ func newRig(t testing.TB, dir string, bounds lru.Bounds, options ...option) *rig
 			t.Fatal(err)
 		}
 	}
-	backend, err := file.Open(t.Context(), file.Config{Name: "local", Path: filepath.Join(dir, "volumes")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { backend.Close() })
-	files, err := filecache.Open(t.Context(), filecache.Config{Name: "files", Path: filepath.Join(dir, "files")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { files.Close() })
+	backend, files := openStores(t, dir)
 	library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "library", Path: filepath.Join(dir, "images")})
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +53,27 @@ func newRig(t testing.TB, dir string, bounds lru.Bounds, options ...option) *rig
 	}
 	r.open(t)
 	return r
+}
+
+// openStores opens a file backend and a file cache below dir.
+func openStores(t testing.TB, dir string) (*file.Backend, *filecache.Cache) {
+	t.Helper()
+	for _, d := range []string{"volumes", "files"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	backend, err := file.Open(t.Context(), file.Config{Name: "local", Path: filepath.Join(dir, "volumes")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { backend.Close() })
+	files, err := filecache.Open(t.Context(), filecache.Config{Name: "files", Path: filepath.Join(dir, "files")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { files.Close() })
+	return backend, files
 }
 
 // option changes a rig's configuration.

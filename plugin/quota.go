@@ -112,8 +112,7 @@ func (p *Plugin) addActual(ctx context.Context, q *Quota) {
 	}
 }
 
-// compareBounds warns of limits that are reached before the caches' own bounds are: then the quota refuses
-// what the bounds would have made room for.
+// compareBounds warns of limits that are reached before the caches' own bounds are: these never decide then.
 func (p *Plugin) compareBounds(q *Quota) {
 	limits := q.limits()
 	var stores []*store
@@ -149,12 +148,12 @@ func (q *Quota) limits() map[string]int64 {
 func (q *Quota) compare(limits map[string]int64, suffix, who string, stores ...*store) {
 	volumes, bounded := sumOf(stores, func(s *store) int64 { return int64(s.bounds.MaxCount) })
 	if limit, known := limits["volumes"+suffix]; bounded && known && limit >= 0 && limit < volumes {
-		q.warn("the quota volumes%s is %d, less than the max_count %d of %s: it refuses before anything is evicted; raise it, or lower max_count", suffix, limit, volumes, who)
+		q.warn("the quota volumes%s is %d, less than the max_count %d of %s: it decides what is evicted, or refuses where evict_for_quota is false; raise it, or lower max_count", suffix, limit, volumes, who)
 	}
 	bytes, bounded := sumOf(stores, func(s *store) int64 { return s.bounds.MaxBytes })
 	gigabytes := internaltenant.Gigabytes(bytes)
 	if limit, known := limits["gigabytes"+suffix]; bounded && known && limit >= 0 && limit < gigabytes {
-		q.warn("the quota gigabytes%s is %d, less than the max_size of %d GiB of %s: it refuses before anything is evicted; raise it, or lower max_size", suffix, limit, gigabytes, who)
+		q.warn("the quota gigabytes%s is %d, less than the max_size of %d GiB of %s: it decides what is evicted, or refuses where evict_for_quota is false; raise it, or lower max_size", suffix, limit, gigabytes, who)
 	}
 }
 

@@ -124,6 +124,13 @@ func findImageVolume(ctx context.Context, s *store, id backends.ImageVolumeID) (
 	if id == "" {
 		return backends.ImageVolume{}, nil
 	}
+	if looker, ok := s.images.(backends.ImageVolumeStater); ok {
+		iv, err := looker.StatImageVolume(ctx, id)
+		if errors.Is(err, backends.ErrNotOurs) || errors.Is(err, backends.ErrNotExist) {
+			return backends.ImageVolume{}, nil
+		}
+		return iv, err
+	}
 	for iv, err := range s.images.ListImageVolumes(ctx) {
 		switch {
 		case err != nil && iv.ID == "":
@@ -193,8 +200,8 @@ func (p *Plugin) noteObserved(ctx context.Context, findings []finding) (others [
 	if len(observed) == 0 {
 		return others, nil
 	}
-	p.log.WithField("entries", len(observed)).Info("held bytes and live clones brought up to date")
-	p.note(catalog.Event{Kind: catalog.EventKind(EventMended), Reason: "held-bytes", Detail: fmt.Sprintf("held bytes and live clones of %d entries brought up to date", len(observed))})
+	p.log.WithField("entries", len(observed)).Info("held bytes brought up to date")
+	p.note(catalog.Event{Kind: catalog.EventKind(EventMended), Reason: "held-bytes", Detail: fmt.Sprintf("held bytes of %d entries brought up to date", len(observed))})
 	return others, p.catalog.Observe(ctx, observed)
 }
 

@@ -37,6 +37,10 @@ type store struct {
 	ready    *view
 	silent   atomic.Pointer[silence] // nil: it answered when it was last asked
 	outsized outsized
+	full     fullness
+	looked   looked
+	// keepForQuota: nobody goes where the internal tenant's quota refuses an image-volume.
+	keepForQuota bool
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}
@@ -89,7 +93,7 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		}
 	}
 	for _, c := range cfg.Backends {
-		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, suits: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout}
+		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, suits: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout, keepForQuota: c.KeepForQuota}
 		if c.MaxWaiting < 0 {
 			return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
 		}

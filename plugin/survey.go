@@ -52,6 +52,9 @@ func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
 	if err != nil {
 		return []finding{unavailable(s, err)}, nil
 	}
+	if rows, err = p.noteClones(ctx, s, rows, after); err != nil {
+		return nil, err
+	}
 	findings := before.findings(s)
 	named := make(map[backends.ImageVolumeID]bool, len(rows))
 	for _, e := range rows {
@@ -66,6 +69,27 @@ func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
 		}
 	}
 	return findings, nil
+}
+
+// noteClones brings the live clones of rows up to date, before anything is compared: that some were deleted
+// is no problem.
+func (p *Plugin) noteClones(ctx context.Context, s *store, rows []catalog.Entry, held listing) ([]catalog.Entry, error) {
+	if s.images.Info().IndependentClones {
+		return rows, nil
+	}
+	var differ []catalog.Observation
+	for i := range rows {
+		e := &rows[i]
+		iv, there := held.read[e.ImageVolume]
+		if there && held.lost[e.ImageVolume] == nil && e.State == catalog.Ready && iv.State == backends.Committed && iv.Clones != e.Clones {
+			e.Clones = iv.Clones
+			differ = append(differ, catalog.Observation{ID: e.ID, HeldBytes: e.HeldBytes, Clones: iv.Clones})
+		}
+	}
+	if len(differ) == 0 {
+		return rows, nil
+	}
+	return rows, p.catalog.Observe(ctx, differ)
 }
 
 // listing is what a store says of its image-volumes.
@@ -155,9 +179,9 @@ func (p *Plugin) surveyRow(s *store, e catalog.Entry, held listing) *finding {
 		}
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
 		return &finding{Problem: problem, tells: true, fix: func(ctx context.Context) error { return p.dropMissing(ctx, s, e) }}
-	case iv.HeldBytes != e.HeldBytes || iv.Clones != e.Clones:
+	case iv.HeldBytes != e.HeldBytes:
 		problem.Kind = "held-bytes"
-		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes and has %d clones, the catalog says %d and %d", e.ImageVolume, iv.HeldBytes, iv.Clones, e.HeldBytes, e.Clones)
+		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes, the catalog says %d", e.ImageVolume, iv.HeldBytes, e.HeldBytes)
 		problem.Remedy = "check --repair corrects the figures"
 		o := catalog.Observation{ID: e.ID, HeldBytes: iv.HeldBytes, Clones: iv.Clones}
 		return &finding{Problem: problem, observed: &o, fix: func(ctx context.Context) error {

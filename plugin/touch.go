@@ -134,6 +134,9 @@ func (p *Plugin) tidy(ctx context.Context) {
 			p.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
 		}
 	}
+	for _, s := range p.stores {
+		p.lookAround(ctx, s)
+	}
 	p.endAllStranded(ctx)
 	p.settleOpen(ctx)
 	if p.owed.Load() {

@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -34,6 +35,14 @@ func (f *forgetful) ListImageVolumes(ctx context.Context) iter.Seq2[backends.Ima
 			}
 		}
 	}
+}
+
+// StatImageVolume fails as the listing does.
+func (f *forgetful) StatImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolume, error) {
+	if err := cmp.Or(f.whole, f.each); err != nil {
+		return backends.ImageVolume{ID: id}, err
+	}
+	return f.capable.StatImageVolume(ctx, id)
 }
 
 // forgetfulRig has one image, cached and cloned to v1, and charged like Cinder does.

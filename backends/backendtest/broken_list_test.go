@@ -46,6 +46,13 @@ var brokenStores = []brokenBackend{
 			return s, nil
 		}
 	})},
+	{"OneImageVolumeIsDescribedAsInTheListing", "counts no clones", dependentInfo, with(func(f *fake) {
+		f.statImage = func(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolume, error) {
+			v, err := f.Memory.StatImageVolume(ctx, id)
+			v.Clones = 0
+			return v, err
+		}
+	})},
 	{"AStageHoldsNoMoreThanItSays", "counts the bytes that it is given", dependentInfo, withImageStage(func(s *fakeImageStage) {
 		var given int64
 		s.writeAt = func(p []byte, off int64) (int, error) {

@@ -116,6 +116,7 @@ type fake struct {
 	stage        func(context.Context, backends.StageSpec) (backends.ImageVolumeStage, error)
 	retire       func(context.Context, backends.ImageVolumeID) (backends.Retired, error)
 	reap         func(context.Context) (backends.Reaped, error)
+	statImage    func(context.Context, backends.ImageVolumeID) (backends.ImageVolume, error)
 	listImages   func(context.Context) iter.Seq2[backends.ImageVolume, error]
 	clone        func(context.Context, backends.ImageVolumeID, backends.VolumeSpec) (backends.Volume, error)
 	createVolume func(context.Context, backends.VolumeSpec) (backends.VolumeStage, error)
@@ -158,6 +159,13 @@ func (f fake) Reap(ctx context.Context) (backends.Reaped, error) {
 		return f.reap(ctx)
 	}
 	return f.Memory.Reap(ctx)
+}
+
+func (f fake) StatImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolume, error) {
+	if f.statImage != nil {
+		return f.statImage(ctx, id)
+	}
+	return f.Memory.StatImageVolume(ctx, id)
 }
 
 func (f fake) ListImageVolumes(ctx context.Context) iter.Seq2[backends.ImageVolume, error] {

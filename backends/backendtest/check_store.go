@@ -32,6 +32,7 @@ var storeChecks = []check{
 	{"ReapLeavesStagedAndCommittedAlone", reapLeavesOthers},
 	{"ManyImageVolumesAreListedOnceEach", manyAreListed},
 	{"AListingMayBeLeftEarly", listingLeftEarly},
+	{"OneImageVolumeIsDescribedAsInTheListing", oneIsDescribed},
 	{"ACancelledStageLeavesNothing", cancelledStage},
 	{"OpenImageServesCommittedOnesOnly", openImageServesCommitted},
 	{"ReadersKeepARetiredImage", readersKeepRetired},
@@ -427,6 +428,29 @@ func manyAreListed(s *suite) {
 		}
 	}
 	s.wantImages(want)
+}
+
+func oneIsDescribed(s *suite) {
+	stater, ok := s.store.(backends.ImageVolumeStater)
+	if !ok {
+		return
+	}
+	st := s.stage("e-1")
+	s.commit("e-2")
+	if s.b != nil && s.clones() {
+		_, err := s.b.Clone(s.ctx(), "e-2", spec("v", "t"))
+		s.must(err)
+	}
+	for id, want := range s.images() {
+		got, err := stater.StatImageVolume(s.ctx(), id)
+		s.must(err)
+		if got.ID != want.ID || got.State != want.State || got.Clones != want.Clones || got.VirtualBytes != want.VirtualBytes {
+			s.Errorf("%s: got %+v, want %+v", id, got, want)
+		}
+	}
+	s.must(st.Discard(s.ctx()))
+	_, err := stater.StatImageVolume(s.ctx(), "e-1")
+	s.wantErr("describe what is not there", err, backends.ErrNotExist)
 }
 
 func listingLeftEarly(s *suite) {

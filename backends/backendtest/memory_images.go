@@ -183,6 +183,20 @@ func (m *Memory) ListImageVolumes(ctx context.Context) iter.Seq2[backends.ImageV
 	}
 }
 
+// StatImageVolume implements backends.ImageVolumeStater.
+func (m *Memory) StatImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolume, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return backends.ImageVolume{}, err
+	}
+	defer leave()
+	image := m.images[id]
+	if image == nil {
+		return backends.ImageVolume{}, fmt.Errorf("describe image-volume %s: %w", id, backends.ErrNotExist)
+	}
+	return image.describe(id), nil
+}
+
 // OpenImageVolume implements backends.ImageVolumeReader.
 func (m *Memory) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
 	leave, err := m.enter(ctx)

@@ -70,6 +70,19 @@ func (b *Backend) look(ctx context.Context, e indexed) (backends.ImageVolume, er
 	return v, onImage("describe", e.ID, err)
 }
 
+// StatImageVolume implements backends.ImageVolumeStater.
+func (b *Backend) StatImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolume, error) {
+	v, err := do(ctx, b, func(w *work) (backends.ImageVolume, error) {
+		l, err := b.find(w.session, id)
+		if err != nil {
+			return backends.ImageVolume{}, err
+		}
+		return l.describe(w.images)
+	})
+	v.ID = id
+	return v, onImage("describe", id, err)
+}
+
 // together runs f for all at once, and returns the results in order.
 func together[A, T any](all []A, f func(A) (T, error)) []result[T] {
 	results := make([]result[T], len(all))

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -40,7 +42,7 @@ func refusal(r gophercloud.ErrUnexpectedResponseCode) error {
 	said := words(r)
 	switch {
 	case r.Actual == http.StatusRequestEntityTooLarge:
-		return fmt.Errorf("%w: %s", internaltenant.ErrOverQuota, said)
+		return overQuota(said)
 	case r.Actual == http.StatusNotFound && r.Method != http.MethodPost:
 		return errNoVolume
 	case r.Actual == http.StatusNotFound: // of the volume type, for one
@@ -54,6 +56,31 @@ func refusal(r gophercloud.ErrUnexpectedResponseCode) error {
 	default:
 		return fmt.Errorf("cinder answers %d: %s", r.Actual, said)
 	}
+}
+
+// What Cinder says where a quota refuses a volume, in English.
+var (
+	overVolumes   = regexp.MustCompile(`Maximum number of volumes allowed \((\d+)\) exceeded for quota '(\w[^']*)'`)
+	overGigabytes = regexp.MustCompile(`exceeds allowed (\S.*) quota\. Requested (\d+)G, quota is (\d+)G and (\d+)G has been consumed`)
+	overSize      = regexp.MustCompile(`Requested volume size (\d+)G is larger than maximum allowed limit (\d+)G`)
+)
+
+// perVolume is the quota of one volume's size.
+const perVolume internaltenant.Resource = "per_volume_gigabytes"
+
+// overQuota is what Cinder's words say is missing, or just the words.
+func overQuota(said string) error {
+	number := func(s string) int64 { n, _ := strconv.ParseInt(s, 10, 64); return n }
+	if m := overGigabytes.FindStringSubmatch(said); m != nil {
+		return &internaltenant.QuotaError{Resource: internaltenant.Resource(m[1]), Wanted: number(m[2]), Limit: number(m[3]), Used: number(m[4]), Words: said}
+	}
+	if m := overVolumes.FindStringSubmatch(said); m != nil {
+		return &internaltenant.QuotaError{Resource: internaltenant.Resource(m[2]), Wanted: 1, Limit: number(m[1]), Used: internaltenant.UnknownUse, Words: said}
+	}
+	if m := overSize.FindStringSubmatch(said); m != nil {
+		return &internaltenant.QuotaError{Resource: perVolume, Wanted: number(m[1]), Limit: number(m[2]), Words: said}
+	}
+	return fmt.Errorf("%w: %s", internaltenant.ErrOverQuota, said)
 }
 
 // words is the message in Cinder's answer, such as {"overLimit": {"message": "..."}}.

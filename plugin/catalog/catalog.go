@@ -60,6 +60,8 @@ const (
 	CauseSize    EvictCause = "size"    // max_size
 	CauseCount   EvictCause = "count"   // max_count
 	CausePercent EvictCause = "percent" // max_percent
+	CauseQuota   EvictCause = "quota"   // the internal tenant's quota
+	CauseFull    EvictCause = "full"    // the store was full
 	CauseAdmin   EvictCause = "admin"   // entry delete
 	CausePrune   EvictCause = "prune"   // prune: bounds were lowered, or too old
 	CauseGone    EvictCause = "gone"    // the image-volume had vanished from the backend

@@ -65,14 +65,14 @@ func (t tx) withinQuota(ctx context.Context, claim internaltenant.LedgerClaim, m
 		return err
 	}
 	for _, q := range []struct {
-		name              string
+		name              internaltenant.Resource
 		limit, used, more int64
 	}{
-		{"volumes", maxVolumes, volumes, 1},
-		{"gigabytes", maxGigabytes, gigabytes, claim.Gigabytes},
+		{internaltenant.Volumes, maxVolumes, volumes, 1},
+		{internaltenant.GigabytesTotal, maxGigabytes, gigabytes, claim.Gigabytes},
 	} {
 		if q.limit > 0 && q.more > q.limit-q.used {
-			return fmt.Errorf("%w: %s limit %d, used %d, asked for %d", internaltenant.ErrOverQuota, q.name, q.limit, q.used, q.more)
+			return &internaltenant.QuotaError{Resource: q.name, Limit: q.limit, Used: q.used, Wanted: q.more}
 		}
 	}
 	return nil

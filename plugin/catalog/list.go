@@ -17,6 +17,7 @@ type Filter struct {
 	Store   backends.Name
 	States  []State
 	ImageID string  // SOURCE:ID
+	InUse   bool    // only those with live clones, as far as the catalog knows
 	After   EntryID // entries whose ID sorts after it, for paging
 	Limit   int     // 0: no limit
 }
@@ -61,6 +62,25 @@ func (c *Catalog) List(ctx context.Context, f Filter) ([]Entry, error) {
 		return nil, err
 	}
 	return all, nil
+}
+
+const selectIdle = `SELECT ` + entryColumns + ` FROM entries e
+	WHERE e.store = ? AND e.state = 'ready' AND e.pinned = 0 AND e.in_use = 0 AND e.hits >= 0
+	ORDER BY e.used_at, e.created_at, e.id LIMIT ?`
+
+// Idle returns the first so many ready entries of a store that are neither pinned nor have live clones, as
+// far as the catalog knows, least recently used first and without their ImageIDs. It takes time in
+// proportion to what it returns.
+func (c *Catalog) Idle(ctx context.Context, store backends.Name, limit int) ([]Entry, error) {
+	var idle []Entry
+	err := c.read(ctx, fmt.Sprintf("list idle entries of %s", store), func(t tx) (err error) {
+		idle, err = t.entries(ctx, selectIdle, store, limit)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return idle, nil
 }
 
 const (
@@ -127,6 +147,9 @@ func (f Filter) where() (string, []any) {
 			states = append(states, s)
 		}
 		add("e.state IN (?"+strings.Repeat(", ?", len(states)-1)+")", states...)
+	}
+	if f.InUse {
+		add("e.in_use = 1")
 	}
 	if f.ImageID != "" {
 		add("e.id IN (SELECT entry_id FROM entry_images WHERE image_id = ?)", f.ImageID)

@@ -78,6 +78,7 @@ type Backend struct {
 	MinAge         Duration `toml:"min_age"`
 	MinHits        int64    `toml:"min_hits"`
 	EvictInUse     bool     `toml:"evict_in_use"`
+	EvictForQuota  bool     `toml:"evict_for_quota"`
 	MaxIdle        Duration `toml:"max_idle"`
 	Share          string   `toml:"share"`
 	Fallback       string   `toml:"fallback"`
@@ -152,6 +153,7 @@ func Default() Config {
 // setDefaults is called on each [[backend]] before its keys are read.
 func (b *Backend) setDefaults() {
 	b.EvictInUse = true
+	b.EvictForQuota = true
 	b.Share = ShareOwner
 }
 
