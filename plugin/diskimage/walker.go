@@ -336,13 +336,14 @@ func (w *walker) compressedExtent(ctx context.Context, b *block, x extent, have 
 		}
 	}
 	c := piece{src: have[:x.size], guest: x.guest, host: x.host, compressed: true}
+	beyond := x.guest >= w.qcow2Header.size // it is not decompressed, so that where it ends does not show
 	switch {
-	case w.keeping() && w.keepAll():
+	case w.keeping() && (w.keepAll() || beyond):
 		err = w.spool.keep(have[:size], x.host)
 	case w.keeping():
 		c.slack = int64(x.size) // where this one really ends only shows when it is decompressed
 	}
-	if x.guest >= w.qcow2Header.size || err != nil {
+	if beyond || err != nil {
 		return true, err
 	}
 	return true, w.add(ctx, b, c, w.cluster())
