@@ -18,6 +18,9 @@ mke2fs:e2fsprogs:disk images with a filesystem of real files
 gcc:gcc:the race detector
 curl:curl:downloads to compare with
 losetup:mount:loop mounts
+xz:xz-utils:compressed images
+zstd:zstd:compressed images
+bzip2:bzip2:compressed images
 "
 
 missing=() packages=()
@@ -29,6 +32,9 @@ while IFS=: read -r tool package purpose; do
   [ -z "$tool" ] || command -v "$tool" >/dev/null || want "$package" "$tool" "$purpose"
 done <<<"$needs"
 [ -e /usr/include/stdlib.h ] || want libc6-dev "the C library's headers" "the race detector"
+[ -e /usr/lib/grub-rescue/grub-rescue-cdrom.iso ] || want grub-rescue-pc "GRUB's rescue disks" "real ISOs, USB and floppy images"
+[ -e /usr/lib/ipxe/ipxe.iso ] || want ipxe ipxe.iso "real ISOs"
+[ -e /usr/lib/memtest86+/memtest86+x64.iso ] || want memtest86+ memtest86+x64.iso "real ISOs"
 [ -e /usr/include/libdeflate.h ] || want libdeflate-dev "libdeflate's header" "decoding zlib images fast"
 [ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
 

@@ -201,10 +201,25 @@ func TestISOsAreRawDisks(t *testing.T) {
 	}
 }
 
+// checkRawDisk wants a disk decoded to itself, whatever accepted name it goes by.
+func checkRawDisk(t *testing.T, name string, content []byte) {
+	t.Helper()
+	declared := []diskimage.Format{"", diskimage.Raw}
+	if filepath.Ext(name) == ".iso" {
+		declared = append(declared, diskimage.ISO)
+	}
+	for _, as := range declared {
+		got, _, err := decode(t, bytes.NewReader(content), diskimage.Options{Declared: as, SourceBytes: int64(len(content))})
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s declared %q: %v, equal %v", name, as, err, bytes.Equal(got, content))
+		}
+	}
+}
+
 // Rescue disks of Debian's packages, where they are installed.
 func TestRealISOs(t *testing.T) {
 	found := 0
-	for _, pattern := range []string{"/usr/lib/grub-rescue/*", "/usr/lib/ipxe/*.iso", "/usr/lib/ipxe/*.usb", "/boot/memtest86+*.iso", "/usr/lib/memtest86+/*.iso"} {
+	for _, pattern := range []string{"/usr/lib/grub-rescue/*", "/usr/lib/ipxe/*.iso", "/usr/lib/memtest86+/*.iso"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -215,13 +230,10 @@ func TestRealISOs(t *testing.T) {
 				t.Fatal(err)
 			}
 			found++
-			got, _, err := decode(t, bytes.NewReader(content), diskimage.Options{SourceBytes: int64(len(content))})
-			if err != nil || !bytes.Equal(got, content) {
-				t.Errorf("%s: %v, equal %v", path, err, bytes.Equal(got, content))
-			}
+			checkRawDisk(t, path, content)
 		}
 	}
-	if found == 0 {
-		t.Skip("none of grub-rescue-pc, ipxe, memtest86+ is installed")
+	if found < 6 {
+		t.Skip("grub-rescue-pc, ipxe or memtest86+ is not installed")
 	}
 }
