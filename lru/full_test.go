@@ -46,11 +46,15 @@ func before(a, b candidate) bool {
 	return cmp.Or(cmp.Compare(a.rank, b.rank), byUse(a.entry, b.entry)) < 0
 }
 
-// rank is 0 for idle entries and 1 for those in use; with MinHits, 2 is added for proven ones.
+// rank is 0 for idle entries and 1 for those in use; with MinHits, 2 is added for proven ones. Superseded
+// ones have 2 less, whatever their hits.
 func rank(e *Entry, b Bounds) int {
 	r := 0
 	if e.Clones > 0 {
 		r = 1
+	}
+	if e.Superseded {
+		return r - 2
 	}
 	if b.MinHits > 0 && e.Hits >= b.MinHits {
 		r += 2

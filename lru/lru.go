@@ -6,7 +6,8 @@
 // # Who may go
 //
 // Never: entries that are pinned, filling, already evicting, or younger than Bounds.MinAge; and, with
-// Bounds.KeepInUse, entries with live clones. Of the rest, entries without clones go first, then those
+// Bounds.KeepInUse, entries with live clones. Of the rest, superseded entries go first: nobody will ask for
+// what they hold. Within these and the others, entries without clones go first, then those
 // with clones (they are detached: no clone is harmed); within each of these, the least recently used
 // goes first. An entry that was never used counts as used when it was created, so that a new entry is
 // the last in its line and not the first. Ties are broken by creation, then by ID.
@@ -49,7 +50,9 @@ type Entry struct {
 	Pinned   bool
 	Filling  bool
 	Evicting bool
-	Hits     int64
+	// Superseded: its images have other content by now, and nobody is expected to ask for it again.
+	Superseded bool
+	Hits       int64
 }
 
 // used is when the entry was last used, at the earliest when it was created.

@@ -108,6 +108,7 @@ func classes(b Bounds) []Class {
 	if b.MinHits > 0 {
 		ranks = []Class{{BelowHits: b.MinHits}, {MinHits: b.MinHits}}
 	}
+	ranks = append([]Class{{Superseded: true}}, ranks...)
 	var all []Class
 	for _, c := range ranks {
 		c.Use = Idle

@@ -261,3 +261,31 @@ func BenchmarkPlan(b *testing.B) {
 		})
 	}
 }
+
+// Nobody will ask again for what was superseded: it goes before all that is current, used or not, proven or not.
+func TestSupersededEntriesGoFirst(t *testing.T) {
+	load := Load{Entries: []Entry{
+		{ID: "idle", Bytes: 10, Created: at(1)},
+		{ID: "in use", Bytes: 10, Created: at(2), Clones: 1},
+		{ID: "superseded in use", Bytes: 10, Created: at(40), LastUsed: at(60), Clones: 2, Superseded: true},
+		{ID: "superseded", Bytes: 10, Created: at(50), LastUsed: at(90), Hits: 9, Superseded: true},
+		{ID: "superseded and pinned", Bytes: 10, Created: at(1), Pinned: true, Superseded: true},
+	}}
+	for name, c := range map[string]struct {
+		bounds Bounds
+		want   []string
+	}{
+		"all":         {Bounds{MaxBytes: 30}, []string{"superseded", "superseded in use", "idle"}},
+		"with hits":   {Bounds{MaxBytes: 30, MinHits: 2}, []string{"superseded", "superseded in use", "idle"}},
+		"keep in use": {Bounds{MaxBytes: 40, KeepInUse: true}, []string{"superseded", "idle"}},
+	} {
+		got, err := Plan(now, Need{Bytes: 10, Count: 1}, load.Stock(), c.bounds)
+		var ids []string
+		for _, v := range got {
+			ids = append(ids, v.ID)
+		}
+		if err != nil || !slices.Equal(ids, c.want) {
+			t.Errorf("%s: got %q, %v, want %q", name, ids, err, c.want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ func newQueue(entries []Entry, c Class) queue {
 
 // has tells whether e is of the class.
 func (c Class) has(e *Entry) bool {
-	return e.free() && (e.Clones > 0) == (c.Use == InUse) && e.Hits >= c.MinHits && (c.BelowHits == 0 || e.Hits < c.BelowHits)
+	return e.free() && c.Superseded == e.Superseded && (e.Clones > 0) == (c.Use == InUse) && e.Hits >= c.MinHits && (c.BelowHits == 0 || e.Hits < c.BelowHits)
 }
 
 // pop removes and returns the next one.

@@ -19,6 +19,8 @@ func drawEntry(t *rapid.T, id string) Entry {
 		Created: at(rapid.IntRange(0, 110).Draw(t, "created")),
 		Clones:  max(0, rapid.IntRange(-3, 3).Draw(t, "clones")),
 		Hits:    rapid.Int64Range(0, 4).Draw(t, "hits"),
+
+		Superseded: rapid.IntRange(0, 3).Draw(t, "superseded") == 0,
 	}
 	if rapid.Bool().Draw(t, "was used") {
 		e.LastUsed = at(rapid.IntRange(0, 110).Draw(t, "used"))

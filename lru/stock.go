@@ -34,9 +34,11 @@ type Young struct{ InUse, Idle Group }
 
 // Class is some of the entries that are neither pinned, filling nor evicting.
 type Class struct {
-	Use       Use
-	MinHits   int64 // with at least so many hits
-	BelowHits int64 // with fewer; 0: no end
+	Use Use
+	// Superseded ones, whatever their hits, or those that are not.
+	Superseded bool
+	MinHits    int64 // with at least so many hits
+	BelowHits  int64 // with fewer; 0: no end
 }
 
 // Use tells whether an entry has live clones.

@@ -108,6 +108,10 @@ func (p *Plugin) entryView(e catalog.Entry) EntryView {
 		VirtualBytes: e.VirtualBytes, HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
 		InspectorVersion: e.InspectorVersion, CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
 	}
+	v.SupersededBy, v.Generation = string(e.SupersededBy), max(e.Generation, 1)
+	if !e.SupersededAt.IsZero() {
+		v.SupersededAt = &e.SupersededAt
+	}
 	if e.State == catalog.Filling {
 		v.ReadBytes = p.flights.bytesRead(e.ID)
 	}
@@ -196,10 +200,18 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
 // ones stay, and so do those with live clones, unless with force.
 func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
+	return p.deleteEntries(ctx, backend, force, func(catalog.Entry) bool { return true })
+}
+
+// deleteEntries evicts those of the ready and the failed entries that are wanted gone.
+func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
 	if err := p.asked(backend, 0); err != nil {
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}}
+	if err := p.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
+		return r, err
+	}
 	entries, err := p.catalog.List(ctx, catalog.Filter{Store: backend, States: []catalog.State{catalog.Ready, catalog.Failed}})
 	if err != nil {
 		return r, err
@@ -207,12 +219,21 @@ func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 	defer p.writeEvents(ctx)
 	clones := p.listedClones()
 	for _, e := range entries {
+		if !wanted(e) {
+			continue
+		}
 		err := p.deleteEntry(ctx, e, force, clones, &r)
 		if err != nil && !errors.Is(err, catalog.ErrPinned) && !errors.Is(err, ErrHasClones) && !isGone(err) {
 			return r, err
 		}
 	}
 	return r, nil
+}
+
+// DeleteSupersededEntries evicts the superseded entries of a backend or file cache, or of all (""): those that no
+// image will be asked for by. Pinned ones stay, and so do those with live clones, unless with force.
+func (p *Plugin) DeleteSupersededEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
+	return p.deleteEntries(ctx, backend, force, func(e catalog.Entry) bool { return !e.SupersededAt.IsZero() })
 }
 
 // cloneCount tells how many live clones depend on an entry's image-volume.

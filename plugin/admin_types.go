@@ -24,9 +24,13 @@ type EntryView struct {
 	Pinned           bool          `json:"pinned" doc:"Never evicted while pinned"`
 	InspectorVersion int           `json:"inspector_version" doc:"Version of the inspector's rules that passed it"`
 	CreatedAt        time.Time     `json:"created_at"`
-	LastUsedAt       time.Time     `json:"last_used_at" doc:"Zero until it is ready"`
-	Error            string        `json:"error,omitempty" doc:"Why the last fill failed"`
-	ReadBytes        int64         `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
+	// SupersededAt is set once the entry is what none of its images is any more.
+	SupersededBy string     `json:"superseded_by" doc:"The entry that has the image's later content; empty while this one is current, or where the image is gone from its source (superseded_at is set then)"`
+	SupersededAt *time.Time `json:"superseded_at" doc:"When its image came to have other content, or went; null while it is current. Superseded entries go first at eviction"`
+	Generation   int64      `json:"generation" doc:"Counts the contents that its image has had on this backend, as far as their entries were there; the first is 1"`
+	LastUsedAt   time.Time  `json:"last_used_at" doc:"Zero until it is ready"`
+	Error        string     `json:"error,omitempty" doc:"Why the last fill failed"`
+	ReadBytes    int64      `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
 	// Dependents are told of a single entry only, since they take a look at every volume.
 	Dependents []backends.VolumeName `json:"dependents,omitempty" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
 }

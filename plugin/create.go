@@ -121,6 +121,7 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 	}
 	image, err := source.Stat(ctx, id)
 	if err != nil {
+		p.noteGone(ctx, q, source, err)
 		return err
 	}
 	q.source, q.image, q.promised = source, image, image.Digest
@@ -320,7 +321,7 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 		return p.notMade(ctx, q, intent, err)
 	}
 	failpoint.Reached(failpoint.Clone)
-	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
+	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: f.missed.detail, MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
 }
 
 // volumeSpec is the volume that the request asks for, as made from entry.

@@ -54,6 +54,9 @@ func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (cat
 			return entry, classify(err)
 		}
 		failpoint.Reached(failpoint.Reserve)
+		if f.missed == (miss{}) {
+			f.missed = p.whyMissed(ctx, s, q)
+		}
 		w := &filling{p: p, store: s, flight: f, q: q, slot: slot, entry: entry, begun: p.now()}
 		p.observer.FillStarted(s.name)
 		entry, err = w.run(ctx)
@@ -309,6 +312,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 		if entry = *duplicate; entry.State != catalog.Ready {
 			return entry, nil
 		}
+		w.flight.missed = sameContent()
 	} else {
 		w.settleClaim(ctx)
 	}

@@ -33,6 +33,7 @@ type flight struct {
 
 	entry      catalog.Entry
 	downloaded int64
+	missed     miss
 	err        error
 
 	entryID atomic.Value // catalog.EntryID, once it is known
@@ -65,6 +66,7 @@ type filled struct {
 	entry      catalog.Entry
 	role       Outcome // Hit, Filled or Joined
 	downloaded int64
+	missed     miss    // of role Filled
 	repeated   *Answer // set instead: the volume had already been made
 }
 
@@ -113,9 +115,9 @@ func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled,
 func (f *flight) outcome(role boarding) *filled {
 	out := &filled{entry: f.entry, role: Joined}
 	if role == started {
-		out.role, out.downloaded = Filled, f.downloaded
+		out.role, out.downloaded, out.missed = Filled, f.downloaded, f.missed
 		if f.downloaded == 0 {
-			out.role = Hit
+			out.role, out.missed = Hit, miss{}
 		}
 	}
 	return out

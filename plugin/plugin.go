@@ -200,11 +200,23 @@ const (
 	ReasonStopping    Reason = "stopping"            // the daemon is going down
 )
 
+// MissCause says why an image-volume was not there.
+type MissCause string
+
+// The causes of a miss.
+const (
+	MissNeverCached MissCause = "never_cached"
+	MissEvicted     MissCause = "evicted"      // it was, and went: by a bound, an admin, from behind our back
+	MissChanged     MissCause = "changed"      // other content of the image is cached
+	MissSameContent MissCause = "same_content" // the image was read, and its content is another entry's: none was made
+)
+
 // Answer is what a request came to.
 type Answer struct {
 	Outcome         Outcome             `json:"outcome" enum:"hit,filled,joined,direct,copied,bypassed" doc:"What the request came to"`
 	Reason          Reason              `json:"reason" doc:"Why"`
 	Detail          string              `json:"detail,omitempty" doc:"The reason in a sentence, where there is more to say"`
+	MissCause       MissCause           `json:"miss_cause,omitempty" enum:"never_cached,evicted,changed,same_content" doc:"Of an image-volume that had to be filled: why it was not there"`
 	Backend         backends.Name       `json:"backend" doc:"Where the volume is"`
 	ImageID         string              `json:"image_id" doc:"SOURCE:ID of the image"`
 	EntryID         string              `json:"entry_id,omitempty" doc:"The cache entry that was used"`

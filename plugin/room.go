@@ -158,7 +158,7 @@ func stock(ctx context.Context, h catalog.Holdings, c backends.Capacity) lru.Sto
 			return lru.Young{InUse: s.InUse, Idle: s.Idle}, err
 		},
 		Line: func(class lru.Class) iter.Seq2[lru.Entry, error] {
-			line := h.Line(ctx, catalog.Line{InUse: class.Use == lru.InUse, MinHits: class.MinHits, BelowHits: class.BelowHits})
+			line := h.Line(ctx, catalog.Line{InUse: class.Use == lru.InUse, Superseded: class.Superseded, MinHits: class.MinHits, BelowHits: class.BelowHits})
 			return func(yield func(lru.Entry, error) bool) {
 				for e, err := range line {
 					if !yield(policyEntry(e), err) {
@@ -211,7 +211,7 @@ func load(entries []catalog.Entry, c backends.Capacity) lru.Load {
 func policyEntry(e catalog.Entry) lru.Entry {
 	return lru.Entry{
 		ID: string(e.ID), Bytes: e.CountedBytes(), LastUsed: e.LastUsedAt, Created: e.CreatedAt, Clones: e.Clones,
-		Pinned: e.Pinned || e.State == catalog.Evicting, Filling: e.State == catalog.Filling, Hits: e.Hits,
+		Pinned: e.Pinned || e.State == catalog.Evicting, Filling: e.State == catalog.Filling, Superseded: !e.SupersededAt.IsZero(), Hits: e.Hits,
 	}
 }
 

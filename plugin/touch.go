@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -53,8 +54,15 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 		p.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: catalog.Reason(failure(err)), Detail: r.Error, Took: took})
 		log.WithError(err).Warn("image-volume not made")
 	} else {
-		log.WithFields(map[string]any{"image_volume": e.ImageVolume, "bytes": e.HeldBytes}).Info("image-volume ready")
-		p.noteEntry(EventFilled, e, catalog.Event{ImageID: r.ImageID, Bytes: e.HeldBytes, Took: took})
+		log = log.WithFields(map[string]any{"image_volume": e.ImageVolume, "bytes": e.HeldBytes})
+		filled := catalog.Event{ImageID: r.ImageID, Bytes: e.HeldBytes, Took: took}
+		if w.flight.missed.cause == MissSameContent {
+			filled.Detail = fmt.Sprintf("image-volume %s had the content already; nothing was made", e.ImageVolume)
+			log.Info("the image's content was cached already; no image-volume was made")
+		} else {
+			log.Info("image-volume ready")
+		}
+		p.noteEntry(EventFilled, e, filled)
 	}
 	ctx, cancel := p.cleanup(p.base)
 	defer cancel()

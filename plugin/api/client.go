@@ -132,6 +132,15 @@ func (c *Client) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodDelete, path: "/v1/entries", query: query})
 }
 
+// DeleteSupersededEntries evicts the entries of a backend or file cache, "" is all of them, whose image has other
+// content by now or is gone.
+func (c *Client) DeleteSupersededEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error) {
+	query := forceQuery(force)
+	setQuery(query, "backend", string(backend))
+	setFlag(query, "superseded", true)
+	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodDelete, path: "/v1/entries", query: query})
+}
+
 // SetPinned pins or unpins an entry; id may be a unique prefix.
 func (c *Client) SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error) {
 	verb := "/unpin"

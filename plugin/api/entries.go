@@ -29,6 +29,8 @@ type deleteEntryInput struct {
 type deleteAllInput struct {
 	Backend backends.Name      `query:"backend" doc:"The backend or file cache that holds them. Default: all"`
 	Force   plugin.ForceDetach `query:"force" doc:"Detach those that have live clones"`
+	// Superseded ones alone, or all.
+	Superseded bool `query:"superseded" doc:"Only those whose image has other content by now, or is gone from its source"`
 }
 
 func (s *Server) entryRoutes() {
@@ -43,6 +45,9 @@ func (s *Server) entryRoutes() {
 		return s.pruned(ctx, "entry deleted")(svc.DeleteEntry(ctx, in.ID, in.Force))
 	})
 	route(s, del("delete-entries", all, "Evict all entries"), func(ctx context.Context, svc Service, in *deleteAllInput) (*output[plugin.PruneResult], error) {
+		if in.Superseded {
+			return s.pruned(ctx, "superseded entries deleted")(svc.DeleteSupersededEntries(ctx, in.Backend, in.Force))
+		}
 		return s.pruned(ctx, "all entries deleted")(svc.DeleteAllEntries(ctx, in.Backend, in.Force))
 	})
 	route(s, post("pin-entry", one+"/pin", "Keep an entry from eviction"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.EntryView], error) {

@@ -132,6 +132,15 @@ func (f *fakeService) DeleteAllEntries(_ context.Context, backend backends.Name,
 	return plugin.PruneResult{Removed: removed}, nil
 }
 
+func (f *fakeService) DeleteSupersededEntries(_ context.Context, backend backends.Name, _ plugin.ForceDetach) (plugin.PruneResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.backend = backend
+	removed := f.entries[:1]
+	f.entries = f.entries[1:]
+	return plugin.PruneResult{Removed: removed}, nil
+}
+
 func (f *fakeService) SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error) {
 	e, err := f.Entry(ctx, id)
 	e.Pinned = bool(pin)

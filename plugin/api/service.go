@@ -32,6 +32,7 @@ type Entries interface {
 	Entry(ctx context.Context, id string) (plugin.EntryView, error)
 	DeleteEntry(ctx context.Context, id string, force plugin.ForceDetach) (plugin.PruneResult, error)
 	DeleteAllEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error)
+	DeleteSupersededEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error)
 	SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error)
 }
 

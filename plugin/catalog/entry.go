@@ -45,6 +45,14 @@ type Entry struct {
 	InspectorVersion int
 	EvictCause       EvictCause
 
+	// SupersededAt is when the last of its images came to have other content, or went from its source; zero while
+	// it is what one of them is. SupersededBy is the entry that came after it; "" where the image went.
+	SupersededBy EntryID
+	SupersededAt time.Time
+	// Generation counts the contents that its image had on this store, as far as their entries were there; the
+	// first is 1.
+	Generation int64
+
 	CreatedAt  time.Time
 	FilledAt   time.Time // zero until ready
 	LastUsedAt time.Time // zero until ready
@@ -68,7 +76,7 @@ func live(store backends.Name, domain string, key Key) string {
 const entryColumns = `e.id, e.store, e.content_key, e.domain, e.state, e.attempt, e.image_volume, e.form,
 	e.digest, e.disk_format, e.source_bytes, e.virtual_bytes, e.reserved_bytes, e.held_bytes, e.claim,
 	e.pinned, e.hits, e.clones, e.inspector_version, e.evict_cause, e.created_at, e.filled_at,
-	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum`
+	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum, e.superseded_by, e.superseded_at, e.generation`
 
 const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state, attempt, image_volume, form,
 	digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim,
@@ -91,16 +99,16 @@ type scanner interface{ Scan(into ...any) error }
 // scanEntry reads entryColumns; ImageIDs are read apart.
 func scanEntry(row scanner) (Entry, error) {
 	var e Entry
-	var created, filled, used, lease, retry int64
+	var created, filled, used, lease, retry, superseded int64
 	err := row.Scan(&e.ID, &e.Store, &e.Key, &e.Domain, &e.State, &e.Attempt, &e.ImageVolume, &e.Form,
 		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
 		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
-		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum)
+		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum, &e.SupersededBy, &superseded, &e.Generation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}
 	e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(used)
-	e.LeaseUntil, e.RetryAfter = fromMicros(lease), fromMicros(retry)
+	e.LeaseUntil, e.RetryAfter, e.SupersededAt = fromMicros(lease), fromMicros(retry), fromMicros(superseded)
 	return e, err
 }
 

@@ -29,6 +29,13 @@ const detachEntry = `UPDATE entries SET state = 'detached', clones = ?, held_byt
 // entry updates the figures. ErrLost.
 func (c *Catalog) SetDetached(ctx context.Context, id EntryID, clones int, heldBytes int64) error {
 	return c.write(ctx, fmt.Sprintf("detach entry %s", id), func(t tx) error {
+		e, err := scanEntry(t.row(ctx, selectEntry, id))
+		if err == nil && e.State == Evicting {
+			err = t.depart(ctx, e)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
 		return t.change(ctx, detachEntry, clones, heldBytes, id)
 	})
 }
@@ -48,6 +55,11 @@ func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 			return err
 		case e.State == Filling || e.State == Ready:
 			return fmt.Errorf("%w: it is %s", ErrLost, e.State)
+		}
+		if e.State == Evicting { // a detached one was found no more long ago
+			if err := t.depart(ctx, e); err != nil {
+				return err
+			}
 		}
 		if err := t.change(ctx, deleteEntry, id, e.State); err != nil {
 			return err

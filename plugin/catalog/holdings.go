@@ -59,9 +59,11 @@ func (h Holdings) Made(ctx context.Context, after, until time.Time) ([]Total, er
 
 // Line is some of the ready entries that are not pinned.
 type Line struct {
-	InUse     bool
-	MinHits   int64 // with at least so many hits
-	BelowHits int64 // with fewer; 0: no end
+	InUse bool
+	// Superseded ones, whatever their hits, or those that are not.
+	Superseded bool
+	MinHits    int64 // with at least so many hits
+	BelowHits  int64 // with fewer; 0: no end
 }
 
 // fewHits bounds the index of entries with few hits.
@@ -70,15 +72,19 @@ const fewHits = 8
 const (
 	lineColumns = `SELECT id, reserved_bytes, held_bytes, hits, clones, created_at, filled_at, last_used_at, used_at
 		FROM entries WHERE store = ? AND state = 'ready' AND pinned = 0 AND in_use = ?`
-	lineOfFew  = lineColumns + ` AND hits < 8 AND hits = ?`
-	lineFrom   = lineColumns + ` AND hits >= ?`
-	lineWithin = lineColumns + ` AND hits >= ? AND hits < ?`
-	lineOrder  = ` ORDER BY used_at, created_at, id`
+	lineSuperseded = lineColumns + ` AND superseded_at > 0`
+	lineOfFew      = lineColumns + ` AND superseded_at = 0` + ` AND hits < 8 AND hits = ?`
+	lineFrom       = lineColumns + ` AND superseded_at = 0` + ` AND hits >= ?`
+	lineWithin     = lineColumns + ` AND superseded_at = 0` + ` AND hits >= ? AND hits < ?`
+	lineOrder      = ` ORDER BY used_at, created_at, id`
 )
 
 // statement selects the line, in its order and without sorting: an index has that for each number of
 // hits below fewHits, another one for all.
 func (l Line) statement(store backends.Name) (string, []any) {
+	if l.Superseded {
+		return lineSuperseded + lineOrder, []any{store, number(l.InUse)}
+	}
 	if l.BelowHits == 0 {
 		return lineFrom + lineOrder, []any{store, number(l.InUse), l.MinHits}
 	}

@@ -141,7 +141,7 @@ func TestNoStatementGoesThroughAllEntries(t *testing.T) {
 	line := func(l Line) string { stmt, _ := l.statement("local"); return stmt }
 	for name, stmt := range map[string]string{
 		"idle": line(Line{}), "unproven": line(Line{BelowHits: 3}), "proven": line(Line{MinHits: 3}),
-		"hardly proven": line(Line{BelowHits: 20}), "young": sumMade,
+		"hardly proven": line(Line{BelowHits: 20}), "young": sumMade, "superseded": line(Line{Superseded: true}),
 		"beginning": selectBeginning, "ending": selectEnding, "totals of a store": storeTotals, "claims": projectTotal,
 	} {
 		args := make([]any, strings.Count(stmt, "?"))

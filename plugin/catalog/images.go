@@ -38,7 +38,7 @@ func (t tx) addImages(ctx context.Context, id EntryID, images []string, revision
 }
 
 // AddImage makes an entry known under another image ID, and revision key where that is not "". Repeating
-// it is harmless. Where several live entries of a store and domain have one revision key, Find prefers a
+// it is harmless. A ready entry is what the image is from now on. Where several live entries of a store and domain have one revision key, Find prefers a
 // ready one, then the newest. ErrNotFound.
 func (c *Catalog) AddImage(ctx context.Context, id EntryID, imageID string, revision Key) error {
 	op := fmt.Sprintf("add image %s to entry %s", imageID, id)
@@ -47,10 +47,14 @@ func (c *Catalog) AddImage(ctx context.Context, id EntryID, imageID string, revi
 		if err != nil {
 			return err
 		}
-		if _, err := scanEntry(t.row(ctx, selectEntry, id)); err != nil {
+		e, err := scanEntry(t.row(ctx, selectEntry, id))
+		if err != nil {
 			return err
 		}
-		return t.addImage(ctx, id, imageID, revision, now)
+		if err := t.addImage(ctx, id, imageID, revision, now); err != nil || e.State != Ready {
+			return err
+		}
+		return t.current(ctx, e, imageID, now, now)
 	})
 }
 
@@ -105,10 +109,14 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
 		if err := t.vacant(ctx, e); err != nil {
 			return err
 		}
-		if err := t.insert(ctx, adopted(e, now)); err != nil {
+		e = adopted(e, now)
+		if err := t.insert(ctx, e); err != nil {
 			return err
 		}
-		return t.addImages(ctx, e.ID, e.ImageIDs, revision, now)
+		if err := t.addImages(ctx, e.ID, e.ImageIDs, revision, now); err != nil || e.State != Ready {
+			return err
+		}
+		return t.allCurrent(ctx, e, e.ImageIDs, e.FilledAt, now) // whichever is adopted first
 	})
 }
 

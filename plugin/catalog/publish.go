@@ -58,6 +58,11 @@ func (t tx) publish(ctx context.Context, id EntryID, attempt int, p Published) (
 	if err := t.addImages(ctx, other.ID, e.ImageIDs, p.RevisionKey, now); err != nil {
 		return Entry{}, nil, err
 	}
+	if other.State == Ready {
+		if err := t.allCurrent(ctx, *other, e.ImageIDs, now, now); err != nil {
+			return Entry{}, nil, err
+		}
+	}
 	*other, err = t.entry(ctx, other.ID)
 	return e, other, err
 }
@@ -111,6 +116,9 @@ func (t tx) makeReady(ctx context.Context, e Entry, p Published) (Entry, error) 
 		if err := t.addImages(ctx, e.ID, e.ImageIDs[:1], p.RevisionKey, now); err != nil {
 			return Entry{}, err
 		}
+	}
+	if err := t.succeed(ctx, e, e.ImageIDs, now); err != nil {
+		return Entry{}, err
 	}
 	return t.entry(ctx, e.ID)
 }

@@ -94,6 +94,9 @@ func (c *Catalog) Record(ctx context.Context, instance InstanceID, upTo int64, r
 		if err := t.addUses(ctx, sums.uses); err != nil {
 			return err
 		}
+		if err := t.usedAgain(ctx, sums.uses, now); err != nil {
+			return err
+		}
 		if err := t.addRequests(ctx, sums.requests); err != nil {
 			return err
 		}
@@ -128,6 +131,7 @@ type use struct {
 	hits   int64
 	clones int
 	last   time.Time
+	images map[string]struct{} // as which it was used
 }
 
 // sums are what several requests add up to, so that each row is written once.
@@ -162,6 +166,10 @@ func (s sums) add(r Request) {
 		if r.At.After(u.last) {
 			u.last = r.At
 		}
+		if u.images == nil {
+			u.images = make(map[string]struct{}, 1)
+		}
+		u.images[r.ImageID] = struct{}{}
 		s.uses[r.Entry] = u
 	}
 	key := requestKey{minute(r.At), r.Backend, r.ImageID, r.Outcome, r.Reason}

@@ -152,9 +152,13 @@ const (
 	pruneFills     = `DELETE FROM fill_stats WHERE minute < ?`
 )
 
-// Prune removes the report's sums of minutes before that of olderThan.
+// Prune removes the report's sums of minutes before that of olderThan, and what it remembers of images that
+// departed before.
 func (c *Catalog) Prune(ctx context.Context, olderThan time.Time) error {
 	return c.write(ctx, "prune statistics", func(t tx) error {
+		if _, err := t.exec(ctx, pruneDeparted, micros(olderThan)); err != nil {
+			return err
+		}
 		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills} {
 			if _, err := t.exec(ctx, stmt, minute(olderThan)); err != nil {
 				return err

@@ -52,15 +52,18 @@ func (a *app) entryList() *cobra.Command {
 var entryStates = []string{"filling", "ready", "evicting", "detached", "failed"}
 
 func showEntries(t *table, entries []plugin.EntryView) {
-	t.head("ENTRY", "BACKEND", "STATE", "IMAGE", "DISK", "HELD", "HITS", "CLONES", "PINNED", "LAST USED")
-	t.spare("PINNED", "CLONES", "DISK", "HITS", "LAST USED", "STATE", "BACKEND")
+	t.head("ENTRY", "BACKEND", "STATE", "IMAGE", "DISK", "HELD", "HITS", "CLONES", "PINNED", "CREATED", "LAST USED")
+	t.spare("PINNED", "CREATED", "CLONES", "DISK", "HITS", "LAST USED", "STATE", "BACKEND")
 	for _, e := range entries {
 		state := e.State
 		if e.State == "filling" && e.ReadBytes > 0 {
 			state += " (" + t.size(e.ReadBytes) + " read)"
 		}
+		if e.SupersededAt != nil {
+			state += " (superseded)"
+		}
 		t.row(shortID(e.ID), string(e.Backend), state, few(e.ImageIDs), t.size(e.VirtualBytes), t.size(e.HeldBytes),
-			count(e.Hits), count(e.Clones), yesNo(e.Pinned), t.ago(e.LastUsedAt))
+			count(e.Hits), count(e.Clones), yesNo(e.Pinned), t.ago(e.CreatedAt), t.ago(e.LastUsedAt))
 	}
 }
 
@@ -106,6 +109,13 @@ func showEntry(t *table, e plugin.EntryView) {
 	t.row("Pinned", yesNo(e.Pinned))
 	t.row("Inspector", "version "+count(e.InspectorVersion))
 	t.row("Created", t.moment(e.CreatedAt))
+	t.row("Generation", count(e.Generation))
+	switch {
+	case e.SupersededBy != "":
+		t.row("Superseded", "by "+e.SupersededBy+", "+t.moment(*e.SupersededAt))
+	case e.SupersededAt != nil:
+		t.row("Superseded", "its image is gone from the source, "+t.moment(*e.SupersededAt))
+	}
 	t.row("Last used", t.moment(e.LastUsedAt))
 }
 
@@ -129,6 +139,7 @@ func listed[T ~string](names []T) string {
 // deleteFlags are what "entry delete" takes.
 type deleteFlags struct {
 	all     bool
+	old     bool
 	force   bool
 	backend string
 }
@@ -136,22 +147,27 @@ type deleteFlags struct {
 func (a *app) entryDelete() *cobra.Command {
 	var f deleteFlags
 	cmd := &cobra.Command{
-		Use:   "delete ID | --all",
+		Use:   "delete ID | --all | --superseded",
 		Short: "Delete an entry, or all of them",
 		Long: `Deletes an entry and its image-volume. Volumes are never harmed: an entry with live clones is refused, or with
 --force detached: no new clones are made of it, and its space comes free with its last clone. Pinned entries are
-refused; --all leaves them.`,
+refused; --all and --superseded leave them. Superseded entries are of images that have other content by now, or are gone
+from their source.`,
 		Example: `  clonecache entry delete 0197c2f4
   clonecache entry delete 0197c2f4 --force
-  clonecache entry delete --all --backend local`,
+  clonecache entry delete --all --backend local
+  clonecache entry delete --superseded`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (len(args) == 1) == f.all {
-				return &usageError{fmt.Errorf("give either one ID or --all")}
+			if f.all && f.old || (len(args) == 1) == (f.all || f.old) {
+				return &usageError{fmt.Errorf("give either one ID, --all or --superseded")}
 			}
 			return ask(a, func(ctx context.Context, c *api.Client) (plugin.PruneResult, error) {
 				if f.all {
 					return c.DeleteAllEntries(ctx, backends.Name(f.backend), plugin.ForceDetach(f.force))
+				}
+				if f.old {
+					return c.DeleteSupersededEntries(ctx, backends.Name(f.backend), plugin.ForceDetach(f.force))
 				}
 				return c.DeleteEntry(ctx, args[0], plugin.ForceDetach(f.force))
 			}, showRemoved)(cmd, args)
@@ -160,8 +176,9 @@ refused; --all leaves them.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "all entries but pinned ones")
+	flags.BoolVar(&f.old, "superseded", false, "all entries whose image has other content by now, or is gone, but pinned ones")
 	flags.BoolVar(&f.force, "force", false, "detach what has live clones")
-	flags.StringVar(&f.backend, "backend", "", "with --all: only those of this backend or file cache")
+	flags.StringVar(&f.backend, "backend", "", "with --all or --superseded: only those of this backend or file cache")
 	a.completeAllStores(cmd)
 	return cmd
 }

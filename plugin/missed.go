@@ -1,0 +1,50 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// miss is why a fill was needed, as a word and as a sentence.
+type miss struct {
+	cause  MissCause
+	detail string
+}
+
+// sameContent is the miss of a fill that found the content of the image cached already.
+func sameContent() miss {
+	return miss{MissSameContent, "its content was cached already, under another name or revision; no image-volume was made"}
+}
+
+// whyMissed finds out why an image is not in a store. What cannot be found out is nothing that a request
+// should end for.
+func (p *Plugin) whyMissed(ctx context.Context, s *store, q *request) miss {
+	why, cause, err := p.catalog.WhyAbsent(ctx, s.name, q.domain, q.image.Ref())
+	if err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("why the image is not cached was not found out")
+		return miss{}
+	}
+	switch why {
+	case catalog.NeverCached:
+		return miss{MissNeverCached, "the image was not cached before"}
+	case catalog.Changed:
+		return miss{MissChanged, "the image has other content than what was cached of it"}
+	case catalog.Departed:
+		return miss{MissEvicted, fmt.Sprintf("what was cached of the image had been evicted (%s)", cause)}
+	}
+	return miss{}
+}
+
+// noteGone lets the entries of an image go first once its source has it no more, for anybody.
+func (p *Plugin) noteGone(ctx context.Context, q *request, source imagesource.Source, err error) {
+	if _, all := source.(imagesource.SameForAll); !all || !errors.Is(err, imagesource.ErrNotFound) {
+		return
+	}
+	if err := p.catalog.ImageGone(ctx, q.image.Ref()); err != nil && ctx.Err() == nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("entries of an image that is gone are not marked as superseded")
+	}
+}
