@@ -49,9 +49,12 @@ func TestNewDirectoryRefuses(t *testing.T) {
 
 func TestDirectoryStat(t *testing.T) {
 	digest := sha256Of([]byte("image"))
-	long := Digest{SHA512, strings.Repeat("a1", 64)}
+	long, other := Digest{SHA512, strings.Repeat("a1", 64)}, Digest{SHA256, strings.Repeat("c3", 32)}
 	d, _ := library(t, map[string]string{
 		"a.qcow2": "image", "b.RAW": "image", "plain": "image", "sub/deep/c.img": "image", "empty": "",
+		"own.raw": "image", "own.raw.sha256": other.Hex + "  own.raw\n", "fedora.qcow2": "image", "fedora-CHECKSUM": "SHA256 (fedora.qcow2) = " + other.Hex,
+		"centos/x.qcow2": "image", "centos/CHECKSUM": "SHA256 (x.qcow2) = " + other.Hex, "talos/x.raw": "image", "talos/sha256sum.txt": other.Hex + "  _out/x.raw\n",
+		"bsd/x.raw": "image", "bsd/CHECKSUM.SHA512": "SHA512 (x.raw) = " + long.Hex,
 		"SHA256SUMS":          digest.Hex + "  a.qcow2\n" + digest.Hex + " *sub/deep/c.img\n",
 		"SHA512SUMS":          long.Hex + "  a.qcow2\n" + long.Hex + "  plain\n",
 		"sub/deep/SHA256SUMS": "SHA256 (c.img) = " + digest.Hex,
@@ -66,6 +69,8 @@ func TestDirectoryStat(t *testing.T) {
 		{"plain", "", long, 5},
 		{"sub/deep/c.img", "", digest, 5},
 		{"empty", "", Digest{}, 0},
+		{"own.raw", "raw", other, 5}, {"fedora.qcow2", "qcow2", other, 5}, {"centos/x.qcow2", "qcow2", other, 5},
+		{"talos/x.raw", "raw", other, 5}, {"bsd/x.raw", "raw", long, 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.id, func(t *testing.T) {
@@ -76,6 +81,9 @@ func TestDirectoryStat(t *testing.T) {
 			if got.DiskFormat != tt.format || got.Digest != tt.digest || got.SizeBytes != tt.size {
 				t.Errorf("format %q, digest %s, %d bytes; want %q, %s, %d",
 					got.DiskFormat, got.Digest, got.SizeBytes, tt.format, tt.digest, tt.size)
+			}
+			if got.List == "" != got.Digest.IsZero() {
+				t.Errorf("list = %q with digest %s", got.List, got.Digest)
 			}
 			if got.Ref() != "library:"+tt.id || got.Revision == "" || got.Domain != "" || time.Since(got.ModifiedAt) > time.Hour {
 				t.Errorf("image = %+v", got)
@@ -90,6 +98,8 @@ func TestDirectoryRefuses(t *testing.T) {
 	write(t, outside, "secret")
 	for name, target := range map[string]string{
 		"absolute": outside, "up": "../../../../etc/hostname", "loop": "loop", "inside": "sub/x.raw", "away": filepath.Dir(outside),
+		"absinside": filepath.Join(dir, "sub/x.raw"), "absfolder": filepath.Join(dir, "sub"), "chain": "absinside",
+		"dangling": filepath.Join(dir, "none"), "absself": dir, "sibling": dir + "x/a.raw",
 	} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
@@ -102,7 +112,8 @@ func TestDirectoryRefuses(t *testing.T) {
 		id   string
 		want error
 	}{
-		{"inside", nil}, {"a.raw", nil},
+		{"inside", nil}, {"a.raw", nil}, {"absinside", nil}, {"absfolder/x.raw", nil}, {"chain", nil}, {"absself/sub/x.raw", nil},
+		{"dangling", ErrRefused}, {"absself", ErrRefused}, {"sibling", ErrRefused},
 		{"absolute", ErrRefused}, {"up", ErrRefused}, {"loop", ErrRefused}, {"away/outside", ErrRefused},
 		{"fifo", ErrRefused}, {"sub", ErrRefused},
 		{"", ErrRefused}, {".", ErrRefused}, {"..", ErrRefused}, {"/a.raw", ErrRefused}, {outside, ErrRefused},
@@ -147,11 +158,71 @@ func TestDirectoryUnavailable(t *testing.T) {
 	}
 }
 
-func TestDirectoryDamagedSumsAreRefused(t *testing.T) {
-	d, _ := library(t, map[string]string{"a.raw": "image", "SHA512SUMS": "<html>"})
-	_, err := d.Stat(t.Context(), "a.raw")
-	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "SHA512SUMS") {
-		t.Errorf("stat = %v, want ErrRefused that names SHA512SUMS", err)
+func TestDirectoryListsThatAreNotUsed(t *testing.T) {
+	digest := Digest{SHA256, strings.Repeat("0f", 32)}
+	tests := []struct {
+		name, list, text string
+		mode             os.FileMode
+		warned           bool
+		err              error
+	}{
+		{"a page", "SHA512SUMS", "<html>", 0o644, true, nil},
+		{"a folder", "SHA256SUMS/x", "", 0o644, true, nil},
+		{"a title line", "SHA256SUMS", "Release 12\n" + digest.Hex + "  b.raw\n", 0o644, true, nil},
+		{"another image's bad line", "SHA256SUMS", "SHA256 (b.raw) = 00\n", 0o644, false, nil},
+		{"the image's bad line", "SHA256SUMS", "SHA256 (a.raw) = 00\n", 0o644, false, ErrBadList},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d, dir := library(t, map[string]string{"a.raw": "image", tt.list: tt.text})
+			var warnings []string
+			d.config.Warn = func(what string) { warnings = append(warnings, what) }
+			for range 2 {
+				image, err := d.Stat(t.Context(), "a.raw")
+				if !errors.Is(err, tt.err) || !image.Digest.IsZero() {
+					t.Errorf("stat = %s, %v; want %v", image.Digest, err, tt.err)
+				}
+				if err != nil && (errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "SHA256SUMS")) {
+					t.Errorf("error = %v, want one that names the list", err)
+				}
+			}
+			if (len(warnings) == 1) != tt.warned || len(warnings) > 1 {
+				t.Errorf("warnings in %s: %q, want one: %v", dir, warnings, tt.warned)
+			}
+		})
+	}
+}
+
+func TestDirectoryListsThatComeLaterAreFound(t *testing.T) {
+	d, dir := library(t, map[string]string{"a.raw": "image"})
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, old, old); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time from memory
+		if image, err := d.Stat(t.Context(), "a.raw"); err != nil || !image.Digest.IsZero() {
+			t.Fatalf("digest = %s, %v", image.Digest, err)
+		}
+	}
+	want := sha256Of([]byte("image"))
+	write(t, filepath.Join(dir, "CHECKSUM"), "SHA256 (a.raw) = "+want.Hex)
+	if image, err := d.Stat(t.Context(), "a.raw"); err != nil || image.Digest != want || image.List != "CHECKSUM" {
+		t.Errorf("digest = %s of %q, %v; want %s", image.Digest, image.List, err, want)
+	}
+}
+
+func TestADirectoryThatIsNotMountedIsUnavailable(t *testing.T) {
+	dir := t.TempDir()
+	d, err := NewDirectory(DirectoryConfig{Name: "library", Path: dir, ServeStale: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Stat(t.Context(), "a.raw"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("empty = %v, want ErrUnavailable", err)
+	}
+	write(t, filepath.Join(dir, "b.raw"), "image")
+	if _, err := d.Stat(t.Context(), "a.raw"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("another image is there = %v, want ErrNotFound", err)
 	}
 }
 
@@ -203,7 +274,25 @@ func TestDirectoryOpen(t *testing.T) {
 		{"shortened", func(p string) error { return os.Truncate(p, 4096) }, ErrChanged},
 		{"overwritten", func(p string) error { return os.WriteFile(p, content(5<<20+3), 0o644) }, ErrChanged},
 		{"grown", func(p string) error { return os.Truncate(p, 6<<20) }, ErrChanged},
-		{"replaced by another file", func(p string) error { return os.Rename(p, p+".old") }, ErrChanged},
+		{"renamed", func(p string) error { return os.Rename(p, p+".old") }, nil},
+		{"replaced by another file", func(p string) error {
+			return errors.Join(os.WriteFile(p+".new", []byte("x"), 0o644), os.Rename(p+".new", p))
+		}, nil},
+		{"removed", os.Remove, nil},
+		{"linked", func(p string) error { return os.Link(p, p+".link") }, nil},
+		{"other rights", func(p string) error { return os.Chmod(p, 0o600) }, nil},
+		{"written to, its time put back", func(p string) error {
+			info, err := os.Stat(p)
+			if err != nil {
+				return err
+			}
+			f, err := os.OpenFile(p, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte{want[0] + 1}, 0)
+			return errors.Join(err, f.Close(), os.Chtimes(p, info.ModTime(), info.ModTime()))
+		}, ErrChanged},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

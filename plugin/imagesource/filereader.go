@@ -9,6 +9,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/zeebo/xxh3"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,14 +23,18 @@ func revisionOf(info fs.FileInfo) string {
 	return revision
 }
 
-// fileReader reads a file that must not change meanwhile. What lies in its holes is not read.
+// fileReader reads a file whose bytes must not change meanwhile. That it is renamed, unlinked, linked or
+// given other rights is no matter: only its status changes then, neither size nor time of the last write. A
+// tool that writes may put that time back, so where the status changed, the bytes are read a second time and
+// compared by a hash. What lies in its holes is not read.
 type fileReader struct {
-	ctx      context.Context // covers the reading, as Source.Open says
-	file     *os.File
-	size     int64
-	offset   int64
-	next     segment // of data, that ends behind offset
-	revision string
+	ctx    context.Context // covers the reading, as Source.Open says
+	file   *os.File
+	before fs.FileInfo
+	size   int64
+	offset int64
+	next   segment       // of data, that ends behind offset
+	sum    *xxh3.Hasher // of what was read; it is to find accidents
 }
 
 // segment is a range of data, in bytes; what lies before it is a hole.
@@ -71,11 +76,11 @@ func (r *fileReader) segment(off int64) segment {
 func newFileReader(ctx context.Context, file *os.File, info fs.FileInfo) *fileReader {
 	// Only a hint: without it the kernel reads less ahead.
 	_ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
-	return &fileReader{ctx: ctx, file: file, size: info.Size(), revision: revisionOf(info)}
+	return &fileReader{ctx: ctx, file: file, before: info, size: info.Size(), sum: xxh3.New()}
 }
 
-// Read implements io.Reader: ErrChanged at the end where the file is not what it was, ErrTruncated
-// where it ends early.
+// Read implements io.Reader: ErrChanged at the end where the bytes are not what they were, ErrTruncated
+// where they end early.
 func (r *fileReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
@@ -87,18 +92,7 @@ func (r *fileReader) Read(p []byte) (int, error) {
 		}
 		return 0, io.EOF
 	}
-	p = p[:min(int64(len(p)), rest)]
-	if r.offset >= r.next.to {
-		r.next = r.segment(r.offset)
-	}
-	if hole := r.next.from - r.offset; hole > 0 {
-		n := int(min(int64(len(p)), hole))
-		clear(p[:n])
-		r.offset += int64(n)
-		return n, nil
-	}
-	n, err := r.file.ReadAt(p[:min(int64(len(p)), r.next.to-r.offset)], r.offset)
-	r.offset += int64(n)
+	n, err := r.read(p[:min(int64(len(p)), rest)])
 	switch {
 	case err == nil || n > 0:
 		return n, nil
@@ -112,13 +106,59 @@ func (r *fileReader) Read(p []byte) (int, error) {
 	}
 }
 
+// read reads what stands at offset, and goes on behind it.
+func (r *fileReader) read(p []byte) (n int, err error) {
+	if r.offset >= r.next.to {
+		r.next = r.segment(r.offset)
+	}
+	if hole := r.next.from - r.offset; hole > 0 {
+		n = int(min(int64(len(p)), hole))
+		clear(p[:n])
+	} else {
+		n, err = r.file.ReadAt(p[:min(int64(len(p)), r.next.to-r.offset)], r.offset)
+	}
+	_, _ = r.sum.Write(p[:n])
+	r.offset += int64(n)
+	return n, err
+}
+
+// unchanged compares the file with what it was when it was opened.
 func (r *fileReader) unchanged() error {
-	info, err := r.file.Stat()
+	now, err := r.file.Stat()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case !sameBytes(r.before, now):
+		return fmt.Errorf("%w: was %s, is %s", ErrChanged, revisionOf(r.before), revisionOf(now))
+	case revisionOf(r.before) == revisionOf(now):
+		return nil
+	}
+	return r.readAgain(now)
+}
+
+// sameBytes tells whether size, time of the last write and inode are the same.
+func sameBytes(a, b fs.FileInfo) bool {
+	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
+}
+
+// readAgain reads what was read once more, and compares. now is the file's status at its beginning.
+func (r *fileReader) readAgain(now fs.FileInfo) error {
+	again, buffer := newFileReader(r.ctx, r.file, r.before), make([]byte, 1<<20)
+	for again.offset < r.offset {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		n, err := again.read(buffer[:min(int64(len(buffer)), r.offset-again.offset)])
+		if n == 0 && err != nil {
+			return fmt.Errorf("%w: read again at byte %d: %v", ErrChanged, again.offset, err)
+		}
+	}
+	after, err := r.file.Stat()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if now := revisionOf(info); now != r.revision {
-		return fmt.Errorf("%w: was %s, is %s", ErrChanged, r.revision, now)
+	if again.sum.Sum128() != r.sum.Sum128() || !sameBytes(now, after) {
+		return fmt.Errorf("%w: it was written to and its time put back: was %s, is %s", ErrChanged, revisionOf(r.before), revisionOf(after))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"time"
@@ -15,10 +16,23 @@ import (
 type HTTPConfig struct {
 	Name string // required
 	// URL is the folder, required: http or https, without user, query or fragment. Its host is thereby
-	// allowed, loopback and private addresses too; no other host is ever asked.
+	// allowed, loopback and private addresses too; no other host is asked, unless Redirects names it.
 	URL string
+	// CAFile holds certificates of authorities to trust beside the host's, as PEM. It is read once.
+	CAFile string
+	// Proxy is http://host:port, https:// or socks5://, or ProxyNone. Default: what the environment says.
+	Proxy string
+	// User and PasswordFile, or TokenFile, are the login at the source's own host; no other gets it.
+	User, PasswordFile, TokenFile string
+	// Redirects are the hosts to which the server may redirect: names, "*.example.org", "*", addresses,
+	// networks. Only names and addresses that stand there may be private or link-local. Default: none.
+	Redirects []string
+	// ServeStale is how long hits go on, by what the server said last, while it does not answer. Default: not.
+	ServeStale time.Duration
+	// Warn is told, once for each, of lists of digests that are not used. Default: nobody.
+	Warn func(what string)
 	// Client is used with its redirects restricted; a Timeout would cover a whole image, so leave it 0.
-	// Default: one without proxy and cookies.
+	// CAFile and Proxy are not for it. Default: one without cookies.
 	Client *http.Client
 	// Stall is how long no byte may come before the request is given up and resumed, and how long a Stat may
 	// take in all. Default 30 s.
@@ -28,22 +42,29 @@ type HTTPConfig struct {
 	// Backoff is the wait before the first repetition, which grows to 16 times that, give or take half.
 	// Default 500 ms.
 	Backoff time.Duration
-	// SumsFor is how long a list of digests is believed without asking whether it changed. Default 60 s.
+	// SumsFor is how long what a list of digests says of a file is believed without asking whether it
+	// changed, unless the file has; ten times that where there is no list. Default 60 s.
 	SumsFor time.Duration
 }
 
 // HTTP is a Source of the files on one web server. An image's ID is its path below the configured
-// URL, or a whole URL on the same host. The digest that is expected of an image comes from a
-// SHA256SUMS or SHA512SUMS file beside it. Everybody may share what is there.
+// URL, or a whole URL on the same host. The digest that is expected of an image comes from a list beside
+// it, such as SHA256SUMS. Everybody may share what is there.
 //
-// Errors never contain a URL's query, which may be a credential.
+// Errors and IDs never contain a URL's query, which may be a credential.
 type HTTP struct {
 	config HTTPConfig
 	base   *url.URL
+	hosts  *hosts
+	login  login
 	client *http.Client
-	sums   *sumsCache[httpSums]
 
-	refreshes singleflight.Group // of lists of digests, by URL
+	lists   *memory[string, httpList] // by URL
+	digests *memory[string, listed]   // by the file's URL
+	byGet   *memory[string, struct{}] // files of which HEAD says other things than GET
+	warned  *memory[string, struct{}] // of what
+
+	refreshes singleflight.Group // of what lists say, by the file's URL and revision
 }
 
 var _ Source = (*HTTP)(nil)
@@ -57,6 +78,14 @@ func NewHTTP(config HTTPConfig) (*HTTP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image source %s: url: %w", config.Name, err)
 	}
+	allowed, err := newHosts(base, config.Redirects)
+	if err != nil {
+		return nil, fmt.Errorf("image source %s: redirects: %w", config.Name, err)
+	}
+	login := login{config.User, config.PasswordFile, config.TokenFile}
+	if err := login.check(); err != nil {
+		return nil, fmt.Errorf("image source %s: %w", config.Name, err)
+	}
 	if config.Stall < 0 || config.Retries < 0 || config.Backoff < 0 || config.SumsFor < 0 {
 		return nil, fmt.Errorf("image source %s: stall, retries, backoff and sums_for may not be negative", config.Name)
 	}
@@ -67,7 +96,18 @@ func NewHTTP(config HTTPConfig) (*HTTP, error) {
 	config.Retries = orDefault(config.Retries, 5)
 	config.Backoff = orDefault(config.Backoff, 500*time.Millisecond)
 	config.SumsFor = orDefault(config.SumsFor, time.Minute)
-	return &HTTP{config: config, base: base, client: restrict(config.Client), sums: newSumsCache[httpSums]()}, nil
+	if config.Warn == nil {
+		config.Warn = func(string) {}
+	}
+	client, err := restrict(config, allowed)
+	if err != nil {
+		return nil, fmt.Errorf("image source %s: %w", config.Name, err)
+	}
+	return &HTTP{
+		config: config, base: base, hosts: allowed, login: login, client: client,
+		lists: newMemory[string, httpList](maxListsKept), digests: newMemory[string, listed](maxFilesKept),
+		byGet: newMemory[string, struct{}](maxFilesKept), warned: newMemory[string, struct{}](maxFilesKept),
+	}, nil
 }
 
 func orDefault[T comparable](value, otherwise T) T {
@@ -78,31 +118,50 @@ func orDefault[T comparable](value, otherwise T) T {
 	return value
 }
 
-// restrict copies a client and limits its redirects.
-func restrict(given *http.Client) *http.Client {
+// restrict copies a client, or makes one, and limits its redirects.
+func restrict(config HTTPConfig, allowed *hosts) (*http.Client, error) {
 	client := &http.Client{}
-	if given != nil {
-		*client = *given
+	if config.Client != nil {
+		*client = *config.Client
 	} else {
-		client.Transport = &http.Transport{
-			DisableCompression:    true,
-			ForceAttemptHTTP2:     true,
-			MaxIdleConnsPerHost:   4,
-			IdleConnTimeout:       time.Minute,
-			TLSHandshakeTimeout:   10 * time.Second,
-			ExpectContinueTimeout: time.Second,
+		transport, err := allowed.transport(config)
+		if err != nil {
+			return nil, err
 		}
+		client.Transport = transport
 	}
-	client.CheckRedirect = checkRedirect
-	return client
+	client.CheckRedirect = allowed.checkRedirect
+	return client, nil
 }
 
 // Name implements Source.
 func (h *HTTP) Name() string { return h.config.Name }
 
-// Stat implements Source: one HEAD request (or a GET of one byte, where the server refuses HEAD), and
-// at times one for a list of digests. All of it takes Stall at most. ErrNotFound, ErrForbidden, ErrUnavailable, ErrRefused; a list of
-// digests that cannot be understood is ErrRefused too.
+// StaleFor implements Stale.
+func (h *HTTP) StaleFor() time.Duration { return h.config.ServeStale }
+
+// Shown implements Shown: without the query.
+func (h *HTTP) Shown(id string) string { return clean(id) }
+
+// Check asks for the folder, and returns what the server says of it; any answer is one, since many servers
+// list no folders. ErrUnavailable, ErrCertificate, ErrLogin, ErrRefused.
+func (h *HTTP) Check(ctx context.Context) (status string, err error) {
+	u := *h.base
+	u.Path += "/"
+	r, err := h.do(ctx, http.MethodHead, &u, nil)
+	if err != nil {
+		return "", fmt.Errorf("image source %s: %w", h.config.Name, err)
+	}
+	defer r.Close()
+	if r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusProxyAuthRequired {
+		return "", fmt.Errorf("image source %s: %w", h.config.Name, statusError(r.StatusCode))
+	}
+	return r.Status, nil
+}
+
+// Stat implements Source: one HEAD request, or a GET of one byte where HEAD does not tell, and at times some
+// for lists of digests. All of it takes Stall at most. ErrNotFound, ErrForbidden, ErrUnavailable, ErrRefused,
+// ErrBadList, ErrPage, ErrCertificate, ErrLogin, ErrRedirect, ErrAddress.
 func (h *HTTP) Stat(ctx context.Context, id string) (Image, error) {
 	u, id, err := h.locate(id)
 	if err != nil {
@@ -118,6 +177,9 @@ func (h *HTTP) Stat(ctx context.Context, id string) (Image, error) {
 		return Image{}, fmt.Errorf("image %s:%s: %w", h.config.Name, id, err)
 	}
 	image.Source, image.ID, image.DiskFormat = h.config.Name, id, diskFormatOf(u.Path)
+	if u.RawQuery != "" {
+		image.address = address(u.String())
+	}
 	return image, nil
 }
 
@@ -130,35 +192,62 @@ func (h *HTTP) stat(ctx context.Context, u *url.URL) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	digest, err := h.digest(ctx, u)
+	said, err := h.digest(ctx, u, seen.revision())
 	if err != nil {
 		return Image{}, err
 	}
-	image := Image{Revision: seen.revision(), SizeBytes: seen.size, Digest: digest, ModifiedAt: seen.modifiedAt()}
+	if isAnew(ctx) && said.digest.IsZero() {
+		if seen, err = h.compared(ctx, u, seen); err != nil {
+			return Image{}, err
+		}
+	}
+	image := Image{Revision: seen.revision(), SizeBytes: seen.size, Digest: said.digest, List: said.list, ModifiedAt: seen.modifiedAt(), seen: seen}
 	if !seen.validated() {
-		// Nothing would tell a change, so that no two looks may seem to have seen the same image.
-		image.Revision = fmt.Sprintf("%ssize=%d seen_ns=%d", unvalidated, seen.size, time.Now().UnixNano())
+		image.Revision = seen.unvalidatedRevision()
 	}
 	return image, nil
 }
 
-// look asks what the server says of a file.
+// look asks what the server says of a file. What GET says is believed where HEAD says nothing, or something
+// else.
 func (h *HTTP) look(ctx context.Context, u *url.URL) (identity, error) {
-	r, err := h.do(ctx, http.MethodHead, u, nil)
-	if err != nil {
-		return identity{}, err
-	}
-	r.Close()
-	switch r.StatusCode {
-	case http.StatusOK:
-		if r.ContentLength >= 0 {
-			return identityOf(r.Response)
+	if _, get := h.byGet.get(u.String()); !get && !isAnew(ctx) {
+		seen, told, err := h.lookByHead(ctx, u)
+		if told || err != nil {
+			return seen, err
 		}
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest, http.StatusForbidden:
-	default:
-		return identity{}, statusError(r.StatusCode)
 	}
 	return h.lookByRange(ctx, u)
+}
+
+// lookByHead asks by HEAD; told is false where that does not tell: many servers and gateways refuse it, or
+// answer as if there was nothing.
+func (h *HTTP) lookByHead(ctx context.Context, u *url.URL) (seen identity, told bool, err error) {
+	r, err := h.do(ctx, http.MethodHead, u, nil)
+	if err != nil {
+		return identity{}, false, err
+	}
+	r.Close()
+	if r.StatusCode != http.StatusOK || r.ContentLength <= 0 || isPage(r.Response) {
+		return identity{}, false, nil
+	}
+	seen, err = identityOf(r.Response)
+	return seen, true, err
+}
+
+// compared is what GET said of a file, compared with what HEAD says, where no digest will show which is true:
+// a GET that is cut short must not pass for the whole. ErrChanged.
+func (h *HTTP) compared(ctx context.Context, u *url.URL, get identity) (identity, error) {
+	head, told, err := h.lookByHead(ctx, u)
+	switch {
+	case err != nil || !told:
+		return get, err
+	case get.size < 0:
+		return head, nil
+	case head.size != get.size:
+		return identity{}, fmt.Errorf("%w: the server says %d bytes to HEAD and %d to GET, and there is no list of digests", ErrChanged, head.size, get.size)
+	}
+	return get, nil
 }
 
 // lookByRange asks for the first byte, and learns the size from the answer.
@@ -170,6 +259,9 @@ func (h *HTTP) lookByRange(ctx context.Context, u *url.URL) (identity, error) {
 	defer r.Close()
 	switch r.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
+		if isPage(r.Response) {
+			return identity{}, ErrPage
+		}
 		return identityOf(r.Response)
 	case http.StatusRequestedRangeNotSatisfiable: // an empty file has no first byte
 		if r.Header.Get("Content-Range") == "bytes */0" {
@@ -177,6 +269,13 @@ func (h *HTTP) lookByRange(ctx context.Context, u *url.URL) (identity, error) {
 		}
 	}
 	return identity{}, statusError(r.StatusCode)
+}
+
+// isPage tells whether an answer is a web page: some servers, and proxies before them, answer one with status
+// 200 for what they do not give.
+func isPage(r *http.Response) bool {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return kind == "text/html" || kind == "application/xhtml+xml"
 }
 
 // retry repeats what is unavailable, a few times.

@@ -27,6 +27,12 @@ func TestNewHTTPRefuses(t *testing.T) {
 		"a fragment":         {Name: "web", URL: "http://h/#geheim"},
 		"a way up":           {Name: "web", URL: "http://h/a/../b"},
 		"a negative stall":   {Name: "web", URL: "http://h/", Stall: -1},
+		"a login by halves":  {Name: "web", URL: "http://h/", User: "u"},
+		"two logins":         {Name: "web", URL: "http://h/", User: "u", PasswordFile: "/p", TokenFile: "/t"},
+		"no certificates":    {Name: "web", URL: "http://h/", CAFile: "/dev/null"},
+		"no proxy":           {Name: "web", URL: "http://h/", Proxy: "proxy:3128"},
+		"a proxy's password": {Name: "web", URL: "http://h/", Proxy: "http://me:geheim@proxy:3128"},
+		"no host to go to":   {Name: "web", URL: "http://h/", Redirects: []string{"https://mirror/"}},
 		"a client that ends": {Name: "web", URL: "http://h/", Client: &http.Client{Timeout: time.Second}},
 		"not a URL":          {Name: "web", URL: "http://me:geheim@h:port/"},
 	} {
@@ -80,7 +86,9 @@ func TestHTTPStat(t *testing.T) {
 		}), -1, "unvalidated size=-1", nil},
 		{"not found", answerWith(404, nil, ""), 0, "", ErrNotFound},
 		{"gone", answerWith(410, nil, ""), 0, "", ErrNotFound},
-		{"unauthorised", answerWith(401, nil, ""), 0, "", ErrForbidden},
+		{"unauthorised", answerWith(401, nil, ""), 0, "", ErrLogin},
+		{"a proxy's login", answerWith(407, nil, ""), 0, "", ErrLogin},
+		{"a page", answerWith(200, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, "<html>sign in"), 0, "", ErrPage},
 		{"forbidden", answerWith(403, nil, ""), 0, "", ErrForbidden},
 		{"a bad request", answerWith(400, nil, ""), 0, "", ErrRefused},
 		{"unavailable", answerWith(503, nil, ""), 0, "", ErrUnavailable},
@@ -109,7 +117,7 @@ func TestHTTPStat(t *testing.T) {
 func TestHTTPStatRepeatsWhatIsUnavailable(t *testing.T) {
 	var heads atomic.Int64
 	s := &webServer{t: t, body: content(10), etag: `"one"`, spoil: func(_ int, w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodHead && heads.Add(1) < 3 {
+		if r.Method == http.MethodHead && heads.Add(1) < 3 || r.Method == http.MethodGet && heads.Load() < 3 {
 			w.WriteHeader(http.StatusBadGateway)
 			return true
 		}
@@ -142,7 +150,7 @@ func TestHTTPReferences(t *testing.T) {
 	asked := make(chan string, 100)
 	h, server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
-			asked <- r.URL.EscapedPath()
+			asked <- r.URL.RequestURI()
 			w.Header().Set("Content-Length", "1")
 			return
 		}
@@ -158,10 +166,13 @@ func TestHTTPReferences(t *testing.T) {
 		{server.URL + "/other/a.raw", "/other/a.raw", server.URL + "/other/a.raw"},
 		{server.URL + "/imagesx", "/imagesx", server.URL + "/imagesx"},
 		{"", "", ""}, {"..", "", ""}, {"../a.raw", "", ""}, {"sub/../../a.raw", "", ""}, {"//a.raw", "", ""},
-		{"a.raw?token=geheim", "", ""}, {"a.raw#geheim", "", ""}, {`..\a.raw`, "", ""}, {"a\n.raw", "", ""},
+		{"a.raw?token=geheim", "/images/a.raw?token=geheim", "a.raw"},
+		{"a.raw?X-Amz-Signature=geheim&versionId=7", "/images/a.raw?X-Amz-Signature=geheim&versionId=7", "a.raw?~49d0f66ab7d6"},
+		{"a.raw?~49d0f66ab7d6", "", ""}, {"a.raw#geheim", "", ""}, {`..\a.raw`, "", ""}, {"a\n.raw", "", ""},
 		{server.URL + "/images/../a.raw", "", ""}, {server.URL + "/images/%2e%2e/a.raw", "", ""},
 		{server.URL + "/images%2fa.raw", "", ""}, {server.URL, "", ""}, {server.URL + "/", "", ""},
-		{server.URL + "/images/a.raw?token=geheim", "", ""},
+		{server.URL + "/images/a.raw?q=geheim", "/images/a.raw?q=geheim", "a.raw?~f716d5fc2f9e"},
+		{server.URL + "/other/a.raw?token=geheim", "/other/a.raw?token=geheim", server.URL + "/other/a.raw"},
 		{"http://127.0.0.1:1/images/a.raw", "", ""}, {"https" + server.URL[4:] + "/images/a.raw", "", ""},
 		{"http://me:geheim@" + server.URL[7:] + "/images/a.raw", "", ""},
 		{"http://localhost.example.org/a.raw", "", ""},
@@ -197,7 +208,7 @@ func TestHTTPRedirects(t *testing.T) {
 		{"another port", other.URL + "/images/a.raw?token=geheim", ErrRefused},
 		{"another host", "http://localhost.example.org/?token=geheim", ErrRefused},
 		{"a user", "USERURL", ErrRefused},
-		{"another scheme", "file:///etc/passwd?token=geheim", ErrRefused},
+		{"another scheme", "file:///etc/passwd?token=geheim", ErrRedirect},
 		{"no URL", "http://[?token=geheim", ErrUnavailable},
 		{"round and round", "/images/from", ErrRefused},
 	}
@@ -243,7 +254,7 @@ func TestRedirectToHTTPSOnly(t *testing.T) {
 	for _, tt := range tests {
 		from, _ := http.NewRequest(http.MethodGet, tt.from, nil)
 		to, _ := http.NewRequest(http.MethodGet, tt.to, nil)
-		if err := checkRedirect(to, []*http.Request{from}); (err == nil) != tt.ok {
+		if err := (&hosts{own: from.URL}).checkRedirect(to, []*http.Request{from}); (err == nil) != tt.ok {
 			t.Errorf("%s to %s = %v, want ok %v", tt.from, tt.to, err, tt.ok)
 		}
 	}
@@ -300,12 +311,23 @@ func TestHTTPDigest(t *testing.T) {
 		{"a page is none", map[string]http.HandlerFunc{
 			"SHA256SUMS": answerWith(200, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, "<html>"),
 		}, Digest{}, nil},
-		{"garbage", map[string]http.HandlerFunc{"SHA256SUMS": text("garbage\n")}, Digest{}, ErrRefused},
-		{"too large", map[string]http.HandlerFunc{"SHA256SUMS": text(strings.Repeat("\n", maxSumsBytes+1))}, Digest{}, ErrRefused},
-		{"unavailable", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(500, nil, "")}, Digest{}, ErrUnavailable},
+		{"garbage is none", map[string]http.HandlerFunc{"SHA256SUMS": text("garbage\n")}, Digest{}, nil},
+		{"JSON is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(200, http.Header{"Content-Type": {"application/json"}}, `{"errors":[]}`)}, Digest{}, nil},
+		{"a page of another kind is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(200, http.Header{"Content-Type": {"application/xhtml+xml"}}, short.Hex+"  a.raw")}, Digest{}, nil},
+		{"a redirect elsewhere is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(302, http.Header{"Location": {"http://localhost.example.org/x"}}, "")}, Digest{}, nil},
+		{"400 is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(400, nil, "")}, Digest{}, nil},
+		{"401 is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(401, nil, "")}, Digest{}, nil},
+		{"405 is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(405, nil, "")}, Digest{}, nil},
+		{"429 is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(429, nil, "")}, Digest{}, nil},
+		{"500 is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(500, nil, "")}, Digest{}, nil},
+		{"503 is none", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(503, nil, "")}, Digest{}, nil},
+		{"none beside one of another name", map[string]http.HandlerFunc{"SHA256SUMS": answerWith(503, nil, ""), "a.raw.sha256": text(short.Hex)}, short, nil},
+		{"CHECKSUM", map[string]http.HandlerFunc{"CHECKSUM": text("SHA256 (a.raw) = " + short.Hex)}, short, nil},
+		{"a-CHECKSUM", map[string]http.HandlerFunc{"a-CHECKSUM": text("SHA256 (a.raw) = " + short.Hex)}, short, nil},
+		{"two digests for the image", map[string]http.HandlerFunc{"SHA256SUMS": text(short.Hex + "  a.raw\n" + long.Hex[:64] + "  a.raw\n")}, Digest{}, ErrBadList},
 		{"cut off", map[string]http.HandlerFunc{
-			"SHA256SUMS": answerWith(200, http.Header{"Content-Length": {"1000"}}, short.Hex),
-		}, Digest{}, ErrUnavailable},
+			"SHA256SUMS": answerWith(200, http.Header{"Content-Length": {"1000"}}, short.Hex+"  a.raw\n"),
+		}, Digest{}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -340,7 +362,7 @@ func TestHTTPSumsAreAskedForOnceAndThenOnCondition(t *testing.T) {
 		t.Errorf("asked %d times within SumsFor, want once", s.asked["SHA256SUMS"])
 	}
 	h.config.SumsFor = 1 // a nanosecond
-	h.sums = newSumsCache[httpSums]()
+	h.digests = newMemory[string, listed](1)
 	for range 2 {
 		if image := stat(t, h); image.Digest != digest {
 			t.Fatalf("digest = %s, want %s", image.Digest, digest)

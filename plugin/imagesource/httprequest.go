@@ -32,11 +32,17 @@ type HTTPAnswer struct {
 
 // do asks the source's own server.
 func (h *HTTP) do(ctx context.Context, method string, u *url.URL, header http.Header) (*HTTPAnswer, error) {
+	if header == nil {
+		header = http.Header{}
+	}
+	if err := h.login.add(header); err != nil {
+		return nil, err
+	}
 	return HTTPCaller{Client: h.client, Stall: h.config.Stall}.Do(ctx, method, u, header)
 }
 
-// Do sends a request and waits for the head of its answer. The error is ErrUnavailable, ErrRefused, or
-// ctx's, and never names the URL.
+// Do sends a request and waits for the head of its answer. The error is ErrUnavailable, ErrRefused,
+// ErrCertificate, or ctx's, and never names the URL.
 func (c HTTPCaller) Do(ctx context.Context, method string, u *url.URL, header http.Header) (*HTTPAnswer, error) {
 	inner, cancel := context.WithCancelCause(ctx)
 	a := &HTTPAnswer{cancel: cancel, stall: c.Stall, ctx: inner}
@@ -55,6 +61,9 @@ func (c HTTPCaller) Do(ctx context.Context, method string, u *url.URL, header ht
 	a.timer.Stop()
 	if err != nil {
 		a.Close()
+		if untrusted := certificateError(err, u.Host); untrusted != nil {
+			return nil, untrusted
+		}
 		return nil, a.Explain(ctx, err)
 	}
 	a.Response = response
@@ -104,7 +113,11 @@ func statusError(status int) error {
 	switch {
 	case status == http.StatusNotFound || status == http.StatusGone:
 		return fmt.Errorf("%w: %s", ErrNotFound, text)
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: %w: %s", ErrForbidden, ErrLogin, text)
+	case status == http.StatusProxyAuthRequired:
+		return fmt.Errorf("%w: the proxy answers %d %s", ErrLogin, status, http.StatusText(status))
+	case status == http.StatusForbidden:
 		return fmt.Errorf("%w: %s", ErrForbidden, text)
 	case status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)
@@ -150,8 +163,17 @@ func headerValue(r *http.Response, name string) string {
 const unvalidated = "unvalidated "
 
 func (i identity) revision() string {
-	return fmt.Sprintf("size=%d etag=%s modified=%s", i.size, i.etag, i.modified)
+	return fmt.Sprintf("size=%d etag=%s modified=%s", i.size, i.weakTag(), i.modified)
 }
+
+// unvalidatedRevision is another one each time: nothing would tell a change, so that no two looks may seem
+// to have seen the same image.
+func (i identity) unvalidatedRevision() string {
+	return fmt.Sprintf("%ssize=%d seen_ns=%d", unvalidated, i.size, time.Now().UnixNano())
+}
+
+// weakTag is the ETag as it is compared weakly. Source: RFC 9110, section 8.8.3.2.
+func (i identity) weakTag() string { return strings.TrimPrefix(i.etag, "W/") }
 
 // validated tells whether the server gave anything by which a change of the same size would show.
 func (i identity) validated() bool { return i.etag != "" || i.modified != "" }
@@ -177,8 +199,15 @@ func (i identity) ifRange() string {
 	return ""
 }
 
-// same tells whether two answers are about the same bytes, as far as both say something.
+// sameSize tells whether two answers can be about the same bytes, by their size.
+func (i identity) sameSize(other identity) bool {
+	return i.size == other.size || i.size < 0 || other.size < 0
+}
+
+// same tells whether two answers are about the same bytes: one validator of both is equal. Servers behind one
+// name may have an ETag each for one file.
 func (i identity) same(other identity) bool {
-	sizes := i.size == other.size || i.size < 0 || other.size < 0
-	return sizes && i.etag == other.etag && i.modified == other.modified
+	tags := i.etag != "" && i.weakTag() == other.weakTag()
+	times := i.modified != "" && i.modified == other.modified
+	return i.sameSize(other) && (tags || times)
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 // httpDownload is a file on a web server while it is read.
@@ -19,20 +18,35 @@ type httpDownload struct {
 
 var _ Download = (*httpDownload)(nil)
 
+// httpReader is an image's stream that knows its revision.
+type httpReader struct {
+	io.ReadCloser
+	revision string
+}
+
+// Revision implements Revised.
+func (r *httpReader) Revision() string { return r.revision }
+
 // Open implements Source. A stream that breaks or stalls is resumed by a range request on condition
-// that the file is still the same. Where the server gave no validator for that, it is resumed only if
-// a digest is expected, which will show a change. ErrNotFound, ErrForbidden, ErrUnavailable,
-// ErrRefused; ErrChanged where the file is no longer the one that Stat saw.
+// that the file is still the same. Where the server gives no ranges, or gave no validator for that and no
+// digest is expected, the file is read once more from its beginning, and what was read already must be
+// equal. ErrNotFound, ErrForbidden, ErrUnavailable, ErrRefused and what else Stat returns; ErrChanged where
+// the file has another size than Stat saw. Where only its validators are others, what is read is a Revised.
 func (h *HTTP) Open(ctx context.Context, image Image) (io.ReadCloser, error) {
-	u, id, err := h.locate(image.ID)
-	if err != nil {
-		return nil, fmt.Errorf("open image %s:%s: %w", h.config.Name, clean(id), err)
+	id := image.ID
+	if image.address != "" {
+		id = string(image.address)
 	}
-	s, err := OpenStream(ctx, &httpDownload{source: h, url: u, image: image}, h.retries())
+	u, _, err := h.locate(id)
 	if err != nil {
-		return nil, fmt.Errorf("open image %s:%s: %w", h.config.Name, id, err)
+		return nil, fmt.Errorf("open image %s:%s: %w", h.config.Name, clean(image.ID), err)
 	}
-	return s, nil
+	d := &httpDownload{source: h, url: u, image: image}
+	s, err := OpenStream(ctx, d, h.retries())
+	if err != nil {
+		return nil, fmt.Errorf("open image %s:%s: %w", h.config.Name, clean(image.ID), err)
+	}
+	return &httpReader{s, d.revised()}, nil
 }
 
 func (h *HTTP) retries() Retries { return Retries{Most: h.config.Retries, Backoff: h.config.Backoff} }
@@ -61,13 +75,18 @@ func (s *httpDownload) From(ctx context.Context, offset int64) (*HTTPAnswer, int
 }
 
 func (s *httpDownload) accept(a *HTTPAnswer, offset int64) error {
+	ok := a.StatusCode == http.StatusOK || a.StatusCode == http.StatusPartialContent
 	switch {
+	case ok && isPage(a.Response):
+		return ErrPage
 	case a.StatusCode == http.StatusOK && offset == 0:
 		return s.acceptWhole(a)
 	case a.StatusCode == http.StatusOK:
-		return s.acceptNoRange(a, offset)
+		return s.acceptNoRange(a)
 	case a.StatusCode == http.StatusPartialContent && offset > 0:
 		return s.acceptRest(a, offset)
+	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable && a.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", offset):
+		return fmt.Errorf("%w: at byte %d, where the server says that it ends, of the %d that it announced", ErrTruncated, offset, s.seen.size)
 	case a.StatusCode == http.StatusRequestedRangeNotSatisfiable, a.StatusCode == http.StatusPreconditionFailed:
 		return fmt.Errorf("%w: %w", ErrChanged, statusError(a.StatusCode))
 	default:
@@ -75,7 +94,8 @@ func (s *httpDownload) accept(a *HTTPAnswer, offset int64) error {
 	}
 }
 
-// acceptWhole checks an answer that begins at the first byte.
+// acceptWhole checks an answer that begins at the first byte. With the size that was expected, what the
+// server says beside that is believed: a change shows by the digest, or by what it says next time.
 func (s *httpDownload) acceptWhole(a *HTTPAnswer) error {
 	seen, err := identityOf(a.Response)
 	if err != nil {
@@ -84,34 +104,44 @@ func (s *httpDownload) acceptWhole(a *HTTPAnswer) error {
 	if s.image.SizeBytes >= 0 && seen.size < 0 {
 		seen.size = s.image.SizeBytes
 	}
-	expected := seen
-	if s.image.SizeBytes < 0 {
-		expected.size = -1
+	again := s.seen.validated() // after nothing, or not all, was got
+	resized := s.image.SizeBytes >= 0 && seen.size != s.image.SizeBytes
+	if resized && !s.image.Digest.IsZero() {
+		s.source.byGet.put(s.url.String(), struct{}{})
 	}
-	changed := s.image.SizeBytes >= 0 && seen.size != s.image.SizeBytes
-	if s.image.Revision != "" && !strings.HasPrefix(s.image.Revision, unvalidated) {
-		changed = changed || expected.revision() != s.image.Revision
-	}
-	if s.seen.validated() && !s.seen.same(seen) {
-		changed = true
-	}
-	if changed {
+	if resized || again && !s.seen.sameSize(seen) || again && !s.seen.same(seen) && s.image.Digest.IsZero() {
 		return fmt.Errorf("%w: was %s, is %s", ErrChanged, s.image.Revision, seen.revision())
 	}
 	s.seen = seen
 	return nil
 }
 
+// revised is what Revised.Revision says.
+func (s *httpDownload) revised() string {
+	expected := s.image.seen
+	if expected.size < 0 {
+		expected.size = s.seen.size
+	}
+	if !expected.validated() || expected.same(s.seen) {
+		return ""
+	}
+	s.source.byGet.put(s.url.String(), struct{}{})
+	if !s.seen.validated() {
+		return s.seen.unvalidatedRevision()
+	}
+	return s.seen.revision()
+}
+
 // acceptNoRange explains a whole answer to a request for the rest.
-func (s *httpDownload) acceptNoRange(a *HTTPAnswer, offset int64) error {
+func (s *httpDownload) acceptNoRange(a *HTTPAnswer) error {
 	seen, err := identityOf(a.Response)
 	if err != nil {
 		return err
 	}
-	if !s.seen.same(seen) || !seen.validated() {
+	if !s.seen.sameSize(seen) {
 		return fmt.Errorf("%w: was %s, is %s", ErrChanged, s.seen.revision(), seen.revision())
 	}
-	return fmt.Errorf("%w: at byte %d, and the server does not resume", ErrTruncated, offset)
+	return errFromStart
 }
 
 // acceptRest checks that a partial answer is the rest of the same file, all of it and nothing else.
@@ -122,11 +152,7 @@ func (s *httpDownload) acceptRest(a *HTTPAnswer, offset int64) error {
 	}
 	seen := validatorsOf(a.Response)
 	seen.size = part.Total
-	if seen.modified == "" && s.seen.ifRange() != "" {
-		// A server need not repeat it once the condition held: RFC 9110, section 15.3.7.
-		seen.modified = s.seen.modified
-	}
-	if !s.seen.same(seen) {
+	if !s.seen.sameSize(seen) || s.image.Digest.IsZero() && !s.seen.same(seen) {
 		return fmt.Errorf("%w: was %s, is %s", ErrChanged, s.seen.revision(), seen.revision())
 	}
 	total := s.seen.size

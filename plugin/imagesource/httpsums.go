@@ -3,112 +3,171 @@ package imagesource
 import (
 	"context"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// httpSums tells how long a list of digests may be believed, and how to ask whether it changed.
-type httpSums struct {
-	until    time.Time
+const (
+	// listPatience is how long lists of digests are waited for in all; a server that is silent about them has
+	// none.
+	listPatience = 5 * time.Second
+	listsAtOnce  = 4
+	// unlistedFor is how much longer it is believed that no list names a file.
+	unlistedFor = 10
+)
+
+// httpList is a list of digests, and what tells whether it changed.
+type httpList struct {
+	sums     *sums
 	identity identity
 }
 
-// digest looks a file up in the lists beside it; zero where none names it.
-func (h *HTTP) digest(ctx context.Context, u *url.URL) (Digest, error) {
-	dir, base := path.Split(u.Path)
-	for _, list := range sumsFiles {
-		where := *u
-		where.Path = dir + list.name
-		found, err := h.list(ctx, &where, list.algorithm)
-		if err != nil {
-			return Digest{}, fmt.Errorf("%s beside it: %w", list.name, err)
-		}
-		if digest, ok := found[base]; ok {
-			return digest, nil
-		}
-	}
-	return Digest{}, nil
+// listed is what the lists beside a file said of it, while it had that revision.
+type listed struct {
+	revision string
+	digest   Digest
+	list     string // that said it; "": none names the file
+	until    time.Time
 }
 
-// list returns a list of digests, empty where the server has none; from memory while it may be believed.
-func (h *HTTP) list(ctx context.Context, u *url.URL, a Algorithm) (sums, error) {
-	known, valid := h.sums.get(u.String())
-	if time.Now().Before(valid.until) {
+// digest is what the lists beside a file say of it; from memory while it may be believed: not where the file
+// has another revision now, since the lists will have changed with it. ErrBadList.
+func (h *HTTP) digest(ctx context.Context, u *url.URL, revision string) (listed, error) {
+	file := *u
+	file.RawQuery = ""
+	known, seen := h.digests.get(file.String())
+	seen = seen && known.revision == revision && !isAnew(ctx)
+	if seen && time.Now().Before(known.until) {
 		return known, nil
 	}
+	if !seen {
+		known = listed{revision: revision}
+	}
 	select {
-	case r := <-h.refreshes.DoChan(u.String(), func() (any, error) { return h.refresh(context.WithoutCancel(ctx), u, a) }):
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		found, _ := r.Val.(sums)
-		return found, nil
+	case r := <-h.refreshes.DoChan(file.String()+" "+revision, func() (any, error) { return h.refresh(context.WithoutCancel(ctx), &file, known) }):
+		found, _ := r.Val.(listed)
+		return found, r.Err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return listed{}, ctx.Err()
 	}
 }
 
-// refresh asks for a list for all who want it now, within a limit since it does not end with any of them.
-func (h *HTTP) refresh(ctx context.Context, u *url.URL, a Algorithm) (sums, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.config.Stall)
+// refresh asks for lists for all who want them now, within a limit since it does not end with any of them.
+// The list that named the file is asked alone, as long as it does.
+func (h *HTTP) refresh(ctx context.Context, file *url.URL, known listed) (listed, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(listPatience, h.config.Stall/2))
 	defer cancel()
-	known, valid := h.sums.get(u.String())
-	var found sums
-	var seen identity
-	err := h.retry(ctx, func() (err error) {
-		found, seen, err = h.fetchList(ctx, u, a, known, valid.identity)
-		return err
-	})
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-	case err != nil:
-		return nil, err
+	all := listsFor(path.Base(file.Path))
+	found := listed{revision: known.revision}
+	for _, name := range all {
+		if name.name != known.list {
+			continue
+		}
+		digest, err := h.list(ctx, file, name).of(file.Path, name.own)
+		if err == nil && digest == known.digest {
+			found.digest, found.list = digest, name.name
+		}
 	}
-	h.sums.put(u.String(), found, httpSums{until: time.Now().Add(h.config.SumsFor), identity: seen})
+	if found.list == "" {
+		var err error
+		if found, err = h.ask(ctx, file, all, known.revision); err != nil {
+			return listed{}, err
+		}
+	}
+	lasts := h.config.SumsFor
+	if found.list == "" {
+		lasts *= unlistedFor
+	}
+	found.until = time.Now().Add(lasts)
+	h.digests.put(file.String(), found)
 	return found, nil
 }
 
-// fetchList asks for a list, or only whether the known one is still right.
-func (h *HTTP) fetchList(ctx context.Context, u *url.URL, a Algorithm, known sums, seen identity) (sums, identity, error) {
+// ask asks for all lists and takes the first that names the file. ErrBadList.
+func (h *HTTP) ask(ctx context.Context, file *url.URL, all []listName, revision string) (listed, error) {
+	lists := make([]*sums, len(all))
+	var group errgroup.Group
+	group.SetLimit(listsAtOnce)
+	for i, name := range all {
+		group.Go(func() error {
+			lists[i] = h.list(ctx, file, name)
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
+	for i, name := range all {
+		digest, err := lists[i].of(file.Path, name.own)
+		if err != nil {
+			return listed{}, fmt.Errorf("%s beside it: %w", name.name, err)
+		}
+		if !digest.IsZero() {
+			return listed{revision: revision, digest: digest, list: name.name}, nil
+		}
+	}
+	return listed{revision: revision}, nil
+}
+
+// list returns a list beside a file; nil where the server has none: whatever it answers but 200 with text that
+// is no page, since servers say in many ways that they do not have a file. Where it does not answer, or has a
+// fault, the list that is known is good.
+func (h *HTTP) list(ctx context.Context, file *url.URL, name listName) *sums {
+	u := *file
+	u.Path = path.Join(path.Dir(file.Path), name.name)
+	known, _ := h.lists.get(u.String())
+	tries := 0
+	found, err := httpList{}, error(nil)
+	for ok := false; !ok; tries++ {
+		found, ok, err = h.fetchList(ctx, &u, known)
+		if ok || tries > 0 {
+			break
+		}
+		if waitErr := wait(ctx, h.config.Backoff); waitErr != nil {
+			break
+		}
+	}
+	if err != nil {
+		return known.sums
+	}
+	if found.sums != known.sums && found.sums != nil {
+		if what := found.sums.complaint(); what != "" && h.warned.once(u.String()+what, struct{}{}) {
+			h.config.Warn(fmt.Sprintf("image source %s: the list %s%s", h.config.Name, u.Path, what))
+		}
+	}
+	if found.sums != nil || known.sums != nil {
+		h.lists.put(u.String(), found)
+	}
+	return found.sums
+}
+
+// fetchList asks for a list, or only whether the known one is still right; final is false where asking again
+// may bring another answer. A list that is not there is none, not an error.
+func (h *HTTP) fetchList(ctx context.Context, u *url.URL, known httpList) (found httpList, final bool, err error) {
 	header := http.Header{}
-	if known != nil && seen.etag != "" {
-		header.Set("If-None-Match", seen.etag)
-	} else if known != nil && seen.modified != "" {
-		header.Set("If-Modified-Since", seen.modified)
+	if known.sums != nil && known.identity.etag != "" {
+		header.Set("If-None-Match", known.identity.etag)
+	} else if known.sums != nil && known.identity.modified != "" {
+		header.Set("If-Modified-Since", known.identity.modified)
 	}
 	r, err := h.do(ctx, http.MethodGet, u, header)
 	if err != nil {
-		return nil, identity{}, err
+		return known, false, err
 	}
 	defer r.Close()
-	switch r.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotModified:
-		return known, seen, nil
-	case http.StatusNotFound, http.StatusGone, http.StatusForbidden: // 403 is how S3 says that there is none
-		return nil, identity{}, nil
-	default:
-		return nil, identity{}, statusError(r.StatusCode)
-	}
-	// Some servers answer a page for what they do not have.
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "text/html" {
-		return nil, identity{}, nil
-	}
-	return h.readList(ctx, r, a)
-}
-
-func (h *HTTP) readList(ctx context.Context, r *HTTPAnswer, a Algorithm) (sums, identity, error) {
-	broken := &errorKeeper{reader: r}
-	found, err := parseSums(broken, a)
 	switch {
-	case broken.err != nil:
-		return nil, identity{}, r.Explain(ctx, broken.err)
-	case err != nil:
-		return nil, identity{}, fmt.Errorf("%w: cannot be used: %w", ErrRefused, err)
+	case r.StatusCode == http.StatusNotModified:
+		return known, true, nil
+	case r.StatusCode >= 500 || r.StatusCode == http.StatusTooManyRequests:
+		return known, false, statusError(r.StatusCode)
+	case r.StatusCode != http.StatusOK, isPage(r.Response):
+		return httpList{}, true, nil
 	}
-	return found, validatorsOf(r.Response), nil
+	s, err := parseSums(r)
+	if err != nil {
+		return known, false, err
+	}
+	return httpList{s, validatorsOf(r.Response)}, true, nil
 }

@@ -1,11 +1,14 @@
 package imagesource
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +23,9 @@ func parseBase(text string) (*url.URL, error) {
 	u.Path = strings.TrimRight(u.Path, "/")
 	if p := strings.TrimPrefix(u.Path, "/"); p != "" && !plainPath(p) {
 		return nil, fmt.Errorf("%w: not a plain path", ErrRefused)
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		return nil, fmt.Errorf("%w: the URL of a source may not hold a query", ErrRefused)
 	}
 	return u, nil
 }
@@ -36,9 +42,9 @@ func parseURL(text string) (*url.URL, error) {
 	case u.Hostname() == "" || u.Opaque != "":
 		return nil, fmt.Errorf("%w: no host", ErrRefused)
 	case u.User != nil:
-		return nil, fmt.Errorf("%w: a URL may not hold a user or a password", ErrRefused)
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("%w: a URL may not hold a query or a fragment", ErrRefused)
+		return nil, fmt.Errorf("%w: a URL may not hold a user or a password; set user and password_file of the image source", ErrRefused)
+	case u.Fragment != "":
+		return nil, fmt.Errorf("%w: a URL may not hold a fragment", ErrRefused)
 	case u.RawPath != "": // an encoded '/', say: what the server makes of it is not known
 		return nil, fmt.Errorf("%w: an encoding that is not the plain one", ErrRefused)
 	}
@@ -53,7 +59,7 @@ func plainPath(p string) bool {
 }
 
 // locate turns an ID into the URL that it means, and into the form in which it is remembered: the path
-// below the configured URL, else the whole URL. ErrRefused.
+// below the configured URL, else the whole URL, without a query that may be a credential. ErrRefused.
 func (h *HTTP) locate(id string) (*url.URL, string, error) {
 	if isURL(id) {
 		u, err := parseURL(id)
@@ -62,13 +68,14 @@ func (h *HTTP) locate(id string) (*url.URL, string, error) {
 		}
 		return h.locateURL(u, id)
 	}
-	name := strings.TrimPrefix(id, "/")
+	name, query, _ := strings.Cut(strings.TrimPrefix(id, "/"), "?")
 	if !plainPath(name) {
 		return nil, id, fmt.Errorf("%w: not a plain path", ErrRefused)
 	}
 	u := *h.base
 	u.Path += "/" + name
-	return &u, name, nil
+	u.RawQuery = query
+	return withQuery(&u, name)
 }
 
 func (h *HTTP) locateURL(u *url.URL, id string) (*url.URL, string, error) {
@@ -80,9 +87,46 @@ func (h *HTTP) locateURL(u *url.URL, id string) (*url.URL, string, error) {
 	}
 	u.Scheme, u.Host = h.base.Scheme, h.base.Host
 	if name, below := strings.CutPrefix(u.Path, h.base.Path+"/"); below {
+		return withQuery(u, name)
+	}
+	plain := *u
+	plain.RawQuery = ""
+	return withQuery(u, plain.String())
+}
+
+// keptQuery begins what an ID has in place of a query.
+const keptQuery = "~"
+
+// withQuery makes the ID of a URL of its name and its query: what only proves a right to read is left out,
+// and of the rest there is a hash, since it may be a credential too.
+func withQuery(u *url.URL, name string) (*url.URL, string, error) {
+	values, err := url.ParseQuery(u.RawQuery)
+	switch {
+	case strings.HasPrefix(u.RawQuery, keptQuery):
+		return nil, name, fmt.Errorf("%w: this image has a query, which is not kept; give its whole URL", ErrRefused)
+	case err != nil || strings.ContainsFunc(u.RawQuery, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '#' }):
+		return nil, name, fmt.Errorf("%w: not a plain query", ErrRefused)
+	}
+	maps.DeleteFunc(values, func(key string, _ []string) bool { return isSignature(key) })
+	if len(values) == 0 {
 		return u, name, nil
 	}
-	return u, u.String(), nil
+	sum := sha256.Sum256([]byte(values.Encode()))
+	return u, name + "?" + keptQuery + hex.EncodeToString(sum[:6]), nil
+}
+
+// isSignature tells whether a parameter belongs to the signed URLs of S3, Google, Azure or CloudFront.
+func isSignature(key string) bool {
+	key = strings.ToLower(key)
+	for _, prefix := range []string{"x-amz-", "x-goog-", "x-oss-"} {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{
+		"signature", "expires", "policy", "key-pair-id", "awsaccesskeyid", "googleaccessid", "token",
+		"sig", "sv", "se", "st", "sp", "sr", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv",
+	}, key)
 }
 
 // holds tells whether a URL is on this source's host, and how much of its path is the configured one.
@@ -115,24 +159,6 @@ func port(u *url.URL) string {
 	default:
 		return "80"
 	}
-}
-
-// checkRedirect follows a redirect on the same host, also from http to https on the usual ports, and
-// no other.
-func checkRedirect(to *http.Request, via []*http.Request) error {
-	from := via[len(via)-1].URL
-	upgrade := from.Scheme == "http" && to.URL.Scheme == "https" && port(from) == "80" && port(to.URL) == "443" &&
-		strings.EqualFold(from.Hostname(), to.URL.Hostname())
-	switch {
-	case len(via) > maxRedirects:
-		return fmt.Errorf("%w: more than %d redirects", ErrRefused, maxRedirects)
-	case to.URL.User != nil:
-		return fmt.Errorf("%w: a redirect to a URL with a user", ErrRefused)
-	case !sameHost(from, to.URL) && !upgrade:
-		return fmt.Errorf("%w: a redirect from %s://%s to %s://%s", ErrRefused,
-			from.Scheme, from.Host, to.URL.Scheme, to.URL.Host)
-	}
-	return nil
 }
 
 // clean is a reference as errors may show it: without what stands in a URL for a user, a query or a

@@ -7,7 +7,9 @@ package imagesource
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -34,6 +36,19 @@ var (
 	ErrAmbiguous = errors.New("image is ambiguous")
 	// ErrDigestMismatch: the bytes are not what the digest says.
 	ErrDigestMismatch = errors.New("image digest does not match")
+	// ErrBadList: the line of a list of digests that names the image has none, or there are two.
+	ErrBadList = errors.New("list of digests cannot be used")
+	// ErrPage: the server answers with a web page in the image's place.
+	ErrPage = errors.New("a web page in place of the image")
+	// ErrCertificate: the server's certificate is not one to trust; asking again does not help.
+	ErrCertificate = errors.New("certificate of the image source is not trusted")
+	// ErrLogin: the server, or the proxy before it, wants a login, or does not take the one that it gets.
+	ErrLogin = errors.New("login at the image source is refused")
+	// ErrRedirect: the server redirects to a host to which it may not. It is an ErrRefused.
+	ErrRedirect = fmt.Errorf("%w", ErrRefused)
+	// ErrAddress: a host has a private or link-local address, and is not named in the configuration. It is
+	// an ErrRefused.
+	ErrAddress = fmt.Errorf("%w", ErrRefused)
 )
 
 // Algorithm is a digest algorithm that clonecache keys content by.
@@ -75,12 +90,28 @@ type Image struct {
 	VirtualBytes int64
 	MinDiskGiB   int64  // the smallest volume that the image's owner allows; 0: any
 	Digest       Digest // expected; zero where the source has none
-	DiskFormat   string // "raw", "qcow2", …: a claim; empty: what detection finds
+	// List is the list beside the image that Digest comes from. It may be older or newer than the image: so
+	// the digest holds for this Revision only once the bytes were read and have it. "": the source itself
+	// answers for the digest.
+	List       string
+	DiskFormat string // "raw", "qcow2", …: a claim; empty: what detection finds
 	ClaimedBy    Claimer
 	Domain       string // who may share its content: "" is everybody, else an owner
 	ModifiedAt   time.Time
 	Location     string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
+
+	seen    identity // what a web server said of it
+	address address  // the whole URL, where ID does not say all of it
 }
+
+// address is a URL whose query may be a credential. It prints as [secret].
+type address string
+
+// String hides the address.
+func (address) String() string { return "[secret]" }
+
+// GoString hides the address.
+func (address) GoString() string { return "[secret]" }
 
 // Claimer is who claims an image's DiskFormat.
 type Claimer int
@@ -107,6 +138,15 @@ type DataTeller interface {
 	DataBytes() int64
 }
 
+// SameRevision tells whether two looks saw one revision. Where the server gives nothing by which a change would
+// show, that is not known, and the size decides.
+func (i Image) SameRevision(other Image) bool {
+	if strings.HasPrefix(i.Revision, unvalidated) && strings.HasPrefix(other.Revision, unvalidated) {
+		return i.SizeBytes == other.SizeBytes
+	}
+	return i.Revision == other.Revision
+}
+
 // Source is one place where images come from. It may be used from several goroutines.
 type Source interface {
 	// Name is the source's configured name.
@@ -118,4 +158,11 @@ type Source interface {
 	// Read returns ErrChanged, ErrTruncated or ErrUnavailable. It yields exactly SizeBytes bytes where
 	// that is known. ctx covers the reading too.
 	Open(ctx context.Context, image Image) (io.ReadCloser, error)
+}
+
+// Revised is a reader of an image whose revision is another than the one that Stat saw: servers behind one
+// name may call the same bytes differently.
+type Revised interface {
+	// Revision is what Image.Revision is of the bytes that are read; "" where it is the one that was asked for.
+	Revision() string
 }

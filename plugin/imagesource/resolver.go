@@ -84,23 +84,29 @@ func (r *Resolver) resolveURL(ref string) (Source, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("image %s: %w", clean(ref), err)
 	}
-	var best *HTTP
+	var best Source
+	var web *HTTP
 	deepest := -1
 	for _, s := range r.sources {
-		h, isHTTP := s.(*HTTP)
+		h, isHTTP := underlying(s).(*HTTP)
 		if !isHTTP {
 			continue
 		}
 		if depth, ok := h.holds(u); ok && depth > deepest {
-			best, deepest = h, depth
+			best, web, deepest = s, h, depth
 		}
 	}
 	if best == nil {
 		return nil, "", fmt.Errorf("image %s: %w: no image source of kind http is on this host", clean(ref), ErrRefused)
 	}
-	_, id, err := best.locateURL(u, ref)
-	if err != nil {
+	query := u.RawQuery
+	if _, _, err = web.locateURL(u, ref); err != nil {
 		return nil, "", fmt.Errorf("image %s: %w", clean(ref), err)
+	}
+	u.RawQuery = ""
+	_, id, _ := web.locateURL(u, ref)
+	if query != "" {
+		id += "?" + query
 	}
 	return best, id, nil
 }

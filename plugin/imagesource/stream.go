@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/zeebo/xxh3"
 )
 
 // minProgress is how many bytes a request must bring for the next failure to count as a first one. One
@@ -20,10 +21,14 @@ const minProgress = 64 << 10
 type Download interface {
 	// From asks for the bytes from offset on, all of them, and checks that the answer is about the image
 	// that was opened. total is the image's size, -1 unknown. What is ErrUnavailable is tried again.
+	// The error is errFromStart where the bytes are only to be had from the first one on.
 	From(ctx context.Context, offset int64) (body *HTTPAnswer, total int64, err error)
 	// MayResume tells whether a change of the image would show after it was resumed at an offset.
 	MayResume() bool
 }
+
+// errFromStart: the server gives an image from its first byte on only. It never leaves the package.
+var errFromStart = errors.New("only to be had from its beginning")
 
 // Retries say how often a download goes on after it broke off.
 type Retries struct {
@@ -45,7 +50,9 @@ type stream struct {
 	retries  Retries
 	size     int64 // -1 unknown
 	offset   int64
-	failed   error // what Read returns from now on
+	failed   error        // what Read returns from now on
+	sum      *xxh3.Hasher // of what was read, for restart
+	restarts int
 
 	tries int   // in a row that brought nothing
 	mark  int64 // offset at which tries was last reset
@@ -58,7 +65,7 @@ type stream struct {
 
 // OpenStream begins a download. What Read returns beside its bytes is said at Source.Open.
 func OpenStream(ctx context.Context, d Download, r Retries) (io.ReadCloser, error) {
-	s := &stream{download: d, retries: r, size: -1, waits: r.waits()}
+	s := &stream{download: d, retries: r, size: -1, waits: r.waits(), sum: xxh3.New()}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	if err := s.start(); err != nil {
 		s.cancel()
@@ -137,6 +144,7 @@ func (s *stream) read(p []byte) (int, error) {
 		p = p[:min(int64(len(p)), s.size-s.offset)]
 	}
 	n, err := s.body.Read(p)
+	_, _ = s.sum.Write(p[:n])
 	s.offset += int64(n)
 	switch {
 	case n > 0 || err == nil:
@@ -166,13 +174,43 @@ func (s *stream) resume(cause error) error {
 		return cause
 	}
 	if s.offset > 0 && !s.download.MayResume() {
-		return fmt.Errorf("%w, and nothing would show a change on resuming", s.brokeOff(cause))
+		return s.restart(cause)
 	}
 	if err := s.pause(cause); err != nil {
 		return s.gaveUp(err)
 	}
-	if err := s.start(); err != nil {
+	switch err := s.start(); {
+	case errors.Is(err, errFromStart):
+		return s.restart(cause)
+	case err != nil:
 		return s.gaveUp(err)
+	}
+	return nil
+}
+
+// restart reads the image once more from its beginning, once, up to where it broke off with cause: what
+// comes must be what came before. The hash is against accidents: who serves other bytes on purpose can do so
+// in the first place. ErrChanged.
+func (s *stream) restart(cause error) error {
+	if s.restarts++; s.restarts > 1 {
+		return s.brokeOff(cause)
+	}
+	if err := s.pause(cause); err != nil {
+		return s.gaveUp(err)
+	}
+	to := s.offset
+	s.offset = 0
+	err := s.start()
+	s.offset = to
+	if err != nil {
+		return s.gaveUp(err)
+	}
+	again := xxh3.New()
+	if _, err := io.CopyN(again, s.body, to); err != nil {
+		return s.brokeOff(s.body.Explain(s.ctx, err))
+	}
+	if again.Sum128() != s.sum.Sum128() {
+		return fmt.Errorf("%w: its first %d bytes are others after the connection broke", ErrChanged, to)
 	}
 	return nil
 }

@@ -1,74 +1,143 @@
 package imagesource
 
 import (
-	"maps"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
 
-func TestParseSums(t *testing.T) {
-	one, two := strings.Repeat("0f", 32), strings.Repeat("a1", 32)
-	d1, d2 := Digest{SHA256, one}, Digest{SHA256, two}
-	tests := []struct {
-		name, text string
-		want       sums // nil: an error
-	}{
-		{"empty", "", sums{}},
-		{"text and binary", one + "  a.raw\n" + two + " *b.raw\n", sums{"a.raw": d1, "b.raw": d2}},
-		{"no line end at the end", one + "  a.raw", sums{"a.raw": d1}},
-		{"carriage returns", one + "  a.raw\r\n" + two + "  b.raw\r\n", sums{"a.raw": d1, "b.raw": d2}},
-		{"comments and empty lines", "# made today\n\n" + one + "  a.raw\n", sums{"a.raw": d1}},
-		{"upper-case digits", strings.ToUpper(one) + "  a.raw\n", sums{"a.raw": d1}},
-		{"leading ./", one + "  ./a.raw\n", sums{"a.raw": d1}},
-		{"spaces in a name", one + "  a b  c.raw\n", sums{"a b  c.raw": d1}},
-		{"BSD", "SHA256 (a (1).raw) = " + one + "\n", sums{"a (1).raw": d1}},
-		{"BSD, other algorithms are passed over", "MD5 (a.raw) = 00\nSHA512/256 (a.raw) = 00\nSHA256 (a.raw) = " + one, sums{"a.raw": d1}},
-		{"a name twice, same digest", one + "  a.raw\n" + one + " *a.raw\n", sums{"a.raw": d1}},
-		{"a name twice, other digest", one + "  a.raw\n" + two + "  a.raw\n", nil},
-		{"a page", "<!DOCTYPE html><html></html>\n", nil},
-		{"a digest alone", one + "\n", nil},
-		{"no name", one + "  \n", nil},
-		{"one space", one + " a.raw\n", nil},
-		{"a tab", one + "\ta.raw\n", nil},
-		{"too short", one[1:] + "  a.raw\n", nil},
-		{"another algorithm's length", one + one + "  a.raw\n", nil},
-		{"not hex", "g" + one[1:] + "  a.raw\n", nil},
-		{"escaped name", "\\" + one + "  a\\nb.raw\n", nil},
-		{"control character", one + "  a\x00.raw\n", nil},
-		{"BSD, too short", "SHA256 (a.raw) = 0f\n", nil},
-		{"a long line", one + "  " + strings.Repeat("a", maxSumsLine) + "\n", nil},
-		{"too large", strings.Repeat("#"+strings.Repeat(" ", 1022)+"\n", 1025), nil},
+// listCase is a list of digests and what it says of d.qcow2.
+type listCase struct {
+	name, text string
+	own        bool
+	want       Digest
+	err        error
+}
+
+func listCases() []listCase {
+	one, two, long := strings.Repeat("0f", 32), strings.Repeat("a1", 32), strings.Repeat("b2", 64)
+	md5 := strings.Repeat("0f", 16)
+	d, l, none := Digest{SHA256, one}, Digest{SHA512, long}, Digest{}
+	return []listCase{
+		{"empty", "", false, none, nil},
+		{"text", one + "  d.qcow2\n", false, d, nil},
+		{"binary, no line end", two + " *b.raw\n" + one + " *d.qcow2", false, d, nil},
+		{"carriage returns", two + "  a.raw\r\n" + one + "  d.qcow2\r\n", false, d, nil},
+		{"byte order mark", "\xef\xbb\xbf" + one + "  d.qcow2\n", false, d, nil},
+		{"one space", one + " d.qcow2\n", false, d, nil},
+		{"a tab", one + "\td.qcow2\n", false, d, nil},
+		{"upper-case digits", strings.ToUpper(one) + "  d.qcow2\n", false, d, nil},
+		{"a title and comments", "Release 12.5\n# today\n\n   \n" + one + "  d.qcow2\n", false, d, nil},
+		{"leading ./", one + "  ./d.qcow2\n", false, d, nil},
+		{"a path", one + "  images/d.qcow2\n", false, d, nil},
+		{"an absolute path", one + "  /srv/build/out/d.qcow2\n", false, d, nil},
+		{"the name itself goes before a path", two + "  old/d.qcow2\n" + one + "  d.qcow2\n", false, d, nil},
+		{"the image's own path goes before another", two + "  old/d.qcow2\n" + one + "  s/d.qcow2\n", false, d, nil},
+		{"two paths that differ", two + "  a/d.qcow2\n" + one + "  b/d.qcow2\n", false, none, ErrBadList},
+		{"BSD", "SHA256 (d.qcow2) = " + one + "\n", false, d, nil},
+		{"OpenSSL", "SHA2-256(d.qcow2)= " + one + "\n", false, d, nil},
+		{"BSD, Fedora", "# d.qcow2: 4653056 bytes\nSHA256 (d.qcow2) = " + one + "\n", false, d, nil},
+		{"BSD, all algorithms", "SHA512 (d.qcow2) = " + long + "\nMD5 (d.qcow2) = " + md5 + "\nSHA256 (d.qcow2) = " + one, false, d, nil},
+		{"SHA-512", long + "  d.qcow2\n", false, l, nil},
+		{"an OpenPGP message", "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n" + one + "  d.qcow2\n" +
+			"-----BEGIN PGP SIGNATURE-----\n\niQIzBAEBCgAdFiEE\n=abcd\n-----END PGP SIGNATURE-----\n", false, d, nil},
+		{"MD5 lines", md5 + "  other.iso\n" + md5 + "  d.qcow2\n" + one + "  d.qcow2\n", false, d, nil},
+		{"MD5 alone", md5 + "  d.qcow2\n", false, none, nil},
+		{"another file twice", one + "  other.img\n" + two + "  other.img\n" + one + "  d.qcow2\n", false, d, nil},
+		{"another file's line is bad", "SHA256 (other.img) = 0f\n" + one + "  d.qcow2\n", false, d, nil},
+		{"another file's name is escaped", `\` + two + `  we\\ird.img` + "\n" + one + "  d.qcow2\n", false, d, nil},
+		{"a control character in another's name", two + "  a\x00.raw\n" + one + "  d.qcow2\n", false, d, nil},
+		{"a long line before", two + "  " + strings.Repeat("a", 2*maxSumsLine) + "\n" + one + "  d.qcow2\n", false, d, nil},
+		{"same digest twice", one + "  d.qcow2\n" + one + " *d.qcow2\n", false, d, nil},
+		{"two digests", one + "  d.qcow2\n" + two + "  d.qcow2\n", false, none, ErrBadList},
+		{"too short", one[1:] + "  d.qcow2\n", false, none, ErrBadList},
+		{"not hex", "g" + one[1:] + "  d.qcow2\n", false, none, ErrBadList},
+		{"BSD, too short", "SHA256 (d.qcow2) = 0f\n", false, none, ErrBadList},
+		{"a page", "<!DOCTYPE html><html>d.qcow2</html>\n", false, none, nil},
+		{"text", "Not Found\n", false, none, nil},
+		{"JSON", `{"errors":[{"status":404}]}`, false, none, nil},
+		{"a digest alone says nothing in a folder's list", one + "\n", false, none, nil},
+		{"a digest alone in the image's list", one + "\n", true, d, nil},
+		{"another name in the image's list", one + "  d-Build16.21.qcow2\n", true, d, nil},
+		{"several in the image's list", one + "  a\n" + two + "  b\n", true, none, nil},
 	}
-	for _, tt := range tests {
+}
+
+func TestSumsOf(t *testing.T) {
+	for _, tt := range listCases() {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseSums(strings.NewReader(tt.text), SHA256)
-			if (err != nil) != (tt.want == nil) {
-				t.Fatalf("error = %v, want one: %v", err, tt.want == nil)
+			s, err := parseSums(strings.NewReader(tt.text))
+			if err != nil {
+				t.Fatal(err)
 			}
-			if !maps.Equal(got, tt.want) {
-				t.Errorf("sums = %v, want %v", got, tt.want)
+			got, err := s.of("pool/s/d.qcow2", tt.own)
+			if got != tt.want || !errors.Is(err, tt.err) {
+				t.Errorf("digest = %s, %v; want %s, %v", got, err, tt.want, tt.err)
 			}
 		})
 	}
 }
 
-func FuzzSums(f *testing.F) {
+func TestSumsOfLargeLists(t *testing.T) {
+	var text strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "%064x  f%d.img\n", i, i)
+	}
+	s, err := parseSums(strings.NewReader(text.String()))
+	if err != nil || s.cut || s.complaint() != "" {
+		t.Fatalf("%v, cut %v, %q", err, s.cut, s.complaint())
+	}
+	if got, err := s.of("f19999.img", false); err != nil || got.Hex != fmt.Sprintf("%064x", 19_999) {
+		t.Errorf("digest = %s, %v", got, err)
+	}
+	s, err = parseSums(strings.NewReader(strings.Repeat("#"+strings.Repeat(" ", 1022)+"\n", maxSumsBytes>>10+1)))
+	if err != nil || !s.cut || s.complaint() == "" {
+		t.Errorf("%v, cut %v, %q; want a complaint", err, s.cut, s.complaint())
+	}
+}
+
+func TestSumsComplain(t *testing.T) {
 	hex := strings.Repeat("0f", 32)
-	for _, seed := range []string{
-		hex + "  a.raw\n", hex + " *a.raw\r\n", "SHA256 (a.raw) = " + hex, "SHA512 (a) = " + hex + hex, "#\n\n", hex + hex + "  ./x\n",
+	for text, want := range map[string]string{
+		hex + "  a\n": "", "": "", "# x\n": "", "nothing\n": "no line", "title\n" + hex + "  a\n": "1 lines",
+		"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA1\n\n" + hex + "  a\n-----BEGIN PGP SIGNATURE-----\nxx\n-----END PGP SIGNATURE-----\n": "",
 	} {
-		f.Add([]byte(seed))
+		s, err := parseSums(strings.NewReader(text))
+		if got := s.complaint(); err != nil || !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("%q: complaint = %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+func TestListNames(t *testing.T) {
+	for base, want := range map[string]string{
+		"Fedora-Cloud-Base-Generic-41-1.4.x86_64.qcow2":               "Fedora-Cloud-41-1.4-x86_64-CHECKSUM",
+		"Fedora-Cloud-Base-Generic.x86_64-40-1.14.qcow2":              "Fedora-Cloud-40-1.14-x86_64-CHECKSUM",
+		"Fedora-Cloud-Base-39-1.5.aarch64.raw.xz":                     "Fedora-Cloud-39-1.5-aarch64-CHECKSUM",
+		"Fedora-Cloud-Base-Generic-Rawhide-20250101.n.0.x86_64.qcow2": "Fedora-Cloud-Rawhide-20250101.n.0-x86_64-CHECKSUM",
+		"Fedora-IoT-raw-41-20241027.0.x86_64.raw.xz":                  "Fedora-IoT-41-20241027.0-x86_64-CHECKSUM",
+		"Fedora-thing.qcow2":                                          "", "debian-12-generic-amd64.qcow2": "",
+	} {
+		if got := fedoraList(base); got != want {
+			t.Errorf("%s: %q, want %q", base, got, want)
+		}
+	}
+}
+
+func FuzzSums(f *testing.F) {
+	for _, tt := range listCases() {
+		f.Add([]byte(tt.text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, a := range []Algorithm{SHA256, SHA512} {
-			got, err := parseSums(strings.NewReader(string(text)), a)
-			if err != nil && len(got) > 0 {
-				t.Errorf("an error and sums: %v, %v", err, got)
-			}
-			for name, d := range got {
-				if d.Algorithm != a || d.check() != nil || strings.ContainsAny(name, "\n\x00") {
-					t.Errorf("%q has %v", name, d)
-				}
+		s, err := parseSums(strings.NewReader(string(text)))
+		if err != nil {
+			t.Fatalf("text from memory: %v", err)
+		}
+		for base := range s.byBase {
+			d, err := s.of("x/"+base, true)
+			if err != nil && !d.IsZero() || !d.IsZero() && d.check() != nil || err != nil && !errors.Is(err, ErrBadList) {
+				t.Errorf("%q has %v, %v", base, d, err)
 			}
 		}
 	})

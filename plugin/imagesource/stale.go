@@ -1,0 +1,39 @@
+package imagesource
+
+import "time"
+
+// Stale is a Source whose images may be served, from what it said last, while it does not answer.
+type Stale interface {
+	// StaleFor is how long that may go on; 0: not at all.
+	StaleFor() time.Duration
+}
+
+// Shown is a Source whose IDs may hold what must not be shown.
+type Shown interface {
+	// Shown is an ID as logs and answers may have it.
+	Shown(id string) string
+}
+
+// underlying is the source within a Watched.
+func underlying(s Source) Source {
+	if w, ok := s.(interface{ Underlying() Source }); ok {
+		return w.Underlying()
+	}
+	return s
+}
+
+// ShownID is an ID as logs and answers may have it: without what a web server's image has for a query.
+func ShownID(s Source, id string) string {
+	if shown, ok := underlying(s).(Shown); ok {
+		return shown.Shown(id)
+	}
+	return id
+}
+
+// ShownRef is a reference as logs and answers may have it.
+func ShownRef(ref string) string {
+	if isURL(ref) {
+		return clean(ref)
+	}
+	return ref
+}
