@@ -24,6 +24,8 @@ type request struct {
 	Request
 	store  *store
 	source imagesource.Source
+	id     string // of the image, as the source is asked for it
+	anew   bool   // the image was looked at once more, after it had changed while it was read
 	image  imagesource.Image
 	key    catalog.Key // what the image is looked up by; an alias where its content is not known yet
 	// revision is what the image is known by without the digest that this request brought; "" where it
@@ -45,7 +47,7 @@ type request struct {
 // When ctx ends, the caller gets its error and no volume; a fill that others wait for goes on.
 func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 	if !p.enter() {
-		return Answer{Outcome: Bypassed, Reason: ReasonStopping, Backend: r.Backend, ImageID: r.Image, Volume: r.Volume}, nil
+		return Answer{Outcome: Bypassed, Reason: ReasonStopping, Backend: r.Backend, ImageID: imagesource.ShownRef(r.Image), Volume: r.Volume}, nil
 	}
 	defer p.leave()
 	ctx, cancel := context.WithCancel(ctx)
@@ -100,7 +102,7 @@ func (p *Plugin) lookUpAndServe(ctx context.Context, q *request) (Answer, error)
 
 // admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend.
 func (p *Plugin) admit(r Request) (*request, error) {
-	q := &request{Request: r, image: imagesource.Image{ID: r.Image}, begun: p.now()}
+	q := &request{Request: r, image: imagesource.Image{ID: imagesource.ShownRef(r.Image)}, begun: p.now()}
 	var err error
 	if q.store, err = p.backendNamed(r.Backend); err != nil {
 		return nil, err
@@ -115,7 +117,8 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	q.image = imagesource.Image{Source: source.Name(), ID: id}
+	q.source, q.id = source, id
+	q.image = imagesource.Image{Source: source.Name(), ID: imagesource.ShownID(source, id)}
 	if err := q.suited(); err != nil {
 		return err
 	}
@@ -124,7 +127,13 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 		p.noteGone(ctx, q, source, err)
 		return err
 	}
-	q.source, q.image, q.promised = source, image, image.Digest
+	return q.take(image)
+}
+
+// take makes the request one for the image as the source describes it. imagesource.ErrDigestMismatch,
+// ErrBadRequest.
+func (q *request) take(image imagesource.Image) error {
+	q.image, q.promised, q.revision = image, image.Digest, ""
 	if q.DiskFormat != "" && q.DiskFormat != q.image.DiskFormat {
 		q.image.DiskFormat, q.image.ClaimedBy = q.DiskFormat, imagesource.ByName
 	}
@@ -136,6 +145,16 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 	}
 	q.key = lookupKey(q.image)
 	return nil
+}
+
+// lookAgain asks the source for the image once more, by this requester's right, and for nothing from memory.
+func (q *request) lookAgain(ctx context.Context) error {
+	q.anew = true
+	image, err := q.source.Stat(imagesource.Anew(ctx), q.id)
+	if err != nil {
+		return err
+	}
+	return q.take(image)
 }
 
 // require makes the image the one of that digest, if one is given. Where the source promises a digest
@@ -150,7 +169,7 @@ func (q *request) require(digest imagesource.Digest) error {
 		return fmt.Errorf("%w: %s has %s at its source, the request wants %s", imagesource.ErrDigestMismatch, q.image.Ref(), q.promised, digest)
 	}
 	q.revision = lookupKey(q.image)
-	q.image.Digest = digest
+	q.image.Digest, q.image.List = digest, ""
 	return nil
 }
 
@@ -170,14 +189,20 @@ const rawByName = "raw?"
 
 // lookupKey is what an image is found by before its bytes were read. Where digest and format are both
 // known for sure, it is the content key itself. Bytes that are raw by their name alone may be compressed: they
-// become another disk than bytes whose service says raw, which are taken as they are.
+// become another disk than bytes whose service says raw, which are taken as they are. A digest from a list
+// beside the image does not suffice: the image may have been replaced and the list forgotten. So such an image
+// is found by its revision and that digest, which is known once the bytes of that revision were read and
+// verified.
 func lookupKey(i imagesource.Image) catalog.Key {
 	format := i.DiskFormat
 	if format == "" {
 		format = "?"
 	}
-	if i.Digest.IsZero() {
+	switch {
+	case i.Digest.IsZero():
 		return catalog.RevisionKey(i.Ref(), i.Revision, format)
+	case i.List != "":
+		return catalog.RevisionKey(i.Ref(), i.Revision+" "+i.Digest.String(), format)
 	}
 	if format == string(diskimage.Raw) && i.ClaimedBy == imagesource.ByName {
 		format = rawByName
@@ -273,9 +298,22 @@ func (p *Plugin) cloned(ctx context.Context, q *request) (Answer, error) {
 	return Answer{}, classify(fmt.Errorf("the image-volume vanished twice: %w", err))
 }
 
-// entryFor finds the ready entry in a store, or fills it. A volume that an earlier request made, or
-// that is somebody else's, is noticed before anything is downloaded.
+// entryFor finds the ready entry in a store, or fills it; once more where the image changed meanwhile: each
+// who waited asks for the image again, and one of them fills.
 func (p *Plugin) entryFor(ctx context.Context, q *request, s *store) (*filled, error) {
+	f, err := p.findOrFill(ctx, q, s)
+	if q.anew || !errors.Is(err, imagesource.ErrChanged) {
+		return f, err
+	}
+	if err := q.lookAgain(imagesource.WithToken(ctx, q.Token)); err != nil {
+		return nil, classify(err)
+	}
+	return p.findOrFill(ctx, q, s)
+}
+
+// findOrFill finds the ready entry, or fills it. A volume that an earlier request made, or that is somebody
+// else's, is noticed before anything is downloaded.
+func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled, error) {
 	if e, ok := s.ready.find(q.domain, q.key); ok {
 		if err := q.fits(e.VirtualBytes); err != nil {
 			return nil, err

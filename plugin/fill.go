@@ -232,7 +232,7 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 		return catalog.Entry{}, fmt.Errorf("read %s into %s: %w", w.q.image.Ref(), w.entry.ImageVolume, err)
 	}
 	failpoint.Reached(failpoint.Write)
-	if err := stream.verify(w.q.image); err != nil {
+	if err := w.verify(ctx, stream); err != nil {
 		return catalog.Entry{}, err
 	}
 	failpoint.Reached(failpoint.Verify)

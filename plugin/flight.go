@@ -171,10 +171,33 @@ func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
 	case p.stopped() && errors.Is(f.err, context.Canceled):
 		f.err = &stepAside{reason: ReasonStopping, cause: ErrStopping}
 	}
-	if background := p.flights.land(f); f.err != nil && background {
+	background := p.flights.land(f)
+	if f.err != nil && background {
 		p.log.WithFields(q.fields()).WithError(f.err).Warn("background fill ended without an image-volume")
 	}
 	close(f.done)
+	if background && errors.Is(f.err, imagesource.ErrChanged) {
+		p.fillAgain(ctx, *q, s)
+	}
+}
+
+// fillAgain fills in the background once more, after the image changed while it was read. q is a copy: the
+// request itself may be answered already.
+func (p *Plugin) fillAgain(ctx context.Context, q request, s *store) {
+	if q.anew {
+		return
+	}
+	if err := q.lookAgain(ctx); err != nil {
+		p.log.WithFields(q.fields()).WithError(err).Warn("image not looked at again for a background fill")
+		return
+	}
+	if _, ready := s.ready.find(q.domain, q.key); ready {
+		return
+	}
+	q.OnMiss, q.Deadline = Background, time.Time{}
+	if f, role := p.board(flightKey{s.name, viewKey{q.domain, q.key}}, &q, s); f != nil && role != dying {
+		p.flights.leave(f, &q, stayInBackground)
+	}
 }
 
 // land lets nobody join any more, and tells whether the fill was wanted in the background too. It may be

@@ -51,6 +51,11 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if r, ok := opened.(imagesource.Revised); ok && r.Revision() != "" {
+		image := w.q.image
+		image.Revision = r.Revision()
+		w.isAbout(image)
+	}
 	data := int64(-1)
 	if teller, ok := opened.(imagesource.DataTeller); ok {
 		data = teller.DataBytes()
@@ -116,7 +121,7 @@ func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage
 	if stats, err = s.reader.Decode(ctx, s.spool, w.progress); err != nil {
 		return stats, w.tooSmall(err)
 	}
-	if err := s.verify(w.q.image); err != nil {
+	if err := w.verify(ctx, s); err != nil {
 		return stats, err
 	}
 	if err := s.reader.Close(); err != nil {
@@ -151,12 +156,45 @@ func (z zeroTail) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// verify compares length and digest with what the source promised.
-func (s *imageStream) verify(image imagesource.Image) error {
-	if err := s.hashed.Check(); err != nil {
+// isAbout makes the fill one of an image that is, or is described, otherwise than the request said: what it
+// makes is found by that.
+func (w *filling) isAbout(image imagesource.Image) {
+	q := *w.q
+	q.image = image
+	if q.revision == "" {
+		q.key = lookupKey(image)
+	} else { // the request brought a digest, which is what the content is found by
+		image.Digest = imagesource.Digest{}
+		q.revision = lookupKey(image)
+	}
+	w.q = &q
+}
+
+// verify compares the digest with what was promised. Where a list beside the image promised it, and it is
+// not the digest of the bytes, the list and the image are asked for once more before anybody is blamed: one
+// of the two may have been published just before the other. imagesource.ErrDigestMismatch, ErrChanged.
+func (w *filling) verify(ctx context.Context, s *imageStream) error {
+	image := w.q.image
+	err, got := s.hashed.Check(), s.digest()
+	if err == nil || !got.IsZero() && (image.Digest.IsZero() || got == image.Digest) { // it may have been learnt meanwhile
+		return nil
+	}
+	if image.List == "" || !errors.Is(err, imagesource.ErrDigestMismatch) {
 		return fmt.Errorf("%s: %w", image.Ref(), err)
 	}
-	return nil
+	now, again := w.q.source.Stat(imagesource.Anew(ctx), w.q.id)
+	switch {
+	case again != nil:
+		return fmt.Errorf("%s: %w (%s beside it was not to be read again: %v)", image.Ref(), err, image.List, again)
+	case !now.SameRevision(image), !now.Digest.IsZero() && now.Digest.Algorithm != image.Digest.Algorithm:
+		return fmt.Errorf("%w: was %s with %s, is %s with %s", imagesource.ErrChanged, image.Revision, image.Digest, now.Revision, now.Digest)
+	case now.Digest.IsZero() || now.Digest == got:
+		now.DiskFormat, now.ClaimedBy = image.DiskFormat, image.ClaimedBy
+		w.isAbout(now)
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %s beside it says %s, its %d bytes have %s; publish the image and the list anew, or correct the one that is wrong",
+		image.Ref(), imagesource.ErrDigestMismatch, now.List, now.Digest, s.length(), got)
 }
 
 // length is how many bytes the source has given.

@@ -33,7 +33,7 @@ type fileReader struct {
 	before fs.FileInfo
 	size   int64
 	offset int64
-	next   segment       // of data, that ends behind offset
+	next   segment      // of data, that ends behind offset
 	sum    *xxh3.Hasher // of what was read; it is to find accidents
 }
 

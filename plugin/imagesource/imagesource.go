@@ -95,10 +95,10 @@ type Image struct {
 	// answers for the digest.
 	List       string
 	DiskFormat string // "raw", "qcow2", …: a claim; empty: what detection finds
-	ClaimedBy    Claimer
-	Domain       string // who may share its content: "" is everybody, else an owner
-	ModifiedAt   time.Time
-	Location     string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
+	ClaimedBy  Claimer
+	Domain     string // who may share its content: "" is everybody, else an owner
+	ModifiedAt time.Time
+	Location   string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
 
 	seen    identity // what a web server said of it
 	address address  // the whole URL, where ID does not say all of it
