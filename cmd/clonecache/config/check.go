@@ -6,7 +6,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -208,23 +207,10 @@ func (c *checker) sources(sources []ImageSource) {
 		case "directory":
 			c.path(at+".path", &s.Path)
 		case "http":
-			c.url(at+".url", s.URL)
+			c.web(at, s)
 		case "glance":
 			c.glance(at, s)
 		}
-	}
-}
-
-// url checks an HTTP source's address. It may carry no password: it is shown in logs and reports.
-func (c *checker) url(key, text string) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		c.problem(key, "not an http(s) URL", `write "https://images.example.org/debian"`)
-	case u.User != nil:
-		c.problem(key, "it carries a user or a password", "remove them: sources are read without a login")
-	case u.RawQuery != "" || u.Fragment != "":
-		c.problem(key, "it has a query or a fragment", "an image's name is appended to the URL, so it must end in a path")
 	}
 }
 

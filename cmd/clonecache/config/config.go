@@ -62,6 +62,11 @@ type ImageSource struct {
 	Path Path   `toml:"path"`
 	URL  string `toml:"url"`
 
+	// Of kind "http", with user, password_file and ca_file of the account.
+	Proxy     string     `toml:"proxy"`
+	TokenFile SecretFile `toml:"token_file"`
+	Redirects []string   `toml:"redirects"`
+
 	// Of kind "glance".
 	Endpoint string `toml:"endpoint"`
 	Account

@@ -30,7 +30,7 @@ var (
 	}
 	sourceKinds = map[string]kind{
 		"directory": {keys: []string{"path"}},
-		"http":      {keys: []string{"url"}},
+		"http":      {keys: []string{"url", "ca_file", "proxy", "user", "password_file", "token_file", "redirects"}},
 		"glance":    {keys: append([]string{"endpoint"}, accountKeys...)},
 	}
 	tenantKinds = map[string]kind{

@@ -103,7 +103,7 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 }
 
 func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) (*plugin.Plugin, error) {
-	sources, err := openSources(d.cfg)
+	sources, err := openSources(d.cfg, d.Log)
 	if err != nil {
 		return nil, err
 	}

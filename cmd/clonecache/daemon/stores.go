@@ -33,14 +33,12 @@ var (
 			return rbd.Open(ctx, rbdConfig(cfg, c, me, log))
 		},
 	}
-	openSource = map[string]func(config.ImageSource) (imagesource.Source, error){
-		"directory": func(c config.ImageSource) (imagesource.Source, error) {
-			return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: c.Name, Path: string(c.Path)})
+	openSource = map[string]func(config.ImageSource, func(string)) (imagesource.Source, error){
+		"directory": func(c config.ImageSource, warn func(string)) (imagesource.Source, error) {
+			return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: c.Name, Path: string(c.Path), Warn: warn})
 		},
-		"http": func(c config.ImageSource) (imagesource.Source, error) {
-			return imagesource.NewHTTP(imagesource.HTTPConfig{Name: c.Name, URL: c.URL})
-		},
-		"glance": func(c config.ImageSource) (imagesource.Source, error) { return glanceSource(c) },
+		"http":   func(c config.ImageSource, warn func(string)) (imagesource.Source, error) { return webSource(c, warn) },
+		"glance": func(c config.ImageSource, _ func(string)) (imagesource.Source, error) { return glanceSource(c) },
 	}
 	openTenant = map[string]func(context.Context, config.Config, internaltenant.Ledger, logrus.FieldLogger) (internaltenant.Owner, error){
 		"local": func(_ context.Context, cfg config.Config, ledger internaltenant.Ledger, _ logrus.FieldLogger) (internaltenant.Owner, error) {
@@ -207,11 +205,19 @@ func (s *stores) close() error {
 	return errors.Join(errs...)
 }
 
+// webSource is a source of kind "http".
+func webSource(c config.ImageSource, warn func(string)) (*imagesource.HTTP, error) {
+	return imagesource.NewHTTP(imagesource.HTTPConfig{
+		Name: c.Name, URL: c.URL, CAFile: string(c.CAFile), Proxy: c.Proxy, User: c.User,
+		PasswordFile: string(c.PasswordFile), TokenFile: string(c.TokenFile), Redirects: c.Redirects, Warn: warn,
+	})
+}
+
 // openSources makes the image sources. It asks none of them anything yet.
-func openSources(cfg config.Config) ([]imagesource.Source, error) {
+func openSources(cfg config.Config, log logrus.FieldLogger) ([]imagesource.Source, error) {
 	var sources []imagesource.Source
 	for _, c := range cfg.ImageSources {
-		s, err := openSource[c.Kind](c)
+		s, err := openSource[c.Kind](c, func(what string) { log.Warn(what) })
 		if err != nil {
 			return nil, fmt.Errorf("open image source: %w", err)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"github.com/clonecache/clonecache/backends/rawfile"
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // Trial is what trying a configuration found.
@@ -191,33 +191,41 @@ func (t *Trial) source(ctx context.Context, at string, s config.ImageSource) {
 		}
 		t.fact("image source %s: %s has %d files", s.Name, s.Path, len(entries))
 	case "http":
-		status, err := reach(ctx, s.URL)
-		if err != nil {
-			t.problem(at+".url", err, "check the URL, the network, and the server's certificate")
-			return
-		}
-		t.fact("image source %s: %s answers (%s)", s.Name, s.URL, status)
+		t.web(ctx, at, s)
 	case "glance":
 		t.glance(ctx, at, s)
 	}
 }
 
-// reach asks for an address; any answer is one, since many servers list no folders.
-func reach(ctx context.Context, url string) (status string, err error) {
+// web asks a server as the source would: through its proxy, with its certificates and its login.
+func (t *Trial) web(ctx context.Context, at string, s config.ImageSource) {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
-	if err != nil {
-		return "", err
+	for key, file := range map[string]config.SecretFile{".password_file": s.PasswordFile, ".token_file": s.TokenFile} {
+		if err := file.Check(); err != nil {
+			t.problem(at+key, err, "")
+			return
+		}
 	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
+	source, err := webSource(s, nil)
 	if err != nil {
-		return "", err
+		t.problem(at, err, "correct that key")
+		return
 	}
-	defer resp.Body.Close()
-	return resp.Status, nil
+	status, err := source.Check(ctx)
+	switch {
+	case errors.Is(err, imagesource.ErrCertificate):
+		t.problem(at+".ca_file", err, "")
+	case errors.Is(err, imagesource.ErrLogin):
+		t.problem(at+".user", err, "give user and password_file, or token_file; a proxy's login goes into the environment (https_proxy)")
+	case errors.Is(err, imagesource.ErrRefused):
+		t.problem(at+".redirects", err, "")
+	case err != nil:
+		t.problem(at+".url", err, "check the URL, the network, and the proxy")
+	default:
+		t.fact("image source %s: %s answers (%s)", s.Name, s.URL, status)
+	}
 }
 
 // listeners tries where the daemon would listen; running tells that a daemon has this state_dir, and so listens
