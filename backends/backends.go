@@ -428,6 +428,14 @@ type ImageVolumeReader interface {
 	OpenImageVolume(ctx context.Context, id ImageVolumeID) (ImageVolumeContent, error)
 }
 
+// HoleTeller is an optional capability of an ImageVolumeContent, which can say what need not be read.
+type HoleTeller interface {
+	// NextData is the first range at or behind off, [from, to), that may hold something else than zeroes; what
+	// lies between off and from reads as zeroes. Where there is none any more, both are the size. It takes
+	// time in proportion to what is allocated, or to a look at each piece of the store.
+	NextData(ctx context.Context, off int64) (from, to int64, err error)
+}
+
 // ImageVolumeContent is an open image-volume; it stays readable while the image-volume is retired.
 type ImageVolumeContent interface {
 	io.ReaderAt

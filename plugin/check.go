@@ -201,11 +201,11 @@ func readContent(ctx context.Context, content io.ReaderAt, iv backends.ImageVolu
 	d := iv.Description
 	digest, err := imagesource.ParseDigest(d.Digest)
 	if err != nil || d.DiskFormat != string(diskimage.Raw) {
-		return readSum(ctx, io.NewSectionReader(content, 0, iv.VirtualBytes), iv.VirtualBytes)
+		return dataSum(ctx, content, iv.VirtualBytes)
 	}
-	image := imagesource.Verify(io.NewSectionReader(content, 0, d.SourceBytes), digest)
+	image := imagesource.Verify(newSparseReader(ctx, content, 0, d.SourceBytes), digest)
 	defer func() { _ = image.Close() }() // only read
-	rest := io.NewSectionReader(content, d.SourceBytes, max(0, iv.VirtualBytes-d.SourceBytes))
+	rest := newSparseReader(ctx, content, d.SourceBytes, max(d.SourceBytes, iv.VirtualBytes))
 	all := io.MultiReader(image, rest)
 	if sum, err = readSum(ctx, all, iv.VirtualBytes); err != nil {
 		return "", err

@@ -133,7 +133,7 @@ func (p *Plugin) lookAt(ctx context.Context, s *store, some []catalog.Entry) []c
 // lookAtOne is how one image-volume is looked at: by itself where the store can do that, else in a listing
 // of all.
 func (s *store) lookAtOne(ctx context.Context) func(context.Context, backends.ImageVolumeID) (backends.ImageVolume, error) {
-	if looker, ok := s.images.(backends.ImageVolumeStater); ok {
+	if looker, ok := backends.Capability[backends.ImageVolumeStater](s.images); ok {
 		return looker.StatImageVolume
 	}
 	list := sync.OnceValues(func() (listing, error) { return listStore(ctx, s) })

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
 const (
@@ -18,8 +19,8 @@ const (
 	copyWriters = 8       // writes in flight
 )
 
-// copyInto writes a cached file into a fresh stage and commits it: pieces of 4 MiB, several at a time;
-// pieces of zeroes are not written, since what was not written reads as zeroes.
+// copyInto writes a cached file into a fresh stage and commits it: pieces of 4 MiB, several at a time. What
+// lies in holes is not read, and pieces of zeroes are not written, since what was not written reads as zeroes.
 func copyInto(ctx context.Context, src *os.File, stage backends.VolumeStage, progress func(copied int64)) (backends.Volume, error) {
 	info, err := src.Stat()
 	if err != nil {
@@ -28,12 +29,22 @@ func copyInto(ctx context.Context, src *os.File, stage backends.VolumeStage, pro
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(copyWriters)
 	var copied atomic.Int64
-	for off := int64(0); off < info.Size() && gctx.Err() == nil; off += copyPiece {
-		group.Go(func() error {
-			n, err := copyPieceAt(src, stage, off)
-			progress(copied.Add(n))
-			return err
-		})
+	for off := int64(0); off < info.Size() && gctx.Err() == nil; {
+		from, to, err := rawfile.NextData(src, off, info.Size())
+		if err != nil {
+			return backends.Volume{}, errors.Join(err, group.Wait())
+		}
+		if from == info.Size() {
+			break
+		}
+		for off = max(off, from/copyPiece*copyPiece); off < to && gctx.Err() == nil; off += copyPiece {
+			at := off
+			group.Go(func() error {
+				n, err := copyPieceAt(src, stage, at)
+				progress(copied.Add(n))
+				return err
+			})
+		}
 	}
 	if err := errors.Join(group.Wait(), ctx.Err()); err != nil {
 		return backends.Volume{}, err

@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -190,4 +191,27 @@ func TestAnImageThatTurnsOutToBeOverTheBoundIsReadOnce(t *testing.T) {
 		t.Errorf("%d of 5 are left after the second request, want all", got)
 	}
 	checkClean(t, r)
+}
+
+// What is allocated is what filling and checking cost: disks of any size that are nearly empty take no time.
+func TestHugeEmptyDisksTakeNoTime(t *testing.T) {
+	dir := fstest.Mount(t, fstest.XFS, 512*mib)
+	r := newRig(t, dir, lru.Bounds{}, elsewhere(t))
+	image := filepath.Join(dir, "images", "huge.qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", image, "4T").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("qemu-io", "-c", "write 3T 1M", image).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	a, err := r.CreateVolume(ctx, plugin.Request{Image: "library:huge.qcow2", Volume: "v"})
+	if err != nil || a.Outcome != plugin.Filled {
+		t.Fatalf("got %+v, %v", a, err)
+	}
+	got, err := r.Check(ctx, plugin.CheckOptions{Deep: true})
+	if err != nil || !got.OK {
+		t.Errorf("check: %+v, %v", got, err)
+	}
 }

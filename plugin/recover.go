@@ -124,7 +124,7 @@ func findImageVolume(ctx context.Context, s *store, id backends.ImageVolumeID) (
 	if id == "" {
 		return backends.ImageVolume{}, nil
 	}
-	if looker, ok := s.images.(backends.ImageVolumeStater); ok {
+	if looker, ok := backends.Capability[backends.ImageVolumeStater](s.images); ok {
 		iv, err := looker.StatImageVolume(ctx, id)
 		if errors.Is(err, backends.ErrNotOurs) || errors.Is(err, backends.ErrNotExist) {
 			return backends.ImageVolume{}, nil

@@ -53,6 +53,15 @@ var brokenStores = []brokenBackend{
 			return v, err
 		}
 	})},
+	{"WhatIsToldToBeAHoleReadsAsZeroes", "tells data beyond the first to be a hole", dependentInfo, with(func(f *fake) {
+		f.openImage = func(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
+			c, err := f.Memory.OpenImageVolume(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			return forgetfulContent{c.(content)}, nil
+		}
+	})},
 	{"AStageHoldsNoMoreThanItSays", "counts the bytes that it is given", dependentInfo, withImageStage(func(s *fakeImageStage) {
 		var given int64
 		s.writeAt = func(p []byte, off int64) (int, error) {

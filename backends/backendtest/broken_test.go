@@ -116,6 +116,7 @@ type fake struct {
 	stage        func(context.Context, backends.StageSpec) (backends.ImageVolumeStage, error)
 	retire       func(context.Context, backends.ImageVolumeID) (backends.Retired, error)
 	reap         func(context.Context) (backends.Reaped, error)
+	openImage    func(context.Context, backends.ImageVolumeID) (backends.ImageVolumeContent, error)
 	statImage    func(context.Context, backends.ImageVolumeID) (backends.ImageVolume, error)
 	listImages   func(context.Context) iter.Seq2[backends.ImageVolume, error]
 	clone        func(context.Context, backends.ImageVolumeID, backends.VolumeSpec) (backends.Volume, error)
@@ -159,6 +160,23 @@ func (f fake) Reap(ctx context.Context) (backends.Reaped, error) {
 		return f.reap(ctx)
 	}
 	return f.Memory.Reap(ctx)
+}
+
+// forgetfulContent forgets data behind the first.
+type forgetfulContent struct{ content }
+
+func (c forgetfulContent) NextData(ctx context.Context, off int64) (from, to int64, err error) {
+	if off > 0 {
+		return c.size, c.size, nil
+	}
+	return c.content.NextData(ctx, off)
+}
+
+func (f fake) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
+	if f.openImage != nil {
+		return f.openImage(ctx, id)
+	}
+	return f.Memory.OpenImageVolume(ctx, id)
 }
 
 func (f fake) StatImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolume, error) {

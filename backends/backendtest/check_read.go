@@ -80,3 +80,45 @@ func readersKeepRetiredVolume(s *suite) {
 	_, err = r.OpenImageVolume(s.ctx(), "e-1")
 	s.wantErr("open a retired image-volume", err, backends.ErrNotExist)
 }
+
+func holesAreZeroes(s *suite) {
+	r, ok := backends.Capability[backends.ImageVolumeReader](s.store)
+	if !ok {
+		return
+	}
+	st := s.stage("e-1")
+	late := int64(imageBytes) - 1<<20 // and some more near the end
+	s.write(st, pattern(1, late, 4096), late)
+	_, err := st.Commit(s.ctx(), description("e-1"))
+	s.must(err)
+	c, err := r.OpenImageVolume(s.ctx(), "e-1")
+	s.must(err)
+	defer c.Close()
+	teller, ok := c.(backends.HoleTeller)
+	if !ok {
+		return
+	}
+	size := s.images()["e-1"].VirtualBytes
+	holes := int64(0)
+	for off := int64(0); off < size; {
+		from, to, err := teller.NextData(s.ctx(), off)
+		s.must(err)
+		if from < off || to < from || to > size || from == to && from != size {
+			s.Fatalf("data behind %d: got [%d, %d) of %d", off, from, to, size)
+		}
+		hole := make([]byte, from-off)
+		if _, err := c.ReadAt(hole, off); err != nil && len(hole) > 0 {
+			s.must(err)
+		}
+		if !isZero(hole) {
+			s.Errorf("[%d, %d) is told to be a hole, and is none", off, from)
+		}
+		holes, off = holes+from-off, to
+		if from == size {
+			break
+		}
+	}
+	if holes == 0 {
+		s.Errorf("no holes are told of, and %d of %d bytes were written", dataBytes+4096, size)
+	}
+}

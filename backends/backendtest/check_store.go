@@ -38,6 +38,7 @@ var storeChecks = []check{
 	{"ReadersKeepARetiredImage", readersKeepRetired},
 	{"OnlyCommittedImageVolumesAreRead", onlyCommittedAreRead},
 	{"ReadersKeepARetiredImageVolume", readersKeepRetiredVolume},
+	{"WhatIsToldToBeAHoleReadsAsZeroes", holesAreZeroes},
 }
 
 func infoIsComplete(s *suite) {
@@ -431,7 +432,7 @@ func manyAreListed(s *suite) {
 }
 
 func oneIsDescribed(s *suite) {
-	stater, ok := s.store.(backends.ImageVolumeStater)
+	stater, ok := backends.Capability[backends.ImageVolumeStater](s.store)
 	if !ok {
 		return
 	}

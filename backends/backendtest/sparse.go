@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"maps"
 )
@@ -54,6 +55,16 @@ func (c content) ReadAt(p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// NextData implements backends.HoleTeller, page by page.
+func (c content) NextData(_ context.Context, off int64) (from, to int64, err error) {
+	for page := off / pageBytes; page*pageBytes < c.size; page++ {
+		if c.pages[page] != nil {
+			return max(off, page*pageBytes), min(c.size, (page+1)*pageBytes), nil
+		}
+	}
+	return c.size, c.size, nil
 }
 
 func (content) Close() error { return nil }

@@ -4,13 +4,14 @@ import (
 	"context"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
 // OpenImageVolume implements backends.ImageVolumeReader.
 func (b *Backend) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
-	f, _, err := b.images.OpenImage(ctx, id)
+	f, image, err := b.images.OpenImage(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return rawfile.Reader{File: f, Size: image.VirtualBytes}, nil
 }

@@ -4,13 +4,14 @@ import (
 	"context"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/rawfile"
 )
 
 // OpenImageVolume implements backends.ImageVolumeReader.
 func (c *Cache) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
-	f, _, err := c.images.OpenImage(ctx, id)
+	f, image, err := c.images.OpenImage(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return rawfile.Reader{File: f, Size: image.VirtualBytes}, nil
 }

@@ -117,6 +117,30 @@ func segment(f *os.File, off, end int64) (data, hole int64, err error) {
 	return min(data, end), min(hole, end), err
 }
 
+// NextData is the first data of f at or behind off: [from, to). Both are size where there is none any more. A
+// filesystem that does not know its holes has one segment.
+func NextData(f *os.File, off, size int64) (from, to int64, err error) {
+	if off >= size {
+		return size, size, nil
+	}
+	from, to, err = segment(f, off, size)
+	return from, to, Explain(err)
+}
+
+// Reader is a file whose content is read, which tells holes from data.
+type Reader struct {
+	*os.File
+	Size int64
+}
+
+// NextData implements backends.HoleTeller.
+func (r Reader) NextData(ctx context.Context, off int64) (from, to int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, 0, err
+	}
+	return NextData(r.File, off, r.Size)
+}
+
 func copyRange(dst, src *os.File, off, n int64) (int64, error) {
 	from, to, copied := off, off, 0
 	err := retry(func() (err error) {

@@ -271,7 +271,12 @@ func (b *Backend) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID
 		if err != nil {
 			return nil, err
 		}
-		r := &imageReader{b: b, handle: newHandle(image)}
+		size, err := image.GetSize()
+		if err != nil {
+			_ = image.Close()
+			return nil, err
+		}
+		r := &imageReader{b: b, handle: newHandle(image), size: int64(size)}
 		w.ifAbandoned(func(context.Context) { r.handle.close() })
 		return r, nil
 	})
@@ -285,6 +290,10 @@ func (b *Backend) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID
 type imageReader struct {
 	b      *Backend
 	handle *handle
+	size   int64
+
+	found  spans // data of the window that ends at looked
+	looked int64
 }
 
 // ReadAt implements io.ReaderAt.
@@ -298,6 +307,60 @@ func (r *imageReader) ReadAt(p []byte, off int64) (int, error) {
 		return n, err
 	})
 	return copy(p, own[:n]), err
+}
+
+// diffWindow is how much of an image is looked through at once, in bytes: a thousand objects, which are asked
+// one by one where the image has no object map.
+const diffWindow = 4 << 30
+
+// NextData implements backends.HoleTeller, by the objects that there are.
+func (r *imageReader) NextData(ctx context.Context, off int64) (from, to int64, err error) {
+	for off < r.size && err == nil {
+		if s, ok := r.found.from(off); ok {
+			return s.from, s.to, nil
+		}
+		if off >= r.looked {
+			err = r.look(ctx, off)
+		} else {
+			off = r.looked
+		}
+	}
+	return r.size, r.size, err
+}
+
+// look finds the data of the window that begins at off.
+func (r *imageReader) look(ctx context.Context, off int64) error {
+	end := min(r.size, off+diffWindow)
+	found, err := do(ctx, r.b, func(w *work) (spans, error) {
+		w.mayTake(removal * r.b.config.Timeout)
+		var found spans
+		err := r.handle.use(func(image *rbd.Image) error {
+			return image.DiffIterate(rbd.DiffIterateConfig{
+				Offset: uint64(off), Length: uint64(end - off), IncludeParent: rbd.IncludeParent,
+				Callback: func(at, n uint64, exists int, _ any) int {
+					if exists != 0 {
+						found.add(int64(at), int64(at+n))
+					}
+					return 0
+				},
+			})
+		})
+		return found, err
+	})
+	if err == nil {
+		r.found, r.looked = found, end
+	}
+	return err
+}
+
+// from is what of the first span at or behind off lies there.
+func (s spans) from(off int64) (span, bool) {
+	for _, x := range s {
+		if x.to > off {
+			return span{max(x.from, off), x.to}, true
+		}
+	}
+	return span{}, false
 }
 
 // Close implements io.Closer.
