@@ -25,7 +25,9 @@ RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 # Where the headers of libdeflate and libzstd are present, compressed images are decoded by these C
 # libraries, several times as fast as in Go; anywhere else the same code builds without C.
 # (Looked at when a recipe runs, so that what `tools` has just installed counts.)
-CDECODE = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/libdeflate.h ] && [ -e /usr/include/zstd.h ] && echo cdecode)
+# The same goes for liblzma and libbz2, and images that are compressed as a whole.
+CUNPACK = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/lzma.h ] && [ -e /usr/include/bzlib.h ] && echo cunpack)
+CDECODE = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/libdeflate.h ] && [ -e /usr/include/zstd.h ] && echo cdecode) $(CUNPACK)
 # RBD needs the headers of librbd and librados. go-ceph calls what the newest release has, unless a second
 # tag names an older one, by the number that librbd.h has for it.
 LIBRBD = $(shell command -v gcc >/dev/null 2>&1 && [ -e /usr/include/rados/librados.h ] && awk '/define LIBRBD_VER_MINOR/ { print $$3 }' /usr/include/rbd/librbd.h 2>/dev/null)

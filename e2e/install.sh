@@ -36,6 +36,8 @@ done <<<"$needs"
 [ -e /usr/lib/ipxe/ipxe.iso ] || want ipxe ipxe.iso "real ISOs"
 [ -e /usr/lib/memtest86+/memtest86+x64.iso ] || want memtest86+ memtest86+x64.iso "real ISOs"
 [ -e /usr/include/libdeflate.h ] || want libdeflate-dev "libdeflate's header" "decoding zlib images fast"
+[ -e /usr/include/lzma.h ] || want liblzma-dev "liblzma's header" "unpacking xz fast"
+[ -e /usr/include/bzlib.h ] || want libbz2-dev "libbz2's header" "unpacking bzip2 fast"
 [ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
 
 if [ "${1:-}" = ceph ] || [ "${1:-}" = openstack ]; then

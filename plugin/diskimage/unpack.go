@@ -2,7 +2,6 @@ package diskimage
 
 import (
 	"bufio"
-	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +23,7 @@ func newUnpacker(c Compression, in io.Reader) (io.ReadCloser, error) {
 	case Zstd:
 		return newUnzstd(in)
 	case Bzip2:
-		return &bunzip{bzip2.NewReader(bufio.NewReaderSize(in, readAhead))}, nil
+		return newBunzip(in)
 	default:
 		return nil, fmt.Errorf("no unpacker for %s", c)
 	}
@@ -91,9 +90,3 @@ func (g *gunzip) skipPadding() error {
 
 // Close implements io.Closer.
 func (g *gunzip) Close() error { return nil }
-
-// bunzip unpacks bzip2 with the standard library: others are a little faster, and nobody keeps them.
-type bunzip struct{ io.Reader }
-
-// Close implements io.Closer.
-func (b *bunzip) Close() error { return nil }
