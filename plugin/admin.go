@@ -240,32 +240,18 @@ func (p *Plugin) DeleteSupersededEntries(ctx context.Context, backend backends.N
 type cloneCount func(ctx context.Context, s *store, e catalog.Entry) (int, error)
 
 func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
-	s, ok := p.stores[e.Store]
-	if !ok {
-		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	if err := p.deletable(ctx, e, force, clones); err != nil {
+		return err
 	}
-	switch e.State {
-	case catalog.Failed:
+	if e.State == catalog.Failed {
 		if err := p.catalog.Remove(ctx, e.ID); err != nil {
 			return err
 		}
 		p.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
 		r.Removed = append(r.Removed, p.entryView(e))
 		return nil
-	case catalog.Filling, catalog.Evicting:
-		return fmt.Errorf("%w: it is %s; try again when it is ready", ErrBusy, e.State)
-	case catalog.Detached:
-		return fmt.Errorf("%w: it is detached already, and goes with the last of its clones", ErrBusy)
-	case catalog.Ready:
 	}
-	if !force {
-		if n, err := clones(ctx, s, e); err != nil {
-			return err
-		} else if n > 0 {
-			return fmt.Errorf("%w: %d; use --force to detach it", ErrHasClones, n)
-		}
-	}
-	return p.evictInto(ctx, s, e, catalog.CauseAdmin, r)
+	return p.evictInto(ctx, p.stores[e.Store], e, catalog.CauseAdmin, r)
 }
 
 // liveClones asks the backend where clones depend on their image-volume.

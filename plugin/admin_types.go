@@ -140,6 +140,16 @@ type PruneResult struct {
 	Removed    []EntryView `json:"removed"`
 	FreedBytes int64       `json:"freed_bytes"`
 	Detached   int         `json:"detached" doc:"Of the removed, those whose space is held until their last clone is gone"`
+	// Planned is filled where nothing was to be done but to say what would go, and why.
+	Planned []PlannedRemoval `json:"planned" doc:"dry_run: what would go, in this order, and what would stay, and why; nothing is removed then"`
+}
+
+// PlannedRemoval is an entry that would go, or that would stay though all were to go.
+type PlannedRemoval struct {
+	Entry    EntryView `json:"entry"`
+	Goes     bool      `json:"goes"`
+	Detached bool      `json:"detached" doc:"It goes, and its space is held until its last clone is gone"`
+	Why      string    `json:"why" doc:"For people: the bound that is exceeded, how long it is idle, or what keeps it"`
 }
 
 // CleanResult is what Clean removed.

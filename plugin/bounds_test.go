@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
@@ -164,14 +166,69 @@ func TestPruneKeepsLoweredBounds(t *testing.T) {
 	}
 	r.config.Backends[0].Bounds = lru.Bounds{MaxCount: 2}
 	r.open(t)
+	plan, err := r.PlanPrune(t.Context())
+	if err != nil || len(plan.Planned) != 2 || !strings.Contains(plan.Planned[0].Why, "max_count, which is 2") || len(plan.Removed) != 0 || len(cached(t, r)) != 4 {
+		t.Fatalf("plan: got %+v, %v, want two over max_count, and all still there", plan, err)
+	}
 	got, err := r.Prune(t.Context())
-	if err != nil || len(got.Removed) != 2 {
+	if err != nil || len(got.Removed) != 2 || got.Removed[0].ID != plan.Planned[0].Entry.ID || got.Removed[1].ID != plan.Planned[1].Entry.ID {
 		t.Fatalf("prune: got %+v, %v, want two removed", got, err)
 	}
 	if left := cached(t, r); !left["library:disk2.raw"] || !left["library:disk3.raw"] {
 		t.Errorf("left: %v, want the two used last", left)
 	}
 	checkClean(t, r)
+}
+
+// What a deletion of all would remove, and would leave, is said before, and is what it does.
+func TestADeletionOfAllGoesAsPlanned(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(backendtest.NewMemory(backendtest.MemoryConfig{})))
+	for _, name := range []string{"used", "pinned", "idle"} {
+		source.put(name, "1", random(1*mib))
+		r.create(t, "gated:"+name, "v-"+name, 0)
+	}
+	for _, name := range []string{"v-pinned", "v-idle"} {
+		if err := r.DeleteVolume(t.Context(), "local", backends.VolumeName(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := r.Entries(t.Context(), plugin.EntryFilter{ImageID: "gated:pinned"})
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("got %+v, %v", entries, err)
+	}
+	if _, err := r.SetPinned(t.Context(), entries[0].ID, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		force plugin.ForceDetach
+		want  map[string]string // by image: how it is planned
+	}{
+		{false, map[string]string{"gated:used": "stays: it has live clones, and force is not given", "gated:pinned": "stays: it is pinned", "gated:idle": "goes: it is ready"}},
+		{true, map[string]string{"gated:used": "goes: force is given: its space comes free with the last of its live clones", "gated:pinned": "stays: it is pinned", "gated:idle": "goes: it is ready"}},
+	} {
+		plan, err := r.PlanDeletion(t.Context(), plugin.Deletion{Force: c.force})
+		if err != nil || len(plan.Planned) != 3 || len(plan.Removed) != 0 {
+			t.Fatalf("got %+v, %v", plan, err)
+		}
+		for _, p := range plan.Planned {
+			got := "stays: " + p.Why
+			if p.Goes {
+				got = "goes: " + p.Why
+			}
+			if want := c.want[p.Entry.ImageIDs[0]]; got != want {
+				t.Errorf("force %v: %s %s, want %s", c.force, p.Entry.ImageIDs[0], got, want)
+			}
+		}
+	}
+	got, err := r.DeleteAllEntries(t.Context(), "", true)
+	if err != nil || len(got.Removed) != 2 || got.Detached != 1 {
+		t.Errorf("got %+v, %v, want the two that go, one of them detached", got, err)
+	}
+	if left := cached(t, r); !left["gated:pinned"] || left["gated:idle"] {
+		t.Errorf("left: %v, want the pinned one", left)
+	}
 }
 
 func TestReservationGrowsAndADiscardedFillLeavesNothing(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -31,43 +30,31 @@ func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
 }
 
 func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := p.observeClones(ctx, s); err != nil {
-		return err
-	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	free, err := s.enterRoom(ctx)
 	if err != nil {
 		return err
 	}
-	capacity, err := s.capacity(ctx)
+	defer free()
+	going, err := p.prunable(ctx, s)
 	if err != nil {
 		return err
 	}
-	byID := make(map[string]catalog.Entry, len(entries))
-	for _, e := range entries {
-		byID[string(e.ID)] = e
-	}
-	now, l := p.now(), load(entries, capacity)
-	going := make(map[string]bool)
-	if s.maxIdle > 0 {
-		for _, id := range lru.Aged(now, l, s.maxIdle) {
-			going[id] = true
-		}
-	}
-	for _, v := range lru.Overflow(now, l, s.bounds) {
-		going[v.ID] = true
-	}
-	for id := range going {
-		if err := p.evictInto(ctx, s, byID[id], catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
+	for _, g := range going {
+		if err := p.evictInto(ctx, s, g.entry, catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
 			return err
 		}
 	}
 	return nil
+}
+
+// enterRoom waits until nobody else makes room in the store; free lets the next one in.
+func (s *store) enterRoom(ctx context.Context) (free func(), err error) {
+	select {
+	case s.room <- struct{}{}:
+		return func() { <-s.room }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // Clean removes what no entry needs any more: rows of failed fills, image-volumes that a dead process

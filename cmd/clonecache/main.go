@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,6 +21,7 @@ func main() {
 	env := cli.Env{
 		Out:        os.Stdout,
 		Err:        os.Stderr,
+		In:         person(),
 		Getenv:     os.Getenv,
 		Columns:    cli.ColumnsOf(os.Stderr),
 		OutColumns: cli.ColumnsOf(os.Stdout),
@@ -29,6 +31,14 @@ func main() {
 		Hangups:    onHangups,
 	}
 	os.Exit(cli.Run(ctx, env, os.Args[1:]))
+}
+
+// person is who can be asked: somebody at a terminal who sees the question, which goes to standard error.
+func person() io.Reader {
+	if cli.ColumnsOf(os.Stdin)() == 0 || cli.ColumnsOf(os.Stderr)() == 0 {
+		return nil
+	}
+	return os.Stdin
 }
 
 // onHangups keeps SIGHUP from ending the process, and tells of each; of those that come while one is waiting,

@@ -141,6 +141,15 @@ func (c *Client) DeleteSupersededEntries(ctx context.Context, backend backends.N
 	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodDelete, path: "/v1/entries", query: query})
 }
 
+// PlanDeletion tells in Planned what a deletion of many entries would remove, and what it would leave and why.
+func (c *Client) PlanDeletion(ctx context.Context, d plugin.Deletion) (plugin.PruneResult, error) {
+	query := forceQuery(d.Force)
+	setQuery(query, "backend", string(d.Backend))
+	setFlag(query, "superseded", d.Superseded)
+	setFlag(query, "dry_run", true)
+	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodDelete, path: "/v1/entries", query: query})
+}
+
 // SetPinned pins or unpins an entry; id may be a unique prefix.
 func (c *Client) SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error) {
 	verb := "/unpin"
@@ -215,6 +224,11 @@ func (c *Client) FollowEvents(ctx context.Context, r EventsRequest, take func(pl
 // Prune brings every store back within its bounds and removes what is idle for too long.
 func (c *Client) Prune(ctx context.Context) (plugin.PruneResult, error) {
 	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodPost, path: "/v1/prune"})
+}
+
+// PlanPrune tells in Planned what Prune would remove, and why.
+func (c *Client) PlanPrune(ctx context.Context) (plugin.PruneResult, error) {
+	return fetch[plugin.PruneResult](ctx, c, call{method: http.MethodPost, path: "/v1/prune", query: url.Values{"dry_run": {"true"}}})
 }
 
 // Clean removes what no longer serves anything: failed fills, leftovers, detached image-volumes whose

@@ -31,6 +31,7 @@ type deleteAllInput struct {
 	Force   plugin.ForceDetach `query:"force" doc:"Detach those that have live clones"`
 	// Superseded ones alone, or all.
 	Superseded bool `query:"superseded" doc:"Only those whose image has other content by now, or is gone from its source"`
+	DryRun     bool `query:"dry_run" doc:"Remove nothing: planned says what would go and what would stay, and why"`
 }
 
 func (s *Server) entryRoutes() {
@@ -45,6 +46,9 @@ func (s *Server) entryRoutes() {
 		return s.pruned(ctx, "entry deleted")(svc.DeleteEntry(ctx, in.ID, in.Force))
 	})
 	route(s, del("delete-entries", all, "Evict all entries"), func(ctx context.Context, svc Service, in *deleteAllInput) (*output[plugin.PruneResult], error) {
+		if in.DryRun {
+			return answer(svc.PlanDeletion(ctx, plugin.Deletion{Backend: in.Backend, Superseded: in.Superseded, Force: in.Force}))
+		}
 		if in.Superseded {
 			return s.pruned(ctx, "superseded entries deleted")(svc.DeleteSupersededEntries(ctx, in.Backend, in.Force))
 		}
@@ -72,9 +76,7 @@ func (s *Server) pruned(ctx context.Context, what string) func(plugin.PruneResul
 		if err != nil {
 			return nil, err
 		}
-		if result.Removed == nil {
-			result.Removed = []plugin.EntryView{}
-		}
+		result.Removed, result.Planned = notNull(result.Removed), notNull(result.Planned)
 		s.logFor(ctx).WithFields(logrus.Fields{"entries": len(result.Removed), "bytes": result.FreedBytes, "detached": result.Detached}).Info(what)
 		return &output[plugin.PruneResult]{Body: result}, nil
 	}

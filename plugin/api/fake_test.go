@@ -172,6 +172,14 @@ func (f *fakeService) Unavailable() []plugin.UnavailableView {
 	return []plugin.UnavailableView{{Name: "pool", Error: "open /secret/path: permission denied"}}
 }
 
+func (f *fakeService) PlanPrune(context.Context) (plugin.PruneResult, error) {
+	return plugin.PruneResult{Planned: []plugin.PlannedRemoval{{Entry: plugin.EntryView{ID: "idle"}, Goes: true, Why: "idle"}}}, nil
+}
+
+func (f *fakeService) PlanDeletion(context.Context, plugin.Deletion) (plugin.PruneResult, error) {
+	return plugin.PruneResult{Planned: []plugin.PlannedRemoval{{Entry: plugin.EntryView{ID: "pinned"}, Why: "it is pinned"}}}, nil
+}
+
 func (f *fakeService) Prune(context.Context) (plugin.PruneResult, error) {
 	return plugin.PruneResult{FreedBytes: 7}, nil
 }

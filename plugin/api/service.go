@@ -33,6 +33,7 @@ type Entries interface {
 	DeleteEntry(ctx context.Context, id string, force plugin.ForceDetach) (plugin.PruneResult, error)
 	DeleteAllEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error)
 	DeleteSupersededEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error)
+	PlanDeletion(ctx context.Context, d plugin.Deletion) (plugin.PruneResult, error)
 	SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error)
 }
 
@@ -49,6 +50,7 @@ type Overview interface {
 // Upkeep keeps the cache in order.
 type Upkeep interface {
 	Prune(ctx context.Context) (plugin.PruneResult, error)
+	PlanPrune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error)
 }

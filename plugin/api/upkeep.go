@@ -17,8 +17,15 @@ type checkInput struct {
 	Deep   bool   `query:"deep" doc:"Also read every image-volume and compare its content, and look through whole backends for what no listing names"`
 }
 
+type pruneInput struct {
+	DryRun bool `query:"dry_run" doc:"Remove nothing: planned says what would go, and why"`
+}
+
 func (s *Server) upkeepRoutes() {
-	route(s, post("prune", "/v1/prune", "Bring every store back within its bounds, and remove what is idle for too long"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.PruneResult], error) {
+	route(s, post("prune", "/v1/prune", "Bring every store back within its bounds, and remove what is idle for too long"), func(ctx context.Context, svc Service, in *pruneInput) (*output[plugin.PruneResult], error) {
+		if in.DryRun {
+			return answer(svc.PlanPrune(ctx))
+		}
 		return s.pruned(ctx, "pruned")(svc.Prune(ctx))
 	})
 	route(s, post("clean", "/v1/clean", "Remove failed fills, leftovers and detached image-volumes without clones"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.CleanResult], error) {

@@ -23,7 +23,9 @@ import (
 // Env is the outside that commands see.
 type Env struct {
 	Out, Err io.Writer
-	Getenv   func(string) string
+	// In is where a person answers questions; nil: nobody is asked.
+	In     io.Reader
+	Getenv func(string) string
 	// Columns is how wide the terminal is that standard error goes to, now; 0: it goes to none. OutColumns is
 	// standard output's. nil: there is none.
 	Columns, OutColumns func() int

@@ -136,63 +136,6 @@ func listed[T ~string](names []T) string {
 	return b.String()
 }
 
-// deleteFlags are what "entry delete" takes.
-type deleteFlags struct {
-	all     bool
-	old     bool
-	force   bool
-	backend string
-}
-
-func (a *app) entryDelete() *cobra.Command {
-	var f deleteFlags
-	cmd := &cobra.Command{
-		Use:   "delete ID | --all | --superseded",
-		Short: "Delete an entry, or all of them",
-		Long: `Deletes an entry and its image-volume. Volumes are never harmed: an entry with live clones is refused, or with
---force detached: no new clones are made of it, and its space comes free with its last clone. Pinned entries are
-refused; --all and --superseded leave them. Superseded entries are of images that have other content by now, or are gone
-from their source.`,
-		Example: `  clonecache entry delete 0197c2f4
-  clonecache entry delete 0197c2f4 --force
-  clonecache entry delete --all --backend local
-  clonecache entry delete --superseded`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.all && f.old || (len(args) == 1) == (f.all || f.old) {
-				return &usageError{fmt.Errorf("give either one ID, --all or --superseded")}
-			}
-			return ask(a, func(ctx context.Context, c *api.Client) (plugin.PruneResult, error) {
-				if f.all {
-					return c.DeleteAllEntries(ctx, backends.Name(f.backend), plugin.ForceDetach(f.force))
-				}
-				if f.old {
-					return c.DeleteSupersededEntries(ctx, backends.Name(f.backend), plugin.ForceDetach(f.force))
-				}
-				return c.DeleteEntry(ctx, args[0], plugin.ForceDetach(f.force))
-			}, showRemoved)(cmd, args)
-		},
-		ValidArgsFunction: a.completeEntries,
-	}
-	flags := cmd.Flags()
-	flags.BoolVar(&f.all, "all", false, "all entries but pinned ones")
-	flags.BoolVar(&f.old, "superseded", false, "all entries whose image has other content by now, or is gone, but pinned ones")
-	flags.BoolVar(&f.force, "force", false, "detach what has live clones")
-	flags.StringVar(&f.backend, "backend", "", "with --all or --superseded: only those of this backend or file cache")
-	a.completeAllStores(cmd)
-	return cmd
-}
-
-func showRemoved(t *table, r plugin.PruneResult) {
-	for _, e := range r.Removed {
-		t.line("removed %s on %s: %s (%s)", shortID(e.ID), e.Backend, few(e.ImageIDs), t.size(e.HeldBytes))
-	}
-	t.line("%d removed, %s free at once", len(r.Removed), t.size(r.FreedBytes))
-	if r.Detached > 0 {
-		t.line("%d of them have live clones: their space comes free with the last of these", r.Detached)
-	}
-}
-
 func (a *app) entryPin() *cobra.Command {
 	return a.pinning("pin ID", "Keep an entry from eviction", "Keeps an entry from eviction and from being deleted, until it is unpinned.", true)
 }

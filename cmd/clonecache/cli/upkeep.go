@@ -9,18 +9,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/api"
 )
 
-func (a *app) prune() *cobra.Command {
-	return &cobra.Command{
-		Use:   "prune",
-		Short: "Bring the caches back within their bounds",
-		Long: `Evicts what is over a bound, least recently used first, and what was not used for max_idle. The daemon keeps the
-bounds by itself whenever it makes room; this is for bounds that were lowered, and for max_idle.`,
-		Example: "  clonecache prune",
-		Args:    exactly(),
-		RunE:    ask(a, func(ctx context.Context, c *api.Client) (plugin.PruneResult, error) { return c.Prune(ctx) }, showRemoved),
-	}
-}
-
 func (a *app) clean() *cobra.Command {
 	return &cobra.Command{
 		Use:   "clean",

@@ -1,0 +1,185 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// going is an entry that a bound or its age takes.
+type going struct {
+	entry    catalog.Entry
+	detached bool // it has live clones
+	why      string
+}
+
+// PlanPrune tells what Prune would remove now, and why, and removes nothing.
+func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
+	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}}
+	if err := p.flushToRead(ctx); err != nil {
+		return r, err
+	}
+	for _, s := range p.orderedStores() {
+		all, err := p.prunable(ctx, s)
+		if errors.Is(err, backends.ErrUnavailable) { // Prune leaves it out too
+			continue
+		}
+		if err != nil {
+			return r, fmt.Errorf("plan to prune %s: %w", s.name, err)
+		}
+		for _, g := range all {
+			r.Planned = append(r.Planned, PlannedRemoval{Entry: p.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
+		}
+	}
+	return r, nil
+}
+
+// prunable are the entries of a store that are idle for too long, and then those that are over a bound.
+func (p *Plugin) prunable(ctx context.Context, s *store) ([]going, error) {
+	if err := p.observeClones(ctx, s); err != nil {
+		return nil, err
+	}
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	if err != nil {
+		return nil, err
+	}
+	capacity, err := s.capacity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]catalog.Entry, len(entries))
+	for _, e := range entries {
+		byID[string(e.ID)] = e
+	}
+	now, l := p.now(), load(entries, capacity)
+	var all []going
+	for _, id := range lru.Aged(now, l, s.maxIdle) {
+		all = append(all, going{entry: byID[id], why: idleFor(now, byID[id], s.maxIdle)})
+		delete(byID, id)
+	}
+	for _, v := range lru.Overflow(now, l, s.bounds) {
+		if e, more := byID[v.ID]; more {
+			all = append(all, going{entry: e, detached: v.InUse, why: overBound(v.Cause, s.bounds)})
+		}
+	}
+	return all, nil
+}
+
+func idleFor(now time.Time, e catalog.Entry, most time.Duration) string {
+	used := e.LastUsedAt
+	if used.IsZero() {
+		used = e.CreatedAt
+	}
+	return fmt.Sprintf("not used for %s; max_idle is %s", now.Sub(used).Round(time.Second), most)
+}
+
+func overBound(cause lru.Cause, b lru.Bounds) string {
+	switch cause {
+	case lru.CauseSize:
+		return fmt.Sprintf("over max_size, which is %d bytes", b.MaxBytes)
+	case lru.CauseCount:
+		return fmt.Sprintf("over max_count, which is %d", b.MaxCount)
+	case lru.CausePercent:
+		return fmt.Sprintf("over max_percent, which is %d %%", b.MaxPercent)
+	}
+	return "over the bound of its " + string(cause)
+}
+
+// Deletion says which entries are to go at once.
+type Deletion struct {
+	Backend    backends.Name // "": of all
+	Superseded bool          // only those whose image has other content by now, or is gone
+	Force      ForceDetach
+}
+
+// PlanDeletion tells what DeleteAllEntries or DeleteSupersededEntries would remove now, and what it would leave and
+// why. It removes nothing.
+func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, error) {
+	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}}
+	if err := p.asked(d.Backend, 0); err != nil {
+		return r, err
+	}
+	if err := p.flushToRead(ctx); err != nil {
+		return r, err
+	}
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: d.Backend, States: []catalog.State{catalog.Ready, catalog.Failed}})
+	if err != nil {
+		return r, err
+	}
+	clones := p.listedClones()
+	for _, e := range entries {
+		if d.Superseded && e.SupersededAt.IsZero() {
+			continue
+		}
+		planned, err := p.planDeletion(ctx, e, d.Force, clones)
+		if err != nil {
+			return r, err
+		}
+		r.Planned = append(r.Planned, planned)
+	}
+	return r, nil
+}
+
+func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
+	planned := PlannedRemoval{Entry: p.entryView(e), Goes: true, Why: "it is ready"}
+	switch err := p.deletable(ctx, e, force, clones); {
+	case errors.Is(err, catalog.ErrPinned):
+		planned.Goes, planned.Why = false, "it is pinned"
+		return planned, nil
+	case errors.Is(err, ErrHasClones):
+		planned.Goes, planned.Why = false, "it has live clones, and force is not given"
+		return planned, nil
+	case errors.Is(err, backends.ErrUnavailable):
+		planned.Goes, planned.Why = false, "its backend does not answer"
+		return planned, nil
+	case err != nil:
+		return planned, err
+	}
+	if e.State == catalog.Failed {
+		planned.Why = "its fill failed"
+		return planned, nil
+	}
+	if n, err := clones(ctx, p.stores[e.Store], e); err != nil {
+		return planned, err
+	} else if n > 0 {
+		planned.Detached, planned.Why = true, "force is given: its space comes free with the last of its live clones"
+	}
+	return planned, nil
+}
+
+// deletable tells why an admin's deletion would refuse an entry: ErrUnknownBackend, ErrBusy, catalog.ErrPinned,
+// ErrHasClones.
+func (p *Plugin) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
+	s, ok := p.stores[e.Store]
+	if !ok {
+		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	}
+	switch e.State {
+	case catalog.Failed:
+		return nil
+	case catalog.Filling, catalog.Evicting:
+		return fmt.Errorf("%w: it is %s; try again when it is ready", ErrBusy, e.State)
+	case catalog.Detached:
+		return fmt.Errorf("%w: it is detached already, and goes with the last of its clones", ErrBusy)
+	case catalog.Ready:
+	}
+	if e.Pinned {
+		return catalog.ErrPinned
+	}
+	if force {
+		return nil
+	}
+	n, err := clones(ctx, s, e)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("%w: %d; use --force to detach it", ErrHasClones, n)
+	}
+	return nil
+}
