@@ -171,7 +171,23 @@ install: build ## install program and systemd unit below PREFIX (DESTDIR is hono
 	install -D -m 0755 bin/clonecache $(DESTDIR)$(PREFIX)/bin/clonecache
 	install -D -m 0644 docs/systemd/clonecache.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
 
+# The version of packages: as released, or one that sorts before the next release.
+RELEASE ?= $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo "0.0~git$$(git log -1 --format=%cd --date=format:%Y%m%d).$$(git rev-parse --short=8 HEAD)")
+
+.PHONY: print-tags
+print-tags:
+	@echo $(subst $(space),$(comma),$(strip $(CDECODE) $(CEPH)))
+
+.PHONY: packages
+packages: ## build Debian packages and a container image below dist/ (RELEASE=1.2.3: their version)
+	@./cmd/packages/packages.sh $(RELEASE)
+	@./cmd/packages/image.sh $(RELEASE)
+
+.PHONY: release
+release: ## check, tag and package a version (VERSION=1.2.3)
+	@./cmd/packages/release.sh $(VERSION)
+
 .PHONY: clean
 clean: ## remove what was built and the demo (run/), unmounting it
 	@if mountpoint -q run/volumes 2>/dev/null; then umount run/volumes; fi
-	rm -rf bin run .tools .cache
+	rm -rf bin run dist .tools .cache
