@@ -65,6 +65,8 @@ CEPH_TAGS       = $(subst $(space),$(comma),$(strip $(CDECODE) $(CEPH) failpoint
 TEST_LOCAL      = $(TEST) $(RACE) $(PKG)
 TEST_CEPH       = $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS) ./backends/rbd/... ./e2e/cephproof/... ./e2e/guest/...
 TEST_OPENSTACK  = ./e2e/openstack/with-lab.sh $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS),openstack ./internaltenant/... ./plugin/imagesource/glance/... ./plugin/cinder/... ./e2e/openstack/...
+# Debian packages are built, and installed in a root of their own.
+TEST_PACKAGES   = $(TEST) -count=1 -tags packages ./e2e/packages/...
 # Cinder's own unit tests need its packages, and no service.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
@@ -78,8 +80,8 @@ VET_SET   = $(SUBMAKE) vet
 BUILD_SET = $(SUBMAKE) build
 SETS      = vet='$(VET_SET)' build='$(BUILD_SET)' local='$(TEST_LOCAL)' \
             $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') \
-            $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)' peers='$(TEST_PEERS)')
-NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed' -skip peers='what it needs is not installed')
+            $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)' peers='$(TEST_PEERS)' packages='$(TEST_PACKAGES)')
+NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed' -skip peers='what it needs is not installed' -skip packages='librbd has no headers here')
 
 .PHONY: test
 ifneq ($(PKG),./...)
@@ -153,6 +155,11 @@ ceph-packages: ## install what building and testing with RBD needs (as root, Deb
 .PHONY: test-openstack
 test-openstack: openstack-packages build ## run the tests behind a real Keystone, Glance and Cinder (as root)
 	@$(REPORT) openstack='$(TEST_OPENSTACK)'
+
+.PHONY: test-packages
+test-packages: tools ## build the Debian packages; install, upgrade, downgrade and remove them in a root of their own (as root)
+	@./e2e/install.sh packages
+	@$(REPORT) packages='$(TEST_PACKAGES)'
 
 .PHONY: test-peers
 test-peers: openstack-packages ## run Cinder's own unit tests of drivers and volume manager on our drivers

@@ -51,6 +51,14 @@ if [ "${1:-}" = ceph ] || [ "${1:-}" = openstack ]; then
   compgen -G '/usr/lib/*/qemu/block-rbd.so' >/dev/null || want qemu-block-extra "QEMU's driver for RBD" "a guest that reads its volume, and fills to compare with"
 fi
 
+if [ "${1:-}" = packages ] || [ "${1:-}" = openstack ]; then
+  for program in debootstrap lintian; do
+    command -v $program >/dev/null || want $program $program "installing the Debian packages in a root of their own"
+  done
+  command -v man >/dev/null || want man-db man "the man pages"
+  command -v systemd-analyze >/dev/null || want systemd systemd-analyze "the unit's hardening"
+fi
+
 if [ "${1:-}" = openstack ]; then
   while IFS=: read -r program package; do
     command -v "$program" >/dev/null || want "$package" "$program" "a Cinder on this machine"

@@ -5,7 +5,7 @@
 #   clonecache-ceph           the same with RBD; provides clonecache and takes its place
 #   python3-clonecache-cinder the driver hook for cinder-volume
 #
-#   packages.sh VERSION [PACKAGE...]
+#   packages.sh VERSION [PACKAGE...]      DIST=DIR: where they go; default dist/
 #
 # The same commit gives the same bytes: files bear the time of SOURCE_DATE_EPOCH (default: the commit's), and
 # belong to root. clonecache-ceph is made where librbd's headers are installed, and else left out with a
@@ -30,14 +30,14 @@ fi
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 architecture=$(dpkg --print-architecture)
 maintainer="clonecache maintainers <maintainers@clonecache.invalid>"
-dist=$top/dist
+dist=${DIST:-$top/dist}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$dist"
 
 main() {
   local package
-  "$(go env GOROOT)/bin/go" build -trimpath -buildvcs=false -o "$work/manpages" ./cmd/manpages
+  go build -trimpath -o "$work/manpages" ./cmd/manpages
   for package in $wanted; do
     root=$work/$package
     mkdir -p "$root/DEBIAN"
@@ -56,7 +56,7 @@ main() {
 build() {
   local out=$1
   shift
-  go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version -X main.commit=$(git rev-parse --short=12 HEAD)" "$@" -o "$out" ./cmd/clonecache
+  go build -trimpath -buildvcs=auto -ldflags "-s -w -X main.version=$version" "$@" -o "$out" ./cmd/clonecache
 }
 
 program_without_c() {
@@ -121,7 +121,9 @@ control_of_clonecache() {
   control "$architecture" admin <<CONTROL
 Depends: systemd | systemd-standalone-sysusers | systemd-sysusers
 Recommends: ca-certificates
-Suggests: clonecache-ceph, python3-clonecache-cinder
+Suggests: python3-clonecache-cinder
+Conflicts: clonecache-ceph
+Replaces: clonecache-ceph
 Description: volumes from disk images, by cloning a cached image-volume
  The first request for an image makes a cached image-volume on the storage
  backend, owned by an internal tenant; every volume is a clone of it. The
@@ -196,7 +198,7 @@ pack() {
   name=${package}_${version}_$(sed -n 's/^Architecture: //p' "$root/DEBIAN/control").deb
   dpkg-deb --root-owner-group -Zxz --build "$root" "$work/$name" >/dev/null
   mv "$work/$name" "$dist/$name"
-  echo "dist/$name"
+  echo "$dist/$name"
 }
 
 main
