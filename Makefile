@@ -174,9 +174,14 @@ tools:
 	-@$(INSTALL)
 
 .PHONY: install
-install: build ## install program and systemd unit below PREFIX (DESTDIR is honoured)
+install: build ## install program, unit, user, directories and man pages below PREFIX (DESTDIR is honoured; without it the user and directories are made)
 	install -D -m 0755 bin/clonecache $(DESTDIR)$(PREFIX)/bin/clonecache
-	install -D -m 0644 docs/systemd/clonecache.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' docs/systemd/clonecache.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
+	install -D -m 0644 docs/systemd/clonecache.sysusers $(DESTDIR)/usr/lib/sysusers.d/clonecache.conf
+	install -D -m 0644 docs/systemd/clonecache.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/clonecache.conf
+	go run ./cmd/manpages $(DESTDIR)$(PREFIX)/share/man/man1 $(VERSION)
+	@if [ -z "$(DESTDIR)" ]; then systemd-sysusers clonecache.conf && systemd-tmpfiles --create clonecache.conf; fi
 
 # The version of packages: as released, or one that sorts before the next release.
 RELEASE ?= $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo "0.0~git$$(git log -1 --format=%cd --date=format:%Y%m%d).$$(git rev-parse --short=8 HEAD)")

@@ -5,6 +5,7 @@
 #
 #   install.sh        what everything needs
 #   install.sh ceph   also Ceph's daemons and headers, for the RBD backend and its tests
+#   install.sh packages   also what building and installing the Debian packages needs
 #   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
