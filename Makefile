@@ -107,7 +107,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 .PHONY: vet
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
-	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack ./...)
+	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -115,7 +115,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
-	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack ./...)
+	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
 $(LINT):
