@@ -15,6 +15,7 @@ func (j *Journal) Begin(i Intent) (seq int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.cfg.Now()
+	i.Kept = false
 	if i.At.IsZero() {
 		i.At = now
 	}
@@ -40,10 +41,14 @@ func (j *Journal) Answer(intentSeq int64, r catalog.Request) (catalog.Request, e
 	defer j.mu.Unlock()
 	var seq int64
 	err := ErrFull
-	if _, ends := j.live[intentSeq]; ends || j.total() < j.bound() {
+	_, ends := j.live[intentSeq]
+	if ends || j.total() < j.bound() {
 		seq, err = j.append(record{written: j.cfg.Now(), kind: kindAnswer, of: intentSeq, request: r})
 	}
 	if err != nil {
+		if ends {
+			j.witness.void()
+		}
 		j.seq++
 		seq = j.seq
 		err = fmt.Errorf("record answer for image %s: %w", r.ImageID, err)
@@ -64,7 +69,27 @@ func (j *Journal) Drop(intentSeq int64) error {
 	}
 	delete(j.live, intentSeq)
 	if _, err := j.append(record{written: j.cfg.Now(), kind: kindDrop, of: intentSeq}); err != nil {
+		j.witness.void()
 		return fmt.Errorf("drop intent %d: %w", intentSeq, err)
+	}
+	return nil
+}
+
+// Keep notes that a whole volume of that intent stays, whatever happens; the intent stays unfinished. One
+// that is not known is harmless. An error says that this is not on disk; after a kill the volume stays all
+// the same, since then nothing proves that the journal is complete.
+func (j *Journal) Keep(intentSeq int64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i, ok := j.live[intentSeq]
+	if !ok || i.Kept {
+		return nil
+	}
+	i.Kept = true
+	j.live[intentSeq] = i
+	if _, err := j.append(record{written: j.cfg.Now(), kind: kindKeep, of: intentSeq}); err != nil {
+		j.witness.void()
+		return fmt.Errorf("keep the volume of intent %d: %w", intentSeq, err)
 	}
 	return nil
 }
@@ -105,6 +130,7 @@ func (j *Journal) append(r record) (int64, error) {
 		return 0, err
 	}
 	j.current.note(r)
+	j.witness.grew(j.current.salt, j.current.size)
 	return r.seq, nil
 }
 
@@ -134,10 +160,15 @@ func (j *Journal) rotate() error {
 	for _, seq := range slices.Sorted(maps.Keys(j.live)) {
 		carried = append(carried, record{seq: seq, written: now, kind: kindBegin, intent: j.live[seq]})
 	}
-	next, err := createSegment(j.cfg.Dir, number, header{base: j.seq, boot: j.cfg.BootID}, carried)
+	next, start, err := newSegment(j.cfg.Dir, number, header{base: j.seq, boot: j.cfg.BootID}, carried)
 	if err != nil {
 		return err
 	}
+	j.witness.announce(next.salt, int64(len(start)))
+	if err := next.create(start); err != nil {
+		return err
+	}
+	j.witness.begun(next.salt, next.size)
 	if j.current != nil {
 		j.closed = append(j.closed, j.current.segmentInfo)
 		j.current.file.Close() // nothing is buffered: there is nothing to lose

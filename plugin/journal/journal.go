@@ -20,14 +20,23 @@
 //	begin   'B': op, backend, volume spec, at, deadline
 //	answer  'A': varint intent (0: none), request
 //	drop    'D': varint intent
+//	keep    'K': varint intent
 //
-// A request ends in volume and detail, or before them where an earlier version wrote it.
+// A request ends in volume and detail, or before them where an earlier version wrote it. An intent whose
+// volume stays ends in a byte 1.
 //
 // The salt is random, mark is its first half, and every checksum (CRC-32C) covers the salt too, so that
 // no text inside a record passes for a record. base is a sequence number below all that are new in the
 // segment. A segment starts with copies of the intents that were unfinished when it was begun; therefore
 // the oldest segments can go without a look into them. A checksum that does not match ends the segment
 // where no record follows (a tear); otherwise what lies between is skipped and counted as damage.
+//
+// # What an unfinished intent proves
+//
+// That nobody was told of its volume, if nothing of the journal is missing. A journal that lost its end with
+// the power, that was restored from an older copy, or that is damaged looks like one that never had more. So
+// a witness in the host's memory, which each record is noted in, goes with it: only where the witness
+// confirms the newest segment does Open hand out an intent that is not Kept.
 package journal
 
 import (
@@ -79,6 +88,9 @@ type Intent struct {
 	Backend  backends.Name
 	Spec     backends.VolumeSpec
 	Deadline time.Time // zero: none
+	// Kept: a whole volume of it stays, since nothing proves that nobody was told of it, or since somebody
+	// has it. Set by Keep and by Open; Begin ignores it.
+	Kept bool
 }
 
 // Config opens a journal.
@@ -87,12 +99,14 @@ type Config struct {
 	MaxBytes int64            // a new segment is begun at; 0: 4 MiB. 16 times that bound the directory
 	Now      func() time.Time // nil: time.Now
 	BootID   string           // of the running kernel; "": read from /proc
+	Memory   string           // a tmpfs, for what a reboot is to forget; "": /dev/shm
 }
 
 // Recovered is what an earlier process left.
 type Recovered struct {
 	// Unfinished intents were begun, and neither answered nor dropped. They stay unfinished until Answer
-	// or Drop, also over another crash.
+	// or Drop, also over another crash. One that is not Kept was certainly not answered: an earlier process
+	// of this boot began it, and nothing of the journal is missing.
 	Unfinished []Intent
 	// Recent intents were answered by an earlier boot of the host, within the minute before its newest
 	// record.
@@ -116,6 +130,7 @@ type Journal struct {
 	current *segment
 	closed  []segmentInfo // oldest first
 	buf     []byte
+	witness *witness
 }
 
 // Open reads what an earlier process left in the directory, and begins a new segment. What cannot be read
@@ -140,13 +155,16 @@ func open(cfg Config) (*Journal, Recovered, error) {
 	if err != nil {
 		return nil, Recovered{}, err
 	}
+	w := openWitness(cfg.Memory, cfg.Dir, cfg.BootID)
+	past.doubt(w)
 	rec := past.recovered(cfg.BootID)
 	j := &Journal{
-		cfg:    cfg,
-		opened: cfg.Now(),
-		seq:    past.lastSeq,
-		live:   past.live,
-		closed: past.segments,
+		cfg:     cfg,
+		opened:  cfg.Now(),
+		seq:     past.lastSeq,
+		live:    past.live,
+		closed:  past.segments,
+		witness: w,
 	}
 	return j, rec, j.rotate()
 }
@@ -163,6 +181,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Memory == "" {
+		cfg.Memory = memoryDir
 	}
 	if cfg.BootID == "" {
 		id, err := os.ReadFile(bootIDFile)
@@ -189,7 +210,7 @@ func (j *Journal) Close() error {
 	if j.current == nil {
 		return nil
 	}
-	err := errors.Join(j.current.file.Sync(), j.current.file.Close())
+	err := errors.Join(j.current.file.Sync(), j.current.file.Close(), j.witness.close(len(j.live) == 0))
 	j.current, j.err = nil, ErrClosed
 	if err != nil {
 		return fmt.Errorf("close journal %s: %w", j.cfg.Dir, err)

@@ -51,7 +51,12 @@ func reopen(t testing.TB, cfg Config) (*Journal, Recovered) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { j.Close() })
+	t.Cleanup(func() {
+		j.Close()
+		if j.witness != nil { // an open intent keeps it
+			os.Remove(j.witness.path)
+		}
+	})
 	return j, rec
 }
 

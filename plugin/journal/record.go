@@ -78,6 +78,7 @@ const (
 	kindBegin  kind = 'B'
 	kindAnswer kind = 'A'
 	kindDrop   kind = 'D'
+	kindKeep   kind = 'K'
 )
 
 // record is one of a segment. Which fields it has depends on its kind.
@@ -85,7 +86,7 @@ type record struct {
 	seq     int64
 	written time.Time
 	kind    kind
-	of      int64 // the intent that it ends
+	of      int64 // the intent that it ends, or keeps
 	intent  Intent
 	request catalog.Request
 }
@@ -114,7 +115,7 @@ func appendBody(buf []byte, r record) []byte {
 		return appendIntent(buf, r.intent)
 	case kindAnswer:
 		return appendRequest(binary.AppendVarint(buf, r.of), r.request)
-	case kindDrop:
+	case kindDrop, kindKeep:
 		return binary.AppendVarint(buf, r.of)
 	}
 	return buf
@@ -154,7 +155,7 @@ func parseBody(p []byte) (record, error) {
 		r.of = d.varint()
 		r.request = d.request()
 		r.request.Seq = r.seq
-	case kindDrop:
+	case kindDrop, kindKeep:
 		r.of = d.varint()
 	default:
 		return record{}, errInvalid
@@ -188,8 +189,15 @@ func appendIntent(buf []byte, i Intent) []byte {
 	buf = appendText(buf, o.ImageVolume)
 	buf = appendText(buf, o.DirectFrom)
 	buf = appendTime(buf, i.At)
-	return appendTime(buf, i.Deadline)
+	buf = appendTime(buf, i.Deadline)
+	if i.Kept {
+		buf = append(buf, intentKept)
+	}
+	return buf
 }
+
+// intentKept ends an intent whose volume stays. Others end before it, as all did in earlier versions.
+const intentKept = 1
 
 func (d *decoder) intent() Intent {
 	var i Intent
@@ -208,6 +216,12 @@ func (d *decoder) intent() Intent {
 	o.DirectFrom = d.text(maxBody)
 	i.At = d.time()
 	i.Deadline = d.time()
+	if len(d.p) > 0 {
+		i.Kept = true
+		if p := d.take(1); p != nil && p[0] != intentKept {
+			d.fail(errInvalid)
+		}
+	}
 	return i
 }
 

@@ -26,6 +26,15 @@ type past struct {
 	byBoot   map[string]*bootPast
 	lastSeq  int64
 	damaged  int
+	newest   newest
+}
+
+// newest is what the newest segment says. It begins with all intents that were unfinished then, so that it
+// alone tells which are.
+type newest struct {
+	salt     salt
+	readable int64 // bytes from its beginning that can be read without a gap
+	begun    map[int64]bool
 }
 
 // bootPast is what one boot of the host answered.
@@ -59,6 +68,7 @@ func replayDir(dir string) (*past, error) {
 // replay adds one segment's records. What cannot be read is skipped.
 func (p *past) replay(s *segmentInfo, content []byte) {
 	h, at, err := parseHeader(content)
+	p.newest = newest{salt: h.salt, begun: make(map[int64]bool)}
 	if err != nil {
 		if !errors.Is(err, errTorn) {
 			p.damaged++
@@ -71,9 +81,14 @@ func (p *past) replay(s *segmentInfo, content []byte) {
 		boot = &bootPast{}
 		p.byBoot[h.boot] = boot
 	}
+	whole := true
 	for at < len(content) {
+		if whole {
+			p.newest.readable = int64(at)
+		}
 		r, n, err := h.salt.parseRecord(content[at:])
 		if err != nil {
+			whole = false
 			next := h.salt.nextRecord(content, at+1)
 			if next < 0 {
 				return
@@ -85,6 +100,9 @@ func (p *past) replay(s *segmentInfo, content []byte) {
 		s.note(r)
 		p.add(r, boot)
 		at += n
+	}
+	if whole {
+		p.newest.readable = int64(at)
 	}
 }
 
@@ -112,6 +130,7 @@ func (p *past) add(r record, boot *bootPast) {
 	switch r.kind {
 	case kindBegin:
 		p.live[r.seq] = r.intent
+		p.newest.begun[r.seq] = true
 	case kindAnswer:
 		p.requests = append(p.requests, r.request)
 		if i, ok := p.live[r.of]; ok {
@@ -120,6 +139,23 @@ func (p *past) add(r record, boot *bootPast) {
 		delete(p.live, r.of)
 	case kindDrop:
 		delete(p.live, r.of)
+	case kindKeep:
+		if i, ok := p.live[r.of]; ok {
+			i.Kept = true
+			p.live[r.of] = i
+		}
+	}
+}
+
+// doubt marks the unfinished intents of which the volume must stay: all of them, unless the witness confirms
+// that nothing is missing.
+func (p *past) doubt(w *witness) {
+	complete := w.confirms(p.newest.salt, p.newest.readable)
+	for seq, i := range p.live {
+		if !complete || !p.newest.begun[seq] {
+			i.Kept = true
+			p.live[seq] = i
+		}
 	}
 }
 

@@ -39,31 +39,36 @@ type segment struct {
 	head int64 // bytes before the first record that is new
 }
 
-// createSegment makes a segment with its header and copies of the unfinished intents, in one write.
-func createSegment(dir string, number int64, h header, carried []record) (*segment, error) {
+// newSegment is a segment that is not there yet, and what it begins with: its header and copies of the
+// unfinished intents.
+func newSegment(dir string, number int64, h header, carried []record) (s *segment, start []byte, err error) {
 	if _, err := rand.Read(h.salt[:]); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	buf := h.append(nil)
-	s := &segment{
+	start = h.append(nil)
+	s = &segment{
 		segmentInfo: segmentInfo{path: segmentPath(dir, number), number: number},
 		salt:        h.salt,
 	}
-	var err error
 	for _, r := range carried {
-		if buf, err = s.salt.appendRecord(buf, r); err != nil {
-			return nil, err
+		if start, err = s.salt.appendRecord(start, r); err != nil {
+			return nil, nil, err
 		}
 		s.note(r)
 	}
+	return s, start, nil
+}
+
+// create makes the segment in one write.
+func (s *segment) create(start []byte) (err error) {
 	if s.file, err = os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.write(buf); err != nil {
-		return nil, errors.Join(err, s.file.Close(), os.Remove(s.path))
+	if err := s.write(start); err != nil {
+		return errors.Join(err, s.file.Close(), os.Remove(s.path))
 	}
 	s.head = s.size
-	return s, nil
+	return nil
 }
 
 // write appends p, whole or not at all: after an error the next write goes to the same place, and what
