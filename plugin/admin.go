@@ -25,6 +25,7 @@ func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]Volu
 		return nil, err
 	}
 	views := []VolumeView{}
+	kept := p.open.kept()
 	for _, s := range stores {
 		for v, err := range s.backend.ListVolumes(ctx) {
 			if err != nil {
@@ -32,7 +33,7 @@ func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]Volu
 			}
 			views = append(views, VolumeView{
 				Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
-				SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn,
+				SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn, Kept: kept[volumeKey{s.name, v.Name}],
 			})
 		}
 	}
@@ -53,6 +54,7 @@ func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume
 	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
 		return err
 	}
+	p.forgetKept(volumeKey{s.name, volume})
 	p.note(catalog.Event{Kind: catalog.EventKind(EventVolumeDeleted), Backend: s.name, Volume: volume})
 	p.writeEvents(ctx)
 	return nil

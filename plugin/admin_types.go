@@ -55,6 +55,8 @@ type VolumeView struct {
 	Path      string              `json:"path,omitempty"`
 	Complete  bool                `json:"complete"`
 	DependsOn string              `json:"depends_on,omitempty" doc:"The image-volume, or the image's location, whose blocks it still shares; absent where it depends on nothing"`
+	// Kept is one of the words KeptUnanswered, KeptUnproved, KeptInUse.
+	Kept string `json:"kept,omitempty" enum:"unanswered,unproved,in_use" doc:"It stays, and perhaps nobody knows of it: its requester was not answered, or it is not proved that it was not, or somebody has it though its requester was told that there is none"`
 }
 
 // BackendView is a backend or a file cache as admins see it.
@@ -113,7 +115,7 @@ type Status struct {
 
 // Problem is something that catalog, backend and quota do not agree on.
 type Problem struct {
-	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, stray-image-volume, stray-volume, backend-unavailable, …"`
+	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, kept-volume, stray-image-volume, stray-volume, backend-unavailable, …"`
 	Backend  backends.Name `json:"backend"`
 	ID       string        `json:"id" doc:"The entry, image-volume, claim or volume"`
 	Detail   string        `json:"detail"`

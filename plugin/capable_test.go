@@ -16,6 +16,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/journal"
 )
 
 // capable is a backend in memory with what a backend may be able to do besides.
@@ -251,10 +252,32 @@ func restartFrom(t *testing.T, r *rig) *rig {
 	if err := os.CopyFS(state, os.DirFS(filepath.Join(r.dir, "state"))); err != nil {
 		t.Fatal(err)
 	}
+	takeWitness(t, filepath.Join(r.dir, "state"), state)
 	again := &rig{config: r.config, dir: r.dir}
 	again.config.StateDir = state
 	again.open(t)
 	return again
+}
+
+// takeWitness lets a copy of a state directory be what the host's memory knows of, as if it were the original.
+func takeWitness(t *testing.T, from, to string) {
+	t.Helper()
+	original, err := journal.WitnessPath("", filepath.Join(from, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := journal.WitnessPath("", filepath.Join(to, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(original)
+	if err == nil {
+		err = os.WriteFile(copied, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(copied) })
 }
 
 // halt stops the first one who comes, until the test lets it go on.

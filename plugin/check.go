@@ -73,6 +73,7 @@ func (p *Plugin) surveyCatalog(ctx context.Context) ([]finding, error) {
 			Remedy: "restart the daemon: a catalog that cannot be read is put aside and rebuilt from the backends",
 		}})
 	}
+	findings = append(findings, p.surveyKept()...)
 	totals, err := p.surveyTotals(ctx)
 	return append(findings, totals...), err
 }

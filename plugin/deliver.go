@@ -11,8 +11,9 @@ import (
 )
 
 // An answer is noted in the journal before it is handed to the requester, never after: so an intent that
-// is still open says for certain that nobody was told of its volume. A process that dies between the note
-// and the last byte of the answer leaves a volume of which its requester may know; it stays.
+// is still open, in a journal of which nothing is missing, says for certain that nobody was told of its
+// volume. A process that dies between the note and the last byte of the answer leaves a volume of which its
+// requester may know; it stays.
 
 // made is the point of no return: the volume exists. What goes wrong from here on is logged and never
 // returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
@@ -45,33 +46,38 @@ func (p *Plugin) takeBack(ctx context.Context, q *request, made journal.Intent, 
 	if err != nil {
 		p.log.WithFields(q.fields()).WithError(err).Warn("removal not noted; a crash now leaves the volume")
 	}
-	if _, err := p.unmake(context.WithoutCancel(ctx), q, undo, v); err != nil {
-		p.log.WithFields(q.fields()).WithError(err).Debug("volume taken back")
-	}
-	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the volume was removed again"}
+	became := p.remove(ctx, q, undo, v)
+	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the volume " + became}
 }
 
-// unmake removes a volume whose requester has gone or whose deadline has passed. Where the backend does not
-// let it go now, its intent stays open, and it is tried again.
+// unmake removes a volume whose requester has gone or whose deadline has passed.
 func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
+	became := p.remove(ctx, q, intent, v)
+	if err := ctx.Err(); err != nil {
+		return Answer{}, err
+	}
+	return Answer{}, &stepAside{reason: ReasonDeadline, detail: "the volume was made after the deadline and " + became}
+}
+
+// remove takes back a volume that nobody was told of, and says what became of it. Where somebody has it all
+// the same, it stays; where the backend does not answer, its intent stays open, and it is tried again.
+func (p *Plugin) remove(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (became string) {
 	undo, cancel := p.cleanup(ctx)
 	defer cancel()
 	log := p.log.WithFields(q.fields())
 	err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID})
-	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) { // others have it, or removed it
-		err = nil
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, backends.ErrInUse):
+		p.keep(openIntent{Intent: intent, fate: mayStay}, KeptInUse)
+		return "stays: somebody has it already"
+	case err != nil && !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrNotOurs): // others have it, or removed it
 		log.WithError(err).Error("volume made too late and not removed; trying again")
 		p.open.add(mustGo, intent)
-	} else {
-		log.Info("volume made too late was removed")
-		p.drop(log, intent)
+		return "is removed again once its backend answers"
 	}
-	if err := ctx.Err(); err != nil {
-		return Answer{}, err
-	}
-	return Answer{}, &stepAside{reason: ReasonDeadline, detail: "the volume was made after the deadline and removed again"}
+	log.Info("volume made too late was removed")
+	p.drop(log, intent)
+	return "was removed again"
 }
 
 // drop ends an intent of which nothing is left.

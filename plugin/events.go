@@ -32,6 +32,7 @@ const (
 	EventUnpinned      EventKind = "unpinned"
 	EventDeleted       EventKind = "deleted"
 	EventVolumeDeleted EventKind = "volume_deleted"
+	EventKept          EventKind = "kept"
 	EventUnreachable   EventKind = "unreachable"
 	EventBack          EventKind = "back"
 	EventStarted       EventKind = "started"
@@ -65,6 +66,7 @@ func EventKinds() []KindOfEvent {
 		{EventUnpinned, "an admin unpinned an entry"},
 		{EventDeleted, "an admin deleted an entry; bytes: what came free"},
 		{EventVolumeDeleted, "somebody deleted a volume through the API"},
+		{EventKept, "a volume stays of which perhaps nobody knows; reason: `unanswered`, `unproved` or `in_use`; detail: what a person can do"},
 		{EventUnreachable, "a backend or a file cache does not answer; detail: its error"},
 		{EventBack, "a backend or a file cache answers again"},
 		{EventStarted, "the daemon has started"},
@@ -77,7 +79,7 @@ func EventKinds() []KindOfEvent {
 type Event struct {
 	ID      int64               `json:"id" doc:"Ascending in the order in which events were noted; never used twice"`
 	At      time.Time           `json:"at" doc:"When it happened, UTC"`
-	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,unreachable,back,started,stopped" doc:"What happened"`
+	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,kept,unreachable,back,started,stopped" doc:"What happened"`
 	Backend backends.Name       `json:"backend,omitempty" doc:"The backend or file cache that it happened on"`
 	ImageID string              `json:"image_id,omitempty" doc:"SOURCE:ID of the image"`
 	EntryID string              `json:"entry_id,omitempty" doc:"The cache entry, which may be gone by now"`

@@ -23,6 +23,8 @@ type openIntents struct {
 type openIntent struct {
 	journal.Intent
 	fate fate
+	// kept is why its volume was found whole and left alone; "" while that is not known.
+	kept string
 }
 
 // fate is what becomes of a volume that turns out to be whole.
@@ -36,24 +38,36 @@ const (
 )
 
 // fateAfterCrash is that of a volume which an earlier process made and did not answer for. A requester that
-// had set a deadline goes another way when it hears nothing, and would find its name taken.
+// had set a deadline goes another way when it hears nothing, and would find its name taken. But where it is
+// not proved that there was no answer, the volume stays: somebody may have been told.
 func fateAfterCrash(i journal.Intent) fate {
-	if i.Deadline.IsZero() {
+	if i.Deadline.IsZero() || i.Kept {
 		return mayStay
 	}
 	return mustGo
 }
 
-func (o *openIntents) add(f fate, intents ...journal.Intent) {
+// whyKept is why a whole volume of an intent that may stay is kept.
+func (i openIntent) whyKept() string {
+	switch {
+	case i.kept != "":
+		return i.kept
+	case i.Kept:
+		return KeptUnproved
+	}
+	return KeptUnanswered
+}
+
+func (o *openIntents) add(f fate, i journal.Intent) { o.put(openIntent{Intent: i, fate: f}) }
+
+func (o *openIntents) put(i openIntent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.byVolume == nil {
 		o.byVolume = map[volumeKey][]openIntent{}
 	}
-	for _, i := range intents {
-		key := volumeKey{i.Backend, i.Spec.Name}
-		o.byVolume[key] = append(o.byVolume[key], openIntent{i, f})
-	}
+	key := volumeKey{i.Backend, i.Spec.Name}
+	o.byVolume[key] = append(o.byVolume[key], i)
 }
 
 // names are the volumes whose intents are open.
@@ -129,7 +143,7 @@ func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
 			p.drop(p.log.WithFields(q.fields()), i.Intent)
 			continue
 		}
-		p.open.add(i.fate, i.Intent)
+		p.open.put(i)
 		unsettled = errors.Join(unsettled, err)
 	}
 	if unsettled == nil {
@@ -138,36 +152,55 @@ func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
 	return &stepAside{reason: ReasonUnavailable, cause: unsettled, detail: fmt.Sprintf("an earlier attempt at %s is not settled yet: %v", q.Volume, unsettled)}
 }
 
-// settleAndDrop settles one intent, or leaves it open. The turn of its volume's name is held.
+// settleAndDrop settles one intent, or leaves it open. The turn of its volume's name is held. Who has a
+// volume keeps it: what is in use is not tried again.
 func (p *Plugin) settleAndDrop(ctx context.Context, i openIntent) {
-	log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
-	settled, err := p.settleOne(ctx, i)
-	if err != nil {
-		log.WithError(err).Error("volume in the making not settled; trying again")
-		p.open.add(i.fate, i.Intent)
+	if i.kept != "" {
+		p.lookAtKept(ctx, i)
 		return
 	}
-	if err := p.journal.Drop(i.Seq); err != nil {
-		log.WithError(err).Warn("settled intent not dropped; it is settled once more at the next start")
+	log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
+	settled, err := p.settleOne(ctx, i)
+	switch inUse := errors.Is(err, backends.ErrInUse); {
+	case inUse && settled == backends.Whole:
+		p.keep(i, KeptInUse)
+	case inUse: // not whole, and somebody has it: nothing of it is ours any more
+		log.WithError(err).Warn("what was half made is in use, and stays")
+		p.noteKept(i, KeptInUse)
+		p.drop(log, i.Intent)
+	case err != nil:
+		log.WithError(err).Error("volume in the making not settled; trying again")
+		p.open.put(i)
+	case settled == backends.Whole:
+		p.keep(i, i.whyKept())
+	default:
+		p.drop(log, i.Intent)
+		log.WithField("settled", settled).Info("volume in the making was settled")
 	}
-	log.WithField("settled", settled).Info("volume in the making was settled")
 }
 
-// settleOne settles an intent, and removes a whole volume that its requester was told does not exist.
+// settleOne settles an intent, and takes back a whole volume that certainly nobody was told of.
+// backends.ErrInUse: somebody has it all the same; with backends.Whole it is whole.
 func (p *Plugin) settleOne(ctx context.Context, i openIntent) (backends.Settled, error) {
 	settled, err := p.settle(ctx, i.Intent)
-	if err != nil || settled != backends.Whole || i.fate == mayStay {
-		return settled, err
+	if err != nil {
+		return 0, err
+	}
+	if settled != backends.Whole || i.fate == mayStay {
+		return settled, nil
 	}
 	b := p.stores[i.Backend].backend
 	v, err := b.StatVolume(ctx, i.Spec.Name)
 	if err == nil && v.Token == i.Spec.Token {
 		err = b.DeleteVolume(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID})
 	}
-	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) {
-		err = nil
+	switch {
+	case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrNotOurs):
+		return backends.Absent, nil
+	case err != nil:
+		return backends.Whole, err
 	}
-	return backends.Removed, err
+	return backends.Removed, nil
 }
 
 // settle asks the backend to end one intent.

@@ -62,15 +62,32 @@ func (p *Plugin) replay(ctx context.Context) error {
 		return err
 	}
 	for _, i := range recovered.Recent {
-		if _, err := p.settle(ctx, i); err != nil {
-			p.log.WithField("volume", i.Spec.Name).WithError(err).Error("volume of the minute before the reboot not checked")
-		}
+		p.lookAgain(ctx, i)
 	}
 	for _, i := range recovered.Unfinished {
 		p.open.add(fateAfterCrash(i), i)
 	}
 	p.settleOpen(ctx)
 	return nil
+}
+
+// lookAgain looks at a volume that was answered in the minute before a reboot. It is its owner's, whatever it
+// looks like.
+func (p *Plugin) lookAgain(ctx context.Context, i journal.Intent) {
+	log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
+	s, ok := p.stores[i.Backend]
+	if !ok || s.backend == nil {
+		return
+	}
+	v, err := s.backend.StatVolume(ctx, i.Spec.Name)
+	switch {
+	case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrNotOurs):
+		log.Info("a volume of the minute before the reboot is gone, or another's by now")
+	case err != nil:
+		log.WithError(err).Error("volume of the minute before the reboot not checked")
+	case v.Token == i.Spec.Token && !v.Complete:
+		log.Error("a volume of the minute before the reboot is not what it was made as; check --deep tells more")
+	}
 }
 
 // endAbandoned ends a fill that an earlier process of this host had begun. An image-volume that was

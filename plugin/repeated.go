@@ -30,7 +30,7 @@ func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 	}
 	open, known := p.open.end(volumeKey{q.store.name, v.Name}, v.Token)
 	if err := p.answered(q, open.Seq, a, nil); err != nil && known && open.fate == mustGo {
-		p.open.add(mustGo, open.Intent)
+		p.open.put(open)
 		return nil, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
 	}
 	return a, nil

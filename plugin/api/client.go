@@ -86,6 +86,16 @@ func (c *Client) DeleteVolume(ctx context.Context, backend backends.Name, volume
 	return err
 }
 
+// KeepVolume says that a volume which was kept is wanted; backend "" is the only one.
+func (c *Client) KeepVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
+	path := "/v1/volumes/"
+	if backend != "" {
+		path = volumesPath(backend) + "/"
+	}
+	_, err := fetch[struct{}](ctx, c, call{method: http.MethodPost, path: path + url.PathEscape(string(volume)) + "/keep"})
+	return err
+}
+
 // FlattenVolume copies into a volume what it still shares; backend "" is the only one. onProgress may be nil.
 func (c *Client) FlattenVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName, onProgress func(FlattenProgress)) (plugin.Flattened, error) {
 	path := "/v1/volumes/"

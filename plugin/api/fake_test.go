@@ -79,6 +79,18 @@ func (f *fakeService) DeleteVolume(_ context.Context, backend backends.Name, vol
 	return nil
 }
 
+func (f *fakeService) KeepVolume(_ context.Context, backend backends.Name, volume backends.VolumeName) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, ok := f.volumes[volume]
+	if !ok || backend != "" && v.Backend != backend {
+		return fmt.Errorf("keep volume %s: %w", volume, backends.ErrNotExist)
+	}
+	v.Kept = ""
+	f.volumes[volume] = v
+	return nil
+}
+
 func (f *fakeService) FlattenVolume(_ context.Context, backend backends.Name, volume backends.VolumeName, progress func(done, total int64)) (plugin.Flattened, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -81,6 +81,14 @@ func TestVolumesAreListedAndDeleted(t *testing.T) {
 	if list, err := d.client.Volumes(t.Context(), "other"); err != nil || list == nil || len(list) != 0 {
 		t.Errorf("volumes of other = %#v, %v, want an empty list", list, err)
 	}
+	for _, backend := range []backends.Name{"", "local"} {
+		if err := d.client.KeepVolume(t.Context(), backend, r.Volume); err != nil {
+			t.Errorf("keep on %q: %v", backend, err)
+		}
+	}
+	if e := apiError(t, d.client.KeepVolume(t.Context(), "", "absent")); e.Code != "volume_not_found" {
+		t.Errorf("keep what is absent = %+v", e)
+	}
 	if err := d.client.DeleteVolume(t.Context(), "", r.Volume); err != nil {
 		t.Errorf("delete: %v", err)
 	}

@@ -58,6 +58,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.api.UseMiddleware(refineErrors)
 	s.volumeRoutes()
 	s.flattenRoutes()
+	s.keepRoutes()
 	s.entryRoutes()
 	s.overviewRoutes()
 	s.upkeepRoutes()

@@ -23,6 +23,7 @@ type Volumes interface {
 	CreateVolume(ctx context.Context, r plugin.Request) (plugin.Answer, error)
 	ListVolumes(ctx context.Context, backend backends.Name) ([]plugin.VolumeView, error)
 	DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error
+	KeepVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error
 	FlattenVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName, progress func(done, total int64)) (plugin.Flattened, error)
 }
 

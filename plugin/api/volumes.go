@@ -68,6 +68,24 @@ func (s *Server) volumeRoutes() {
 	})
 }
 
+func (s *Server) keepRoutes() {
+	const what = "Say that a volume which was kept, and of which perhaps nobody knew, is wanted"
+	route(s, post("keep-volume", "/v1/backends/{backend}/volumes/{volume}/keep", what), func(ctx context.Context, svc Service, in *backendVolumeInput) (*none, error) {
+		return s.keepVolume(ctx, svc, in.Backend, in.Volume)
+	})
+	route(s, post("keep-volume-anywhere", "/v1/volumes/{volume}/keep", what), func(ctx context.Context, svc Service, in *volumeInput) (*none, error) {
+		return s.keepVolume(ctx, svc, "", in.Volume)
+	})
+}
+
+func (s *Server) keepVolume(ctx context.Context, svc Service, backend backends.Name, volume backends.VolumeName) (*none, error) {
+	if err := svc.KeepVolume(ctx, backend, volume); err != nil {
+		return nil, err
+	}
+	s.logFor(ctx).WithFields(logrus.Fields{"backend": backend, "volume": volume}).Info("volume is wanted")
+	return nil, nil
+}
+
 // creates describes the two forms of a creation's answer.
 func (s *Server) creates(op huma.Operation) huma.Operation {
 	op.Responses = streamResponse(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[plugin.Answer](), reflect.TypeFor[createLine]())

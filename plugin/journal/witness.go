@@ -43,8 +43,12 @@ type testimony struct {
 	size int64
 }
 
-// witnessPath is where the witness of the journal in dir is, by the directory and the user that writes it.
-func witnessPath(memory, dir string) (string, error) {
+// WitnessPath is where the witness of the journal in dir is, below Config.Memory ("": /dev/shm): it goes by
+// the directory and by the user that writes it.
+func WitnessPath(memory, dir string) (string, error) {
+	if memory == "" {
+		memory = memoryDir
+	}
 	whole, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -56,7 +60,7 @@ func witnessPath(memory, dir string) (string, error) {
 // openWitness opens the witness of a journal's directory. A nil witness testifies to nothing: where there is
 // no memory for one, or somebody else's file is in its place.
 func openWitness(memory, dir, boot string) *witness {
-	path, err := witnessPath(memory, dir)
+	path, err := WitnessPath(memory, dir)
 	if err != nil || !inMemory(memory) {
 		return nil
 	}

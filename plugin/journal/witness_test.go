@@ -169,7 +169,7 @@ func TestAnEndThatCannotBeWrittenProvesNothing(t *testing.T) {
 // Somebody else's file in the witness's place is neither believed nor changed.
 func TestAWitnessOfSomebodyElse(t *testing.T) {
 	dir := t.TempDir()
-	path, err := witnessPath(memoryDir, dir)
+	path, err := WitnessPath("", dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestClosingRemovesTheWitness(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := reopen(t, Config{Dir: dir})
 	i := begin(t, j, "v")
-	path, err := witnessPath(memoryDir, dir)
+	path, err := WitnessPath("", dir)
 	if err != nil {
 		t.Fatal(err)
 	}

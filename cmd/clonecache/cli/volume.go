@@ -15,9 +15,9 @@ import (
 )
 
 func (a *app) volume() *cobra.Command {
-	return group("volume", "Create, list, flatten and delete volumes",
+	return group("volume", "Create, list, flatten, keep and delete volumes",
 		"Volumes are what requesters get: clones of a cached image-volume, or copies. Only volumes that clonecache made are\nlisted and deleted.",
-		a.volumeCreate(), a.volumeList(), a.volumeFlatten(), a.volumeDelete())
+		a.volumeCreate(), a.volumeList(), a.volumeFlatten(), a.volumeKeep(), a.volumeDelete())
 }
 
 // createFlags are what "volume create" takes beside the image.
@@ -148,7 +148,12 @@ func (a *app) volumeList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the volumes that clonecache made",
-		Long:  "Lists the volumes that clonecache made, with the image that each was made from, and what it still shares blocks with.",
+		Long:  `Lists the volumes that clonecache made, with the image that each was made from, and what it still shares blocks with.
+
+Of a volume with a word under KEPT perhaps nobody knows: unanswered, the daemon ended before it answered; unproved, the
+answer may have been lost with the host's power or with a restored state_dir; in_use, its requester was told that there
+is none, and somebody has it open or has written to it. It stays until it is asked for again, or "volume keep" or
+"volume delete" says what is to become of it.`,
 		Example: `  clonecache volume list
   clonecache volume list --backend local -o json`,
 		Args: exactly(),
@@ -165,9 +170,9 @@ func (a *app) volumeList() *cobra.Command {
 }
 
 func showVolumes(t *table, volumes []plugin.VolumeView) {
-	t.head("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "DEPENDS ON", "PATH")
-	t.spare("ENTRY", "WHOLE", "DEPENDS ON", "PATH", "BACKEND", "SIZE")
+	t.head("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "KEPT", "DEPENDS ON", "PATH")
+	t.spare("ENTRY", "WHOLE", "KEPT", "DEPENDS ON", "PATH", "BACKEND", "SIZE")
 	for _, v := range volumes {
-		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.DependsOn, v.Path)
+		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.Kept, v.DependsOn, v.Path)
 	}
 }

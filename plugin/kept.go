@@ -1,0 +1,143 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// A volume is kept where nobody may know of it and nothing proves that nobody does. It is left alone, shown
+// to people, and stays so until somebody asks for it once more, deletes it, or says that it is wanted.
+
+// Why a volume was kept, as an event's reason and in VolumeView.Kept. The words are stable.
+const (
+	// KeptUnanswered: the daemon died before it answered, and the requester may ask again.
+	KeptUnanswered = "unanswered"
+	// KeptUnproved: the answer may have been lost with the power, or with a state_dir that was restored or damaged.
+	KeptUnproved = "unproved"
+	// KeptInUse: nobody was told of it, but somebody has it open, has a snapshot of it, or has written to it.
+	KeptInUse = "in_use"
+)
+
+// keptDetails say in a sentence why a volume was kept.
+var keptDetails = map[string]string{
+	KeptUnanswered: "the daemon ended before it answered who asked for it",
+	KeptUnproved:   "it is not certain whether who asked for it was told: the host was restarted, or the journal in state_dir is not whole",
+	KeptInUse:      "who asked for it was told that there is none, and somebody has it open, has a snapshot of it, or has written to it",
+}
+
+// keptRemedy is what a person can do about a kept volume.
+func keptRemedy(name backends.VolumeName) string {
+	return fmt.Sprintf("if somebody uses it: `clonecache volume keep %s`; if nobody does: `clonecache volume delete %s`; the same request for it once more takes it too", name, name)
+}
+
+// keep leaves a whole volume alone from now on, and says so, once.
+func (p *Plugin) keep(i openIntent, why string) {
+	if err := p.journal.Keep(i.Seq); err != nil {
+		p.log.WithField("volume", i.Spec.Name).WithError(err).Warn("that the volume stays is not noted; after a kill it stays all the same")
+	}
+	p.noteKept(i, why)
+	i.Kept, i.fate, i.kept = true, mayStay, why
+	p.open.put(i)
+}
+
+// noteKept tells people of a volume that stays.
+func (p *Plugin) noteKept(i openIntent, why string) {
+	p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
+		Warn("a volume stays of which perhaps nobody knows; " + keptDetails[why])
+	p.note(catalog.Event{
+		Kind: catalog.EventKind(EventKept), Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: catalog.EntryID(i.Spec.Origin.EntryID),
+		Volume: i.Spec.Name, Reason: catalog.Reason(why), Detail: keptDetails[why] + "; " + keptRemedy(i.Spec.Name),
+	})
+}
+
+// lookAtKept ends the intent of a kept volume that is no longer there.
+func (p *Plugin) lookAtKept(ctx context.Context, i openIntent) {
+	log := p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name})
+	s, ok := p.stores[i.Backend]
+	if !ok || s.backend == nil {
+		p.open.put(i)
+		return
+	}
+	v, err := s.backend.StatVolume(ctx, i.Spec.Name)
+	gone := errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) || err == nil && v.Token != i.Spec.Token
+	if !gone {
+		p.open.put(i)
+		return
+	}
+	p.drop(log, i.Intent)
+	log.Info("a volume that was kept is gone, or another's by now")
+}
+
+// KeepVolume says that a volume which was kept is wanted: it is an ordinary volume from now on. One that is
+// ordinary already stays so. backends.ErrNotExist, backends.ErrNotOurs, ErrUnknownBackend.
+func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
+	s, err := p.backendNamed(backend)
+	if err != nil {
+		return err
+	}
+	unlock, err := p.names.lock(ctx, volumeKey{s.name, volume})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	v, err := s.backend.StatVolume(ctx, volume)
+	if err != nil {
+		return err
+	}
+	if i, known := p.open.end(volumeKey{s.name, volume}, v.Token); known {
+		p.drop(p.log.WithField("volume", volume), i.Intent)
+	}
+	return nil
+}
+
+// forgetKept ends what is open of a volume that somebody has deleted.
+func (p *Plugin) forgetKept(key volumeKey) {
+	for _, i := range p.open.take(key) {
+		if i.kept == "" {
+			p.open.put(i) // half made, perhaps: it is settled
+			continue
+		}
+		p.drop(p.log.WithField("volume", i.Spec.Name), i.Intent)
+	}
+}
+
+// kept is why volumes were kept, by their names.
+func (o *openIntents) kept() map[volumeKey]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := map[volumeKey]string{}
+	for key, intents := range o.byVolume {
+		for _, i := range intents {
+			if i.kept != "" {
+				all[key] = i.kept
+			}
+		}
+	}
+	return all
+}
+
+// surveyKept tells of volumes that were kept.
+func (p *Plugin) surveyKept() []finding {
+	var findings []finding
+	all := p.open.kept()
+	byName := func(a, b volumeKey) int {
+		return cmp.Or(cmp.Compare(a.backend, b.backend), cmp.Compare(a.volume, b.volume))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(all), byName) {
+		findings = append(findings, finding{Problem: Problem{
+			Kind: "kept-volume", Backend: key.backend, ID: string(key.volume),
+			Detail: fmt.Sprintf("volume %s was kept, and perhaps nobody knows of it: %s", key.volume, keptDetails[all[key]]),
+			Remedy: keptRemedy(key.volume),
+		}})
+	}
+	return findings
+}
