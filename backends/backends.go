@@ -180,9 +180,11 @@ type Volume struct {
 	DependsOn string
 }
 
-// VolumeRef names a volume to remove. With an ID only that very volume is meant: one that has taken
-// over its name is left alone, and so is, where others can write a volume in place by its name (files), one
-// that was written since it was made: it is no longer ours (ErrNotOurs).
+// VolumeRef names a volume to remove. Without an ID somebody wants the volume of that name to go, whatever
+// it holds. With an ID it is taken back, since nobody was told of it: only that very volume is meant, and
+// only as it was made. One that has taken over its name is left alone (ErrNotExist), and so is one that
+// somebody has found all the same: that is open, has snapshots, or was written since (ErrInUse, or ErrNotOurs
+// where it is theirs from now on), or of which the backend cannot tell.
 type VolumeRef struct {
 	Name VolumeName
 	ID   VolumeID // empty: whichever volume of ours bears Name
@@ -268,12 +270,15 @@ type Volumes interface {
 	// ListVolumes yields the volumes that carry our mark.
 	ListVolumes(ctx context.Context) iter.Seq2[Volume, error]
 	// DeleteVolume removes a volume. ErrNotExist: it is not there, or (with ref.ID) another one has its
-	// name. ErrNotOurs: no mark. ErrInUse: something still needs it.
+	// name. ErrNotOurs: no mark, or theirs by now. ErrInUse: something still needs it, or, with ref.ID,
+	// somebody has it (see VolumeRef): it stays, and trying again later would be wrong.
 	DeleteVolume(ctx context.Context, ref VolumeRef) error
-	// Settle ends what a process that died left of the clone or copy which spec asked for: a whole
-	// volume that bears spec.Token stays (Whole), anything less that is certainly of that attempt is
-	// removed (Removed), and where there is nothing of it, nothing is done (Absent) - whoever has the
-	// name now. It may be repeated.
+	// Settle ends what a process that died left of the clone or copy which spec asked for: a volume that
+	// bears spec.Token and was whole once stays (Whole), whatever its owner has made of it; anything less that
+	// is certainly of that attempt is removed (Removed); and where there is nothing of it, nothing is done
+	// (Absent) - whoever has the name now. It may be repeated. ErrInUse: something half made is there, and
+	// somebody else has it; it stays. ErrUnavailable: it cannot be told now, as while the cluster has not missed
+	// the process that died; repeat it.
 	Settle(ctx context.Context, spec VolumeSpec) (Settled, error)
 }
 

@@ -54,6 +54,39 @@ var brokenVolumes = []brokenBackend{
 			return f.Memory.DeleteVolume(ctx, backends.VolumeRef{Name: ref.Name})
 		}
 	})},
+	{"AVolumeThatNobodyTouchedIsTakenBack", "takes nothing back", dependentInfo, with(func(f *fake) {
+		f.deleteVolume = func(context.Context, backends.VolumeRef) error { return backends.ErrInUse }
+	})},
+	{"AVolumeThatSomebodyHasIsNotTakenBack", "takes back what was written", dependentInfo, with(func(f *fake) {
+		f.deleteVolume = func(ctx context.Context, ref backends.VolumeRef) error {
+			f.mu.Lock()
+			if v := f.volumes[ref.Name]; v != nil {
+				v.wrote = false
+			}
+			f.mu.Unlock()
+			return f.Memory.DeleteVolume(ctx, ref)
+		}
+	})},
+	{"AVolumeThatSomebodyHasIsNotTakenBack", "takes back what is in use", dependentInfo, with(func(f *fake) {
+		f.deleteVolume = func(ctx context.Context, ref backends.VolumeRef) error {
+			f.mu.Lock()
+			if v := f.volumes[ref.Name]; v != nil {
+				v.used = 0
+			}
+			f.mu.Unlock()
+			return f.Memory.DeleteVolume(ctx, ref)
+		}
+	})},
+	{"AVolumeThatSomebodyHasIsNotTakenBack", "settles what was cut", dependentInfo, with(func(f *fake) {
+		f.settle = func(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if v := f.volumes[spec.Name]; v != nil {
+				f.remove(v)
+			}
+			return backends.Removed, nil
+		}
+	})},
 	{"VolumeIDsAreNeverUsedAgain", "counts IDs from the start again", dependentInfo, with(func(f *fake) {
 		f.deleteVolume = func(ctx context.Context, ref backends.VolumeRef) error {
 			err := f.Memory.DeleteVolume(ctx, ref)

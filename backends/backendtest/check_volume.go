@@ -19,6 +19,8 @@ var volumeChecks = []check{
 	{"VolumeWritesBeyondTheEndAreRefused", volumeWritesBeyond},
 	{"ADeletedVolumeIsGone", deletedIsGone},
 	{"DeleteByIDLeavesAnotherVolumeAlone", deleteByID},
+	{"AVolumeThatNobodyTouchedIsTakenBack", untouchedIsTakenBack},
+	{"AVolumeThatSomebodyHasIsNotTakenBack", usedIsNotTakenBack},
 	{"VolumeIDsAreNeverUsedAgain", idsNeverAgain},
 	{"ForeignVolumesStayUntouched", foreignStayUntouched},
 	{"ImageVolumesAndVolumesAreKeptApart", keptApart},
@@ -111,7 +113,7 @@ func volumeWritesBeyond(s *suite) {
 
 func deletedIsGone(s *suite) {
 	v := s.volume("v", "t")
-	s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: v.ID}))
+	s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}))
 	s.wantNoVolume("v")
 	s.wantVolumes()
 	s.wantErr("delete it again", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: v.ID}), backends.ErrNotExist)
@@ -127,6 +129,56 @@ func deleteByID(s *suite) {
 	taken := s.volume("v", "second")
 	s.wantErr("delete by an ID that is gone", s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: old.ID}), backends.ErrNotExist)
 	s.wantVolume(taken, 9)
+}
+
+// made makes a volume that nobody was told of: a clone where there are such, else one that is written.
+func (s *suite) made(name backends.VolumeName) (v backends.Volume, seed byte) {
+	s.Helper()
+	if !s.clones() {
+		return s.volume(name, "t"), 9
+	}
+	if _, there := s.images()["e-1"]; !there {
+		s.commit("e-1")
+	}
+	return s.cloned("e-1", name, "t"), 1
+}
+
+func untouchedIsTakenBack(s *suite) {
+	v, _ := s.made("v")
+	err := s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v", ID: v.ID})
+	if !s.clones() && errors.Is(err, backends.ErrInUse) {
+		return // it cannot tell of volumes that are written
+	}
+	s.must(err)
+	s.wantNoVolume("v")
+}
+
+// Whoever has a volume keeps it, though nobody was told of it: also once it is no longer in use, what was
+// written stays.
+func usedIsNotTakenBack(s *suite) {
+	for _, how := range []Usage{Opens, Snapshots, Writes} {
+		v, seed := s.made(backends.VolumeName("v-" + how))
+		end, err := useVolume(s.ctx(), s.b, v.Name, how)
+		if errors.Is(err, ErrNoUsage) {
+			continue
+		}
+		s.must(err)
+		err = s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: v.Name, ID: v.ID})
+		if !errors.Is(err, backends.ErrInUse) && !errors.Is(err, backends.ErrNotOurs) {
+			s.Errorf("take back a volume that somebody %s: got error %v, want %v or %v", how, err, backends.ErrInUse, backends.ErrNotOurs)
+		}
+		settled, err := s.b.Settle(s.ctx(), spec(v.Name, "t"))
+		if err != nil || settled == backends.Removed {
+			s.Errorf("settle a volume that somebody %s: got %v, %v", how, settled, err)
+		}
+		_, err = s.b.Reap(s.ctx())
+		s.must(err)
+		s.must(end())
+		r, err := openForeign(s.ctx(), s.b, v.Name) // it may be theirs by now
+		s.must(err)
+		s.wantPattern(r, string(v.Name), v.SizeBytes, seed)
+		s.must(r.Close())
+	}
 }
 
 func idsNeverAgain(s *suite) {
@@ -221,7 +273,7 @@ func volumeListingLeftEarly(s *suite) {
 	}
 	for v, err := range s.b.ListVolumes(s.ctx()) {
 		s.must(err)
-		s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: v.Name, ID: v.ID}))
+		s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: v.Name}))
 	}
 	s.wantVolumes()
 }

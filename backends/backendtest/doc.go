@@ -35,6 +35,56 @@ type Foreigner interface {
 	MakeForeign(ctx context.Context, name backends.VolumeName, data []byte) error
 }
 
+// Usage is what somebody does with a volume whom clonecache did not tell of it.
+type Usage string
+
+// The usages.
+const (
+	Opens     Usage = "opens"     // to write to it, for as long as it is used
+	Snapshots Usage = "snapshots" // makes one, which is gone when it is no longer used
+	Writes    Usage = "writes"    // a byte, and closes it again
+)
+
+// User uses volumes as somebody would who found one by its name. Where volumes have a Path the suite needs
+// none. ErrNoUsage: volumes here cannot be used in that way.
+type User interface {
+	UseVolume(ctx context.Context, name backends.VolumeName, how Usage) (end func() error, err error)
+}
+
+// ErrNoUsage: volumes cannot be used in that way.
+var ErrNoUsage = errors.New("volumes of this backend cannot be used in that way")
+
+// useVolume uses a volume by whichever way there is.
+func useVolume(ctx context.Context, b backends.Backend, name backends.VolumeName, how Usage) (end func() error, err error) {
+	if u, ok := b.(User); ok {
+		return u.UseVolume(ctx, name, how)
+	}
+	v, err := b.StatVolume(ctx, name)
+	if err != nil || v.Path == "" || how == Snapshots {
+		return nil, errors.Join(err, ErrNoUsage)
+	}
+	f, err := os.OpenFile(v.Path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if how == Opens {
+		return f.Close, nil
+	}
+	return func() error { return nil }, errors.Join(writeUntilSeen(f), f.Close())
+}
+
+// writeUntilSeen writes zeroes at the end of a file until the filesystem's clock, which ticks every few
+// milliseconds, tells the write from what was before.
+func writeUntilSeen(f *os.File) error {
+	before, err := f.Stat()
+	for now := before; err == nil && now.ModTime().Equal(before.ModTime()); {
+		if _, err = f.WriteAt([]byte{0}, before.Size()-1); err == nil {
+			now, err = f.Stat()
+		}
+	}
+	return err
+}
+
 // OwnersService makes and removes volumes as the internal tenant's own service does, beside clonecache. A
 // backend that adopts volumes, or what the test wraps it in, implements it for the checks of adoption.
 type OwnersService interface {

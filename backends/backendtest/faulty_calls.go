@@ -106,6 +106,11 @@ func (f *Faulty) MakeForeign(ctx context.Context, name backends.VolumeName, data
 	return makeForeign(ctx, f.backend, name, data)
 }
 
+// UseVolume implements User, undisturbed.
+func (f *Faulty) UseVolume(ctx context.Context, name backends.VolumeName, how Usage) (end func() error, err error) {
+	return useVolume(ctx, f.backend, name, how)
+}
+
 type faultyStage struct {
 	faulty *Faulty
 	stage  backends.Stage

@@ -157,8 +157,12 @@ func (m *Memory) DeleteVolume(ctx context.Context, ref backends.VolumeRef) error
 	}
 	defer leave()
 	v, err := m.find(ref.Name)
-	if err == nil && ref.ID != "" && ref.ID != v.volume.ID {
+	switch {
+	case err != nil:
+	case ref.ID != "" && ref.ID != v.volume.ID:
 		err = backends.ErrNotExist
+	case v.used > 0, ref.ID != "" && v.wrote:
+		err = backends.ErrInUse
 	}
 	if err != nil {
 		return fmt.Errorf("delete volume %q: %w", ref.Name, err)
@@ -180,6 +184,8 @@ func (m *Memory) Settle(ctx context.Context, spec backends.VolumeSpec) (backends
 		return backends.Absent, nil
 	case v.volume.Complete:
 		return backends.Whole, nil
+	case v.used > 0:
+		return 0, fmt.Errorf("settle volume %q: %w", spec.Name, backends.ErrInUse)
 	}
 	m.remove(v)
 	return backends.Removed, nil
@@ -248,6 +254,30 @@ func (s *memoryVolumeStage) Discard(context.Context) error {
 	defer s.memory.mu.Unlock()
 	s.pages = nil
 	return nil
+}
+
+// UseVolume implements User.
+func (m *Memory) UseVolume(ctx context.Context, name backends.VolumeName, how Usage) (end func() error, err error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	v := m.volumes[name]
+	if v == nil {
+		return nil, fmt.Errorf("use volume %q: %w", name, backends.ErrNotExist)
+	}
+	if how == Writes {
+		v.wrote = true
+		return func() error { return nil }, nil
+	}
+	v.used++
+	return func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		v.used--
+		return nil
+	}, nil
 }
 
 // OpenVolume implements Reader.

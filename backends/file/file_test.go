@@ -167,14 +167,14 @@ func TestATakenOverVolumeIsNotOurs(t *testing.T) {
 	})
 }
 
-func TestAGrownVolumeStaysWhole(t *testing.T) {
+func TestAVolumeStaysWhateverItsSizeBecomes(t *testing.T) {
 	b := open(t, t.TempDir())
 	v := makeVolume(t, b, "v")
 	spec := volumeSpec("v")
 	for _, step := range []struct {
 		size int64
 		want backends.Settled
-	}{{2 * v.SizeBytes, backends.Whole}, {v.SizeBytes, backends.Whole}, {v.SizeBytes / 2, backends.Absent}} { // who cut it has taken it over
+	}{{2 * v.SizeBytes, backends.Whole}, {v.SizeBytes, backends.Whole}, {v.SizeBytes / 2, backends.Whole}} { // who cut it wanted it so
 		must(t, os.Truncate(v.Path, step.size))
 		if got, err := b.Settle(t.Context(), spec); err != nil || got != step.want {
 			t.Errorf("%d bytes: got %v, %v, want %v", step.size, got, err, step.want)

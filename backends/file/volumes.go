@@ -96,7 +96,9 @@ func (b *Backend) leave(name backends.VolumeName, f *os.File) (taken bool, err e
 // DeleteVolume implements backends.Volumes. With an ID, which is how a volume is taken back that nobody was
 // told of, a file that was written since it was made stays: somebody has taken over the path (Cinder writes
 // an image into whatever file bears the volume's name). It is stripped of its stamp, and the answer is
-// backends.ErrNotOurs. Between the look at the stamp and the unlink another
+// backends.ErrNotOurs. One that somebody has open stays too: backends.ErrInUse. What was written is seen by
+// the file's time of change, which is true within a boot and not after a loss of power; nobody may take a
+// volume back that an earlier boot made. Between the look at the stamp and the unlink another
 // process could exchange the file; that is a matter of microseconds, and within this process excluded,
 // since nothing here ever replaces a file.
 func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) error {
@@ -112,6 +114,9 @@ func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) erro
 		return onVolume("delete", ref.Name, fmt.Errorf("another volume has its name: %w", backends.ErrNotExist))
 	}
 	if ref.ID != "" {
+		if err := rawfile.Alone(f); err != nil { // until f is closed nobody opens it
+			return onVolume("delete", ref.Name, err)
+		}
 		if taken, err := b.leave(ref.Name, f); err != nil {
 			return onVolume("delete", ref.Name, err)
 		} else if taken {
@@ -121,8 +126,9 @@ func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) erro
 	return onVolume("delete", ref.Name, b.volumes.Remove(string(ref.Name), f))
 }
 
-// Settle implements backends.Volumes. A volume gets its name as the last step, so what bears the name
-// and the token is whole, unless somebody cut it since: then it is theirs.
+// Settle implements backends.Volumes. A volume gets its name as the last step, durably whole, so what bears
+// the name and the token was whole, and nothing is ever removed here: one that is shorter now was cut by
+// somebody, whose it is.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -135,19 +141,8 @@ func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backend
 		return 0, onVolume("settle", spec.Name, err)
 	}
 	defer f.Close()
-	switch {
-	case spec.Token == "" || v.Token != spec.Token:
-		return backends.Absent, nil
-	case v.Complete:
-		return backends.Whole, nil
-	}
-	if taken, err := b.leave(spec.Name, f); err != nil {
-		return 0, onVolume("settle", spec.Name, err)
-	} else if taken {
+	if spec.Token == "" || v.Token != spec.Token {
 		return backends.Absent, nil
 	}
-	if err := b.volumes.Remove(string(spec.Name), f); err != nil {
-		return 0, onVolume("settle", spec.Name, err)
-	}
-	return backends.Removed, nil
+	return backends.Whole, nil
 }
