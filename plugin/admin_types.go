@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/journal"
 )
 
 // EntryView is an entry as admins see it.
@@ -55,8 +56,7 @@ type VolumeView struct {
 	Path      string              `json:"path,omitempty"`
 	Complete  bool                `json:"complete"`
 	DependsOn string              `json:"depends_on,omitempty" doc:"The image-volume, or the image's location, whose blocks it still shares; absent where it depends on nothing"`
-	// Kept is one of the words KeptUnanswered, KeptUnproved, KeptInUse.
-	Kept string `json:"kept,omitempty" enum:"unanswered,unproved,in_use" doc:"It stays, and perhaps nobody knows of it: its requester was not answered, or it is not proved that it was not, or somebody has it though its requester was told that there is none"`
+	Kept      journal.Kept        `json:"kept,omitempty" enum:"unanswered,unproved,in_use" doc:"It stays, and perhaps nobody knows of it: its requester was not answered, or it is not proved that it was not, or somebody has it though its requester was told that there is none"`
 }
 
 // BackendView is a backend or a file cache as admins see it.

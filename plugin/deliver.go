@@ -68,7 +68,7 @@ func (p *Plugin) remove(ctx context.Context, q *request, intent journal.Intent, 
 	err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID})
 	switch {
 	case errors.Is(err, backends.ErrInUse):
-		p.keep(openIntent{Intent: intent, fate: mayStay}, KeptInUse)
+		p.keep(openIntent{Intent: intent, fate: mayStay}, journal.InUse)
 		return "stays: somebody has it already"
 	case err != nil && !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrNotOurs): // others have it, or removed it
 		log.WithError(err).Error("volume made too late and not removed; trying again")

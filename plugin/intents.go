@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,8 @@ type openIntents struct {
 type openIntent struct {
 	journal.Intent
 	fate fate
-	// kept is why its volume was found whole and left alone; "" while that is not known.
-	kept string
+	// found: its volume is there, whole, and is kept; Kept says why.
+	found bool
 }
 
 // fate is what becomes of a volume that turns out to be whole.
@@ -41,22 +42,14 @@ const (
 // had set a deadline goes another way when it hears nothing, and would find its name taken. But where it is
 // not proved that there was no answer, the volume stays: somebody may have been told.
 func fateAfterCrash(i journal.Intent) fate {
-	if i.Deadline.IsZero() || i.Kept {
+	if i.Deadline.IsZero() || i.Kept != "" {
 		return mayStay
 	}
 	return mustGo
 }
 
 // whyKept is why a whole volume of an intent that may stay is kept.
-func (i openIntent) whyKept() string {
-	switch {
-	case i.kept != "":
-		return i.kept
-	case i.Kept:
-		return KeptUnproved
-	}
-	return KeptUnanswered
-}
+func (i openIntent) whyKept() journal.Kept { return cmp.Or(i.Kept, journal.Unanswered) }
 
 func (o *openIntents) add(f fate, i journal.Intent) { o.put(openIntent{Intent: i, fate: f}) }
 
@@ -155,7 +148,7 @@ func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
 // settleAndDrop settles one intent, or leaves it open. The turn of its volume's name is held. Who has a
 // volume keeps it: what is in use is not tried again.
 func (p *Plugin) settleAndDrop(ctx context.Context, i openIntent) {
-	if i.kept != "" {
+	if i.found {
 		p.lookAtKept(ctx, i)
 		return
 	}
@@ -163,10 +156,10 @@ func (p *Plugin) settleAndDrop(ctx context.Context, i openIntent) {
 	settled, err := p.settleOne(ctx, i)
 	switch inUse := errors.Is(err, backends.ErrInUse); {
 	case inUse && settled == backends.Whole:
-		p.keep(i, KeptInUse)
+		p.keep(i, journal.InUse)
 	case inUse: // not whole, and somebody has it: nothing of it is ours any more
 		log.WithError(err).Warn("what was half made is in use, and stays")
-		p.noteKept(i, KeptInUse)
+		p.noteKept(i, journal.InUse)
 		p.drop(log, i.Intent)
 	case err != nil:
 		log.WithError(err).Error("volume in the making not settled; trying again")

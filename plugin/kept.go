@@ -12,26 +12,17 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/journal"
 )
 
 // A volume is kept where nobody may know of it and nothing proves that nobody does. It is left alone, shown
 // to people, and stays so until somebody asks for it once more, deletes it, or says that it is wanted.
 
-// Why a volume was kept, as an event's reason and in VolumeView.Kept. The words are stable.
-const (
-	// KeptUnanswered: the daemon died before it answered, and the requester may ask again.
-	KeptUnanswered = "unanswered"
-	// KeptUnproved: the answer may have been lost with the power, or with a state_dir that was restored or damaged.
-	KeptUnproved = "unproved"
-	// KeptInUse: nobody was told of it, but somebody has it open, has a snapshot of it, or has written to it.
-	KeptInUse = "in_use"
-)
-
 // keptDetails say in a sentence why a volume was kept.
-var keptDetails = map[string]string{
-	KeptUnanswered: "the daemon ended before it answered who asked for it",
-	KeptUnproved:   "it is not certain whether who asked for it was told: the host was restarted, or the journal in state_dir is not whole",
-	KeptInUse:      "who asked for it was told that there is none, and somebody has it open, has a snapshot of it, or has written to it",
+var keptDetails = map[journal.Kept]string{
+	journal.Unanswered: "the daemon ended before it answered who asked for it",
+	journal.Unproved:   "it is not certain whether who asked for it was told: the host was restarted, or the journal in state_dir is not whole",
+	journal.InUse:      "who asked for it was told that there is none, and somebody has it open, has a snapshot of it, or has written to it",
 }
 
 // keptRemedy is what a person can do about a kept volume.
@@ -40,17 +31,17 @@ func keptRemedy(name backends.VolumeName) string {
 }
 
 // keep leaves a whole volume alone from now on, and says so, once.
-func (p *Plugin) keep(i openIntent, why string) {
-	if err := p.journal.Keep(i.Seq); err != nil {
+func (p *Plugin) keep(i openIntent, why journal.Kept) {
+	if err := p.journal.Keep(i.Seq, why); err != nil {
 		p.log.WithField("volume", i.Spec.Name).WithError(err).Warn("that the volume stays is not noted; after a kill it stays all the same")
 	}
 	p.noteKept(i, why)
-	i.Kept, i.fate, i.kept = true, mayStay, why
+	i.Kept, i.fate, i.found = why, mayStay, true
 	p.open.put(i)
 }
 
 // noteKept tells people of a volume that stays.
-func (p *Plugin) noteKept(i openIntent, why string) {
+func (p *Plugin) noteKept(i openIntent, why journal.Kept) {
 	p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
 		Warn("a volume stays of which perhaps nobody knows; " + keptDetails[why])
 	p.note(catalog.Event{
@@ -102,7 +93,7 @@ func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume b
 // forgetKept ends what is open of a volume that somebody has deleted.
 func (p *Plugin) forgetKept(key volumeKey) {
 	for _, i := range p.open.take(key) {
-		if i.kept == "" {
+		if !i.found {
 			p.open.put(i) // half made, perhaps: it is settled
 			continue
 		}
@@ -111,14 +102,14 @@ func (p *Plugin) forgetKept(key volumeKey) {
 }
 
 // kept is why volumes were kept, by their names.
-func (o *openIntents) kept() map[volumeKey]string {
+func (o *openIntents) kept() map[volumeKey]journal.Kept {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	all := map[volumeKey]string{}
+	all := map[volumeKey]journal.Kept{}
 	for key, intents := range o.byVolume {
 		for _, i := range intents {
-			if i.kept != "" {
-				all[key] = i.kept
+			if i.found {
+				all[key] = i.Kept
 			}
 		}
 	}

@@ -58,7 +58,8 @@ func (s *store) enterRoom(ctx context.Context) (free func(), err error) {
 }
 
 // Clean removes what no entry needs any more: rows of failed fills, image-volumes that a dead process
-// left, detached ones whose clones are gone, claims for nothing, and sums older than ReportRetention.
+// left, detached ones whose clones are gone, claims for nothing, and sums older than ReportRetention. What was
+// left half made or half removed of volumes is ended too.
 func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) {
 	var r CleanResult
 	failed, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Failed}})
@@ -75,6 +76,7 @@ func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) {
 		}
 		r.FailedEntries++
 	}
+	p.settleOpen(ctx)
 	for _, s := range p.orderedStores() {
 		reaped, err := p.reap(ctx, s)
 		if errors.Is(err, backends.ErrUnavailable) {

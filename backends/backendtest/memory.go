@@ -47,8 +47,8 @@ type memoryVolume struct {
 	volume backends.Volume
 	pages  sparse
 	ours   bool
-	used   int  // by how many somebodies it is open, or has a snapshot
-	wrote  bool // somebody has written to it
+	used   int                    // by how many somebodies it is open, or has a snapshot
+	wrote  bool                   // somebody has written to it
 	image  backends.ImageVolumeID // that has adopted it; empty: none
 }
 

@@ -15,7 +15,7 @@ func (j *Journal) Begin(i Intent) (seq int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.cfg.Now()
-	i.Kept = false
+	i.Kept = ""
 	if i.At.IsZero() {
 		i.At = now
 	}
@@ -78,16 +78,16 @@ func (j *Journal) Drop(intentSeq int64) error {
 // Keep notes that a whole volume of that intent stays, whatever happens; the intent stays unfinished. One
 // that is not known is harmless. An error says that this is not on disk; after a kill the volume stays all
 // the same, since then nothing proves that the journal is complete.
-func (j *Journal) Keep(intentSeq int64) error {
+func (j *Journal) Keep(intentSeq int64, why Kept) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	i, ok := j.live[intentSeq]
-	if !ok || i.Kept {
+	if !ok || i.Kept == why {
 		return nil
 	}
-	i.Kept = true
+	i.Kept = why
 	j.live[intentSeq] = i
-	if _, err := j.append(record{written: j.cfg.Now(), kind: kindKeep, of: intentSeq}); err != nil {
+	if _, err := j.append(record{written: j.cfg.Now(), kind: kindKeep, of: intentSeq, kept: why}); err != nil {
 		j.witness.void()
 		return fmt.Errorf("keep the volume of intent %d: %w", intentSeq, err)
 	}

@@ -20,10 +20,10 @@
 //	begin   'B': op, backend, volume spec, at, deadline
 //	answer  'A': varint intent (0: none), request
 //	drop    'D': varint intent
-//	keep    'K': varint intent
+//	keep    'K': varint intent, text why
 //
 // A request ends in volume and detail, or before them where an earlier version wrote it. An intent whose
-// volume stays ends in a byte 1.
+// volume stays ends in a text that says why.
 //
 // The salt is random, mark is its first half, and every checksum (CRC-32C) covers the salt too, so that
 // no text inside a record passes for a record. base is a sequence number below all that are new in the
@@ -36,7 +36,7 @@
 // That nobody was told of its volume, if nothing of the journal is missing. A journal that lost its end with
 // the power, that was restored from an older copy, or that is damaged looks like one that never had more. So
 // a witness in the host's memory, which each record is noted in, goes with it: only where the witness
-// confirms the newest segment does Open hand out an intent that is not Kept.
+// confirms the newest segment does Open hand out an intent that is not kept.
 package journal
 
 import (
@@ -88,10 +88,21 @@ type Intent struct {
 	Backend  backends.Name
 	Spec     backends.VolumeSpec
 	Deadline time.Time // zero: none
-	// Kept: a whole volume of it stays, since nothing proves that nobody was told of it, or since somebody
-	// has it. Set by Keep and by Open; Begin ignores it.
-	Kept bool
+	// Kept says why a whole volume of it stays; "": it need not. Set by Keep and by Open; Begin ignores it.
+	Kept Kept
 }
+
+// Kept is why a volume stays. The words are stable.
+type Kept string
+
+const (
+	// Unanswered: who asked for it was not answered, and may ask again.
+	Unanswered Kept = "unanswered"
+	// Unproved: nothing proves that who asked for it was not answered.
+	Unproved Kept = "unproved"
+	// InUse: who asked for it was not told of it, and somebody has it all the same.
+	InUse Kept = "in_use"
+)
 
 // Config opens a journal.
 type Config struct {
@@ -105,7 +116,7 @@ type Config struct {
 // Recovered is what an earlier process left.
 type Recovered struct {
 	// Unfinished intents were begun, and neither answered nor dropped. They stay unfinished until Answer
-	// or Drop, also over another crash. One that is not Kept was certainly not answered: an earlier process
+	// or Drop, also over another crash. One that is not kept was certainly not answered: an earlier process
 	// of this boot began it, and nothing of the journal is missing.
 	Unfinished []Intent
 	// Recent intents were answered by an earlier boot of the host, within the minute before its newest

@@ -87,6 +87,7 @@ type record struct {
 	written time.Time
 	kind    kind
 	of      int64 // the intent that it ends, or keeps
+	kept    Kept
 	intent  Intent
 	request catalog.Request
 }
@@ -115,8 +116,10 @@ func appendBody(buf []byte, r record) []byte {
 		return appendIntent(buf, r.intent)
 	case kindAnswer:
 		return appendRequest(binary.AppendVarint(buf, r.of), r.request)
-	case kindDrop, kindKeep:
+	case kindDrop:
 		return binary.AppendVarint(buf, r.of)
+	case kindKeep:
+		return appendText(binary.AppendVarint(buf, r.of), r.kept)
 	}
 	return buf
 }
@@ -155,8 +158,11 @@ func parseBody(p []byte) (record, error) {
 		r.of = d.varint()
 		r.request = d.request()
 		r.request.Seq = r.seq
-	case kindDrop, kindKeep:
+	case kindDrop:
 		r.of = d.varint()
+	case kindKeep:
+		r.of = d.varint()
+		r.kept = Kept(d.text(maxBody))
 	default:
 		return record{}, errInvalid
 	}
@@ -190,14 +196,11 @@ func appendIntent(buf []byte, i Intent) []byte {
 	buf = appendText(buf, o.DirectFrom)
 	buf = appendTime(buf, i.At)
 	buf = appendTime(buf, i.Deadline)
-	if i.Kept {
-		buf = append(buf, intentKept)
+	if i.Kept != "" { // others end here, as all did in earlier versions
+		buf = appendText(buf, i.Kept)
 	}
 	return buf
 }
-
-// intentKept ends an intent whose volume stays. Others end before it, as all did in earlier versions.
-const intentKept = 1
 
 func (d *decoder) intent() Intent {
 	var i Intent
@@ -217,8 +220,7 @@ func (d *decoder) intent() Intent {
 	i.At = d.time()
 	i.Deadline = d.time()
 	if len(d.p) > 0 {
-		i.Kept = true
-		if p := d.take(1); p != nil && p[0] != intentKept {
+		if i.Kept = Kept(d.text(maxBody)); i.Kept == "" {
 			d.fail(errInvalid)
 		}
 	}

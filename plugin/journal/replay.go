@@ -141,7 +141,7 @@ func (p *past) add(r record, boot *bootPast) {
 		delete(p.live, r.of)
 	case kindKeep:
 		if i, ok := p.live[r.of]; ok {
-			i.Kept = true
+			i.Kept = r.kept
 			p.live[r.of] = i
 		}
 	}
@@ -152,8 +152,8 @@ func (p *past) add(r record, boot *bootPast) {
 func (p *past) doubt(w *witness) {
 	complete := w.confirms(p.newest.salt, p.newest.readable)
 	for seq, i := range p.live {
-		if !complete || !p.newest.begun[seq] {
-			i.Kept = true
+		if i.Kept == "" && (!complete || !p.newest.begun[seq]) {
+			i.Kept = Unproved
 			p.live[seq] = i
 		}
 	}

@@ -96,8 +96,8 @@ func TestWhatAnUnfinishedIntentProves(t *testing.T) {
 				t.Fatalf("unfinished: %q", names(rec.Unfinished))
 			}
 			for _, i := range rec.Unfinished {
-				if i.Kept == r.proved {
-					t.Errorf("%s: kept: %v, want %v", i.Spec.Name, i.Kept, !r.proved)
+				if (i.Kept == "") != r.proved {
+					t.Errorf("%s: kept: %q, want it proved: %v", i.Spec.Name, i.Kept, r.proved)
 				}
 			}
 		})
@@ -109,13 +109,13 @@ func TestAKeptIntentStaysKept(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), MaxBytes: 3000}
 	j, _ := reopen(t, cfg)
 	kept := begin(t, j, "kept")
-	if err := j.Keep(kept.Seq); err != nil {
+	if err := j.Keep(kept.Seq, InUse); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
 		var rec Recovered
 		j, rec = reopen(t, cfg)
-		if names(rec.Unfinished) != "kept" || !rec.Unfinished[0].Kept {
+		if names(rec.Unfinished) != "kept" || rec.Unfinished[0].Kept != InUse {
 			t.Fatalf("got %+v, want it kept", rec.Unfinished)
 		}
 		for range 20 { // over a rotation
@@ -136,7 +136,7 @@ func TestAnEndThatCannotBeWrittenProvesNothing(t *testing.T) {
 	for name, end := range map[string]func(j *Journal, seq int64) error{
 		"answer": func(j *Journal, seq int64) error { _, err := j.Answer(seq, request("i")); return err },
 		"drop":   (*Journal).Drop,
-		"keep":   (*Journal).Keep,
+		"keep":   func(j *Journal, seq int64) error { return j.Keep(seq, InUse) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{Dir: t.TempDir()}
@@ -155,7 +155,7 @@ func TestAnEndThatCannotBeWrittenProvesNothing(t *testing.T) {
 			begin(t, j, "later") // which can be written again
 			_, rec := reopen(t, cfg)
 			for _, i := range rec.Unfinished {
-				if !i.Kept {
+				if i.Kept == "" {
 					t.Errorf("%s passes for not answered", i.Spec.Name)
 				}
 			}
@@ -180,7 +180,7 @@ func TestAWitnessOfSomebodyElse(t *testing.T) {
 	cfg := Config{Dir: dir}
 	j, _ := reopen(t, cfg)
 	begin(t, j, "open")
-	if _, rec := reopen(t, cfg); len(rec.Unfinished) != 1 || !rec.Unfinished[0].Kept {
+	if _, rec := reopen(t, cfg); len(rec.Unfinished) != 1 || rec.Unfinished[0].Kept != Unproved {
 		t.Errorf("got %+v, want it kept", rec.Unfinished)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "elsewhere")); err == nil {

@@ -148,7 +148,7 @@ func (a *app) volumeList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the volumes that clonecache made",
-		Long:  `Lists the volumes that clonecache made, with the image that each was made from, and what it still shares blocks with.
+		Long: `Lists the volumes that clonecache made, with the image that each was made from, and what it still shares blocks with.
 
 Of a volume with a word under KEPT perhaps nobody knows: unanswered, the daemon ended before it answered; unproved, the
 answer may have been lost with the host's power or with a restored state_dir; in_use, its requester was told that there
@@ -173,6 +173,6 @@ func showVolumes(t *table, volumes []plugin.VolumeView) {
 	t.head("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "KEPT", "DEPENDS ON", "PATH")
 	t.spare("ENTRY", "WHOLE", "KEPT", "DEPENDS ON", "PATH", "BACKEND", "SIZE")
 	for _, v := range volumes {
-		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), v.Kept, v.DependsOn, v.Path)
+		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), string(v.Kept), v.DependsOn, v.Path)
 	}
 }
