@@ -22,7 +22,7 @@ import (
 var keptDetails = map[journal.Kept]string{
 	journal.Unanswered: "the daemon ended before it answered who asked for it",
 	journal.Unproved:   "it is not certain whether who asked for it was told: the host was restarted, or the journal in state_dir is not whole",
-	journal.InUse:      "who asked for it was told that there is none, and somebody has it open, has a snapshot of it, or has written to it",
+	journal.InUse:      "who asked for it was told that there is none, and somebody has it open, has a snapshot of it, or has written to it, as far as its backend can tell",
 }
 
 // keptRemedy is what a person can do about a kept volume.

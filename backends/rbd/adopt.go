@@ -154,7 +154,7 @@ func (b *Backend) purge(w *work, rbdID string) (done bool, err error) {
 	if err != nil || !trashed {
 		return err == nil, err
 	}
-	w.mayTake(removal * b.config.Timeout)
+	w.mayTake(removalTimeouts * b.config.Timeout)
 	err = rbd.TrashRemove(w.images, rbdID, false)
 	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) {
 		return false, nil

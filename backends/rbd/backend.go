@@ -22,8 +22,8 @@ const Missing = ""
 // snapshotName is the one snapshot of each image-volume.
 const snapshotName = "clonecache"
 
-// removal is how many times Config.Timeout the removal of an image may take: it grows with its size.
-const removal = 10
+// removalTimeouts is how many times Config.Timeout the removal of an image may take: it grows with its size.
+const removalTimeouts = 10
 
 // flattens is how many flattens run at once: each moves data as fast as it can.
 const flattens = 2
@@ -51,6 +51,8 @@ type Backend struct {
 	stages map[backends.ImageVolumeID]*imageStage // open here
 	known  map[backends.ImageVolumeID]parent      // committed, to be cloned without looking
 	others map[string]bool                        // RBD IDs in the trash that are not ours
+	// unopened are RBD IDs of what was half made by perhaps another client, and since when that is known.
+	unopened map[string]time.Time
 }
 
 var (
@@ -88,6 +90,8 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 		stages: map[backends.ImageVolumeID]*imageStage{},
 		known:  map[backends.ImageVolumeID]parent{},
 		others: map[string]bool{},
+
+		unopened: map[string]time.Time{},
 	}
 	err = b.try(ctx, func(*work) error { return nil })
 	if c.Later && errors.Is(err, backends.ErrUnavailable) && ctx.Err() == nil {

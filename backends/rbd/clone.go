@@ -161,7 +161,7 @@ func (b *Backend) undo(w *work, name backends.VolumeName, rbdID string) error {
 			return unsettled(ignore(err, syscall.ENOENT))
 		}
 	}
-	return unsettled(b.removeVolume(w, name, rbdID))
+	return unsettled(b.removeVolume(w, name, rbdID, true))
 }
 
 func unsettled(err error) error {

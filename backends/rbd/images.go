@@ -157,14 +157,14 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 		return b.giveBack(w, l, clones)
 	}
 	if !l.trashed {
-		if err := trash(w.images, l.name, l.RBDID); err != nil {
+		if err := trash(w.images, l.name, l.RBDID, 0); err != nil {
 			return backends.Retired{}, err
 		}
 	}
 	if clones > 0 {
 		return backends.Retired{Clones: clones}, nil
 	}
-	w.mayTake(removal * b.config.Timeout)
+	w.mayTake(removalTimeouts * b.config.Timeout)
 	err = rbd.TrashRemove(w.images, l.RBDID, true)
 	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) {
 		// A clone came in the last moment, or a process that died has it open for half a minute yet.
@@ -203,7 +203,8 @@ func unpublish(w *work, l located) (clones int, err error) {
 	return len(children), err
 }
 
-// Reap implements backends.Store. It also finds image-volumes that others have put into the trash.
+// Reap implements backends.Store. It also finds image-volumes that others have put into the trash, and ends the
+// removals of volumes that a process which died had begun.
 func (b *Backend) Reap(ctx context.Context) (backends.Reaped, error) {
 	var reaped backends.Reaped
 	all, err := b.readImages(ctx)
@@ -220,7 +221,7 @@ func (b *Backend) Reap(ctx context.Context) (backends.Reaped, error) {
 			}
 		}
 	}
-	errs = append(errs, b.sweepTrash(ctx))
+	errs = append(errs, b.endRemovals(ctx), b.sweepTrash(ctx))
 	return reaped, errors.Join(errs...)
 }
 

@@ -15,13 +15,15 @@ import (
 )
 
 // indexObject is the index of a pool's image-volumes. Its omap has a key for each image-volume, written
-// before its image is made and removed after the image is gone, and one for each client of the cluster
-// that we were.
+// before its image is made and removed after the image is gone, one for each client of the cluster
+// that we were, and one for each volume that is being removed.
 const indexObject = "clonecache.index"
 
 const (
 	imageKeys  = "image-volume/" // + ImageVolumeID
 	clientKeys = "client/"       // + session.client
+	// removalKeys are of volumes that are being removed, written before they go to the trash.
+	removalKeys = "removal/" // + RBD ID
 )
 
 // indexed is what the index says of an image-volume.

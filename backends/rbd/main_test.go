@@ -194,6 +194,7 @@ type tested struct {
 var (
 	_ backendtest.Reader    = (*tested)(nil)
 	_ backendtest.Foreigner = (*tested)(nil)
+	_ backendtest.User      = (*tested)(nil)
 )
 
 // strangers is the volumes' pool as others see it.
@@ -224,4 +225,31 @@ func (b *tested) MakeForeign(_ context.Context, name backends.VolumeName, data [
 	}
 	_, err = image.WriteAt(data, 0)
 	return errors.Join(err, image.Close())
+}
+
+// UseVolume uses a volume as a stranger who found it by its name.
+func (b *tested) UseVolume(_ context.Context, name backends.VolumeName, how backendtest.Usage) (end func() error, err error) {
+	image, err := rbd.OpenImage(b.strangers(), string(name), rbd.NoSnapshot)
+	if err != nil {
+		return nil, err
+	}
+	switch how {
+	case backendtest.Opens:
+		return image.Close, nil
+	case backendtest.Snapshots:
+		if _, err := image.CreateSnapshot("theirs"); err != nil {
+			return nil, errors.Join(err, image.Close())
+		}
+		return func() error { return removeSnapshot(b.strangers(), string(name), "theirs") }, image.Close()
+	}
+	_, err = image.WriteAt([]byte{0}, 5<<20)
+	return func() error { return nil }, errors.Join(err, image.Close())
+}
+
+func removeSnapshot(io *rados.IOContext, name, snap string) error {
+	image, err := rbd.OpenImage(io, name, rbd.NoSnapshot)
+	if err != nil {
+		return err
+	}
+	return errors.Join(image.GetSnapshot(snap).Remove(), image.Close())
 }

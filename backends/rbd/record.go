@@ -35,7 +35,7 @@ type volumeState string
 const (
 	writing  volumeState = "writing"  // being written, or left by a process that died
 	whole    volumeState = "whole"    //
-	removing volumeState = "removing" // whoever finds it may end the removal
+	removing volumeState = "removing" // earlier versions wrote so; only a person may end such a removal
 )
 
 // volumeRecord is a volume's stamp.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 
 	"github.com/ceph/go-ceph/rbd"
@@ -19,9 +18,12 @@ import (
 // A record with the attempt's token decides by itself: one that says whole is only written to a
 // volume that is. An image without a record of its own was left by a process that died inside
 // librbd, or is somebody else's. It is removed only if all of this holds: a connection of this
-// installation created it (its RBD ID begins with a client number that the index knows to be ours),
-// nothing was ever written to it, and it is no child of an image that is not ours. backends.ErrInUse: somebody
-// has it open, or the process died so lately that the OSDs have not missed it yet; repeat it.
+// installation created it (its RBD ID begins with a client number that the index knows to be ours, and cannot
+// begin with another one, or it is a clone of our image-volume), nothing was ever written to it, nobody has it
+// open, and it is no child of an image that is not ours.
+//
+// backends.ErrInUse: somebody has it, or may have it. backends.ErrUnavailable: the process died so lately that
+// the OSDs have not missed it yet; repeat it.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
 	err := checkName(spec.Name)
 	settled := backends.Absent
@@ -67,124 +69,111 @@ func (b *Backend) settleNamed(w *work, spec backends.VolumeSpec) (backends.Settl
 	if err != nil {
 		return 0, err
 	}
-	if spec.Token == "" || r.Token != spec.Token {
+	if spec.Token == "" || r.Token != spec.Token || r.State == removing {
 		return backends.Absent, nil
 	}
-	v, err := b.describeVolume(w.session, spec.Name, r)
-	if err != nil {
-		return 0, err
-	}
-	if v.Complete {
+	if r.State == whole { // whatever its owner has made of it
 		return backends.Whole, nil
 	}
-	return backends.Removed, b.removeVolume(w, spec.Name, rbdID)
+	return b.removeHalf(w, spec.Name, rbdID)
 }
 
 // settleUnstamped settles an image without a record of its own.
 func (b *Backend) settleUnstamped(w *work, spec backends.VolumeSpec, rbdID string) (backends.Settled, error) {
-	own, err := b.madeHere(w.session, rbdID)
-	if err != nil || !own {
+	by, err := b.maker(w.session, rbdID)
+	if err != nil || by == another {
 		return backends.Absent, err
 	}
-	untouched, err := b.untouched(w.session, rbdID, spec)
-	if err != nil || !untouched {
+	l, err := b.lookAt(w.session, rbdID, spec)
+	if err != nil || l == touched {
 		return backends.Absent, err
 	}
-	return backends.Removed, b.removeVolume(w, spec.Name, rbdID)
+	if by == perhaps && l != cloned {
+		if err := b.perhapsOurs(rbdID, l != unopenable); err != nil {
+			return 0, err
+		}
+	}
+	return b.removeHalf(w, spec.Name, rbdID)
 }
 
-// settleTrash ends a removal that a process which died had begun: the image is in the trash, under the
-// volume's name.
+// removeHalf removes what a clone or copy that died left. backends.ErrInUse: somebody has it. A client of ours
+// that died is waited for: backends.ErrUnavailable.
+func (b *Backend) removeHalf(w *work, name backends.VolumeName, rbdID string) (backends.Settled, error) {
+	if err := b.strangersAway(w, rbdID); err != nil {
+		return 0, err
+	}
+	if err := b.removeVolume(w, name, rbdID, true); err != nil {
+		return 0, notYet(err)
+	}
+	return backends.Removed, nil
+}
+
+// settleTrash ends a removal that a process which died had begun under the volume's name.
 func (b *Backend) settleTrash(w *work, spec backends.VolumeSpec) (removed bool, err error) {
-	all, err := rbd.GetTrashList(w.volumes)
+	ids, err := removalsOf(w.images, spec.Name)
 	if err != nil {
 		return false, err
 	}
-	for _, t := range all {
-		if t.Name != string(spec.Name) {
-			continue
-		}
-		r, err := readVolumeRecord(w.volumes, t.Id)
-		if err != nil && !errors.Is(err, backends.ErrNotOurs) {
+	for _, rbdID := range ids {
+		r, there, err := lookUpRemoval(w.images, rbdID)
+		if err != nil {
 			return removed, err
 		}
-		if err == nil && (r.State != removing || r.Token != "" && r.Token != spec.Token) {
+		if !there || r.Holder != b.config.Holder {
 			continue
 		}
-		if err != nil { // no header any more
-			if own, err := b.madeHere(w.session, t.Id); err != nil || !own {
-				return removed, err
-			}
-			if _, err := w.volumes.Stat(headerObject + t.Id); !is(err, syscall.ENOENT) {
-				continue
-			}
+		gone, err := b.finishRemoval(w, rbdID, r)
+		if removed = removed || gone; err != nil {
+			return removed, err
 		}
-		w.mayTake(removal * b.config.Timeout)
-		if err := ignore(rbd.TrashRemove(w.volumes, t.Id, true), syscall.ENOENT); err != nil {
-			return removed, watched(w.volumes, t.Id, err)
-		}
-		removed = true
 	}
 	return removed, nil
 }
 
-// madeHere tells whether a connection of this installation created the image with that RBD ID.
-func (b *Backend) madeHere(s *session, rbdID string) (bool, error) {
-	clients, err := readIndex[client](s.images, clientKeys)
-	if err != nil {
-		return false, err
-	}
-	for id, c := range clients {
-		if c.Holder == b.config.Holder && madeBy(rbdID, id) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
+// looks is what an image without a record looks like.
+type looks int
 
-// madeBy tells whether an image of that RBD ID was created by the client of that number. librbd makes an
-// ID of the client's number and up to 8 random digits, all hexadecimal, and keeps the last 14 of it.
-func madeBy(rbdID, client string) bool {
-	const most, random = 14, 8
-	for digits := 1; digits <= random; digits++ {
-		beginning := len(rbdID) - digits
-		if beginning <= 0 {
-			return false
-		}
-		full := len(client) + digits
-		if full <= most && rbdID[:beginning] == client {
-			return true
-		}
-		if full > most && len(rbdID) == most && strings.HasSuffix(client, rbdID[:beginning]) {
-			return true
-		}
-	}
-	return false
-}
+const (
+	touched    looks = iota + 1 // written to, or cloned from what is not ours
+	unopenable                  // half made
+	blank                       // it is empty, and has no parent
+	cloned                      // nothing was written to it, and its parent is the one that it was to have
+)
 
-// untouched tells whether an image is as a clone that died left it: nothing was written to it, and it
-// has no parent, or one of our image-volumes, or the image that it was to be cloned from directly.
-func (b *Backend) untouched(s *session, rbdID string, spec backends.VolumeSpec) (bool, error) {
+// lookAt tells whether an image is as a clone that died left it.
+func (b *Backend) lookAt(s *session, rbdID string, spec backends.VolumeSpec) (looks, error) {
 	image, err := rbd.OpenImageByIdReadOnly(s.volumes, rbdID, rbd.NoSnapshot)
 	if is(err, syscall.ENOENT) || is(err, syscall.EINVAL) {
-		return true, nil // half made: it cannot be opened, so nobody ever wrote to it
+		return unopenable, nil // so nobody ever wrote to it
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer func() { _ = image.Close() }() // nothing was written
-	ours, err := b.ourParent(s, image, spec)
-	if err != nil || !ours {
-		return false, err
+	nothing, err := empty(image)
+	if err != nil {
+		return 0, err
 	}
-	return empty(image)
+	if !nothing {
+		return touched, nil
+	}
+	if _, err := image.GetParent(); is(err, syscall.ENOENT) {
+		return blank, nil
+	}
+	ours, err := b.ourParent(s, image, spec)
+	if err != nil {
+		return 0, err
+	}
+	if !ours {
+		return touched, nil
+	}
+	return cloned, nil
 }
 
+// ourParent tells whether an image's parent is one of our image-volumes, or the image that it was to be cloned
+// from directly.
 func (b *Backend) ourParent(s *session, image *rbd.Image, spec backends.VolumeSpec) (bool, error) {
 	p, err := image.GetParent()
-	if is(err, syscall.ENOENT) {
-		return true, nil
-	}
 	if err != nil {
 		return false, err
 	}
@@ -217,10 +206,7 @@ func empty(image *rbd.Image) (bool, error) {
 	err = image.DiffIterate(rbd.DiffIterateConfig{
 		SnapName: rbd.NoSnapshot, Length: size,
 		IncludeParent: rbd.ExcludeParent, WholeObject: rbd.EnableWholeObject,
-		Callback: func(_, _ uint64, exists int, _ interface{}) int {
-			if exists == 0 {
-				return 0
-			}
+		Callback: func(uint64, uint64, int, interface{}) int { // also of what was zeroed
 			found = true
 			return -int(syscall.ECANCELED)
 		},

@@ -172,16 +172,16 @@ func (b *Backend) strayName(w *work, i scanned) (stray, error) {
 	if !errors.Is(err, backends.ErrNotExist) {
 		return stray{}, err
 	}
-	own, err := b.madeHere(w.session, i.rbdID)
+	by, err := b.maker(w.session, i.rbdID)
 	if err != nil {
 		return stray{}, err
 	}
 	found := stray{Stray: backends.Stray{
-		ID: backends.VolumeID(i.rbdID), ImageVolume: id, Recoverable: own,
+		ID: backends.VolumeID(i.rbdID), ImageVolume: id, Recoverable: by == own,
 		Detail: "it has the name of an image-volume, and does not say that it is one",
 		Remedy: b.byHand(i),
 	}}
-	if own {
+	if by == own {
 		found.Remedy = "it is put back into the index, from where it is removed"
 		found.recover = func(w *work) error {
 			return writeIndex(w.images, imageKeys+string(id), indexed{RBDID: i.rbdID, At: b.config.Now().UTC()})
@@ -202,17 +202,20 @@ func (b *Backend) strayVolume(w *work, i scanned, r volumeRecord) (stray, error)
 		}
 		return stray{}, err
 	}
-	own, err := b.madeHere(w.session, i.rbdID)
+	by, err := b.maker(w.session, i.rbdID)
 	if err != nil {
 		return stray{}, err
 	}
 	found := stray{Stray: backends.Stray{
-		ID: backends.VolumeID(i.rbdID), Volume: backends.VolumeName(i.name), Recoverable: own,
+		ID: backends.VolumeID(i.rbdID), Volume: backends.VolumeName(i.name),
 		Detail: fmt.Sprintf("volume %s was left in the midst of %s", i.name, r.State),
 		Remedy: b.byHand(i),
 	}}
-	if own {
-		found.Remedy = "it is removed"
+	switch {
+	case r.State == removing && !i.trashed: // an earlier version died in it; what it holds may be wanted
+		found.Remedy = fmt.Sprintf("if nothing needs it: `clonecache volume delete %s`", i.name)
+	case r.State == writing && by != another:
+		found.Recoverable, found.Remedy = true, "it is removed"
 		found.recover = func(w *work) error { return b.removeStray(w, io, i) }
 	}
 	return found, nil
@@ -220,9 +223,9 @@ func (b *Backend) strayVolume(w *work, i scanned, r volumeRecord) (stray, error)
 
 func (b *Backend) removeStray(w *work, io *rados.IOContext, i scanned) error {
 	if !i.trashed {
-		return b.removeVolume(w, backends.VolumeName(i.name), i.rbdID)
+		return b.removeVolume(w, backends.VolumeName(i.name), i.rbdID, true)
 	}
-	w.mayTake(removal * b.config.Timeout)
+	w.mayTake(removalTimeouts * b.config.Timeout)
 	return ignore(rbd.TrashRemove(io, i.rbdID, true), syscall.ENOENT)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
@@ -26,12 +27,13 @@ func haveTrash(io *rados.IOContext) error {
 
 // trash moves the image of that name and RBD ID to the pool's trash, from where it is removed by its ID.
 // librbd moves and removes by name, and a name may change hands at any moment: if another image was
-// moved, it is put back. backends.ErrNotExist: another image has the name.
-func trash(io *rados.IOContext, name, rbdID string) error {
+// moved, it is put back. The trash is asked to keep it for deferment. backends.ErrNotExist: another image has
+// the name.
+func trash(io *rados.IOContext, name, rbdID string, deferment time.Duration) error {
 	if now, err := anyID(io, name); err != nil || now != rbdID {
 		return errors.Join(explain(ignore(err, syscall.ENOENT)), fmt.Errorf("image %s is no longer %s: %w", name, rbdID, backends.ErrNotExist))
 	}
-	if err := rbd.GetImage(io, name).Trash(0); err != nil {
+	if err := rbd.GetImage(io, name).Trash(deferment); err != nil {
 		return fmt.Errorf("move image %s to the trash: %w", name, err)
 	}
 	there, err := inTrash(io, rbdID)
@@ -59,8 +61,8 @@ func putBack(io *rados.IOContext, name string) error {
 	return rbd.TrashRestore(io, last.Id, name)
 }
 
-// sweepTrash ends the removals of volumes and image-volumes that a process which died had begun, and
-// that nothing else names. What others put into the trash stays there.
+// sweepTrash ends the removals of image-volumes that a process which died had begun, and that nothing else
+// names. What others put into the trash stays there, and so do volumes: their removals are in the index.
 func (b *Backend) sweepTrash(ctx context.Context) error {
 	var errs []error
 	for _, p := range b.pools() {
@@ -83,19 +85,11 @@ func (b *Backend) sweepOne(w *work, io *rados.IOContext, t rbd.TrashInfo) error 
 	if strings.HasPrefix(t.Name, prefix) {
 		return b.sweepImageVolume(w, t)
 	}
-	r, err := readVolumeRecord(io, t.Id)
-	if errors.Is(err, backends.ErrNotOurs) && io == w.images {
-		return b.sweepImageVolume(w, t)
-	}
-	if errors.Is(err, backends.ErrNotOurs) || err == nil && r.State != removing {
+	if io != w.images {
 		b.setOthers(t.Id)
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	w.mayTake(removal * b.config.Timeout)
-	return ignore(rbd.TrashRemove(io, t.Id, true), syscall.ENOENT, syscall.EBUSY, syscall.ENOTEMPTY)
+	return b.sweepImageVolume(w, t)
 }
 
 // sweepImageVolume puts an image-volume that the index has lost back into it; the next Reap ends it. An

@@ -162,10 +162,23 @@ func (b *Backend) delete(w *work, ref backends.VolumeRef) error {
 	if r.State == writing {
 		return fmt.Errorf("it is being written: %w", backends.ErrNotExist)
 	}
-	if err := unused(w.volumes, rbdID); err != nil {
+	look := unused
+	if ref.ID != "" {
+		look = asMade
+	}
+	if err := look(w.volumes, rbdID); err != nil {
 		return err
 	}
-	return b.removeVolume(w, ref.Name, rbdID)
+	if ref.ID == "" {
+		keeps, delay, err := toTrash(w)
+		if err != nil {
+			return err
+		}
+		if keeps {
+			return trash(w.volumes, string(ref.Name), rbdID, delay)
+		}
+	}
+	return b.removeVolume(w, ref.Name, rbdID, false)
 }
 
 // unused is backends.ErrInUse for an image that somebody has open for writing, or that has snapshots.
@@ -174,9 +187,30 @@ func unused(io *rados.IOContext, rbdID string) error {
 		if err := unwatched(image); err != nil {
 			return err
 		}
-		snapshots, err := image.GetSnapshotNames()
-		if err == nil && len(snapshots) > 0 {
-			return fmt.Errorf("it has snapshot %s: %w", snapshots[0].Name, backends.ErrInUse)
+		return unsnapped(image)
+	})
+}
+
+// unsnapped is backends.ErrInUse for an image that has snapshots.
+func unsnapped(image *rbd.Image) error {
+	snapshots, err := image.GetSnapshotNames()
+	if err == nil && len(snapshots) > 0 {
+		return fmt.Errorf("it has snapshot %s: %w", snapshots[0].Name, backends.ErrInUse)
+	}
+	return err
+}
+
+// asMade is backends.ErrInUse for a volume that is not as its clone was made: somebody has it open, has a
+// snapshot of it, or has written to it. Of a volume that was written at first, as a copy is, it cannot be told
+// who has written to it.
+func asMade(io *rados.IOContext, rbdID string) error {
+	return lookInto(io, rbdID, func(image *rbd.Image) error {
+		if err := errors.Join(unwatched(image), unsnapped(image)); err != nil {
+			return err
+		}
+		untouched, err := empty(image)
+		if err == nil && !untouched {
+			return fmt.Errorf("it holds data of its own: %w", backends.ErrInUse)
 		}
 		return err
 	})
@@ -218,35 +252,4 @@ func lookInto(io *rados.IOContext, rbdID string, look func(image *rbd.Image) err
 		return err
 	}
 	return errors.Join(look(image), image.Close())
-}
-
-// removeVolume removes a volume that is certainly ours by its RBD ID. A process that dies in it leaves
-// it under its name, or in the trash, with a record that says so: Settle or Reap end it. An error leaves
-// it as it was, if the cluster still lets it. backends.ErrInUse.
-func (b *Backend) removeVolume(w *work, name backends.VolumeName, rbdID string) error {
-	r, err := readVolumeRecord(w.volumes, rbdID)
-	if err != nil && !errors.Is(err, backends.ErrNotOurs) {
-		return err
-	}
-	before := r
-	r.RBDID, r.State = rbdID, removing
-	if err := ignore(writeRecord(w.volumes, rbdID, volumeKey, r), syscall.ENOENT); err != nil {
-		return err
-	}
-	if err := trash(w.volumes, string(name), rbdID); err != nil {
-		if id, gone := idOf(w.volumes, string(name)); before.State != "" && gone == nil && id == rbdID {
-			err = errors.Join(err, writeRecord(w.volumes, rbdID, volumeKey, before))
-		}
-		return err
-	}
-	w.mayTake(removal * b.config.Timeout)
-	err = rbd.TrashRemove(w.volumes, rbdID, true)
-	if !is(err, syscall.EBUSY) && !is(err, syscall.ENOTEMPTY) {
-		return ignore(err, syscall.ENOENT)
-	}
-	err = watched(w.volumes, rbdID, err)
-	if before.State == "" {
-		return err // half made: it stays in the trash, where it harms nobody
-	}
-	return errors.Join(err, rbd.TrashRestore(w.volumes, rbdID, string(name)), writeRecord(w.volumes, rbdID, volumeKey, before))
 }
