@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clonecache/clonecache/plugin"
 )
 
 // File is one regular file on disk.
@@ -111,6 +113,20 @@ func (d *Daemon) Consistent(tb testing.TB) {
 	if g := q.Gigabytes; g.InUse != gigabytes || g.Reserved != 0 || g.Actual != gigabytes {
 		tb.Errorf("quota of gigabytes: got in use %d, reserved %d, actual %d; want %d, 0, %d", g.InUse, g.Reserved, g.Actual, gigabytes, gigabytes)
 	}
+	if wrong := Wrong(d.Check(tb)); len(wrong) > 0 {
+		tb.Errorf("check found problems: %+v", wrong)
+	}
+}
+
+// Wrong are the problems of a check beside volumes that were kept: of these check tells until the request for one
+// is repeated, which after a kill is as it should be.
+func Wrong(c plugin.CheckResult) []plugin.Problem {
+	return slices.DeleteFunc(slices.Clone(c.Problems), func(p plugin.Problem) bool { return p.Repaired || p.Kind == "kept-volume" })
+}
+
+// NothingKept checks that each request that a kill left unanswered was repeated.
+func (d *Daemon) NothingKept(tb testing.TB) {
+	tb.Helper()
 	if c := d.Check(tb); !c.OK {
 		tb.Errorf("check found problems: %+v", c.Problems)
 	}

@@ -123,6 +123,7 @@ func (m *KillMatrix) ending(t *testing.T, p *Player) ending {
 	p.Start(t)
 	p.Idle(t)
 	p.Present(t)
+	p.NothingKept(t)
 	r := p.Report(t)
 	if got, want := Requests(r), p.Answered+p.Unheard; got != want {
 		t.Errorf("requests in the report at the end: got %d, want %d", got, want)

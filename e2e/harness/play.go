@@ -74,8 +74,8 @@ func DeleteVolume(name string) Act {
 func DeepCheck() Act {
 	return Act{Do: func(tb testing.TB, p *Player) error {
 		c, err := p.Client.Check(tb.Context(), api.CheckRequest{Deep: true}, nil)
-		if err == nil && !c.OK {
-			tb.Errorf("deep check found problems: %+v", c.Problems)
+		if wrong := Wrong(c); err == nil && len(wrong) > 0 {
+			tb.Errorf("deep check found problems: %+v", wrong)
 		}
 		return err
 	}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -110,7 +111,8 @@ func (w *world) do(ctx context.Context, o op, r *result) error {
 		return err
 	case check:
 		checked, err := w.Check(ctx, plugin.CheckOptions{Repair: true})
-		r.OK = checked.OK
+		// What a kill left unanswered is told of until it is asked for again.
+		r.OK = !slices.ContainsFunc(checked.Problems, func(p plugin.Problem) bool { return !p.Repaired && p.Kind != "kept-volume" })
 		return err
 	case restart:
 		return w.reopen(ctx, func() error { return nil })
