@@ -51,4 +51,3 @@ func (a *app) keepVolumes(ctx context.Context, backend backends.Name, names []st
 		}
 	})
 }
-
