@@ -333,7 +333,7 @@ func (r *imageReader) NextData(ctx context.Context, off int64) (from, to int64, 
 func (r *imageReader) look(ctx context.Context, off int64) error {
 	end := min(r.size, off+diffWindow)
 	found, err := do(ctx, r.b, func(w *work) (spans, error) {
-		w.mayTake(removal * r.b.config.Timeout)
+		w.mayTake(removalTimeouts * r.b.config.Timeout)
 		var found spans
 		err := r.handle.use(func(image *rbd.Image) error {
 			return image.DiffIterate(rbd.DiffIterateConfig{
