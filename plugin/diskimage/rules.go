@@ -141,7 +141,7 @@ func forFormat(err error, f Format) error {
 // insideOf makes the remedy of an image that is compressed begin with unpacking it.
 func insideOf(err error, c Compression) error {
 	var r *Refusal
-	if errors.As(err, &r) && strings.Contains(r.Remedy, "qemu-img") {
+	if c != "" && errors.As(err, &r) && strings.Contains(r.Remedy, "qemu-img") {
 		r.Remedy = "Unpack it with " + unpackCommand(c) + ". " + r.Remedy
 	}
 	return err
