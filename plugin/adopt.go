@@ -104,16 +104,16 @@ func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 		}
 		e.Claim = claim
 	}
-	revision := catalog.Key(iv.Description.RevisionKey)
+	proven := provenBy(iv.Description)
 	defer s.ready.begin()()
-	err = p.catalog.Adopt(ctx, e, revision)
+	err = p.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {
 		return p.adoptLost(ctx, s, iv, e)
 	}
 	if err != nil {
 		return err
 	}
-	s.ready.add(e, revision)
+	s.ready.add(e, proven...)
 	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	return nil
 }
@@ -182,7 +182,7 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	if is == superseded {
 		e.ID = catalog.NewEntryID()
 	}
-	if err := p.catalog.Adopt(ctx, e, ""); err != nil {
+	if err := p.catalog.Adopt(ctx, e); err != nil {
 		return err
 	}
 	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})

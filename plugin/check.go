@@ -169,9 +169,18 @@ func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolu
 
 // wrongBytes says what is wrong with an image-volume's content; kind is "" where nothing is.
 func (p *Plugin) wrongBytes(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
-	if iv.Description.InspectorVersion != diskimage.InspectorVersion {
-		return "old-inspector", fmt.Sprintf("image-volume %s was made under inspector rules %d, now they are %d", iv.ID, iv.Description.InspectorVersion, diskimage.InspectorVersion)
+	version := iv.Description.InspectorVersion
+	if e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID)); err == nil && e.ImageVolume == iv.ID {
+		version = e.InspectorVersion // it may have been inspected again
 	}
+	if version < diskimage.InspectorVersion {
+		return "old-inspector", fmt.Sprintf("image-volume %s was inspected under rules %d, now they are %d", iv.ID, version, diskimage.InspectorVersion)
+	}
+	return p.wrongContent(ctx, r, iv)
+}
+
+// wrongContent is wrongBytes whatever rules the image was inspected by.
+func (p *Plugin) wrongContent(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
 	content, err := r.OpenImageVolume(ctx, iv.ID)
 	if err != nil {
 		return "", "" // evicted meanwhile, or the survey has said so

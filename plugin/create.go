@@ -10,7 +10,6 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
-	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/journal"
@@ -27,12 +26,11 @@ type request struct {
 	id     string // of the image, as the source is asked for it
 	anew   bool   // the image was looked at once more, after it had changed while it was read
 	image  imagesource.Image
-	key    catalog.Key // what the image is looked up by; an alias where its content is not known yet
-	// revision is what the image is known by without the digest that this request brought; "" where it
-	// brought none.
-	revision catalog.Key
+	// key is what a fill of the image is known by, reading what the image is looked up by; see identify.
+	key      catalog.Key
+	reading  catalog.Key
 	promised imagesource.Digest // by the source itself
-	domain   string
+	expected imagesource.Digest // by the request alone; zero where the source promises it
 	begun    time.Time
 }
 
@@ -133,17 +131,14 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 // take makes the request one for the image as the source describes it. imagesource.ErrDigestMismatch,
 // ErrBadRequest.
 func (q *request) take(image imagesource.Image) error {
-	q.image, q.promised, q.revision = image, image.Digest, ""
+	q.image, q.promised, q.expected = image, image.Digest, imagesource.Digest{}
 	if q.DiskFormat != "" && q.DiskFormat != q.image.DiskFormat {
 		q.image.DiskFormat, q.image.ClaimedBy = q.DiskFormat, imagesource.ByName
 	}
 	if err := q.require(q.Request.Digest); err != nil {
 		return err
 	}
-	if !q.store.shareAll {
-		q.domain = q.image.Domain
-	}
-	q.key = lookupKey(q.image)
+	q.identify()
 	return nil
 }
 
@@ -168,7 +163,7 @@ func (q *request) require(digest imagesource.Digest) error {
 	case !q.promised.IsZero():
 		return fmt.Errorf("%w: %s has %s at its source, the request wants %s", imagesource.ErrDigestMismatch, q.image.Ref(), q.promised, digest)
 	}
-	q.revision = lookupKey(q.image)
+	q.expected = digest
 	q.image.Digest, q.image.List = digest, ""
 	return nil
 }
@@ -182,32 +177,6 @@ func (q *request) suited() error {
 		return &stepAside{reason: ReasonUnsuitable, detail: fmt.Sprintf("the volume is to be of type %s, and image-volumes on %s are of type %s", q.VolumeType, q.store.name, q.store.suits)}
 	}
 	return nil
-}
-
-// rawByName is raw in a key where only a name, or the requester, says so.
-const rawByName = "raw?"
-
-// lookupKey is what an image is found by before its bytes were read. Where digest and format are both
-// known for sure, it is the content key itself. Bytes that are raw by their name alone may be compressed: they
-// become another disk than bytes whose service says raw, which are taken as they are. A digest from a list
-// beside the image does not suffice: the image may have been replaced and the list forgotten. So such an image
-// is found by its revision and that digest, which is known once the bytes of that revision were read and
-// verified.
-func lookupKey(i imagesource.Image) catalog.Key {
-	format := i.DiskFormat
-	if format == "" {
-		format = "?"
-	}
-	switch {
-	case i.Digest.IsZero():
-		return catalog.RevisionKey(i.Ref(), i.Revision, format)
-	case i.List != "":
-		return catalog.RevisionKey(i.Ref(), i.Revision+" "+i.Digest.String(), format)
-	}
-	if format == string(diskimage.Raw) && i.ClaimedBy == imagesource.ByName {
-		format = rawByName
-	}
-	return catalog.ContentKey(i.Digest.String(), format)
 }
 
 // serveAlone serves the request while nobody else makes a volume of that name.
@@ -314,11 +283,10 @@ func (p *Plugin) entryFor(ctx context.Context, q *request, s *store) (*filled, e
 // findOrFill finds the ready entry, or fills it. A volume that an earlier request made, or that is somebody
 // else's, is noticed before anything is downloaded.
 func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled, error) {
-	if e, ok := s.ready.find(q.domain, q.key); ok {
-		if err := q.fits(e.VirtualBytes); err != nil {
-			return nil, err
+	if e, ok := s.find(q); ok {
+		if e, ok = p.current(ctx, s, e); ok {
+			return &filled{entry: e, role: Hit}, q.fits(e.VirtualBytes)
 		}
-		return &filled{entry: e, role: Hit}, nil
 	}
 	if answer, err := p.alreadyMade(ctx, q); err != nil || answer != nil {
 		return &filled{repeated: answer}, err

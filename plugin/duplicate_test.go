@@ -83,60 +83,45 @@ func (r *rig) startCreate(t *testing.T, image, volume string) <-chan plugin.Answ
 	return done
 }
 
-// readOf waits until a's bytes were read, and found to be what b's fill is making.
-func (s *slowOpen) readOf(t *testing.T, r *rig) {
-	t.Helper()
-	waitFor(t, func() bool { return s.opened.Load() > 0 })
-	waitFor(t, func() bool {
-		entries, err := r.Entries(t.Context(), plugin.EntryFilter{State: "all"})
-		return err == nil && len(entries) == 1
-	})
-}
-
-func TestContentThatAnotherFillIsMakingIsWaitedFor(t *testing.T) {
+// Two images of one content are filled at once, each by its own bytes; one of them is kept.
+func TestContentThatTwoFillsReadIsOneEntry(t *testing.T) {
 	r, source := twins(t, nil)
 	b := r.startCreate(t, "gated:b", "vb")
 	<-source.reached
-	a := r.startCreate(t, "gated:a", "va")
-	source.readOf(t, r)
+	if a := r.create(t, "gated:a", "va", 0); a.Outcome != plugin.Filled {
+		t.Errorf("a: %+v", a)
+	}
 	close(source.goOn)
-	if got := <-b; got.Outcome != plugin.Filled {
-		t.Errorf("b: %+v", got)
+	if got := <-b; got.Outcome != plugin.Filled || got.DownloadedBytes != mib {
+		t.Errorf("b: %+v, want its own bytes read", got)
 	}
-	if got := <-a; got.Outcome == plugin.Bypassed || got.Outcome == "" {
-		t.Errorf("a: %+v", got)
+	e := r.wantEntries(t, 1)[0]
+	if len(e.ImageIDs) != 2 {
+		t.Errorf("known as %v, want both", e.ImageIDs)
 	}
-	r.wantEntries(t, 1)
 	opened := source.opened.Load()
-	if got := r.create(t, "gated:a", "va2", mib); got.Outcome != plugin.Hit || source.opened.Load() != opened {
-		t.Errorf("a again: %s, %d more downloads", got.Outcome, source.opened.Load()-opened)
+	for i, image := range []string{"gated:a", "gated:b"} {
+		if got := r.create(t, image, string("vw"[i])+"2", mib); got.Outcome != plugin.Hit || source.opened.Load() != opened {
+			t.Errorf("%s again: %s, %d more downloads", image, got.Outcome, source.opened.Load()-opened)
+		}
 	}
+	checkClean(t, r)
 }
 
-func TestContentIsMadeAnewWhereTheOtherFillFails(t *testing.T) {
+// One image's source fails: that is nothing to the other image of the same content.
+func TestAnImageOfEqualContentDoesNotShareTheOthersFailure(t *testing.T) {
 	r, source := twins(t, imagesource.ErrUnavailable)
 	b := r.startCreate(t, "gated:b", "vb")
 	<-source.reached
 	a := r.startCreate(t, "gated:a", "va")
-	source.readOf(t, r)
-	goOn := source.goOn
-	source.slowDown("a", nil) // which is read again, on the row that b has left
-	close(goOn)
-	if got := <-b; got.Outcome == plugin.Filled {
-		t.Errorf("b: %+v", got)
+	if got := <-a; got.Outcome != plugin.Filled {
+		t.Errorf("a: %+v", got)
 	}
-	select {
-	case <-source.reached:
-	case got := <-a:
-		t.Fatalf("a: %+v", got)
-	}
-	b = r.startCreate(t, "gated:b", "vb2") // waits for it, and does not take it for one that nobody works on
-	waitFor(t, func() bool { return len(r.Fills()) == 2 })
 	close(source.goOn)
-	for name, done := range map[string]<-chan plugin.Answer{"a": a, "b": b} {
-		if got := <-done; got.Outcome == plugin.Bypassed || got.Outcome == "" {
-			t.Errorf("%s: %+v", name, got)
-		}
+	if got := <-b; got.Outcome == plugin.Filled {
+		t.Errorf("b: %+v, want its source's failure", got)
 	}
-	r.wantEntries(t, 1)
+	if got := r.create(t, "gated:a", "va2", mib); got.Outcome != plugin.Hit {
+		t.Errorf("a again: %+v", got)
+	}
 }

@@ -22,3 +22,6 @@ func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.Im
 	}
 	return p.adopt(ctx, s, iv)
 }
+
+// Tidy does what is done every minute.
+func (p *Plugin) Tidy(ctx context.Context) { p.tidy(ctx) }

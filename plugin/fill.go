@@ -13,7 +13,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
-	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // foreignFillPoll is how often a fill of another host is looked at.
@@ -30,6 +29,7 @@ type filling struct {
 	entry    catalog.Entry
 	claim    internaltenant.Claim // zero: none
 	slot     *fillSlot
+	ahead    bool // room and claim come before the slot
 	stage    *meteredStage
 	reserved int64
 	counted  bool // room was made for it: it counts as an entry
@@ -41,35 +41,32 @@ type filling struct {
 // fill makes the image-volume of a request's image in s, or finds that another host has made it.
 // Whatever goes wrong, nothing is left of it.
 func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (catalog.Entry, error) {
+	if err := p.refusedBefore(ctx, s, q); err != nil {
+		return catalog.Entry{}, classify(err)
+	}
 	slot := &fillSlot{slots: p.fillSlots}
 	defer slot.leave()
-	if !p.claimsAhead(s, f, q) {
+	ahead := p.claimsAhead(s, f, q)
+	if !ahead {
 		if err := slot.take(ctx); err != nil {
 			return catalog.Entry{}, err
 		}
 	}
-	for {
-		entry, mine, err := p.reserve(ctx, s, f, q)
-		if err != nil || !mine {
-			return entry, classify(err)
-		}
-		failpoint.Reached(failpoint.Reserve)
-		if f.missed == (miss{}) {
-			f.missed = p.whyMissed(ctx, s, q)
-		}
-		w := &filling{p: p, store: s, flight: f, q: q, slot: slot, entry: entry, begun: p.now()}
-		p.observer.FillStarted(s.name)
-		entry, err = w.run(ctx)
-		if err == nil && entry.State != catalog.Ready { // equal content, which another fill is making
-			p.recordFill(w, entry, errDuplicate)
-			slot.leave()
-			continue // and wait for that one
-		}
-		p.flights.land(f)
-		err = classify(err)
-		p.recordFill(w, entry, err)
-		return entry, err
+	entry, mine, err := p.reserve(ctx, s, f, q)
+	if err != nil || !mine {
+		return entry, classify(err)
 	}
+	failpoint.Reached(failpoint.Reserve)
+	if f.missed == (miss{}) {
+		f.missed = p.whyMissed(ctx, s, q)
+	}
+	w := &filling{p: p, store: s, flight: f, q: q, slot: slot, ahead: ahead, entry: entry, begun: p.now()}
+	p.observer.FillStarted(s.name)
+	entry, err = w.run(ctx)
+	p.flights.land(f)
+	err = classify(err)
+	p.recordFill(w, entry, err)
+	return entry, err
 }
 
 // fillSlot is a fill's place among those that may read and write at a time.
@@ -103,8 +100,8 @@ func (s *fillSlot) leave() {
 // meantime (mine is false). A fill of another host is waited for.
 func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (entry catalog.Entry, mine bool, err error) {
 	spec := catalog.FillSpec{
-		Store: s.name, Key: q.key, Domain: q.domain, ImageID: q.image.Ref(),
-		Holder: p.holder, LeaseFor: p.cfg.LeaseFor,
+		Store: s.name, Key: q.key, Domain: q.image.Domain, ImageID: q.image.Ref(),
+		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor,
 	}
 	var poll *time.Ticker
 	for {
@@ -121,7 +118,7 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (
 		case catalog.AlreadyReady:
 			return entry, false, nil
 		case catalog.Waiting:
-			return catalog.Entry{}, false, fmt.Errorf("the last fill of %s came to: %s; next try after %s", q.image.Ref(), entry.LastError, entry.RetryAfter.Format(time.RFC3339))
+			return catalog.Entry{}, false, failedBefore(q.image.Ref(), entry)
 		case catalog.Busy:
 			if stranded {
 				if err := p.endStranded(ctx, s, entry); err != nil && !isGone(err) {
@@ -146,8 +143,11 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (
 // lease, and that no other flight fills, is stranded.
 func (p *Plugin) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
 	defer s.ready.begin()()
-	p.flights.reserving.Lock()
-	defer p.flights.reserving.Unlock()
+	unlock, err := s.reserving.lock(ctx)
+	if err != nil {
+		return entry, previous, 0, false, err
+	}
+	defer unlock()
 	entry, previous, start, err = p.catalog.BeginFill(ctx, spec)
 	if err != nil {
 		return entry, previous, start, false, err
@@ -210,7 +210,7 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
-	if !w.slot.taken {
+	if w.ahead {
 		if err := w.acquire(ctx, told{virtual: w.q.expectedBytes(), source: w.q.image.SizeBytes, data: -1, format: w.q.image.DiskFormat}); err != nil {
 			return catalog.Entry{}, err
 		}
@@ -272,6 +272,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 // refuseTooLarge refuses an image that is larger than every volume which waits for it, before anything
 // is staged.
 func (w *filling) refuseTooLarge(virtual int64) error {
+	w.flight.needs.Store(virtual)
 	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && virtual > largest {
 		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, w.q.image.Ref(), virtual, largest)
 	}
@@ -279,16 +280,15 @@ func (w *filling) refuseTooLarge(virtual int64) error {
 }
 
 // publish commits the image-volume and makes the row ready: first durable, then named. Where another
-// entry turns out to have the same content, that one is used and ours is discarded; it may be filling yet.
+// entry turns out to have the same content, that one is used and ours is discarded.
 func (w *filling) publish(ctx context.Context, image *openImage, stream *imageStream, stats diskimage.Stats) (catalog.Entry, error) {
 	digest := stream.digest()
+	proven := w.q.proven(digest)
 	final := catalog.Published{
-		Key:    catalog.ContentKey(digest.String(), image.format),
+		Key:         catalog.ContentKey(digest.String(), image.format),
+		RevisionKey: proven[0], Also: proven[1:], ImageID: w.q.image.Ref(), Sharing: w.q.store.sharing(),
 		Digest: digest.String(), DiskFormat: image.format,
 		SourceBytes: stream.length(), VirtualBytes: stats.VirtualBytes, InspectorVersion: diskimage.InspectorVersion,
-	}
-	if final.Key != w.q.key {
-		final.RevisionKey = w.q.key
 	}
 	committed, err := w.stage.Commit(ctx, w.description(digest.String(), final))
 	if err != nil {
@@ -302,43 +302,40 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 	}
 	final.HeldBytes, final.ContentSum = committed.HeldBytes, committed.Description.ContentSum
 	defer w.store.ready.begin()()
-	entry, duplicate, err := w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
+	entry, duplicate, err := w.name(ctx, final)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
 	failpoint.Reached(failpoint.Publish)
 	if duplicate != nil {
 		w.undo(ctx, errDuplicate)
-		if entry = *duplicate; entry.State != catalog.Ready {
-			return entry, nil
-		}
+		entry = *duplicate
 		w.flight.missed = sameContent()
 	} else {
 		w.settleClaim(ctx)
 	}
-	w.store.ready.add(entry, w.q.key)
-	w.learnAliases(ctx, entry, image, digest)
+	w.store.ready.add(entry, proven...)
 	return entry, nil
 }
 
-// learnAliases makes the entry known by what else its content is asked for: under the revision that was read,
-// where the request brought a digest of its own; and by its digest to those for whom raw is but a name. The
-// image-volume is ready: a failure is logged.
-func (w *filling) learnAliases(ctx context.Context, e catalog.Entry, image *openImage, digest imagesource.Digest) {
-	aliases := []catalog.Key{w.q.revision}
-	if image.plainRaw {
-		aliases = append(aliases, catalog.ContentKey(digest.String(), rawByName))
-	}
-	for _, alias := range aliases {
-		if alias == "" || alias == w.q.key {
-			continue
+// name makes the row ready, or finds the one with equal content. One that older rules let through gives way: the bytes
+// have just been read under those of now.
+func (w *filling) name(ctx context.Context, final catalog.Published) (entry catalog.Entry, duplicate *catalog.Entry, err error) {
+	var pinned Pinning
+	for {
+		entry, duplicate, err = w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
+		if err != nil || duplicate == nil || !outdated(*duplicate) {
+			break
 		}
-		if err := w.p.catalog.AddImage(context.WithoutCancel(ctx), e.ID, w.q.image.Ref(), alias); err != nil {
-			w.p.log.WithFields(w.q.fields()).WithError(err).Warn("alias not noted; a request that looks for it reads the image again")
-			return
+		pinned = pinned || Pinning(duplicate.Pinned)
+		if err := w.p.giveWay(ctx, w.store, *duplicate); err != nil {
+			return catalog.Entry{}, nil, err
 		}
-		w.store.ready.add(e, alias)
 	}
+	if err == nil && duplicate == nil && pinned {
+		return w.p.pinAnew(ctx, entry), nil, nil
+	}
+	return entry, duplicate, err
 }
 
 // errDuplicate ends a fill whose content turned out to be cached, or being cached, already.
@@ -389,13 +386,14 @@ func (w *filling) undo(ctx context.Context, cause error) {
 	}
 }
 
-// endRow keeps the error of an image or its source in the row, for people to see; all other rows go.
+// endRow keeps the error of an image or its source in the row, for people to see; all other rows go. So does that of an
+// image which nobody finds again, since each look at it is told apart.
 func (w *filling) endRow(ctx context.Context, cause error) error {
 	_, aside := steppedAside(classify(cause))
-	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) {
+	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.q.foundOnce() {
 		return w.p.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
 	}
-	return w.p.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, cause.Error(), time.Time{})
+	return w.p.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, w.p.failedBy(cause))
 }
 
 // description is what the image-volume says of itself.

@@ -19,7 +19,7 @@ const progressEvery = 200 * time.Millisecond
 // flightKey names what only one fill at a time makes.
 type flightKey struct {
 	store backends.Name
-	viewKey
+	key   catalog.Key
 }
 
 // flight is one fill and those who wait for it. It lives until its last waiter leaves, or to its end
@@ -40,6 +40,7 @@ type flight struct {
 	read    atomic.Int64
 	total   atomic.Int64
 	written atomic.Int64
+	needs   atomic.Int64 // the size of the image's disk, once it is known
 
 	// under flights.mu:
 	waiters    int
@@ -52,13 +53,10 @@ type flight struct {
 	acting  *request // whose token was used last
 }
 
-// flights are the fills of this process: one per store, domain and key.
+// flights are the fills of this process: one per store and image.
 type flights struct {
-	// reserving is held while a flight takes its row and until it knows the row's ID, so that whoever
-	// holds it can tell which rows are being filled. It goes before mu.
-	reserving sync.Mutex
-	mu        sync.Mutex
-	byKey     map[flightKey]*flight
+	mu    sync.Mutex
+	byKey map[flightKey]*flight
 }
 
 // filled is an entry that a request may clone or copy, and the part it had in making it.
@@ -72,7 +70,7 @@ type filled struct {
 
 // fillShared waits for the one fill of the request's image in s, and starts it where there is none.
 func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled, error) {
-	key := flightKey{s.name, viewKey{q.domain, q.key}}
+	key := flightKey{s.name, q.key}
 	for {
 		f, role := p.board(key, q, s)
 		if f == nil {
@@ -100,8 +98,11 @@ func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled,
 		if err != nil {
 			return nil, err
 		}
-		if role == joined && p.flights.anothersRefusal(f, q) {
+		if role == joined && p.flights.anothersFailure(f, q) {
 			continue
+		}
+		if errors.Is(f.err, ErrTooSmall) && f.needs.Load() > 0 {
+			return nil, q.fits(f.needs.Load()) // in its own words
 		}
 		if f.err != nil {
 			return nil, f.err
@@ -191,11 +192,11 @@ func (p *Plugin) fillAgain(ctx context.Context, q request, s *store) {
 		p.log.WithFields(q.fields()).WithError(err).Warn("image not looked at again for a background fill")
 		return
 	}
-	if _, ready := s.ready.find(q.domain, q.key); ready {
+	if e, ready := s.find(&q); ready && !outdated(e) {
 		return
 	}
 	q.OnMiss, q.Deadline = Background, time.Time{}
-	if f, role := p.board(flightKey{s.name, viewKey{q.domain, q.key}}, &q, s); f != nil && role != dying {
+	if f, role := p.board(flightKey{s.name, q.key}, &q, s); f != nil && role != dying {
 		p.flights.leave(f, &q, stayInBackground)
 	}
 }
@@ -259,13 +260,23 @@ func (fl *flights) token(f *flight) imagesource.Token {
 	return f.acting.Token
 }
 
-// anothersRefusal tells that the fill ended because the image's source refused somebody else's token: one
-// that brought its own is asked about that.
-func (fl *flights) anothersRefusal(f *flight, q *request) bool {
+// anothersFailure tells that a fill ended by what is only another request's: the image's source refused its token, or
+// its volume was too small. One that joined tries for itself then. The image and its source are the same for
+// all who wait for a fill; so are the store, the room and the quota.
+func (fl *flights) anothersFailure(f *flight, q *request) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	refused := errors.Is(f.err, imagesource.ErrForbidden) || errors.Is(f.err, imagesource.ErrNotFound)
-	return refused && q.Token != "" && f.acting != nil && f.acting.Token != q.Token
+	switch {
+	case errors.Is(f.err, imagesource.ErrForbidden), errors.Is(f.err, imagesource.ErrNotFound):
+		var acted imagesource.Token
+		if f.acting != nil {
+			acted = f.acting.Token
+		}
+		return acted != q.Token
+	case errors.Is(f.err, ErrTooSmall):
+		return q.SizeBytes == 0 || q.SizeBytes >= f.needs.Load()
+	}
+	return false
 }
 
 // largestVolume is the size that the image may have at most for anyone who waits; 0 is any.
@@ -320,7 +331,7 @@ func (fl *flights) views() []FillView {
 	return views
 }
 
-// fills tells whether a flight other than but fills that row; reserving is held.
+// fills tells whether a flight other than but fills that row; the store's reserving is held.
 func (fl *flights) fills(id catalog.EntryID, but *flight) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()

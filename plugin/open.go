@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
@@ -29,6 +30,7 @@ const (
 	defaultFills           = 4
 	defaultReportRetention = 90 * 24 * time.Hour
 	defaultEvents          = 10_000
+	defaultKeepFailed      = 24 * time.Hour
 	// cleanupTime bounds undoing something after its request has ended.
 	cleanupTime = 30 * time.Second
 )
@@ -61,7 +63,8 @@ type Plugin struct {
 	upkeep    sync.WaitGroup // flushing and reaping
 	flights   flights
 	fillSlots chan struct{}
-	quotaTurn chan struct{} // held by the one for whose claim entries go
+	quotaTurn chan struct{}      // held by the one for whose claim entries go
+	renewing  singleflight.Group // entries that are inspected again
 	open      openIntents
 	owed      atomic.Bool   // a backend or the claims could not be reconciled yet
 	names     names         // whose turn it is to make a volume
@@ -143,6 +146,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.FillLimit, defaultFills)
 	setDefault(&c.ReportRetention, defaultReportRetention)
 	setDefault(&c.EventsMax, defaultEvents)
+	setDefault(&c.KeepFailed, defaultKeepFailed)
 	if c.NewOwner == nil {
 		c.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
 			return internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "clonecache", UserID: "clonecache"}, l)
@@ -189,6 +193,9 @@ func (p *Plugin) start(ctx context.Context) error {
 		return err
 	}
 	if err := p.catalog.TrimEvents(ctx); err != nil {
+		return err
+	}
+	if err := p.catalog.RetryFailed(ctx); err != nil { // rules, formats and sources may be other ones now
 		return err
 	}
 	if p.owner, err = p.cfg.NewOwner(p.catalog.Ledger()); err != nil {

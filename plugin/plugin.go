@@ -63,6 +63,8 @@ type Config struct {
 	FillLimit int
 	// ReportRetention is how long the report's sums are kept. Default: 90 days.
 	ReportRetention time.Duration
+	// KeepFailed is how long the rows of failed fills are kept for people to see. Default: 24 h.
+	KeepFailed time.Duration
 	// EventsMax is how many events are kept; the oldest go first. Half of them are for hits and the like, the
 	// other half for all else. Default: 10,000. Negative: none.
 	EventsMax int
@@ -79,7 +81,7 @@ type BackendConfig struct {
 	Bounds  lru.Bounds
 	// Fallback names the file cache that serves requests which the image-volume path refuses. "": none.
 	Fallback backends.Name
-	// ShareAll lets entries serve images of other owners with equal content.
+	// ShareAll lets images of several owners with equal content share one entry, once each of them was read.
 	ShareAll bool
 	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
 	MaxIdle time.Duration

@@ -102,7 +102,7 @@ func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
 		return err
 	}
 	if found.State == backends.Committed {
-		published, err := p.publishAbandoned(ctx, e, found)
+		published, err := p.publishAbandoned(ctx, s, e, found)
 		if err != nil || published {
 			return err
 		}
@@ -118,15 +118,15 @@ func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
 }
 
 // publishAbandoned makes the row ready; false where other content of that key won.
-func (p *Plugin) publishAbandoned(ctx context.Context, e catalog.Entry, iv backends.ImageVolume) (bool, error) {
+func (p *Plugin) publishAbandoned(ctx context.Context, s *store, e catalog.Entry, iv backends.ImageVolume) (bool, error) {
 	d := iv.Description
 	if d.EntryID != string(e.ID) || d.Attempt != e.Attempt || d.Digest == "" {
 		return false, nil
 	}
 	_, duplicate, err := p.catalog.Publish(ctx, e.ID, e.Attempt, catalog.Published{
-		Key: catalog.Key(d.ContentKey), RevisionKey: catalog.Key(d.RevisionKey), Digest: d.Digest, DiskFormat: d.DiskFormat,
+		Key: catalog.Key(d.ContentKey), Also: provenBy(d), Digest: d.Digest, DiskFormat: d.DiskFormat,
 		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, InspectorVersion: d.InspectorVersion,
-		ContentSum: d.ContentSum,
+		ContentSum: d.ContentSum, Sharing: s.sharing(),
 	})
 	if err != nil || duplicate != nil {
 		return false, err

@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -200,4 +201,14 @@ func TestDetachedImageVolumesStayCountedWhenTheCatalogIsLost(t *testing.T) {
 	}
 	r.wantEntries(t, 0)
 	checkClean(t, r)
+}
+
+// loseCatalog removes the catalog of a closed plugin.
+func (r *rig) loseCatalog(t *testing.T) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(r.dir, "state", "catalog.db"+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 }

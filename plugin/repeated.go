@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/clonecache/clonecache/backends"
 )
@@ -38,9 +39,14 @@ func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 
 // sameContent tells whether a volume was made from the content that the request asks for.
 func (p *Plugin) sameContent(q *request, o backends.Origin) bool {
-	if o.ContentKey == string(q.key) || o.LookupKey == string(q.key) {
+	if o.LookupKey == string(q.key) || q.sameDigest(o) {
 		return true
 	}
-	e, ok := q.store.ready.find(q.domain, q.key)
+	e, ok := q.store.find(q)
 	return ok && o.ContentKey == string(e.Key)
+}
+
+// sameDigest tells whether a volume was made from this very image, with the digest that it has now.
+func (q *request) sameDigest(o backends.Origin) bool {
+	return o.ImageID == q.image.Ref() && !q.image.Digest.IsZero() && strings.HasPrefix(o.ContentKey, q.image.Digest.String()+"/")
 }

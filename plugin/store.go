@@ -41,6 +41,9 @@ type store struct {
 	looked   looked
 	// keepForQuota: nobody goes where the internal tenant's quota refuses an image-volume.
 	keepForQuota bool
+	// reserving is held while a flight takes its row and until it knows the row's ID, so that whoever
+	// holds it can tell which rows are being filled. It goes before flights.mu.
+	reserving turnstile
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}
@@ -80,7 +83,7 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		if _, taken := stores[s.name]; taken {
 			return fmt.Errorf("%w: two backends or file caches are named %q", ErrBadRequest, s.name)
 		}
-		s.ready, s.room = newView(), make(chan struct{}, 1)
+		s.ready, s.room, s.reserving = newView(), make(chan struct{}, 1), make(turnstile, 1)
 		stores[s.name] = s
 		return nil
 	}
@@ -112,4 +115,17 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		}
 	}
 	return stores, nil
+}
+
+// turnstile lets one at a time through. It is a channel of capacity 1, so that who waits can give up.
+type turnstile chan struct{}
+
+// lock waits for its turn. The error is ctx's.
+func (t turnstile) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case t <- struct{}{}:
+		return func() { <-t }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

@@ -50,15 +50,18 @@ func (p *Plugin) endAllStranded(ctx context.Context) {
 
 // endIfStranded ends a row unless a flight has its key; while it does so, none can begin.
 func (p *Plugin) endIfStranded(ctx context.Context, s *store, e catalog.Entry) error {
-	release, ok := p.flights.close(flightKey{s.name, viewKey{e.Domain, e.Key}})
+	release, ok := p.flights.close(flightKey{s.name, e.Key})
 	if !ok {
 		return nil
 	}
 	defer release()
-	p.flights.reserving.Lock()
+	unlock, err := s.reserving.lock(ctx)
+	if err != nil {
+		return err
+	}
 	now, err := p.catalog.Get(ctx, e.ID) // a flight may have ended it since the rows were read
 	filled := p.flights.fills(e.ID, nil) // one of another of its keys
-	p.flights.reserving.Unlock()
+	unlock()
 	if err != nil || now.State != catalog.Filling || now.Lease != p.holder || filled {
 		return err
 	}

@@ -37,7 +37,6 @@ func (b *meteredBody) Read(p []byte) (int, error) {
 type openImage struct {
 	reader       *diskimage.Reader
 	format       string // how its bytes become a disk: diskimage.Info.ContentFormat
-	plainRaw     bool   // raw whoever claims it
 	measured     bool   // it was decoded once already
 	virtualBytes int64
 	sourceBytes  int64 // -1 unknown
@@ -65,7 +64,7 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 	image, err := s.inspect(ctx, w)
 	if err != nil {
 		s.close()
-		return nil, nil, fmt.Errorf("inspect %s: %w", w.q.image.Ref(), err)
+		return nil, nil, w.tooSmall(fmt.Errorf("inspect %s: %w", w.q.image.Ref(), err))
 	}
 	if !image.measured {
 		image.dataBytes = data
@@ -84,7 +83,6 @@ func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, erro
 	}
 	info := s.reader.Info()
 	image := &openImage{format: info.ContentFormat(), sourceBytes: options.SourceBytes, progress: w.progress}
-	image.plainRaw = image.format == string(diskimage.Raw) && !info.AsDeclared
 	if info.VirtualBytes < 0 {
 		stats, err := s.measure(ctx, w, options)
 		if err != nil {
@@ -161,12 +159,12 @@ func (z zeroTail) ReadAt(p []byte, off int64) (int, error) {
 func (w *filling) isAbout(image imagesource.Image) {
 	q := *w.q
 	q.image = image
-	if q.revision == "" {
-		q.key = lookupKey(image)
-	} else { // the request brought a digest, which is what the content is found by
-		image.Digest = imagesource.Digest{}
-		q.revision = lookupKey(image)
+	if q.expected.IsZero() {
+		q.promised = image.Digest
+	} else { // the request brought a digest
+		q.image.Digest, q.image.List = q.expected, ""
 	}
+	q.identify()
 	w.q = &q
 }
 

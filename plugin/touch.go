@@ -146,6 +146,7 @@ func (p *Plugin) tidy(ctx context.Context) {
 		p.lookAround(ctx, s)
 	}
 	p.endAllStranded(ctx)
+	p.expireFailed(ctx)
 	p.settleOpen(ctx)
 	if p.owed.Load() {
 		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {

@@ -9,27 +9,26 @@ import (
 // view is the ready entries of one store in memory, so that a hit asks no database. It may lag behind
 // what other hosts do: the clone itself is the proof that an entry is still there.
 //
+// An entry is found by the images whose own bytes were read and are its content, and by nothing else. So what is
+// found may be given to whoever may read that image, which its source is asked at each request: a digest that
+// somebody claims, an owner, and what was shared once, open nothing.
+//
 // Whoever changes the catalog's ready entries, or tells the view what the catalog says, does it between
 // begin and end. An entry is removed here before the catalog lets it go: nobody who has seen that it is
 // being evicted gets a hit on it afterwards.
 type view struct {
 	mu    sync.RWMutex
-	byKey map[viewKey]*catalog.Entry
-	byID  map[catalog.EntryID][]viewKey
+	byKey map[catalog.Key]*catalog.Entry
+	byID  map[catalog.EntryID][]catalog.Key // the oldest first
 	// changing counts those between begin and end. What was removed meanwhile is not added again by one
 	// who read the catalog before.
 	changing int
 	removed  map[catalog.EntryID]struct{}
 }
 
-type viewKey struct {
-	domain string
-	key    catalog.Key
-}
-
 func newView() *view {
 	return &view{
-		byKey: make(map[viewKey]*catalog.Entry), byID: make(map[catalog.EntryID][]viewKey),
+		byKey: make(map[catalog.Key]*catalog.Entry), byID: make(map[catalog.EntryID][]catalog.Key),
 		removed: make(map[catalog.EntryID]struct{}),
 	}
 }
@@ -48,36 +47,48 @@ func (v *view) begin() (end func()) {
 	}
 }
 
-// find returns the ready entry for a key, of the domain's own or of everybody's.
-func (v *view) find(domain string, key catalog.Key) (catalog.Entry, bool) {
+// find returns the ready entry that an image was read into.
+func (v *view) find(key catalog.Key) (catalog.Entry, bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	e, ok := v.byKey[viewKey{domain, key}]
-	if !ok && domain != "" {
-		e, ok = v.byKey[viewKey{"", key}]
-	}
+	e, ok := v.byKey[key]
 	if !ok {
 		return catalog.Entry{}, false
 	}
 	return *e, true
 }
 
-// add makes an entry known under its key and under every alias given; between begin and end.
-func (v *view) add(e catalog.Entry, aliases ...catalog.Key) {
+// add makes an entry known under the images given, or as it is now where it was known; between begin and end.
+func (v *view) add(e catalog.Entry, images ...catalog.Key) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if _, going := v.removed[e.ID]; going {
 		return
 	}
-	for _, key := range append([]catalog.Key{e.Key}, aliases...) {
+	for _, key := range images {
 		if key == "" {
 			continue
 		}
-		k := viewKey{e.Domain, key}
-		if known, ok := v.byKey[k]; !ok || known.ID != e.ID {
-			v.byID[e.ID] = append(v.byID[e.ID], k)
+		if known, ok := v.byKey[key]; !ok || known.ID != e.ID {
+			v.byID[e.ID] = append(v.byID[e.ID], key)
 		}
-		v.byKey[k] = &e
+		v.byKey[key] = &e
+	}
+	v.bound(e.ID)
+	for _, key := range v.byID[e.ID] {
+		if known, ok := v.byKey[key]; ok && known.ID == e.ID {
+			v.byKey[key] = &e
+		}
+	}
+}
+
+// bound forgets the oldest of very many images of an entry; the catalog may still know them.
+func (v *view) bound(id catalog.EntryID) {
+	for keys := v.byID[id]; len(keys) > catalog.MaxImages; keys = v.byID[id] {
+		if e, ok := v.byKey[keys[0]]; ok && e.ID == id {
+			delete(v.byKey, keys[0])
+		}
+		v.byID[id] = keys[1:]
 	}
 }
 

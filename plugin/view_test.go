@@ -11,7 +11,7 @@ func TestWhatIsEvictedIsNotFoundAgainByWhoReadTheCatalogBefore(t *testing.T) {
 	e := catalog.Entry{ID: "e", Key: "k"}
 	found := func(when string, want bool) {
 		t.Helper()
-		if _, ok := v.find("", "k"); ok != want {
+		if _, ok := v.find("k"); ok != want {
 			t.Errorf("%s: found %t, want %t", when, ok, want)
 		}
 	}
@@ -21,15 +21,15 @@ func TestWhatIsEvictedIsNotFoundAgainByWhoReadTheCatalogBefore(t *testing.T) {
 	v.remove("e")
 	found("once it is removed", false)
 	evictor()
-	v.add(e)
+	v.add(e, "k")
 	found("added by one who read before", false)
 	reader()
 
 	later := v.begin() // the eviction came to nothing, and the catalog still has it
-	v.add(e, "alias")
+	v.add(e, "k", "alias")
 	later()
 	found("added by one who read after", true)
-	if _, ok := v.find("", "alias"); !ok {
+	if _, ok := v.find("alias"); !ok {
 		t.Error("not found by its alias")
 	}
 }

@@ -94,17 +94,24 @@ func (m *model) clone() *model {
 // key is what an image is looked up by, and the content that this stands for.
 func (m *model) key(o op) (catalog.Key, int) {
 	i := m.images[o.Image]
-	format := "?"
-	if name := imageNames[o.Image]; name[len(name)-4:] == ".raw" {
-		format = "raw"
-	}
 	if i.promised >= 0 {
-		return catalog.ContentKey(digests()[i.promised], format), i.promised
+		return catalog.RevisionKey(imageNames[o.Image], fmt.Sprint(i.revision)+" "+digests()[i.promised], formatOf(o.Image)), i.promised
 	}
-	return catalog.RevisionKey(imageNames[o.Image], fmt.Sprint(i.revision), format), i.content
+	return m.revisionKey(o), i.content
 }
 
-func contentKey(content int) catalog.Key { return catalog.ContentKey(digests()[content], "raw") }
+// revisionKey is what an image is looked up by without a digest beside it. It is known once the image was read.
+func (m *model) revisionKey(o op) catalog.Key {
+	return catalog.RevisionKey(imageNames[o.Image], fmt.Sprint(m.images[o.Image].revision), formatOf(o.Image))
+}
+
+// formatOf is what an image's name claims.
+func formatOf(image int) string {
+	if name := imageNames[image]; name[len(name)-4:] == ".raw" {
+		return "raw?"
+	}
+	return "?"
+}
 
 // ready is the entry that a key finds.
 func (m *model) ready(store int, key catalog.Key) *entry {
@@ -281,7 +288,7 @@ func (m *model) rebuilt(seen observed) {
 		if e.detached { // why it was evicted is lost too
 			e.cause = catalog.CauseGone
 		}
-		e.keys = map[catalog.Key]bool{contentKey(e.content): true, e.first: true}
+		e.keys = map[catalog.Key]bool{e.first: true}
 	}
 	if m.set.Volumes > 0 {
 		m.uncharged = max(0, m.owned()-m.set.Volumes)

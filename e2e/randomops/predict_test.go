@@ -206,7 +206,7 @@ func (c *making) copied(why plugin.Reason) (want result, aside plugin.Reason) {
 // repeated is a request for a volume that is there.
 func (c *making) repeated(v *volume) result {
 	same := !v.foreign && (c.size == 0 || c.size == v.size)
-	if same && contentKey(v.content) != c.key && v.key != c.key {
+	if same && v.key != c.key && (v.request.Image != c.op.Image || c.image.promised != v.content) {
 		e := c.ready(0, c.key)
 		same = e != nil && e.content == v.content
 	}
@@ -267,13 +267,15 @@ func (c *making) tryFill(store int) (e *entry, p problem, aside plugin.Reason) {
 		}
 	}
 	if e := c.of(store, c.content); e != nil { // known by another name
-		e.keys[c.key] = true
-		delete(e.maybe, c.key)
+		for _, key := range []catalog.Key{c.key, c.revisionKey(c.op)} {
+			e.keys[key] = true
+			delete(e.maybe, key)
+		}
 		return e, "", ""
 	}
 	e = &entry{
 		id: fmt.Sprintf("fresh/%d/%d", store, c.content), store: store, content: c.content, first: c.key,
-		keys:    map[catalog.Key]bool{c.key: true, contentKey(c.content): true},
+		keys:    map[catalog.Key]bool{c.key: true, c.revisionKey(c.op): true},
 		touched: true, created: c.result.At, held: held,
 	}
 	c.entries[e.id] = e

@@ -205,7 +205,7 @@ type many struct{}
 func (many) Name() string { return "many" }
 
 func (many) Stat(_ context.Context, id string) (imagesource.Image, error) {
-	return imagesource.Image{Source: "many", ID: id, Revision: "1", SizeBytes: imageBytes, DiskFormat: "raw"}, nil
+	return imagesource.Image{Source: "many", ID: id, Revision: "1", SizeBytes: imageBytes, DiskFormat: "raw", ClaimedBy: imagesource.ByService}, nil
 }
 
 // Open gives bytes that no other image has.

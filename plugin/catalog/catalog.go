@@ -11,6 +11,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -29,15 +30,22 @@ var (
 // EntryID names one entry, for ever. IDs sort by when they were made.
 type EntryID string
 
-// Key names content: what an entry is found by, together with its store and domain.
+// Key is what an entry is found by: its content, or an image that was read and has this content.
 type Key string
 
 // ContentKey is the key of verified content: digest is "sha256:<hex>" or "sha512:<hex>".
 func ContentKey(digest, diskFormat string) Key { return Key(digest + "/" + diskFormat) }
 
-// RevisionKey is the key of an image whose digest nobody knows yet.
+// RevisionKey is what one image is looked up by: revision is the source's, or the digest that it promises. As a key
+// of a ready entry it says that this image's own bytes were read, and found to be the entry's. No two
+// images have one key, whatever is in their names.
 func RevisionKey(imageRef, revision, diskFormat string) Key {
-	return Key("rev:" + imageRef + "@" + revision + "/" + diskFormat)
+	return Key("rev:" + strings.ReplaceAll(imageRef, "@", "%40") + "@" + revision + "/" + strings.ReplaceAll(diskFormat, "/", "%2f"))
+}
+
+// Of tells whether a key is one of that image.
+func (k Key) Of(imageRef string) bool {
+	return strings.HasPrefix(string(k), "rev:"+strings.ReplaceAll(imageRef, "@", "%40")+"@")
 }
 
 // State is how far an entry has come.

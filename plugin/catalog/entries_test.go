@@ -153,12 +153,17 @@ func TestAFillFromBeginToEnd(t *testing.T) {
 		}
 		same(t, "there", there, want)
 	}
-	for name, at := range map[string]struct {
+	for name, by := range map[string]struct {
 		store  backends.Name
 		domain string
-	}{"other store": {"other", "project:p1"}, "other domain": {"local", ""}} {
-		_, err := c.Find(ctx, at.store, at.domain, revision)
-		is(t, name, err, ErrNotFound)
+		key    Key
+		want   error
+	}{
+		"other store": {"other", "project:p1", revision, ErrNotFound}, "content of another domain": {"local", "", p.Key, ErrNotFound},
+		"the image, whoever owns it now": {"local", "", revision, nil},
+	} {
+		_, err := c.Find(ctx, by.store, by.domain, by.key)
+		is(t, name, err, by.want)
 	}
 	aliases, err := c.Aliases(ctx)
 	if want := map[Key][]EntryID{revision: {e.ID}}; err != nil || !reflect.DeepEqual(aliases, want) {
@@ -172,7 +177,7 @@ func TestAFailedFillIsTriedAgainWhenItsTimeHasCome(t *testing.T) {
 	first := mustFill(t, c, spec("k"))
 	is(t, "claim", c.RecordClaim(ctx, first.ID, 1, "claim-1"), nil)
 	retry := at.now().Add(time.Minute)
-	is(t, "fail", c.FailFill(ctx, first.ID, 1, "digest differs", retry), nil)
+	is(t, "fail", c.FailFill(ctx, first.ID, 1, Failure{Text: "digest differs", RetryAfter: retry}), nil)
 
 	waiting, _, start, err := c.BeginFill(ctx, spec("k"))
 	if err != nil || start != Waiting || waiting.LastError != "digest differs" || !waiting.RetryAfter.Equal(retry) || waiting.Claim != "" {
@@ -183,7 +188,7 @@ func TestAFailedFillIsTriedAgainWhenItsTimeHasCome(t *testing.T) {
 	if second.ID != first.ID || second.Attempt != 2 || second.State != Filling || !second.RetryAfter.IsZero() {
 		t.Errorf("second: %+v", second)
 	}
-	is(t, "publish of the first", c.FailFill(ctx, first.ID, 1, "late", retry), ErrLost)
+	is(t, "publish of the first", c.FailFill(ctx, first.ID, 1, Failure{Text: "late", RetryAfter: retry}), ErrLost)
 }
 
 func TestAnExpiredLeaseIsTakenOver(t *testing.T) {
@@ -223,7 +228,7 @@ func TestAnExpiredLeaseIsTakenOver(t *testing.T) {
 		"stage":    c.RecordStage(ctx, first.ID, 1, "x", backends.Decoded, 1),
 		"room":     reserved,
 		"publish":  publishErr,
-		"fail":     c.FailFill(ctx, first.ID, 1, "x", time.Time{}),
+		"fail":     c.FailFill(ctx, first.ID, 1, Failure{Text: "x", RetryAfter: time.Time{}}),
 		"forget":   c.ForgetFill(ctx, first.ID, 1),
 		"not mine": c.Renew(ctx, second.ID, 2, me, lease),
 	} {
@@ -298,7 +303,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 	odd := "a'b\"c|d\\\n?$1 ünï \x01"
 	s := FillSpec{Store: backends.Name(odd), Key: Key(odd), Domain: odd, ImageID: odd, Holder: Holder{InstanceID(odd), odd}, LeaseFor: lease}
 	e := mustFill(t, c, s)
-	is(t, "fail", c.FailFill(t.Context(), e.ID, 1, strings.Repeat("ü", maxError), time.Date(2200, 1, 2, 3, 4, 5, 6000, time.UTC)), nil)
+	is(t, "fail", c.FailFill(t.Context(), e.ID, 1, Failure{Text: strings.Repeat("ü", maxError), RetryAfter: time.Date(2200, 1, 2, 3, 4, 5, 6000, time.UTC)}), nil)
 	want := mustGet(t, c, e.ID)
 	if len(want.LastError) > maxError || want.LastError == "" {
 		t.Errorf("an error of %d bytes", len(want.LastError))

@@ -22,7 +22,7 @@ type Entry struct {
 	ID      EntryID
 	Store   backends.Name // the backend or file cache that holds the image-volume
 	Key     Key
-	Domain  string // who may share it; "" is everybody
+	Domain  string // whose bytes were read: an owner, "" everybody's; of earlier versions "" may be anybody's
 	State   State
 	Attempt int // counts fills; the image-volume's ID ends in it
 
@@ -60,6 +60,8 @@ type Entry struct {
 	Lease      Holder // while filling
 	LeaseUntil time.Time
 	LastError  string    // of the last failed fill
+	Failure    string    // what the caller of FailFill wants to know of it later
+	FailedAt   time.Time // zero unless failed
 	RetryAfter time.Time // no new fill before, after a failed one
 }
 
@@ -76,13 +78,14 @@ func live(store backends.Name, domain string, key Key) string {
 const entryColumns = `e.id, e.store, e.content_key, e.domain, e.state, e.attempt, e.image_volume, e.form,
 	e.digest, e.disk_format, e.source_bytes, e.virtual_bytes, e.reserved_bytes, e.held_bytes, e.claim,
 	e.pinned, e.hits, e.clones, e.inspector_version, e.evict_cause, e.created_at, e.filled_at,
-	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum, e.superseded_by, e.superseded_at, e.generation`
+	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum, e.superseded_by, e.superseded_at, e.generation,
+	e.failed_at, e.failure`
 
 const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state, attempt, image_volume, form,
 	digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim,
 	pinned, hits, clones, inspector_version, evict_cause, created_at, filled_at,
-	last_used_at, lease_host, lease_incarnation, lease_until, last_error, retry_after, content_sum, live_key)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	last_used_at, lease_host, lease_incarnation, lease_until, last_error, retry_after, content_sum, failed_at, failure, live_key)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // insert adds an entry; its images are added apart.
 func (t tx) insert(ctx context.Context, e Entry) error {
@@ -90,7 +93,7 @@ func (t tx) insert(ctx context.Context, e Entry) error {
 	return t.change(ctx, insertEntry, e.ID, e.Store, e.Key, e.Domain, e.State, e.Attempt, e.ImageVolume, e.Form,
 		e.Digest, e.DiskFormat, e.SourceBytes, e.VirtualBytes, e.ReservedBytes, e.HeldBytes, e.Claim,
 		number(e.Pinned), e.Hits, e.Clones, e.InspectorVersion, e.EvictCause, micros(e.CreatedAt), micros(e.FilledAt),
-		micros(e.LastUsedAt), e.Lease.Instance, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), e.ContentSum, key)
+		micros(e.LastUsedAt), e.Lease.Instance, e.Lease.Incarnation, micros(e.LeaseUntil), e.LastError, micros(e.RetryAfter), e.ContentSum, micros(e.FailedAt), e.Failure, key)
 }
 
 // scanner is a *sql.Row or *sql.Rows.
@@ -99,16 +102,18 @@ type scanner interface{ Scan(into ...any) error }
 // scanEntry reads entryColumns; ImageIDs are read apart.
 func scanEntry(row scanner) (Entry, error) {
 	var e Entry
-	var created, filled, used, lease, retry, superseded int64
+	var created, filled, used, lease, retry, superseded, failed int64
 	err := row.Scan(&e.ID, &e.Store, &e.Key, &e.Domain, &e.State, &e.Attempt, &e.ImageVolume, &e.Form,
 		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
 		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
-		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum, &e.SupersededBy, &superseded, &e.Generation)
+		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum, &e.SupersededBy, &superseded, &e.Generation,
+		&failed, &e.Failure)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}
 	e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(used)
 	e.LeaseUntil, e.RetryAfter, e.SupersededAt = fromMicros(lease), fromMicros(retry), fromMicros(superseded)
+	e.FailedAt = fromMicros(failed)
 	return e, err
 }
 
@@ -125,7 +130,8 @@ const (
 	selectLive  = `SELECT ` + entryColumns + ` FROM entries e WHERE e.live_key = ?`
 	// CROSS JOIN keeps SQLite from going through a whole store for one revision.
 	selectAlias = `SELECT ` + entryColumns + ` FROM entry_images i CROSS JOIN entries e
-		WHERE i.revision_key = ? AND e.id = i.entry_id AND e.store = ? AND e.domain = ? AND e.live_key IS NOT NULL
+		WHERE i.revision_key = ? AND e.id = i.entry_id AND e.store = ? AND e.live_key IS NOT NULL
+			AND (e.state <> 'ready' OR e.inspector_version >= ?)
 		ORDER BY CASE e.state WHEN 'ready' THEN 0 ELSE 1 END, e.id DESC LIMIT 1`
 	selectImages = `SELECT image_id FROM entry_images WHERE entry_id = ? ORDER BY added_at, image_id`
 )
@@ -148,9 +154,11 @@ func (t tx) held(ctx context.Context, id EntryID, attempt int) (Entry, error) {
 	return e, err
 }
 
-// find reads the live entry of a key or an alias. A ready one by alias goes before one by key that is
-// not: after a fill turned out to be of known content, the former is what counts.
-func (t tx) find(ctx context.Context, store backends.Name, domain string, key Key) (Entry, error) {
+// find reads the live entry of a key and a domain, or of an alias, whichever domain that has: it says that the
+// image's own bytes were read. A ready one by alias goes before one by key that is not: after a fill turned out
+// to be of known content, the former is what counts. One that older rules than those of inspector let through
+// is not found by an alias.
+func (t tx) find(ctx context.Context, store backends.Name, domain string, key Key, inspector int) (Entry, error) {
 	byKey, keyErr := scanEntry(t.row(ctx, selectLive, live(store, domain, key)))
 	if keyErr != nil && !errors.Is(keyErr, ErrNotFound) {
 		return Entry{}, keyErr
@@ -158,7 +166,7 @@ func (t tx) find(ctx context.Context, store backends.Name, domain string, key Ke
 	if keyErr == nil && byKey.State == Ready {
 		return t.withImages(ctx, byKey)
 	}
-	byAlias, err := scanEntry(t.row(ctx, selectAlias, key, store, domain))
+	byAlias, err := scanEntry(t.row(ctx, selectAlias, key, store, inspector))
 	switch {
 	case err == nil && (byAlias.State == Ready || keyErr != nil):
 		return t.withImages(ctx, byAlias)

@@ -90,6 +90,25 @@ func (c *Catalog) SetPinned(ctx context.Context, id EntryID, pinned bool) (Entry
 	return e, nil
 }
 
+const setInspected = `UPDATE entries SET inspector_version = ? WHERE id = ? AND state = 'ready'`
+
+// SetInspected notes that a ready entry passed the inspector's rules of a version, and returns it. ErrLost: it is not
+// ready any more.
+func (c *Catalog) SetInspected(ctx context.Context, id EntryID, version int) (Entry, error) {
+	var e Entry
+	err := c.write(ctx, fmt.Sprintf("note the inspection of entry %s", id), func(t tx) (err error) {
+		if err = t.change(ctx, setInspected, version, id); err != nil {
+			return err
+		}
+		e, err = t.entry(ctx, id)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
 const setObserved = `UPDATE entries SET held_bytes = ?, clones = ?
 	WHERE id = ? AND state IN ('ready', 'evicting', 'detached') AND (held_bytes <> ? OR clones <> ?)`
 

@@ -74,7 +74,7 @@ func TestAFailedRowIsRemovedWithoutBeingCounted(t *testing.T) {
 	is(t, "remove a filling one", c.Remove(ctx, e.ID), ErrLost)
 	is(t, "observe a filling one", c.Observe(ctx, []Observation{{e.ID, 5, 5}}), nil)
 	same(t, "filling", mustGet(t, c, e.ID), e)
-	is(t, "fail", c.FailFill(ctx, e.ID, 1, "x", time.Time{}), nil)
+	is(t, "fail", c.FailFill(ctx, e.ID, 1, Failure{Text: "x", RetryAfter: time.Time{}}), nil)
 	is(t, "remove", c.Remove(ctx, e.ID), nil)
 	if stats, err := c.Evictions(ctx, time.Time{}); err != nil || len(stats) != 0 {
 		t.Errorf("evictions %+v, %v", stats, err)
@@ -109,7 +109,7 @@ func TestReserveRoomSeesWhatCounts(t *testing.T) {
 		detached += 30 + n
 	}
 	failed := mustFill(t, c, spec("failed"))
-	is(t, "fail", c.FailFill(ctx, failed.ID, 1, "x", time.Time{}), nil)
+	is(t, "fail", c.FailFill(ctx, failed.ID, 1, Failure{Text: "x", RetryAfter: time.Time{}}), nil)
 	filling := mustFill(t, c, spec("filling"))
 	reserve(t, c, filling, 40)
 	elsewhere := spec("elsewhere")

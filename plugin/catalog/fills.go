@@ -16,12 +16,14 @@ import (
 
 // FillSpec asks to be the one who fills.
 type FillSpec struct {
-	Store    backends.Name
-	Key      Key
-	Domain   string
-	ImageID  string // SOURCE:ID
-	Holder   Holder
-	LeaseFor time.Duration
+	Store   backends.Name
+	Key     Key    // of the image: what it is looked up by
+	Domain  string // whose image it is
+	ImageID string // SOURCE:ID
+	// Inspector is the version of the rules that images pass now: what older ones let through is not ready.
+	Inspector int
+	Holder    Holder
+	LeaseFor  time.Duration
 }
 
 // FillStart is BeginFill's answer.
@@ -88,7 +90,7 @@ func (t tx) beginFill(ctx context.Context, spec FillSpec) (entry, previous Entry
 	if err != nil {
 		return entry, previous, 0, err
 	}
-	found, err := t.find(ctx, spec.Store, spec.Domain, spec.Key)
+	found, err := t.find(ctx, spec.Store, spec.Domain, spec.Key, spec.Inspector)
 	if errors.Is(err, ErrNotFound) {
 		entry, err = t.firstFill(ctx, spec, now)
 		return entry, previous, Started, err
@@ -136,7 +138,8 @@ func (t tx) firstFill(ctx context.Context, spec FillSpec, now time.Time) (Entry,
 }
 
 const retakeEntry = `UPDATE entries SET state = 'filling', attempt = attempt + 1, image_volume = '', form = '',
-	claim = '', reserved_bytes = 0, lease_host = ?, lease_incarnation = ?, lease_until = ?, retry_after = 0
+	claim = '', reserved_bytes = 0, lease_host = ?, lease_incarnation = ?, lease_until = ?, retry_after = 0,
+	failed_at = 0, failure = ''
 	WHERE id = ? AND state = ? AND attempt = ?`
 
 // nextFill takes a failed row, or one whose lease has run out, for another attempt.
@@ -192,18 +195,54 @@ func (c *Catalog) RecordStage(ctx context.Context, id EntryID, attempt int, iv b
 }
 
 const failEntry = `UPDATE entries SET state = 'failed', image_volume = '', form = '', claim = '', reserved_bytes = 0,
-	lease_host = '', lease_incarnation = '', lease_until = 0, last_error = ?, retry_after = ?
+	lease_host = '', lease_incarnation = '', lease_until = 0, last_error = ?, failure = ?,
+	failed_at = ?, retry_after = ?
 	WHERE id = ? AND state = 'filling' AND attempt = ?`
 
 // maxError bounds the text that is kept of an error, in bytes.
 const maxError = 4096
 
-// FailFill ends a fill: failed, with its error (its first 4 KiB) and when it may be tried again. What
-// was staged and claimed must be gone before. ErrLost.
-func (c *Catalog) FailFill(ctx context.Context, id EntryID, attempt int, cause string, retryAfter time.Time) error {
-	cause = strings.ToValidUTF8(cause[:min(len(cause), maxError)], "")
+// Failure is how a fill failed.
+type Failure struct {
+	Text       string    // for people; its first 4 KiB are kept
+	Record     string    // for the caller itself, kept as Entry.Failure until the next fill; "": nothing
+	RetryAfter time.Time // no new fill before; zero: at once
+}
+
+// FailFill ends a fill: failed, with its error and when it may be tried again. What was staged and claimed must
+// be gone before. ErrLost.
+func (c *Catalog) FailFill(ctx context.Context, id EntryID, attempt int, f Failure) error {
+	f.Text = strings.ToValidUTF8(f.Text[:min(len(f.Text), maxError)], "")
 	return c.write(ctx, ofFill("fail fill", id, attempt), func(t tx) error {
-		return t.change(ctx, failEntry, cause, micros(retryAfter), id, attempt)
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		return t.change(ctx, failEntry, f.Text, f.Record, micros(now), micros(f.RetryAfter), id, attempt)
+	})
+}
+
+const (
+	deleteFailed  = `DELETE FROM entries WHERE state = 'failed' AND failed_at <= ?`
+	forgetRefusal = `UPDATE entries SET retry_after = 0 WHERE state = 'failed' AND retry_after <> 0`
+)
+
+// ExpireFailed removes the rows of fills that failed at this time or earlier, and says how many.
+func (c *Catalog) ExpireFailed(ctx context.Context, until time.Time) (int64, error) {
+	var removed int64
+	err := c.write(ctx, "expire failed fills", func(t tx) (err error) {
+		removed, err = t.exec(ctx, deleteFailed, micros(until))
+		return err
+	})
+	return removed, err
+}
+
+// RetryFailed lets every failed fill be tried again at once: for a process whose rules or sources may be other
+// ones than those that they failed under.
+func (c *Catalog) RetryFailed(ctx context.Context) error {
+	return c.write(ctx, "let failed fills be tried again", func(t tx) error {
+		_, err := t.exec(ctx, forgetRefusal)
+		return err
 	})
 }
 

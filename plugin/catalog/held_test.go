@@ -20,7 +20,7 @@ func TestHeldIsWhatTheEntriesAddUpTo(t *testing.T) {
 	_, err = c.ReserveRoom(ctx, filling.ID, 1, 7, func(Holdings) (map[EntryID]EvictCause, error) { return nil, nil })
 	is(t, "reserve", err, nil)
 	failed := mustFill(t, c, spec("failed"))
-	is(t, "fail", c.FailFill(ctx, failed.ID, 1, "broken", failed.CreatedAt), nil)
+	is(t, "fail", c.FailFill(ctx, failed.ID, 1, Failure{Text: "broken", RetryAfter: failed.CreatedAt}), nil)
 	other := spec("other")
 	other.Store = "files"
 	mustReady(t, c, other, 5)

@@ -19,26 +19,58 @@ func addOnce(images []string, image string) []string {
 
 const insertImage = `INSERT INTO entry_images (entry_id, image_id, revision_key, added_at) VALUES (?, ?, ?, ?)`
 
-// addImage makes an entry that is there known as image, and as revision where that is not "".
-func (t tx) addImage(ctx context.Context, id EntryID, image string, revision Key, now time.Time) error {
-	stmt := insertImage + t.c.dialect.upsert("entry_images", []string{"entry_id", "image_id", "revision_key"}, nil, nil)
-	_, err := t.exec(ctx, stmt, id, image, revision, micros(now))
-	return err
-}
+const (
+	// MaxRevisions is how many keys an entry has of one image: the latest ones.
+	MaxRevisions = 16
+	// MaxImages is how many keys and images an entry is known by: the latest ones.
+	MaxImages = 2000
+)
 
-// addImages does addImage for several; the revision is the first one's.
-func (t tx) addImages(ctx context.Context, id EntryID, images []string, revision Key, now time.Time) error {
-	for _, image := range images {
-		if err := t.addImage(ctx, id, image, revision, now); err != nil {
+// addImage makes an entry that is there known as image, and by key where that is not "". What is beyond
+// MaxRevisions and MaxImages goes: such an image is read again.
+func (t tx) addImage(ctx context.Context, id EntryID, image string, key Key, now time.Time) error {
+	stmt := insertImage + t.c.dialect.upsert("entry_images", []string{"entry_id", "image_id", "revision_key"}, nil, nil)
+	if _, err := t.exec(ctx, stmt, id, image, key, micros(now)); err != nil {
+		return err
+	}
+	if key != "" {
+		if err := t.dropImages(ctx, id, oldRevisions, id, image, MaxRevisions); err != nil {
 			return err
 		}
-		revision = ""
+	}
+	return t.dropImages(ctx, id, oldImages, id, MaxImages)
+}
+
+const (
+	oldRevisions = `SELECT image_id, revision_key FROM entry_images WHERE entry_id = ? AND image_id = ? AND revision_key <> ''
+		ORDER BY added_at DESC, revision_key LIMIT 1000000 OFFSET ?`
+	oldImages = `SELECT image_id, revision_key FROM entry_images WHERE entry_id = ?
+		ORDER BY added_at DESC, image_id, revision_key LIMIT 1000000 OFFSET ?`
+	deleteImage = `DELETE FROM entry_images WHERE entry_id = ? AND image_id = ? AND revision_key = ?`
+)
+
+// dropImages removes the rows of an entry's images that a statement selects.
+func (t tx) dropImages(ctx context.Context, id EntryID, stmt string, args ...any) error {
+	var old [][2]string
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		var row [2]string
+		err := rows.Scan(&row[0], &row[1])
+		old = append(old, row)
+		return err
+	}, stmt, args...)
+	if err != nil {
+		return err
+	}
+	for _, row := range old {
+		if err := t.change(ctx, deleteImage, id, row[0], row[1]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// AddImage makes an entry known under another image ID, and revision key where that is not "". Repeating
-// it is harmless. A ready entry is what the image is from now on. Where several live entries of a store and domain have one revision key, Find prefers a
+// AddImage makes an entry known under another image ID, and by key where that is not "". Repeating
+// it is harmless. A ready entry is what the image is from now on. Where several live entries of a store have one such key, Find prefers a
 // ready one, then the newest. ErrNotFound.
 func (c *Catalog) AddImage(ctx context.Context, id EntryID, imageID string, revision Key) error {
 	op := fmt.Sprintf("add image %s to entry %s", imageID, id)
@@ -86,10 +118,10 @@ func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
 
 // Adopt inserts a ready entry for a committed image-volume that no row names (check --repair), or a
 // detached one, where e.State is that: it is found by no key. An empty ID, CreatedAt, FilledAt or
-// LastUsedAt is set to a new ID or to now; the revision key is the first image's. A failed row with its ID
+// LastUsedAt is set to a new ID or to now; the keys are the first image's. A failed row with its ID
 // or its key gives way. ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of
 // this very image-volume.
-func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
+func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 	if e.ID == "" {
 		id, err := newID()
 		if err != nil {
@@ -113,8 +145,21 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, revision Key) error {
 		if err := t.insert(ctx, e); err != nil {
 			return err
 		}
-		if err := t.addImages(ctx, e.ID, e.ImageIDs, revision, now); err != nil || e.State != Ready {
-			return err
+		for _, image := range e.ImageIDs {
+			if err := t.addImage(ctx, e.ID, image, "", now); err != nil {
+				return err
+			}
+		}
+		for _, key := range keys {
+			if len(e.ImageIDs) == 0 || key == "" {
+				continue
+			}
+			if err := t.addImage(ctx, e.ID, e.ImageIDs[0], key, now); err != nil {
+				return err
+			}
+		}
+		if e.State != Ready {
+			return nil
 		}
 		return t.allCurrent(ctx, e, e.ImageIDs, e.FilledAt, now) // whichever is adopted first
 	})
@@ -149,6 +194,7 @@ func adopted(e Entry, now time.Time) Entry {
 	}
 	e.ReservedBytes = 0
 	e.Lease, e.LeaseUntil, e.LastError, e.RetryAfter = Holder{}, time.Time{}, "", time.Time{}
+	e.FailedAt, e.Failure = time.Time{}, ""
 	for _, at := range []*time.Time{&e.CreatedAt, &e.FilledAt, &e.LastUsedAt} {
 		if at.IsZero() {
 			*at = now

@@ -35,11 +35,11 @@ func (c *Catalog) Get(ctx context.Context, id EntryID) (Entry, error) {
 	return e, nil
 }
 
-// Find returns the live entry (filling, ready or failed) of a store and domain by key or alias. ErrNotFound.
+// Find returns the live entry (filling, ready or failed) of a store, by key and domain or by alias. ErrNotFound.
 func (c *Catalog) Find(ctx context.Context, store backends.Name, domain string, key Key) (Entry, error) {
 	var e Entry
 	err := c.read(ctx, fmt.Sprintf("find %s on %s", key, store), func(t tx) (err error) {
-		e, err = t.find(ctx, store, domain, key)
+		e, err = t.find(ctx, store, domain, key, 0)
 		return err
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ type model struct {
 	c    *Catalog
 	at   *clock
 	rows map[EntryID]*Entry
+	keys map[EntryID]Key // what they are found by
 	gone map[EvictCause]EvictionStat
 }
 
@@ -38,11 +39,22 @@ func (m *model) key() Key { return rapid.SampledFrom([]Key{"a", "b", "c"}).Draw(
 
 func (m *model) live(key Key) *Entry {
 	for _, e := range m.rows {
-		if e.Key == key && (e.State == Filling || e.State == Ready || e.State == Failed) {
+		if m.keys[e.ID] == key && (e.State == Filling || e.State == Ready || e.State == Failed) {
 			return e
 		}
 	}
 	return nil
+}
+
+// of are the other live rows with that content.
+func (m *model) of(key Key, but *Entry) []*Entry {
+	var found []*Entry
+	for _, e := range m.rows {
+		if e != but && e.Key == key && (e.State == Filling || e.State == Ready || e.State == Failed) {
+			found = append(found, e)
+		}
+	}
+	return found
 }
 
 // filling is the row where it is filling at that attempt.
@@ -79,7 +91,7 @@ func (m *model) begin(*rapid.T) {
 	switch {
 	case there == nil:
 		there = &Entry{ID: e.ID, Store: "s", Key: s.Key, State: Filling, ImageIDs: []string{"s:i"}, CreatedAt: now}
-		m.rows[e.ID] = there
+		m.rows[e.ID], m.keys[e.ID] = there, s.Key
 	case there.State == Ready:
 		want = AlreadyReady
 	case there.State == Filling && there.LeaseUntil.After(now):
@@ -91,7 +103,7 @@ func (m *model) begin(*rapid.T) {
 	}
 	if want == Started {
 		there.State, there.RetryAfter, there.ReservedBytes, there.ImageVolume = Filling, time.Time{}, 0, ""
-		there.Form = ""
+		there.Form, there.Failure, there.FailedAt = "", "", time.Time{}
 		there.Attempt++
 		there.Lease, there.LeaseUntil = s.Holder, now.Add(lease)
 	}
@@ -177,34 +189,41 @@ func (m *model) publish(*rapid.T) {
 	if e == nil {
 		return
 	}
-	other := m.live(key)
-	if other != nil && other != e && other.State != Failed {
-		if duplicate == nil {
-			m.t.Fatal("published twice")
+	others := m.of(key, e)
+	for _, other := range others {
+		if other.State == Ready {
+			if duplicate == nil {
+				m.t.Fatal("published twice")
+			}
+			same(m.t, "duplicate", *duplicate, *other)
+			return
 		}
-		same(m.t, "duplicate", *duplicate, *other)
-		return
-	}
-	if other != nil && other != e {
-		delete(m.rows, other.ID)
 	}
 	p := published(key, bytes)
+	for _, other := range others {
+		if other.State == Failed {
+			delete(m.rows, other.ID)
+		}
+	}
+	if other := m.live(key); other == nil || other == e {
+		m.keys[e.ID] = key
+	}
 	e.State, e.Key, e.Digest, e.DiskFormat, e.InspectorVersion = Ready, key, p.Digest, p.DiskFormat, p.InspectorVersion
 	e.ContentSum = p.ContentSum
 	e.SourceBytes, e.VirtualBytes, e.HeldBytes, e.ReservedBytes = p.SourceBytes, p.VirtualBytes, p.HeldBytes, 0
 	e.FilledAt, e.LastUsedAt = m.at.now(), m.at.now()
-	e.Lease, e.LeaseUntil, e.LastError = Holder{}, time.Time{}, ""
+	e.Lease, e.LeaseUntil, e.LastError, e.FailedAt = Holder{}, time.Time{}, "", time.Time{}
 	same(m.t, "published", entry, *e)
 }
 
 func (m *model) fail(*rapid.T) {
 	id, attempt := m.row()
 	retry := m.at.now().Add(time.Minute)
-	err := m.c.FailFill(m.t.Context(), id, attempt, "broke", retry)
+	err := m.c.FailFill(m.t.Context(), id, attempt, Failure{Text: "broke", Record: "broken", RetryAfter: retry})
 	e := m.filling(id, attempt)
 	m.expect(err, e != nil, ErrLost)
 	if e != nil {
-		e.State, e.LastError, e.RetryAfter, e.ReservedBytes = Failed, "broke", retry, 0
+		e.State, e.LastError, e.Failure, e.FailedAt, e.RetryAfter, e.ReservedBytes = Failed, "broke", "broken", m.at.now(), retry, 0
 		e.ImageVolume, e.Form, e.Lease, e.LeaseUntil = "", "", Holder{}, time.Time{}
 	}
 }
@@ -328,7 +347,7 @@ func TestStatesFollowTheModel(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		m := &model{t: rt, c: c, at: at, rows: make(map[EntryID]*Entry), gone: make(map[EvictCause]EvictionStat)}
+		m := &model{t: rt, c: c, at: at, rows: make(map[EntryID]*Entry), keys: make(map[EntryID]Key), gone: make(map[EvictCause]EvictionStat)}
 		rt.Repeat(map[string]func(*rapid.T){
 			"begin": m.begin, "begin again": m.begin, "stage": m.stage, "renew": m.renew, "room": m.room,
 			"publish": m.publish, "publish another": m.publish, "fail": m.fail, "forget": m.forget, "pin": m.pin,

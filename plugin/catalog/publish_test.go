@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,15 +20,21 @@ func TestPublishOfContentThatIsThere(t *testing.T) {
 		}, Ready},
 		{"being filled", func(t *testing.T, c *Catalog, key Key) Entry {
 			return mustFill(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease})
-		}, Filling},
+		}, ""},
 		{"failed", func(t *testing.T, c *Catalog, key Key) Entry {
 			e := mustFill(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease})
-			is(t, "fail", c.FailFill(t.Context(), e.ID, 1, "x", time.Time{}), nil)
+			is(t, "fail", c.FailFill(t.Context(), e.ID, 1, Failure{Text: "x", RetryAfter: time.Time{}}), nil)
 			return e
 		}, ""},
-		{"of another domain", func(t *testing.T, c *Catalog, key Key) Entry {
+		{"everybody's", func(t *testing.T, c *Catalog, key Key) Entry {
 			return mustReady(t, c, FillSpec{Store: "local", Key: key, ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
+		}, Ready},
+		{"of another owner", func(t *testing.T, c *Catalog, key Key) Entry {
+			return mustReady(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p2", ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
 		}, ""},
+		{"of another owner, shared with all", func(t *testing.T, c *Catalog, key Key) Entry {
+			return mustReady(t, c, FillSpec{Store: "local", Key: key, Domain: "project:p2", ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
+		}, Ready},
 		{"of another store", func(t *testing.T, c *Catalog, key Key) Entry {
 			return mustReady(t, c, FillSpec{Store: "other", Key: key, Domain: "project:p1", ImageID: "library:other", Holder: you, LeaseFor: lease}, 7)
 		}, ""},
@@ -38,6 +45,9 @@ func TestPublishOfContentThatIsThere(t *testing.T) {
 			ctx := t.Context()
 			p := published(ContentKey(digest, "qcow2"), 100)
 			p.RevisionKey = revision
+			if strings.HasSuffix(test.name, "shared with all") {
+				p.Sharing = ShareAll
+			}
 			other := test.other(t, c, p.Key)
 			at.add(time.Second)
 			mine := mustFill(t, c, spec(revision))

@@ -123,6 +123,10 @@ const (
 	ByService
 )
 
+// Stable tells whether a change of the image's bytes would change its Revision. Where the source has nothing to tell
+// by, each look has a revision of its own.
+func (i Image) Stable() bool { return i.Revision != "" && !strings.HasPrefix(i.Revision, unvalidated) }
+
 // Ref is the image's SOURCE:ID, or the ID alone where its source is not known yet.
 func (i Image) Ref() string {
 	if i.Source == "" {
