@@ -366,7 +366,7 @@ func (p *Plugin) Status(ctx context.Context) (Status, error) {
 	p.gate.Unlock()
 	return Status{
 		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: ready,
-		Fills: p.flights.views(), Backends: views,
+		Fills: p.flights.views(), Backends: views, Sources: p.Sources(),
 	}, nil
 }
 

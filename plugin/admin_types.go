@@ -111,6 +111,7 @@ type Status struct {
 	Ready      bool               `json:"ready"`
 	Fills      []FillView         `json:"fills"`
 	Backends   []BackendView      `json:"backends"`
+	Sources    []SourceView       `json:"sources"`
 }
 
 // Problem is something that catalog, backend and quota do not agree on.

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -288,6 +289,10 @@ func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled,
 			return &filled{entry: e, role: Hit}, q.fits(e.VirtualBytes)
 		}
 	}
+	if !q.image.StaleSince.IsZero() {
+		return nil, fmt.Errorf("%w: %s does not answer since %s, and %s is not cached as it was then",
+			imagesource.ErrUnavailable, q.image.Source, q.image.StaleSince.UTC().Format(time.RFC3339), q.image.Ref())
+	}
 	if answer, err := p.alreadyMade(ctx, q); err != nil || answer != nil {
 		return &filled{repeated: answer}, err
 	}
@@ -327,7 +332,7 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 		return p.notMade(ctx, q, intent, err)
 	}
 	failpoint.Reached(failpoint.Clone)
-	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: f.missed.detail, MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
+	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: cmp.Or(f.missed.detail, q.stale()), MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
 }
 
 // volumeSpec is the volume that the request asks for, as made from entry.

@@ -59,8 +59,9 @@ type Plugin struct {
 	// base is the context of what outlives a request: fills and upkeep. Close ends it.
 	base      context.Context
 	end       context.CancelFunc
-	running   sync.WaitGroup // fills
-	upkeep    sync.WaitGroup // flushing and reaping
+	running   sync.WaitGroup         // fills
+	watched   []*imagesource.Watched // the sources, in the order of the configuration
+	upkeep    sync.WaitGroup         // flushing and reaping
 	flights   flights
 	fillSlots chan struct{}
 	quotaTurn chan struct{}      // held by the one for whose claim entries go
@@ -104,16 +105,12 @@ func newPlugin(cfg Config) (*Plugin, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	sources, err := imagesource.NewResolver(cfg.Sources)
-	if err != nil {
-		return nil, err
-	}
 	stores, err := newStores(cfg)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plugin{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, sources: sources, stores: stores,
+		cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, stores: stores,
 		holder:    catalog.Holder{Incarnation: uuid.NewString()},
 		flights:   flights{byKey: make(map[flightKey]*flight)},
 		names:     names{busy: make(map[volumeKey]*turn)},
@@ -124,6 +121,9 @@ func newPlugin(cfg Config) (*Plugin, error) {
 	}
 	for _, b := range cfg.Backends {
 		p.backends = append(p.backends, b.Name)
+	}
+	if p.sources, err = imagesource.NewResolver(p.watch(cfg.Sources)); err != nil {
+		return nil, err
 	}
 	p.base, p.end = context.WithCancel(context.Background())
 	return p, nil
@@ -306,6 +306,9 @@ func (p *Plugin) Close(ctx context.Context) error {
 // release closes what start opened, in the reverse order.
 func (p *Plugin) release() error {
 	var problems []error
+	for _, w := range p.watched {
+		w.Close()
+	}
 	if p.journal != nil {
 		problems = append(problems, p.journal.Close())
 	}

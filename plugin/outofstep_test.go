@@ -170,13 +170,9 @@ func TestAnImageThatIsReplacedWhileItIsRead(t *testing.T) {
 	for _, how := range []string{"renamed over", "overwritten", "removed", "linked"} {
 		t.Run(how, func(t *testing.T) {
 			dir := fstest.Mount(t, fstest.XFS, 512*mib)
-			s := &pausing{reached: make(chan struct{}, 100), goOn: make(chan struct{})}
+			s := newPausing(t, dir)
 			r := newRig(t, dir, lru.Bounds{}, withSource(s))
-			library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "paused", Path: filepath.Join(dir, "images")})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.Directory = library
+			var err error
 			want := r.image(t, "a.raw", 24*mib)
 			path := filepath.Join(dir, "images", "a.raw")
 			type made struct {
@@ -231,6 +227,15 @@ type pausing struct {
 	goOn    chan struct{}
 }
 
+func newPausing(t *testing.T, dir string) *pausing {
+	t.Helper()
+	library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "paused", Path: filepath.Join(dir, "images")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pausing{Directory: library, reached: make(chan struct{}, 100), goOn: make(chan struct{})}
+}
+
 func (*pausing) Name() string { return "paused" }
 
 func (s *pausing) Open(ctx context.Context, i imagesource.Image) (io.ReadCloser, error) {
@@ -257,12 +262,8 @@ func (p *pausedStream) Read(b []byte) (int, error) {
 
 func TestAnImageThatIsReplacedWhileItIsCachedInTheBackground(t *testing.T) {
 	dir := fstest.Mount(t, fstest.XFS, 512*mib)
-	s := &pausing{reached: make(chan struct{}, 100), goOn: make(chan struct{})}
+	s := newPausing(t, dir)
 	r := newRig(t, dir, lru.Bounds{}, withSource(s))
-	var err error
-	if s.Directory, err = imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "paused", Path: filepath.Join(dir, "images")}); err != nil {
-		t.Fatal(err)
-	}
 	r.image(t, "a.raw", 24*mib)
 	if _, err := r.CreateVolume(t.Context(), plugin.Request{Image: "paused:a.raw", Volume: "v", OnMiss: plugin.Background}); err != nil {
 		t.Fatal(err)

@@ -180,6 +180,10 @@ func (f *fakeService) Status(context.Context) (plugin.Status, error) {
 	return plugin.Status{Version: "v1", Ready: true}, nil
 }
 
+func (f *fakeService) Sources() []plugin.SourceView {
+	return []plugin.SourceView{{Name: "library", State: "up"}, {Name: "web", State: "down", Error: "geheim", StaleAnswers: 3}, {Name: "new", State: "unknown"}}
+}
+
 func (f *fakeService) Unavailable() []plugin.UnavailableView {
 	return []plugin.UnavailableView{{Name: "pool", Error: "open /secret/path: permission denied"}}
 }

@@ -27,6 +27,8 @@ import (
 //	clonecache_max_size_bytes{store}                        gauge      the bound; 0: unbounded
 //	clonecache_max_entries{store}                           gauge      the bound; 0: unbounded
 //	clonecache_free_bytes{store}                            gauge      left on the backend; absent where unknown
+//	clonecache_source_up{source}                            gauge      1: the image source answered what it was asked last; absent before
+//	clonecache_source_stale_answers_total{source}           counter    answers from memory while it was down (serve_stale)
 //
 // store is a backend or a file cache. The gauges from store_up on are read when they are scraped, by
 // NewServer's part of the registry.
@@ -111,6 +113,7 @@ func (m *Metrics) Evicted(store backends.Name, cause string, bytes int64) {
 
 // storeGauges reads the stores when it is scraped.
 type storeGauges struct {
+	sources  func() []plugin.SourceView
 	backends func(context.Context) ([]plugin.BackendView, error)
 }
 
@@ -149,12 +152,37 @@ func (g *storeGauges) Describe(out chan<- *prometheus.Desc) {
 		out <- gauge.desc
 	}
 	out <- freeBytes()
+	out <- sourceUp()
+	out <- staleAnswers()
+}
+
+func sourceUp() *prometheus.Desc {
+	return prometheus.NewDesc("clonecache_source_up", "1 where the image source answered what it was asked last.", []string{"source"}, nil)
+}
+
+func staleAnswers() *prometheus.Desc {
+	return prometheus.NewDesc("clonecache_source_stale_answers_total", "Answers from memory while the image source was down.", []string{"source"}, nil)
+}
+
+// collectSources tells how image sources are, by what is known.
+func (g *storeGauges) collectSources(out chan<- prometheus.Metric) {
+	for _, s := range g.sources() {
+		if s.State != "unknown" {
+			up := 0.0
+			if s.State == "up" {
+				up = 1
+			}
+			out <- prometheus.MustNewConstMetric(sourceUp(), prometheus.GaugeValue, up, s.Name)
+		}
+		out <- prometheus.MustNewConstMetric(staleAnswers(), prometheus.CounterValue, float64(s.StaleAnswers), s.Name)
+	}
 }
 
 // Collect implements prometheus.Collector. A Service that does not answer in time costs the scrape these
 // gauges, not the others.
 func (g *storeGauges) Collect(out chan<- prometheus.Metric) {
 	const patience = 2 * time.Second
+	g.collectSources(out)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	views, err := g.backends(ctx)

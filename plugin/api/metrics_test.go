@@ -72,3 +72,21 @@ func TestMetricsTakeAnyBackendsName(t *testing.T) {
 		t.Errorf("metrics have other backends than unknown:\n%s", got)
 	}
 }
+
+func TestSourcesAreToldToMonitors(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	_, metrics := d.raw(t, "GET", "/metrics", "")
+	for _, want := range []string{
+		`clonecache_source_up{source="library"} 1`, `clonecache_source_up{source="web"} 0`, `clonecache_source_stale_answers_total{source="web"} 3`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	if strings.Contains(metrics, `clonecache_source_up{source="new"}`) {
+		t.Error("a source that was not asked is said to be up or down")
+	}
+	if _, ready := d.raw(t, "GET", "/readyz", ""); !strings.Contains(ready, `"name":"web","state":"down"`) {
+		t.Errorf("readyz = %s", ready)
+	}
+}

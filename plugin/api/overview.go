@@ -36,7 +36,7 @@ func (s *Server) overviewRoutes() {
 	})
 	route(s, get("status", "/v1/status", "How the daemon is"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.Status], error) {
 		status, err := svc.Status(ctx)
-		status.Fills, status.Backends = notNull(status.Fills), notNull(status.Backends)
+		status.Fills, status.Backends, status.Sources = notNull(status.Fills), notNull(status.Backends), notNull(status.Sources)
 		return answer(status, err)
 	})
 }
@@ -55,6 +55,15 @@ func (s *Server) listBackends(ctx context.Context) ([]plugin.BackendView, error)
 		return []plugin.BackendView{}, nil
 	}
 	return (*svc).Backends(ctx)
+}
+
+// listSources is what metrics are made from; nothing while the daemon starts.
+func (s *Server) listSources() []plugin.SourceView {
+	svc := s.service.Load()
+	if svc == nil {
+		return nil
+	}
+	return (*svc).Sources()
 }
 
 // parseSince reads a span back from now, with days before what time.ParseDuration knows, or an RFC 3339

@@ -67,7 +67,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err
 	}
-	if err := cfg.Registry.Register(&storeGauges{backends: s.listBackends}); err != nil {
+	if err := cfg.Registry.Register(&storeGauges{backends: s.listBackends, sources: s.listSources}); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s.plainRoutes()
@@ -147,6 +147,7 @@ type statusBody struct {
 type readyBody struct {
 	Status      string                   `json:"status" enum:"ready"`
 	Unavailable []plugin.UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer; their errors are told to those alone who may use the API"`
+	Sources     []plugin.SourceView      `json:"sources" doc:"Image sources and how each is; their errors are told to those alone who may use the API"`
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
@@ -159,10 +160,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	ready := readyBody{Status: "ready", Unavailable: svc.Unavailable()}
+	ready := readyBody{Status: "ready", Unavailable: svc.Unavailable(), Sources: notNull(svc.Sources())}
 	if !isTrusted(r) {
 		for i := range ready.Unavailable { // reasons name paths and hosts
 			ready.Unavailable[i].Error = ""
+		}
+		for i := range ready.Sources {
+			ready.Sources[i].Error = ""
 		}
 	}
 	writeJSON(w, http.StatusOK, ready)

@@ -46,6 +46,8 @@ type Overview interface {
 	Backends(ctx context.Context) ([]plugin.BackendView, error)
 	Status(ctx context.Context) (plugin.Status, error)
 	Unavailable() []plugin.UnavailableView
+	// Sources lists the image sources and how each is; nobody is asked.
+	Sources() []plugin.SourceView
 }
 
 // Upkeep keeps the cache in order.

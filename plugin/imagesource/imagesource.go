@@ -99,6 +99,9 @@ type Image struct {
 	Domain     string // who may share its content: "" is everybody, else an owner
 	ModifiedAt time.Time
 	Location   string // where a backend could clone it directly from ("rbd://…"); empty: nowhere
+	// StaleSince is since when the source does not answer, where this is what it said last; zero where it said
+	// it now.
+	StaleSince time.Time
 
 	seen    identity // what a web server said of it
 	address address  // the whole URL, where ID does not say all of it

@@ -116,10 +116,26 @@ func (r *Resolver) search(ctx context.Context, id string) (Source, error) {
 	errs := make([]error, len(r.sources))
 	var wg sync.WaitGroup
 	for i, s := range r.sources {
-		wg.Go(func() { _, errs[i] = s.Stat(ctx, id) })
+		wg.Go(func() { errs[i] = asked(ctx, s, id) })
 	}
 	wg.Wait()
 	return r.pick(errs)
+}
+
+// asked asks one source; one that is down is not waited for long, since another may have the image.
+func asked(ctx context.Context, s Source, id string) error {
+	w, watched := s.(*Watched)
+	if !watched || !w.Down() {
+		_, err := s.Stat(ctx, id)
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, downPatience)
+	defer cancel()
+	_, err := s.Stat(short, id)
+	if err != nil && ctx.Err() == nil && short.Err() != nil {
+		err = fmt.Errorf("%w: image source %s is down", ErrUnavailable, s.Name())
+	}
+	return err
 }
 
 // pick decides by what each source answered.

@@ -47,6 +47,7 @@ func showStatus(t *table, s plugin.Status) {
 	t.row("State", s.StateDir)
 	t.line("")
 	showBackends(t, s.Backends)
+	showSources(t, s.Sources)
 	if len(s.Fills) == 0 {
 		return
 	}
@@ -59,6 +60,29 @@ func showStatus(t *table, s plugin.Status) {
 			read += fmt.Sprintf(" of %s (%d%%)", t.size(f.TotalBytes), f.ReadBytes*100/f.TotalBytes)
 		}
 		t.row(shortID(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, t.size(f.WrittenBytes), t.ago(f.StartedAt))
+	}
+}
+
+// showSources shows the image sources that are down, if any.
+func showSources(t *table, sources []plugin.SourceView) {
+	var down []plugin.SourceView
+	for _, s := range sources {
+		if s.State == "down" {
+			down = append(down, s)
+		}
+	}
+	if len(down) == 0 {
+		return
+	}
+	t.line("")
+	t.head("SOURCE", "STATE", "SINCE", "FROM MEMORY", "ERROR")
+	t.spare("FROM MEMORY", "SINCE")
+	for _, s := range down {
+		since := ""
+		if s.Since != nil {
+			since = t.ago(*s.Since)
+		}
+		t.row(s.Name, s.State, since, count(s.StaleAnswers), s.Error)
 	}
 }
 

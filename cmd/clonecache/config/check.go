@@ -30,6 +30,7 @@ const (
 	maxRetention     = 3650 * day     // report_retention
 	maxEvents        = 1_000_000      // events_max
 	maxRequestWait   = time.Hour      // request_timeout
+	maxServeStale    = 30 * day       // serve_stale
 	minMaxIdle       = time.Minute    // max_idle
 	maxEvictionDelay = 30 * day       // min_age
 	maxWaiting       = 100_000        // max_waiting
@@ -203,6 +204,7 @@ func (c *checker) sources(sources []ImageSource) {
 		if !c.kind(at, s.Kind, sourceKinds) {
 			continue
 		}
+		c.duration(at+".serve_stale", s.ServeStale, 0, maxServeStale)
 		switch s.Kind {
 		case "directory":
 			c.path(at+".path", &s.Path)

@@ -62,6 +62,9 @@ type ImageSource struct {
 	Path Path   `toml:"path"`
 	URL  string `toml:"url"`
 
+	// Of kinds "directory" and "http".
+	ServeStale Duration `toml:"serve_stale"`
+
 	// Of kind "http", with user, password_file and ca_file of the account.
 	Proxy     string     `toml:"proxy"`
 	TokenFile SecretFile `toml:"token_file"`

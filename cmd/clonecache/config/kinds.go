@@ -29,8 +29,8 @@ var (
 		},
 	}
 	sourceKinds = map[string]kind{
-		"directory": {keys: []string{"path"}},
-		"http":      {keys: []string{"url", "ca_file", "proxy", "user", "password_file", "token_file", "redirects"}},
+		"directory": {keys: []string{"path", "serve_stale"}},
+		"http":      {keys: []string{"url", "ca_file", "proxy", "user", "password_file", "token_file", "redirects", "serve_stale"}},
 		"glance":    {keys: append([]string{"endpoint"}, accountKeys...)},
 	}
 	tenantKinds = map[string]kind{

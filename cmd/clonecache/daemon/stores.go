@@ -35,7 +35,7 @@ var (
 	}
 	openSource = map[string]func(config.ImageSource, func(string)) (imagesource.Source, error){
 		"directory": func(c config.ImageSource, warn func(string)) (imagesource.Source, error) {
-			return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: c.Name, Path: string(c.Path), Warn: warn})
+			return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: c.Name, Path: string(c.Path), ServeStale: time.Duration(c.ServeStale), Warn: warn})
 		},
 		"http":   func(c config.ImageSource, warn func(string)) (imagesource.Source, error) { return webSource(c, warn) },
 		"glance": func(c config.ImageSource, _ func(string)) (imagesource.Source, error) { return glanceSource(c) },
@@ -209,7 +209,7 @@ func (s *stores) close() error {
 func webSource(c config.ImageSource, warn func(string)) (*imagesource.HTTP, error) {
 	return imagesource.NewHTTP(imagesource.HTTPConfig{
 		Name: c.Name, URL: c.URL, CAFile: string(c.CAFile), Proxy: c.Proxy, User: c.User,
-		PasswordFile: string(c.PasswordFile), TokenFile: string(c.TokenFile), Redirects: c.Redirects, Warn: warn,
+		PasswordFile: string(c.PasswordFile), TokenFile: string(c.TokenFile), Redirects: c.Redirects, ServeStale: time.Duration(c.ServeStale), Warn: warn,
 	})
 }
 
