@@ -21,6 +21,8 @@ type deed string
 const (
 	creating deed = "creating" // a volume is asked for; any entry may be evicted for it
 	created  deed = "created"  // it was answered
+	writing  deed = "writing"  // its owner writes to it
+	written  deed = "written"  // durably
 	deleting deed = "deleting" // a volume is to go
 	deleted  deed = "deleted"  // it was answered
 	evicting deed = "evicting" // Entries are to go; none named: any may
@@ -51,6 +53,7 @@ type wantedVolume struct {
 	presence
 	image string
 	size  int64
+	owner presence // whether it begins with its owner's bytes
 }
 
 // wanted is what the answers that were given up to some moment promise.
@@ -78,12 +81,19 @@ func promised(marks [][]byte) (wanted, error) {
 func (w *wanted) add(s statement) {
 	switch s.Does {
 	case creating:
-		w.volumes[s.Volume] = wantedVolume{maybe, s.Image, s.Size}
+		w.volumes[s.Volume] = wantedVolume{presence: maybe, image: s.Image, size: s.Size, owner: w.volumes[s.Volume].owner}
 		w.begun[s.Volume] = s
 		w.mayGo(nil)
 	case created:
-		w.volumes[s.Volume] = wantedVolume{sure, s.Image, s.Size}
+		w.volumes[s.Volume] = wantedVolume{presence: sure, image: s.Image, size: s.Size, owner: w.volumes[s.Volume].owner}
 		delete(w.begun, s.Volume)
+	case writing, written:
+		v := w.volumes[s.Volume]
+		v.owner = maybe
+		if s.Does == written {
+			v.owner = sure
+		}
+		w.volumes[s.Volume] = v
 	case deleting:
 		v := w.volumes[s.Volume]
 		v.presence = maybe

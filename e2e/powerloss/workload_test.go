@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/e2e/powerloss"
@@ -57,14 +61,62 @@ func (w *work) create(ctx context.Context, volume, image string, size int64) err
 	if err := w.say(s); err != nil {
 		return err
 	}
-	a, err := w.CreateVolume(ctx, plugin.Request{Image: ref(image), Volume: backends.VolumeName(volume), SizeBytes: size})
+	a, err := w.CreateVolume(ctx, plugin.Request{
+		Image: ref(image), Volume: backends.VolumeName(volume), SizeBytes: size,
+		Token: "the requester's own", Deadline: time.Now().Add(time.Hour),
+		Progress: func(p plugin.Progress) {
+			if p.Phase == "cloning" && strings.HasPrefix(volume, "w") { // so that the intent is on disk, and the answer is not
+				syncDisk(w.disk.Dir)
+			}
+		},
+		Deliver: func(plugin.Answer) error { // its requester is told
+			s.Does = created
+			return w.say(s)
+		},
+	})
 	if err != nil {
 		return fmt.Errorf("create %s from %s: %w", volume, image, err)
 	}
 	if a.Outcome == plugin.Bypassed {
 		return fmt.Errorf("create %s from %s: bypassed: %s, %s", volume, image, a.Reason, a.Detail)
 	}
-	s.Does = created
+	if a.Reason == plugin.ReasonRepeated { // which nobody delivers
+		s.Does = created
+		return w.say(s)
+	}
+	return w.write(s, a.Path)
+}
+
+// syncDisk brings to a disk what was written up to now, as the kernel does by itself every few seconds.
+func syncDisk(dir string) {
+	if f, err := os.Open(dir); err == nil {
+		_ = unix.Syncfs(int(f.Fd())) // a help to the test, not a promise
+		_ = f.Close()
+	}
+}
+
+// ownersBytes are what the owner of a volume writes to its beginning.
+const ownersBytes = "the owner's bytes"
+
+// write lets the owner of a volume that was delivered write to it, durably as a guest does: fdatasync does not
+// bring the file's time of change to the disk.
+func (w *work) write(s statement, path string) error {
+	s.Does = writing
+	if err := w.say(s); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(ownersBytes), 0)
+	if err == nil {
+		err = unix.Fdatasync(int(f.Fd()))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	s.Does = written
 	return w.say(s)
 }
 
