@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,8 +38,11 @@ path = "{dir}/cache"
 '''
 
 
+IMAGE_PATH = re.compile(r'/images/[0-9a-f-]{36}')
+
+
 class Images:
-    """Serves every path the same bytes: half of them at once, the rest when ``flows`` is set."""
+    """Serves every image the same bytes: half of them at once, the rest when ``flows`` is set."""
 
     def __init__(self, content):
         self.content = content
@@ -50,7 +54,7 @@ class Images:
 
         class Handler(BaseHTTPRequestHandler):
             def do_HEAD(self):
-                if self.path.endswith('SUMS'):
+                if not IMAGE_PATH.fullmatch(self.path):  # lists of digests, of any name
                     self.send_error(404)
                     return False
                 self.send_response(200)
