@@ -237,6 +237,7 @@ type VolumeStage interface {
 // Store keeps image-volumes: what a fill, an eviction and a reconcile need. Backends and file caches
 // are Stores.
 type Store interface {
+	Belonging
 	Info() Info
 	// Stage reserves spec.ID and returns a place to write its content, spec.VirtualBytes long, which
 	// reads as zeroes where nothing was written. Nothing can be cloned from it before Commit. If the

@@ -12,7 +12,7 @@ import (
 	"github.com/clonecache/clonecache/backends/allot"
 )
 
-var broken = append(brokenStores, append(brokenClones, append(brokenVolumes, brokenAdoptions...)...)...)
+var broken = append(brokenStores, append(brokenBelongings, append(brokenClones, append(brokenVolumes, brokenAdoptions...)...)...)...)
 
 var brokenStores = []brokenBackend{
 	{"InfoIsCompleteAndDoesNotChange", "does not say why it cannot clone", cloneless, with(func(f *fake) {

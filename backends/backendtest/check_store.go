@@ -9,7 +9,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
-var storeChecks = []check{
+var storeChecks = slices.Concat(belongingChecks, []check{
 	{"InfoIsCompleteAndDoesNotChange", infoIsComplete},
 	{"CapacityIsUnknownOrConsistent", capacityIsConsistent},
 	{"AStageIsListedAsStaged", stageIsStaged},
@@ -39,7 +39,7 @@ var storeChecks = []check{
 	{"OnlyCommittedImageVolumesAreRead", onlyCommittedAreRead},
 	{"ReadersKeepARetiredImageVolume", readersKeepRetiredVolume},
 	{"WhatIsToldToBeAHoleReadsAsZeroes", holesAreZeroes},
-}
+})
 
 func infoIsComplete(s *suite) {
 	i := s.store.Info()

@@ -15,6 +15,9 @@ type Method string
 
 // The calls that a Faulty can disturb.
 const (
+	MethodIdentify         Method = "Identify"
+	MethodHoldFor          Method = "HoldFor"
+	MethodTakeOver         Method = "TakeOver"
 	MethodStage            Method = "Stage"
 	MethodRetire           Method = "Retire"
 	MethodReap             Method = "Reap"

@@ -144,3 +144,19 @@ type faultyVolumeStage struct {
 func (s *faultyVolumeStage) Commit(ctx context.Context) (backends.Volume, error) {
 	return call(ctx, s.faulty, MethodCommitVolume, func() (backends.Volume, error) { return s.volume.Commit(ctx) })
 }
+
+// Identify implements backends.Store.
+func (f *Faulty) Identify(ctx context.Context) (backends.Identity, error) {
+	return call(ctx, f, MethodIdentify, func() (backends.Identity, error) { return f.backend.Identify(ctx) })
+}
+
+// HoldFor implements backends.Store.
+func (f *Faulty) HoldFor(ctx context.Context, h backends.Holder) error {
+	_, err := call(ctx, f, MethodHoldFor, justErr(func() error { return f.backend.HoldFor(ctx, h) }))
+	return err
+}
+
+// TakeOver implements backends.Store.
+func (f *Faulty) TakeOver(ctx context.Context, h backends.Holder) (backends.Holder, error) {
+	return call(ctx, f, MethodTakeOver, func() (backends.Holder, error) { return f.backend.TakeOver(ctx, h) })
+}

@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"time"
@@ -27,7 +28,10 @@ type MemoryConfig struct {
 type Memory struct {
 	config MemoryConfig
 
+	id backends.StoreID
+
 	mu      sync.Mutex
+	holder  backends.Holder
 	images  map[backends.ImageVolumeID]*memoryImage
 	volumes map[backends.VolumeName]*memoryVolume
 	lastID  int
@@ -77,6 +81,7 @@ func NewMemory(config MemoryConfig) *Memory {
 	}
 	return &Memory{
 		config:  config,
+		id:      backends.StoreID(rand.Text()),
 		images:  map[backends.ImageVolumeID]*memoryImage{},
 		volumes: map[backends.VolumeName]*memoryVolume{},
 	}

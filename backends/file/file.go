@@ -1,7 +1,7 @@
 // Package file is the backend whose volumes are raw files in a directory of the host.
 //
 // A volume is the file of its name in the directory; everything else of ours lies below .clonecache/
-// there: image-volumes/, staging/, stamps/, lock and store-id. Where the filesystem has reflinks (XFS, btrfs) a
+// there: image-volumes/, staging/, stamps/, lock, store-id and holder. Where the filesystem has reflinks (XFS, btrfs) a
 // clone shares its blocks with the image-volume and depends on nothing; elsewhere the backend cannot
 // clone, says so in its Info, and makes copies.
 //
@@ -57,6 +57,7 @@ type Config struct {
 // Backend is a directory with volumes. It implements backends.Backend and backends.FileCopier, and
 // may be used by several goroutines.
 type Backend struct {
+	*rawfile.Belonging
 	name    backends.Name
 	path    string
 	mark    string
@@ -105,7 +106,7 @@ func open(ctx context.Context, c Config, probe probe) (*Backend, error) {
 		return nil, err
 	}
 	b.access = access
-	known := rawfile.Known{Dir: b.path, Marker: b.own("store-id"), Record: c.Record}
+	known := rawfile.Known{Dir: b.path, Marker: rawfile.Marker(b.own()), Record: c.Record}
 	if err := known.Check(); err != nil {
 		return nil, err
 	}
@@ -117,6 +118,7 @@ func open(ctx context.Context, c Config, probe probe) (*Backend, error) {
 		return nil, err
 	}
 	b.lock = lock
+	b.Belonging = rawfile.NewBelonging(b.own(), c.Now)
 	err = b.prepare(probe)
 	if err == nil {
 		err = known.Note()
@@ -245,3 +247,6 @@ func (b *Backend) ListImageVolumes(ctx context.Context) iter.Seq2[backends.Image
 func (b *Backend) OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error) {
 	return b.images.OpenImage(ctx, id)
 }
+
+// Look sees which store a directory is, and whose, without making or opening anything.
+func Look(dir string) (backends.Belongs, error) { return rawfile.Look(filepath.Join(dir, ownDir)) }

@@ -293,11 +293,11 @@ func wantVolumes(tb testing.TB, b *file.Backend, want ...backends.VolumeName) {
 	}
 }
 
-// wantEmpty complains if there is any file but the lock below dir.
+// wantEmpty complains if there is any file but the lock and the store's ID below dir.
 func wantEmpty(tb testing.TB, dir string) {
 	tb.Helper()
 	must(tb, filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && entry.Name() != "lock" {
+		if err == nil && !entry.IsDir() && !slices.Contains([]string{"lock", "store-id"}, entry.Name()) {
 			tb.Errorf("%s was left", path)
 		}
 		return err

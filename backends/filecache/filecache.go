@@ -3,7 +3,7 @@
 // from its files.
 //
 // The directory is the cache's alone: image-volumes/ has one file per image, by-image/ has a link per
-// image ID for people, .clonecache/ has staging/, stamps/, lock and store-id. Of anything else that lies there
+// image ID for people, .clonecache/ has staging/, stamps/, lock, store-id and holder. Of anything else that lies there
 // the cache takes no notice. Who reads from an image is never disturbed by its retirement. After a
 // crash each image is whole or not there, and the links are put right by the next Open.
 package filecache
@@ -45,6 +45,7 @@ type Config struct {
 
 // Cache is a directory with images. It implements backends.Store, and may be used by several goroutines.
 type Cache struct {
+	*rawfile.Belonging
 	name   backends.Name
 	path   string
 	log    logrus.FieldLogger
@@ -79,7 +80,7 @@ func open(ctx context.Context, c Config, probe probe) (*Cache, error) {
 		c.Now = time.Now
 	}
 	cache := &Cache{name: c.Name, path: filepath.Clean(c.Path), log: c.Log}
-	known := rawfile.Known{Dir: cache.path, Marker: cache.own("store-id"), Record: c.Record}
+	known := rawfile.Known{Dir: cache.path, Marker: rawfile.Marker(cache.own()), Record: c.Record}
 	if err := known.Check(); err != nil {
 		return nil, err
 	}
@@ -91,6 +92,7 @@ func open(ctx context.Context, c Config, probe probe) (*Cache, error) {
 		return nil, err
 	}
 	cache.lock = lock
+	cache.Belonging = rawfile.NewBelonging(cache.own(), c.Now)
 	err = cache.prepare(ctx, c, probe)
 	if err == nil {
 		err = known.Note()
@@ -249,3 +251,6 @@ func (c *Cache) note(err error) {
 		c.log.WithField("backend", c.name).WithError(err).Warn("the links in by-image are not up to date")
 	}
 }
+
+// Look sees which store a directory is, and whose, without making or opening anything.
+func Look(dir string) (backends.Belongs, error) { return rawfile.Look(filepath.Join(dir, ownDir)) }

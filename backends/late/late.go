@@ -121,6 +121,33 @@ func (a *attempt[S]) Info() backends.Info {
 	return a.c.Info
 }
 
+// Identify implements backends.Belonging.
+func (a *attempt[S]) Identify(ctx context.Context) (backends.Identity, error) {
+	s, err := a.store()
+	if err != nil {
+		return backends.Identity{}, err
+	}
+	return s.Identify(ctx)
+}
+
+// HoldFor implements backends.Belonging.
+func (a *attempt[S]) HoldFor(ctx context.Context, h backends.Holder) error {
+	s, err := a.store()
+	if err != nil {
+		return err
+	}
+	return s.HoldFor(ctx, h)
+}
+
+// TakeOver implements backends.Belonging.
+func (a *attempt[S]) TakeOver(ctx context.Context, h backends.Holder) (backends.Holder, error) {
+	s, err := a.store()
+	if err != nil {
+		return backends.Holder{}, err
+	}
+	return s.TakeOver(ctx, h)
+}
+
 // Stage implements backends.Store.
 func (a *attempt[S]) Stage(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
 	s, err := a.store()

@@ -45,18 +45,9 @@ func (k Known) Check() error {
 // Note makes marker and record where they are missing, durably: the marker first, so that no crash leaves a
 // record of a store that does not bear it.
 func (k Known) Note() error {
-	if k.Record == "" {
-		return nil
-	}
-	id, err := readID(k.Marker)
-	if err != nil {
+	id, err := mark(k.Marker)
+	if err != nil || k.Record == "" {
 		return err
-	}
-	if id == "" {
-		id = rand.Text()
-		if err := writeID(k.Marker, id); err != nil {
-			return err
-		}
 	}
 	if known, err := readID(k.Record); err != nil || known == id {
 		return err
@@ -65,6 +56,16 @@ func (k Known) Note() error {
 		return Explain(err)
 	}
 	return writeID(k.Record, id)
+}
+
+// mark is the ID that a marker bears, which gets a new one if it has none.
+func mark(marker string) (string, error) {
+	id, err := readID(marker)
+	if err != nil || id != "" {
+		return id, err
+	}
+	id = rand.Text()
+	return id, writeID(marker, id)
 }
 
 // readID is what a file says; "" where there is none.
@@ -76,13 +77,15 @@ func readID(path string) (string, error) {
 	return strings.TrimSpace(string(id)), Explain(err)
 }
 
-// writeID lets the file appear whole.
-func writeID(path, id string) error {
+func writeID(path, id string) error { return writeWhole(path, []byte(id+"\n")) }
+
+// writeWhole lets the file appear whole, durably.
+func writeWhole(path string, content []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return Explain(err)
 	}
-	_, err = f.WriteString(id + "\n")
+	_, err = f.Write(content)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)

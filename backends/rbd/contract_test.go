@@ -69,7 +69,9 @@ func wipePool(tb testing.TB, io *rados.IOContext) {
 			tb.Error(err)
 		}
 	}
-	if err := ignore(io.Delete(indexObject), syscall.ENOENT); err != nil {
-		tb.Error(err)
+	for _, object := range []string{indexObject, holderObject} {
+		if err := ignore(io.Delete(object), syscall.ENOENT); err != nil {
+			tb.Error(err)
+		}
 	}
 }

@@ -20,3 +20,8 @@ func Open(_ context.Context, c Config) (backends.Backend, error) {
 
 // Check says how to get a build that has RBD.
 func Check(_ context.Context, _ Config) (string, error) { return "", errors.New(Missing) }
+
+// Look says how to get a build that has RBD.
+func Look(_ context.Context, _ Config) (backends.Belongs, error) {
+	return backends.Belongs{}, errors.New(Missing)
+}

@@ -165,7 +165,7 @@ func (s *site) strayObjects(tb testing.TB, volumes, images map[string]image) []s
 }
 
 // bookkeeping are the objects of a pool that belong to no single image.
-var bookkeeping = []string{"rbd_directory", "rbd_info", "rbd_trash", "rbd_children", "clonecache.index"}
+var bookkeeping = []string{"rbd_directory", "rbd_info", "rbd_trash", "rbd_children", "clonecache.index", "clonecache.holder"}
 
 func belongs(object string, images map[string]image) bool {
 	if slices.Contains(bookkeeping, object) {

@@ -59,14 +59,17 @@ func Allocated(tb testing.TB, dir string) int64 {
 	return int64(st.Blocks-st.Bfree) * st.Bsize
 }
 
-// storeID is where a store bears its ID.
-const storeID = ".clonecache/store-id"
+// What a store bears of its own: which it is, and whose.
+var storeFiles = []string{".clonecache/store-id", ".clonecache/holder"}
 
 // Leftovers are the files of backend, file cache and scratch space that belong to no volume and to no
 // entry which the daemon knows, as the test finds them on disk itself.
 func (d *Daemon) Leftovers(tb testing.TB) []string {
 	tb.Helper()
-	known := []string{filepath.Join(d.Config.Volumes, storeID), filepath.Join(d.Config.Cache, storeID)}
+	var known []string
+	for _, name := range storeFiles {
+		known = append(known, filepath.Join(d.Config.Volumes, name), filepath.Join(d.Config.Cache, name))
+	}
 	for _, v := range d.Volumes(tb) {
 		known = append(known, v.Path)
 	}
