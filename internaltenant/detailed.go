@@ -23,3 +23,10 @@ type Detailed interface {
 	// ErrUnavailable.
 	Details(ctx context.Context) ([]ResourceUsage, error)
 }
+
+// Renamer is an optional capability of an Owner that knows claims by the name of their backend.
+type Renamer interface {
+	// Renamed tells that what bears the name formerly is the backend's that is called name now. It asks nobody
+	// anything, and may be repeated.
+	Renamed(formerly, name string)
+}

@@ -28,7 +28,7 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 		if backend != "" && s.name != backend {
 			continue
 		}
-		h := held[s.name]
+		h := held[s.id()]
 		in.Stores = append(in.Stores, report.Store{
 			Name: s.name, Kind: s.images.Info().Kind, Entries: h.Entries, HeldBytes: h.Bytes,
 			DetachedBytes: h.DetachedBytes, MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount,

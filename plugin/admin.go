@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"time"
 
@@ -86,8 +87,19 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	default:
 		states = []catalog.State{catalog.State(f.State)}
 	}
+	var store backends.StoreID
+	if f.Backend != "" {
+		var err error
+		store, err = p.storeID(ctx, f.Backend)
+		if errors.Is(err, backends.ErrUnavailable) {
+			return []EntryView{}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	entries, err := p.catalog.List(ctx, catalog.Filter{
-		Store: f.Backend, States: states, ImageID: f.ImageID, After: catalog.EntryID(f.After), Limit: f.Limit,
+		Store: store, States: states, ImageID: f.ImageID, After: catalog.EntryID(f.After), Limit: f.Limit,
 	})
 	if err != nil {
 		return nil, err
@@ -105,7 +117,7 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 
 func (p *Plugin) entryView(e catalog.Entry) EntryView {
 	v := EntryView{
-		ID: string(e.ID), Backend: e.Store, ImageIDs: e.ImageIDs, Digest: e.Digest, DiskFormat: e.DiskFormat,
+		ID: string(e.ID), Backend: p.label(e.Store), StoreID: e.Store, Configured: p.storeOf(e.Store) != nil, ImageIDs: e.ImageIDs, Digest: e.Digest, DiskFormat: e.DiskFormat,
 		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume), SourceBytes: e.SourceBytes,
 		VirtualBytes: e.VirtualBytes, HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
 		InspectorVersion: e.InspectorVersion, CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
@@ -138,7 +150,7 @@ func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
 // fullView is an entry with the volumes that depend on it, where the backend can tell.
 func (p *Plugin) fullView(ctx context.Context, e catalog.Entry) EntryView {
 	view := p.entryView(e)
-	if s, ok := p.stores[e.Store]; ok && e.ImageVolume != "" {
+	if s := p.storeOf(e.Store); s != nil && e.ImageVolume != "" {
 		var err error
 		if view.Dependents, err = s.dependents(ctx, e.ImageVolume); err != nil {
 			p.log.WithField("entry", e.ID).WithError(err).Debug("volumes that depend on it not listed")
@@ -207,14 +219,11 @@ func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 
 // deleteEntries evicts those of the ready and the failed entries that are wanted gone.
 func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
-	if err := p.asked(backend, 0); err != nil {
-		return PruneResult{}, err
-	}
 	r := PruneResult{Removed: []EntryView{}}
 	if err := p.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
 		return r, err
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: backend, States: []catalog.State{catalog.Ready, catalog.Failed}})
+	entries, err := p.entriesToDelete(ctx, backend)
 	if err != nil {
 		return r, err
 	}
@@ -225,7 +234,7 @@ func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force
 			continue
 		}
 		err := p.deleteEntry(ctx, e, force, clones, &r)
-		if err != nil && !errors.Is(err, catalog.ErrPinned) && !errors.Is(err, ErrHasClones) && !isGone(err) {
+		if !passedOver(err) {
 			return r, err
 		}
 	}
@@ -238,10 +247,32 @@ func (p *Plugin) DeleteSupersededEntries(ctx context.Context, backend backends.N
 	return p.deleteEntries(ctx, backend, force, func(e catalog.Entry) bool { return !e.SupersededAt.IsZero() })
 }
 
+// entriesToDelete are the ready and failed entries of a store, or of all that are configured (""). Of one that
+// is not configured, which only its name or ID means, they are those in every state. ErrUnknownBackend.
+func (p *Plugin) entriesToDelete(ctx context.Context, name backends.Name) ([]catalog.Entry, error) {
+	f := catalog.Filter{States: []catalog.State{catalog.Ready, catalog.Failed}}
+	if name == "" {
+		all, err := p.catalog.List(ctx, f)
+		return slices.DeleteFunc(all, func(e catalog.Entry) bool { return p.storeOf(e.Store) == nil }), err
+	}
+	id, err := p.storeID(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if f.Store = id; p.storeOf(id) == nil {
+		f.States = nil
+	}
+	return p.catalog.List(ctx, f)
+}
+
 // cloneCount tells how many live clones depend on an entry's image-volume.
 type cloneCount func(ctx context.Context, s *store, e catalog.Entry) (int, error)
 
 func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
+	s := p.storeOf(e.Store)
+	if s == nil {
+		return p.deleteUnconfigured(ctx, e, force, r)
+	}
 	if err := p.deletable(ctx, e, force, clones); err != nil {
 		return err
 	}
@@ -253,7 +284,7 @@ func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDe
 		r.Removed = append(r.Removed, p.entryView(e))
 		return nil
 	}
-	return p.evictInto(ctx, p.stores[e.Store], e, catalog.CauseAdmin, r)
+	return p.evictInto(ctx, s, e, catalog.CauseAdmin, r)
 }
 
 // liveClones asks the backend where clones depend on their image-volume.
@@ -311,9 +342,9 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 	}
 	views := make([]BackendView, 0, len(p.stores))
 	for _, s := range p.orderedStores() {
-		info, h := s.images.Info(), held[s.name]
+		info, h := s.images.Info(), held[s.id()]
 		v := BackendView{
-			Name: s.name, Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
+			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
 			Available: true, Entries: h.Entries, HeldBytes: h.Bytes, DetachedBytes: h.DetachedBytes,
 			MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount, MaxPercent: s.bounds.MaxPercent,
 		}

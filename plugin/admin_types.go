@@ -9,22 +9,24 @@ import (
 
 // EntryView is an entry as admins see it.
 type EntryView struct {
-	ID               string        `json:"id" doc:"The entry's ID"`
-	Backend          backends.Name `json:"backend" doc:"The backend or file cache that holds it"`
-	ImageIDs         []string      `json:"image_ids" doc:"SOURCE:ID of every image with this content"`
-	Digest           string        `json:"digest" doc:"Digest of the image's bytes, algorithm:hex"`
-	DiskFormat       string        `json:"disk_format" doc:"The image's format"`
-	State            string        `json:"state" enum:"filling,ready,evicting,detached,failed" doc:"How far it has come"`
-	Form             string        `json:"form" enum:"decoded,source" doc:"What the cached bytes are"`
-	ImageVolume      string        `json:"image_volume" doc:"The image-volume's ID on the backend"`
-	SourceBytes      int64         `json:"source_bytes" doc:"Size of the image"`
-	VirtualBytes     int64         `json:"virtual_bytes" doc:"Size of the disk in it"`
-	HeldBytes        int64         `json:"held_bytes" doc:"Bytes that limits count: held, or reserved while filling"`
-	Hits             int64         `json:"hits" doc:"Requests it served, the first not counted"`
-	Clones           int           `json:"clones" doc:"Live clones that depend on it"`
-	Pinned           bool          `json:"pinned" doc:"Never evicted while pinned"`
-	InspectorVersion int           `json:"inspector_version" doc:"Version of the inspector's rules that passed it"`
-	CreatedAt        time.Time     `json:"created_at"`
+	ID               string           `json:"id" doc:"The entry's ID"`
+	Backend          backends.Name    `json:"backend" doc:"What the backend or file cache that holds it is called"`
+	StoreID          backends.StoreID `json:"store_id" doc:"That backend's or file cache's own ID, which stays when it gets another name"`
+	Configured       bool             `json:"configured" doc:"False where the store is not in the configuration any more: nothing is served from it"`
+	ImageIDs         []string         `json:"image_ids" doc:"SOURCE:ID of every image with this content"`
+	Digest           string           `json:"digest" doc:"Digest of the image's bytes, algorithm:hex"`
+	DiskFormat       string           `json:"disk_format" doc:"The image's format"`
+	State            string           `json:"state" enum:"filling,ready,evicting,detached,failed" doc:"How far it has come"`
+	Form             string           `json:"form" enum:"decoded,source" doc:"What the cached bytes are"`
+	ImageVolume      string           `json:"image_volume" doc:"The image-volume's ID on the backend"`
+	SourceBytes      int64            `json:"source_bytes" doc:"Size of the image"`
+	VirtualBytes     int64            `json:"virtual_bytes" doc:"Size of the disk in it"`
+	HeldBytes        int64            `json:"held_bytes" doc:"Bytes that limits count: held, or reserved while filling"`
+	Hits             int64            `json:"hits" doc:"Requests it served, the first not counted"`
+	Clones           int              `json:"clones" doc:"Live clones that depend on it"`
+	Pinned           bool             `json:"pinned" doc:"Never evicted while pinned"`
+	InspectorVersion int              `json:"inspector_version" doc:"Version of the inspector's rules that passed it"`
+	CreatedAt        time.Time        `json:"created_at"`
 	// SupersededAt is set once the entry is what none of its images is any more.
 	SupersededBy string     `json:"superseded_by" doc:"The entry that has the image's later content; empty while this one is current, or where the image is gone from its source (superseded_at is set then)"`
 	SupersededAt *time.Time `json:"superseded_at" doc:"When its image came to have other content, or went; null while it is current. Superseded entries go first at eviction"`
@@ -61,23 +63,24 @@ type VolumeView struct {
 
 // BackendView is a backend or a file cache as admins see it.
 type BackendView struct {
-	Name          backends.Name `json:"name"`
-	Kind          string        `json:"kind" enum:"file,rbd,filecache"`
-	Location      string        `json:"location"`
-	CanClone      bool          `json:"can_clone"`
-	CloneMethod   string        `json:"clone_method,omitempty"`
-	NoClone       string        `json:"no_clone,omitempty" doc:"Why it cannot clone"`
-	Fallback      backends.Name `json:"fallback,omitempty"`
-	Available     bool          `json:"available"`
-	Error         string        `json:"error,omitempty"`
-	Entries       int           `json:"entries"`
-	HeldBytes     int64         `json:"held_bytes"`
-	DetachedBytes int64         `json:"detached_bytes"`
-	MaxSizeBytes  int64         `json:"max_size_bytes" doc:"0: unbounded"`
-	MaxCount      int           `json:"max_count" doc:"0: unbounded"`
-	MaxPercent    int           `json:"max_percent" doc:"0: unbounded"`
-	TotalBytes    int64         `json:"total_bytes" doc:"0: unknown"`
-	FreeBytes     int64         `json:"free_bytes"`
+	Name          backends.Name    `json:"name"`
+	StoreID       backends.StoreID `json:"store_id" doc:"Its own ID, whatever it is called; empty where it never answered"`
+	Kind          string           `json:"kind" enum:"file,rbd,filecache"`
+	Location      string           `json:"location"`
+	CanClone      bool             `json:"can_clone"`
+	CloneMethod   string           `json:"clone_method,omitempty"`
+	NoClone       string           `json:"no_clone,omitempty" doc:"Why it cannot clone"`
+	Fallback      backends.Name    `json:"fallback,omitempty"`
+	Available     bool             `json:"available"`
+	Error         string           `json:"error,omitempty"`
+	Entries       int              `json:"entries"`
+	HeldBytes     int64            `json:"held_bytes"`
+	DetachedBytes int64            `json:"detached_bytes"`
+	MaxSizeBytes  int64            `json:"max_size_bytes" doc:"0: unbounded"`
+	MaxCount      int              `json:"max_count" doc:"0: unbounded"`
+	MaxPercent    int              `json:"max_percent" doc:"0: unbounded"`
+	TotalBytes    int64            `json:"total_bytes" doc:"0: unknown"`
+	FreeBytes     int64            `json:"free_bytes"`
 }
 
 // UnavailableView is a backend or a file cache that does not answer.
@@ -116,7 +119,7 @@ type Status struct {
 
 // Problem is something that catalog, backend and quota do not agree on.
 type Problem struct {
-	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, kept-volume, stray-image-volume, stray-volume, backend-unavailable, …"`
+	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, kept-volume, stray-image-volume, stray-volume, backend-unavailable, not-configured, …"`
 	Backend  backends.Name `json:"backend"`
 	ID       string        `json:"id" doc:"The entry, image-volume, claim or volume"`
 	Detail   string        `json:"detail"`
@@ -145,6 +148,8 @@ type PruneResult struct {
 	Detached   int         `json:"detached" doc:"Of the removed, those whose space is held until their last clone is gone"`
 	// Planned is filled where nothing was to be done but to say what would go, and why.
 	Planned []PlannedRemoval `json:"planned" doc:"dry_run: what would go, in this order, and what would stay, and why; nothing is removed then"`
+	// Left are image-volumes that stay where they are, since their store is not configured.
+	Left []LeftBehind `json:"left,omitempty" doc:"Image-volumes that stay where they are: their store is not configured"`
 }
 
 // PlannedRemoval is an entry that would go, or that would stay though all were to go.
@@ -153,6 +158,13 @@ type PlannedRemoval struct {
 	Goes     bool      `json:"goes"`
 	Detached bool      `json:"detached" doc:"It goes, and its space is held until its last clone is gone"`
 	Why      string    `json:"why" doc:"For people: the bound that is exceeded, how long it is idle, or what keeps it"`
+}
+
+// LeftBehind is an image-volume whose entry was deleted while its store was not configured.
+type LeftBehind struct {
+	Backend     backends.Name          `json:"backend"`
+	StoreID     backends.StoreID       `json:"store_id"`
+	ImageVolume backends.ImageVolumeID `json:"image_volume"`
 }
 
 // CleanResult is what Clean removed.

@@ -35,7 +35,7 @@ func (p *Plugin) standingOf(ctx context.Context, s *store, iv backends.ImageVolu
 		return unnamed, nil
 	case err != nil:
 		return 0, err
-	case e.Store != s.name:
+	case e.Store != s.id():
 		return elsewhere, nil
 	case e.ImageVolume == iv.ID, e.State == catalog.Filling && e.Attempt <= iv.Description.Attempt:
 		return named, nil
@@ -193,7 +193,7 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
 	d := iv.Description
 	return catalog.Entry{
-		ID: catalog.EntryID(d.EntryID), Store: s.name, Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
+		ID: catalog.EntryID(d.EntryID), Store: s.id(), Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
 		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat, ContentSum: d.ContentSum,
 		Claim: internaltenant.ClaimID(d.ClaimID), SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
 		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
@@ -215,6 +215,6 @@ func (p *Plugin) claimAnew(ctx context.Context, s *store, e catalog.Entry) (inte
 		image = e.ImageIDs[0]
 	}
 	return p.renewClaim(ctx, s, internaltenant.ClaimSpec{
-		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(e.Store), ImageID: image, VirtualBytes: e.VirtualBytes,
+		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(s.name), ImageID: image, VirtualBytes: e.VirtualBytes,
 	}, e.Claim)
 }

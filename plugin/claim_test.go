@@ -3,8 +3,6 @@ package plugin_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -207,7 +205,7 @@ func TestAdoptedImageVolumesOutliveTheCatalog(t *testing.T) {
 	r.create(t, "gated:disk", "v1", 0)
 	before := owner.wantClaims(t, 1)
 	r.reopen(t, func() {
-		if err := os.RemoveAll(filepath.Join(r.dir, "state")); err != nil {
+		if err := removeCatalog(r); err != nil {
 			t.Fatal(err)
 		}
 	})

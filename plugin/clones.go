@@ -71,8 +71,8 @@ func (p *Plugin) freshen(ctx context.Context, entries []catalog.Entry) {
 	due := make(map[*store][]catalog.Entry)
 	left := mostLooks
 	for _, e := range entries {
-		s, ok := p.stores[e.Store]
-		if !ok || left == 0 || !s.mayBeStale(e) || !s.looked.due(e.ID, p.now()) {
+		s := p.storeOf(e.Store)
+		if s == nil || left == 0 || !s.mayBeStale(e) || !s.looked.due(e.ID, p.now()) {
 			continue
 		}
 		due[s] = append(due[s], e)
@@ -151,11 +151,11 @@ func (s *store) lookAtOne(ctx context.Context) func(context.Context, backends.Im
 
 // lookAround observes some entries that the catalog believes in use, the next ones each time.
 func (p *Plugin) lookAround(ctx context.Context, s *store) {
-	if s.images.Info().IndependentClones {
+	if s.images.Info().IndependentClones || !s.sure() {
 		return
 	}
 	s.looked.turn(func(after catalog.EntryID) catalog.EntryID {
-		some, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, InUse: true, After: after, Limit: mostLooks})
+		some, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), InUse: true, After: after, Limit: mostLooks})
 		if err != nil {
 			p.log.WithField("backend", s.name).WithError(err).Debug("entries in use not listed")
 			return after

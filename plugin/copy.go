@@ -64,7 +64,7 @@ func (p *Plugin) copyFrom(ctx context.Context, q *request, files *store, f *fill
 		return Answer{}, err
 	}
 	defer src.Close()
-	spec := q.volumeSpec(f.entry)
+	spec := q.volumeSpec(q.store.fallback.name, f.entry)
 	intent, err := p.intend(q, journal.Copy, spec)
 	if err != nil {
 		return Answer{}, err

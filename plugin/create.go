@@ -191,6 +191,12 @@ func (p *Plugin) serveAlone(ctx context.Context, q *request) (Answer, error) {
 		p.reached(q.store, err)
 		return p.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err}), nil
 	}
+	if err := p.ensure(ctx, q.store); err != nil {
+		if ctx.Err() != nil {
+			return Answer{}, ctx.Err()
+		}
+		return p.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}), nil
+	}
 	if err := p.settleFirst(ctx, q); err != nil {
 		return p.bypass(q, err), nil
 	}
@@ -316,7 +322,7 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 	if q.late(p.now()) {
 		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a clone"}
 	}
-	spec := q.volumeSpec(f.entry)
+	spec := q.volumeSpec(q.store.name, f.entry)
 	intent, err := p.intend(q, journal.Clone, spec)
 	if err != nil {
 		return Answer{}, err
@@ -335,8 +341,8 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: cmp.Or(f.missed.detail, q.stale()), MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
 }
 
-// volumeSpec is the volume that the request asks for, as made from entry.
-func (q *request) volumeSpec(e catalog.Entry) backends.VolumeSpec {
+// volumeSpec is the volume that the request asks for, as made from an entry of store.
+func (q *request) volumeSpec(store backends.Name, e catalog.Entry) backends.VolumeSpec {
 	size := q.SizeBytes
 	if size == 0 {
 		size = e.VirtualBytes
@@ -345,7 +351,7 @@ func (q *request) volumeSpec(e catalog.Entry) backends.VolumeSpec {
 		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),
 		Origin: backends.Origin{
 			EntryID: string(e.ID), ContentKey: string(e.Key), LookupKey: string(q.key),
-			ImageID: q.image.Ref(), Store: e.Store, ImageVolume: e.ImageVolume,
+			ImageID: q.image.Ref(), Store: store, ImageVolume: e.ImageVolume,
 		},
 	}
 }

@@ -99,7 +99,7 @@ func (p *Plugin) writeEvents(ctx context.Context) {
 
 // noteEntry notes what happened to an entry.
 func (p *Plugin) noteEntry(kind EventKind, e catalog.Entry, more catalog.Event) {
-	more.Kind, more.Backend, more.Entry = catalog.EventKind(kind), e.Store, e.ID
+	more.Kind, more.Backend, more.Entry = catalog.EventKind(kind), p.label(e.Store), e.ID
 	if len(e.ImageIDs) > 0 {
 		more.ImageID = e.ImageIDs[0]
 	}

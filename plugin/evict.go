@@ -108,7 +108,10 @@ func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) 
 // reap frees detached image-volumes of a store whose last clone is gone, and ends what an eviction, or a
 // reap that a kill interrupted, had to leave. It returns the bytes that came free.
 func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Evicting, catalog.Detached}})
+	if err := p.ensure(ctx, s); err != nil {
+		return backends.Reaped{}, err
+	}
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return backends.Reaped{}, err
 	}

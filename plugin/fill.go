@@ -100,7 +100,7 @@ func (s *fillSlot) leave() {
 // meantime (mine is false). A fill of another host is waited for.
 func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (entry catalog.Entry, mine bool, err error) {
 	spec := catalog.FillSpec{
-		Store: s.name, Key: q.key, Domain: q.image.Domain, ImageID: q.image.Ref(),
+		Store: s.id(), Key: q.key, Domain: q.image.Domain, ImageID: q.image.Ref(),
 		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor,
 	}
 	var poll *time.Ticker

@@ -23,7 +23,7 @@ func sameContent() miss {
 // whyMissed finds out why an image is not in a store. What cannot be found out is nothing that a request
 // should end for.
 func (p *Plugin) whyMissed(ctx context.Context, s *store, q *request) miss {
-	why, cause, err := p.catalog.WhyAbsent(ctx, s.name, q.image.Domain, q.image.Ref())
+	why, cause, err := p.catalog.WhyAbsent(ctx, s.id(), q.image.Domain, q.image.Ref())
 	if err != nil {
 		p.log.WithFields(q.fields()).WithError(err).Warn("why the image is not cached was not found out")
 		return miss{}

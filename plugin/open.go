@@ -53,7 +53,8 @@ type Plugin struct {
 	sources *imagesource.Resolver
 
 	stores   map[backends.Name]*store // backends and file caches
-	backends []backends.Name          // backends alone, as configured
+	labels   labels
+	backends []backends.Name // backends alone, as configured
 	begun    time.Time
 
 	// base is the context of what outlives a request: fills and upkeep. Close ends it.

@@ -73,7 +73,7 @@ func (p *Plugin) makeQuota(ctx context.Context, s *store, refusal error) (bool, 
 		if err != nil {
 			break
 		}
-		switch _, err = p.evict(ctx, p.stores[v.Store], v.ID, catalog.CauseQuota); {
+		switch _, err = p.evict(ctx, p.storeOf(v.Store), v.ID, catalog.CauseQuota); {
 		case err == nil:
 			gone = true
 		case isGone(err) || errors.Is(err, catalog.ErrPinned):
@@ -149,7 +149,7 @@ func (p *Plugin) quotaVictims(ctx context.Context, among []*store, missing quota
 		var all []catalog.Entry
 		whole := true
 		for _, s := range among {
-			idle, err := p.catalog.Idle(ctx, s.name, n)
+			idle, err := p.catalog.Idle(ctx, s.id(), n)
 			if err != nil {
 				return nil, err
 			}

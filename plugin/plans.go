@@ -44,7 +44,7 @@ func (p *Plugin) prunable(ctx context.Context, s *store) ([]going, error) {
 	if err := p.observeClones(ctx, s); err != nil {
 		return nil, err
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return nil, err
 	}
@@ -101,13 +101,10 @@ type Deletion struct {
 // why. It removes nothing.
 func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}}
-	if err := p.asked(d.Backend, 0); err != nil {
-		return r, err
-	}
 	if err := p.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: d.Backend, States: []catalog.State{catalog.Ready, catalog.Failed}})
+	entries, err := p.entriesToDelete(ctx, d.Backend)
 	if err != nil {
 		return r, err
 	}
@@ -144,7 +141,12 @@ func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceD
 		planned.Why = "its fill failed"
 		return planned, nil
 	}
-	if n, err := clones(ctx, p.stores[e.Store], e); err != nil {
+	s := p.storeOf(e.Store)
+	if s == nil {
+		planned.Why = "its backend is not configured; the image-volume stays there"
+		return planned, nil
+	}
+	if n, err := clones(ctx, s, e); err != nil {
 		return planned, err
 	} else if n > 0 {
 		planned.Detached, planned.Why = true, "force is given: its space comes free with the last of its live clones"
@@ -155,9 +157,9 @@ func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceD
 // deletable tells why an admin's deletion would refuse an entry: ErrUnknownBackend, ErrBusy, catalog.ErrPinned,
 // ErrHasClones.
 func (p *Plugin) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
-	s, ok := p.stores[e.Store]
-	if !ok {
-		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	s := p.storeOf(e.Store)
+	if s == nil {
+		return unconfiguredDeletable(e, force)
 	}
 	switch e.State {
 	case catalog.Failed:

@@ -135,10 +135,11 @@ func (r *rig) wantEntries(t *testing.T, want int) []plugin.EntryView {
 
 func (r *rig) open(t testing.TB) {
 	t.Helper()
-	var err error
-	if r.Plugin, err = plugin.Open(t.Context(), r.config); err != nil {
+	p, err := plugin.Open(t.Context(), r.config)
+	if err != nil {
 		t.Fatal(err)
 	}
+	r.Plugin = p
 	t.Cleanup(func() {
 		if err := r.Close(t.Context()); err != nil {
 			t.Error(err)

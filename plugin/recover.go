@@ -15,7 +15,13 @@ import (
 // recover settles what an earlier process left: answers not counted, volumes half made, fills and
 // evictions in flight; then it reconciles catalog, backends and quota, and fills the view.
 func (p *Plugin) recover(ctx context.Context) error {
+	if err := p.identifyStores(ctx); err != nil {
+		return err
+	}
 	if err := p.replay(ctx); err != nil {
+		return err
+	}
+	if err := p.bindStores(ctx); err != nil {
 		return err
 	}
 	p.note(catalog.Event{Kind: catalog.EventKind(EventStarted), Detail: "host " + p.cfg.Host})
@@ -36,7 +42,7 @@ func (p *Plugin) recover(ctx context.Context) error {
 	if err := p.reconcile(ctx); err != nil {
 		return err
 	}
-	return p.loadView(ctx)
+	return p.loadView(ctx, slices.DeleteFunc(p.orderedStores(), func(s *store) bool { return !s.sure() })...)
 }
 
 // replay opens the journal, counts the answers that the catalog has not seen, and settles the intents
@@ -62,9 +68,11 @@ func (p *Plugin) replay(ctx context.Context) error {
 		return err
 	}
 	for _, i := range recovered.Recent {
+		i.Backend = p.nowCalled(i.Backend)
 		p.lookAgain(ctx, i)
 	}
 	for _, i := range recovered.Unfinished {
+		i.Backend = p.nowCalled(i.Backend)
 		p.open.add(fateAfterCrash(i), i)
 	}
 	p.settleOpen(ctx)
@@ -93,9 +101,9 @@ func (p *Plugin) lookAgain(ctx context.Context, i journal.Intent) {
 // endAbandoned ends a fill that an earlier process of this host had begun. An image-volume that was
 // committed is published: its content was verified before. Anything less is removed.
 func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
-	s, ok := p.stores[e.Store]
-	if !ok {
-		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	s := p.storeOf(e.Store)
+	if s == nil {
+		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.label(e.Store))
 	}
 	found, err := findImageVolume(ctx, s, e.ImageVolume)
 	if err != nil {
@@ -233,9 +241,9 @@ func (p *Plugin) mend(ctx context.Context, f finding) error {
 	return nil
 }
 
-// loadView reads the ready entries and their aliases.
-func (p *Plugin) loadView(ctx context.Context) error {
-	for _, s := range p.stores {
+// loadView reads the ready entries of stores that are bound, and their aliases.
+func (p *Plugin) loadView(ctx context.Context, stores ...*store) error {
+	for _, s := range stores {
 		defer s.ready.begin()()
 	}
 	entries, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
@@ -253,7 +261,7 @@ func (p *Plugin) loadView(ctx context.Context) error {
 		}
 	}
 	for _, e := range entries {
-		if s, ok := p.stores[e.Store]; ok {
+		if s := p.storeOf(e.Store); s != nil && slices.Contains(stores, s) {
 			s.ready.add(e, keys[e.ID]...)
 		}
 	}

@@ -23,6 +23,15 @@ func (r *rig) reopen(t *testing.T, between func()) {
 	r.open(t)
 }
 
+// removeCatalog loses the catalog and the journal, and nothing else of the state directory.
+func removeCatalog(r *rig) error {
+	lost, err := filepath.Glob(filepath.Join(r.dir, "state", "catalog.db*"))
+	for _, f := range append(lost, filepath.Join(r.dir, "state", "journal")) {
+		err = errors.Join(err, os.RemoveAll(f))
+	}
+	return err
+}
+
 func TestLostAndDamagedCatalogsAreRebuilt(t *testing.T) {
 	for _, c := range []struct {
 		name string

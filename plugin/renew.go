@@ -130,9 +130,9 @@ func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error)
 	if e.State != catalog.Ready {
 		return Revalidated{}, fmt.Errorf("%w: it is %s; only what is ready can be looked at", ErrBusy, e.State)
 	}
-	s, ok := p.stores[e.Store]
-	if !ok {
-		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, e.Store)
+	s := p.storeOf(e.Store)
+	if s == nil {
+		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.label(e.Store))
 	}
 	defer p.writeEvents(ctx)
 	why, err := p.invalid(ctx, s, e)

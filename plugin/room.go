@@ -117,7 +117,7 @@ func (p *Plugin) observeClones(ctx context.Context, s *store) error {
 	if s.images.Info().IndependentClones {
 		return nil
 	}
-	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.name, States: []catalog.State{catalog.Ready}})
+	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Ready}})
 	if err != nil {
 		return err
 	}

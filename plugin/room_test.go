@@ -60,7 +60,7 @@ func drawEntry(t *rapid.T, c *catalog.Catalog, key catalog.Key) {
 
 func nobody(catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) { return nil, nil }
 
-func beginFill(t *rapid.T, c *catalog.Catalog, store backends.Name, key catalog.Key) catalog.Entry {
+func beginFill(t *rapid.T, c *catalog.Catalog, store backends.StoreID, key catalog.Key) catalog.Entry {
 	e, _, start, err := c.BeginFill(t.Context(), catalog.FillSpec{Store: store, Key: key, ImageID: "s:i", LeaseFor: time.Hour})
 	if err != nil || start != catalog.Started {
 		t.Fatalf("begin to fill: %v, %v", start, err)

@@ -131,7 +131,7 @@ func (p *Plugin) spaceVictims(ctx context.Context, s *store, want spaceWanted) (
 		return nil, err
 	}
 	const most = 1000
-	idle, err := p.catalog.Idle(ctx, s.name, most)
+	idle, err := p.catalog.Idle(ctx, s.id(), most)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,9 @@ type store struct {
 	// reserving is held while a flight takes its row and until it knows the row's ID, so that whoever
 	// holds it can tell which rows are being filled. It goes before flights.mu.
 	reserving turnstile
+	bound     atomic.Pointer[binding]
+	binding   sync.Mutex // guards attempt
+	attempt   *attempt   // to bind it; nil: there is none
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room chan struct{}

@@ -38,8 +38,8 @@ func (p *Plugin) endAllStranded(ctx context.Context) {
 		return
 	}
 	for _, e := range rows {
-		s, ok := p.stores[e.Store]
-		if !ok || e.Lease != p.holder {
+		s := p.storeOf(e.Store)
+		if s == nil || e.Lease != p.holder {
 			continue
 		}
 		if err := p.endIfStranded(ctx, s, e); err != nil && !isGone(err) && ctx.Err() == nil {

@@ -39,12 +39,15 @@ func (p *Plugin) survey(ctx context.Context) ([]finding, error) {
 // only what both listings show, and no row names, is unknown; and only a row that the second listing
 // does not bear out is missing.
 func (p *Plugin) surveyStore(ctx context.Context, s *store) ([]finding, error) {
+	if err := p.ensure(ctx, s); err != nil {
+		return []finding{unavailable(s, err)}, ctx.Err()
+	}
 	before, err := listStore(ctx, s)
 	if err != nil {
 		p.reached(s, err)
 		return []finding{unavailable(s, err)}, nil
 	}
-	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.name})
+	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.id()})
 	if err != nil {
 		return nil, err
 	}

@@ -13,28 +13,39 @@ import (
 // surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
 // store has its claim, each claim its image-volume (invariant I6).
 func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
-	claims, err := p.owner.Claims(ctx)
-	if err != nil {
-		return quotaUnavailable(err), nil //nolint:nilerr // that the quota does not answer is the finding
-	}
+	claims, unavailable := p.owner.Claims(ctx) // before the rows: a row is there before its claim
 	rows, err := p.catalog.List(ctx, catalog.Filter{})
 	if err != nil {
 		return nil, err
+	}
+	findings := p.surveyUnconfigured(rows)
+	if unavailable != nil {
+		return append(findings, quotaUnavailable(unavailable)...), nil
 	}
 	byID := make(map[internaltenant.ClaimID]internaltenant.Claim, len(claims))
 	for _, c := range claims {
 		byID[c.ID] = c
 	}
-	var findings []finding
 	needed := make(map[internaltenant.ClaimID]bool, len(rows))
 	filling := make(map[string]bool) // entries whose row may not have learnt of its claim yet
 	for _, e := range rows {
-		s, ok := p.stores[e.Store]
-		if !ok || !s.charged() || e.State == catalog.Failed {
+		if e.State == catalog.Failed {
 			continue
 		}
+		s := p.storeOf(e.Store)
+		if s == nil { // it is charged, wherever it lies
+			needed[e.Claim] = true
+			continue
+		}
+		if !s.charged() {
+			continue
+		}
+		f := p.surveyClaim(s, e, byID)
+		if f == nil && e.Claim != "" && needed[e.Claim] {
+			f = p.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
+		}
 		needed[e.Claim], filling[string(e.ID)] = true, e.State == catalog.Filling
-		if f := p.surveyClaim(s, e, byID); f != nil {
+		if f != nil {
 			findings = append(findings, *f)
 		}
 	}
@@ -65,18 +76,27 @@ func (p *Plugin) surveyClaim(s *store, e catalog.Entry, claims map[internaltenan
 	case e.State == catalog.Detached && e.Claim == "" && p.adopting(s):
 		return nil // its owner's service has let go of it
 	case !charged:
+		return p.missingClaim(s, e, fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume))
+	case c.Gigabytes != internaltenant.Gigabytes(e.VirtualBytes) && e.State == catalog.Ready:
 		return &finding{Problem: Problem{
-			Kind: "missing-claim", Backend: e.Store, ID: string(e.ID),
-			Detail: fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume),
-			Remedy: "check --repair charges it, or drops the entry where the tenant's own volume is gone",
-		}, fix: func(ctx context.Context) error { return p.mendClaim(ctx, s, e) }}
+			Kind: "wrong-claim", Backend: s.name, ID: string(c.ID),
+			Detail: fmt.Sprintf("image-volume %s is charged as %d GiB, and has %d", e.ImageVolume, c.Gigabytes, internaltenant.Gigabytes(e.VirtualBytes)),
+			Remedy: "delete the entry; the next request caches the image anew and charges what it has",
+		}}
 	case !c.InUse && e.State == catalog.Ready:
 		return &finding{Problem: Problem{
-			Kind: "wrong-claim", Backend: e.Store, ID: string(c.ID),
+			Kind: "wrong-claim", Backend: s.name, ID: string(c.ID),
 			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
 		}, fix: func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
 	}
 	return nil
+}
+
+func (p *Plugin) missingClaim(s *store, e catalog.Entry, detail string) *finding {
+	return &finding{Problem: Problem{
+		Kind: "missing-claim", Backend: s.name, ID: string(e.ID), Detail: detail,
+		Remedy: "check --repair charges it, or drops the entry where the tenant's own volume is gone",
+	}, fix: func(ctx context.Context) error { return p.mendClaim(ctx, s, e) }}
 }
 
 // mendClaim charges the quota for an image-volume whose claim is missing. Where the claim was a volume of

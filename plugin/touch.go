@@ -45,7 +45,7 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	p.observer.FillEnded(w.store.name, took, err)
 	p.reached(w.store, err)
 	r := catalog.FillRecord{
-		At: p.now().UTC(), Store: w.store.name, ImageID: w.q.image.Ref(), Took: took,
+		At: p.now().UTC(), Store: w.store.id(), ImageID: w.q.image.Ref(), Took: took,
 		SourceBytes: w.downloaded.Load(), WrittenBytes: w.flight.written.Load(),
 	}
 	log := p.log.WithFields(w.q.fields()).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})

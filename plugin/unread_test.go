@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
@@ -59,7 +57,7 @@ func forgetfulRig(t *testing.T) (*rig, *forgetful, *cinderlike, plugin.EntryView
 
 func loseCatalog(t *testing.T, r *rig) {
 	t.Helper()
-	if err := os.RemoveAll(filepath.Join(r.dir, "state")); err != nil {
+	if err := removeCatalog(r); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -30,6 +30,9 @@ func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
 }
 
 func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
+	if err := p.ensure(ctx, s); err != nil {
+		return err
+	}
 	free, err := s.enterRoom(ctx)
 	if err != nil {
 		return err

@@ -51,12 +51,12 @@ func TestClientsOfOlderVersionsAreOurs(t *testing.T) {
 	}
 	c.Holder, c.Formerly = "instance", []string{"host:/state"}
 	now := openBackend(t, c)
-	if own, err := now.madeHere(now.sessions.current, id); err != nil || !own {
-		t.Errorf("made here: %v, %v, want true", own, err)
+	if m, err := now.maker(now.sessions.current, id); err != nil || m == another {
+		t.Errorf("made here: %v, %v, want it not to be another one's", m, err)
 	}
 	c.Holder, c.Formerly = "another", nil
 	stranger := openBackend(t, c)
-	if own, err := stranger.madeHere(stranger.sessions.current, id); err != nil || own {
-		t.Errorf("made by another: %v, %v, want false", own, err)
+	if m, err := stranger.maker(stranger.sessions.current, id); err != nil || m == own {
+		t.Errorf("made by another: %v, %v", m, err)
 	}
 }

@@ -130,6 +130,8 @@ var table = []row{
 		"the volume would be smaller than the image's disk; ask for a larger size", false},
 	{backends.ErrInUse, "in_use", http.StatusConflict, later,
 		"something still uses it; detach or close it first", false},
+	{backends.ErrHeld, "backend_held", http.StatusConflict, final,
+		"the backend is another installation's; if that one is gone for good, `clonecache backend take-over NAME` makes it this one's", false},
 	{backends.ErrNoSpace, "backend_full", http.StatusInsufficientStorage, later,
 		"the backend has no space left; delete volumes or entries, or add storage", false},
 	{backends.ErrLimit, "clone_limit", http.StatusConflict, final,

@@ -154,7 +154,7 @@ func TestAFillFromBeginToEnd(t *testing.T) {
 		same(t, "there", there, want)
 	}
 	for name, by := range map[string]struct {
-		store  backends.Name
+		store  backends.StoreID
 		domain string
 		key    Key
 		want   error
@@ -301,7 +301,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	odd := "a'b\"c|d\\\n?$1 ünï \x01"
-	s := FillSpec{Store: backends.Name(odd), Key: Key(odd), Domain: odd, ImageID: odd, Holder: Holder{InstanceID(odd), odd}, LeaseFor: lease}
+	s := FillSpec{Store: backends.StoreID(odd), Key: Key(odd), Domain: odd, ImageID: odd, Holder: Holder{InstanceID(odd), odd}, LeaseFor: lease}
 	e := mustFill(t, c, s)
 	is(t, "fail", c.FailFill(t.Context(), e.ID, 1, Failure{Text: strings.Repeat("ü", maxError), RetryAfter: time.Date(2200, 1, 2, 3, 4, 5, 6000, time.UTC)}), nil)
 	want := mustGet(t, c, e.ID)

@@ -20,7 +20,7 @@ type Holder struct {
 // Entry is one row. Times are UTC, in microseconds.
 type Entry struct {
 	ID      EntryID
-	Store   backends.Name // the backend or file cache that holds the image-volume
+	Store   backends.StoreID // the backend or file cache that holds the image-volume
 	Key     Key
 	Domain  string // whose bytes were read: an owner, "" everybody's; of earlier versions "" may be anybody's
 	State   State
@@ -70,7 +70,7 @@ func (e Entry) CountedBytes() int64 { return max(e.ReservedBytes, e.HeldBytes) }
 
 // live is the value of live_key: what an entry is found by, in one text. The quotes keep a store or a
 // domain from running into its neighbour.
-func live(store backends.Name, domain string, key Key) string {
+func live(store backends.StoreID, domain string, key Key) string {
 	return strconv.Quote(string(store)) + strconv.Quote(domain) + string(key)
 }
 
@@ -158,7 +158,7 @@ func (t tx) held(ctx context.Context, id EntryID, attempt int) (Entry, error) {
 // image's own bytes were read. A ready one by alias goes before one by key that is not: after a fill turned out
 // to be of known content, the former is what counts. One that older rules than those of inspector let through
 // is not found by an alias.
-func (t tx) find(ctx context.Context, store backends.Name, domain string, key Key, inspector int) (Entry, error) {
+func (t tx) find(ctx context.Context, store backends.StoreID, domain string, key Key, inspector int) (Entry, error) {
 	byKey, keyErr := scanEntry(t.row(ctx, selectLive, live(store, domain, key)))
 	if keyErr != nil && !errors.Is(keyErr, ErrNotFound) {
 		return Entry{}, keyErr

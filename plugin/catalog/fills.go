@@ -16,7 +16,7 @@ import (
 
 // FillSpec asks to be the one who fills.
 type FillSpec struct {
-	Store   backends.Name
+	Store   backends.StoreID
 	Key     Key    // of the image: what it is looked up by
 	Domain  string // whose image it is
 	ImageID string // SOURCE:ID
@@ -64,7 +64,7 @@ func newID() (string, error) {
 func NewEntryID() EntryID { return EntryID(uuid.Must(uuid.NewV7()).String()) }
 
 // storeLock is taken by whatever makes a key of the store live, or decides by all of its entries.
-func storeLock(store backends.Name) string { return "store:" + string(store) }
+func storeLock(store backends.StoreID) string { return "store:" + string(store) }
 
 // BeginFill makes the caller the one who fills (row filling, next attempt, lease), or says why not; the
 // entry is then the one that is in the way. A filling row whose lease has run out is taken over: then

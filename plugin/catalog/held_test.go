@@ -26,7 +26,7 @@ func TestHeldIsWhatTheEntriesAddUpTo(t *testing.T) {
 	mustReady(t, c, other, 5)
 
 	got, err := c.Held(ctx)
-	want := map[backends.Name]Held{
+	want := map[backends.StoreID]Held{
 		"local": {Entries: 2, Bytes: 107, Detached: 1, DetachedBytes: 30},
 		"files": {Entries: 1, Bytes: 5},
 	}

@@ -19,7 +19,7 @@ type Holdings struct {
 	Totals []Total // of entries in every state but failed, in no order
 
 	t     tx
-	store backends.Name
+	store backends.StoreID
 }
 
 // holdings is what counts against the bounds of own's store, but for own, which is filling.
@@ -81,7 +81,7 @@ const (
 
 // statement selects the line, in its order and without sorting: an index has that for each number of
 // hits below fewHits, another one for all.
-func (l Line) statement(store backends.Name) (string, []any) {
+func (l Line) statement(store backends.StoreID) (string, []any) {
 	if l.Superseded {
 		return lineSuperseded + lineOrder, []any{store, number(l.InUse)}
 	}

@@ -14,7 +14,7 @@ import (
 
 // Filter selects entries. The zero Filter selects all.
 type Filter struct {
-	Store   backends.Name
+	Store   backends.StoreID
 	States  []State
 	ImageID string  // SOURCE:ID
 	InUse   bool    // only those with live clones, as far as the catalog knows
@@ -36,7 +36,7 @@ func (c *Catalog) Get(ctx context.Context, id EntryID) (Entry, error) {
 }
 
 // Find returns the live entry (filling, ready or failed) of a store, by key and domain or by alias. ErrNotFound.
-func (c *Catalog) Find(ctx context.Context, store backends.Name, domain string, key Key) (Entry, error) {
+func (c *Catalog) Find(ctx context.Context, store backends.StoreID, domain string, key Key) (Entry, error) {
 	var e Entry
 	err := c.read(ctx, fmt.Sprintf("find %s on %s", key, store), func(t tx) (err error) {
 		e, err = t.find(ctx, store, domain, key, 0)
@@ -71,7 +71,7 @@ const selectIdle = `SELECT ` + entryColumns + ` FROM entries e
 // Idle returns the first so many ready entries of a store that are neither pinned nor have live clones, as
 // far as the catalog knows, least recently used first and without their ImageIDs. It takes time in
 // proportion to what it returns.
-func (c *Catalog) Idle(ctx context.Context, store backends.Name, limit int) ([]Entry, error) {
+func (c *Catalog) Idle(ctx context.Context, store backends.StoreID, limit int) ([]Entry, error) {
 	var idle []Entry
 	err := c.read(ctx, fmt.Sprintf("list idle entries of %s", store), func(t tx) (err error) {
 		idle, err = t.entries(ctx, selectIdle, store, limit)

@@ -208,12 +208,21 @@ const insertRequests = `INSERT INTO request_stats
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 func (t tx) addRequests(ctx context.Context, requests map[requestKey]RequestStat) error {
-	stmt := insertRequests + t.c.dialect.upsert("request_stats",
-		[]string{"minute", "backend", "image_id", "outcome", "reason"},
-		[]string{"requests", "downloads", "downloaded_bytes", "saved_bytes", "took"}, nil)
+	if len(requests) == 0 {
+		return nil
+	}
+	ids, err := t.idsByName(ctx)
+	if err != nil {
+		return err
+	}
+	stmt := insertRequests + t.c.dialect.upsert("request_stats", requestStatKeys, requestStatSums, nil)
 	for _, k := range slices.SortedFunc(maps.Keys(requests), requestKey.compare) {
 		s := requests[k]
-		_, err := t.exec(ctx, stmt, k.minute, k.backend, k.image, k.outcome, k.reason,
+		store, bound := ids[k.backend]
+		if !bound {
+			store = backends.StoreID(k.backend)
+		}
+		_, err := t.exec(ctx, stmt, k.minute, store, k.image, k.outcome, k.reason,
 			s.Requests, s.Downloads, s.DownloadedBytes, s.SavedBytes, s.Took.Microseconds())
 		if err != nil {
 			return err

@@ -49,7 +49,7 @@ func (c *Catalog) ReserveRoom(ctx context.Context, id EntryID, attempt int, byte
 const setReserved = `UPDATE entries SET reserved_bytes = ? WHERE id = ? AND state = 'filling' AND attempt = ?`
 
 // evict makes victims evicting, in the order of their IDs.
-func (t tx) evict(ctx context.Context, store backends.Name, causes map[EntryID]EvictCause) ([]Entry, error) {
+func (t tx) evict(ctx context.Context, store backends.StoreID, causes map[EntryID]EvictCause) ([]Entry, error) {
 	var victims []Entry
 	for _, id := range slices.Sorted(maps.Keys(causes)) {
 		e, err := t.beginEvict(ctx, id, causes[id])

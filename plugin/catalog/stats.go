@@ -12,7 +12,7 @@ import (
 // FillRecord is one fill that ended, for the report.
 type FillRecord struct {
 	At           time.Time
-	Store        backends.Name
+	Store        backends.StoreID
 	ImageID      string
 	Took         time.Duration
 	SourceBytes  int64 // read from the image source, of a failed fill too
@@ -53,6 +53,17 @@ type FillStat struct {
 	WrittenBytes int64
 }
 
+// What the rows of the sums are found by, what is added up in them, and of what the most is kept.
+var (
+	requestStatKeys  = []string{"minute", "backend", "image_id", "outcome", "reason"}
+	requestStatSums  = []string{"requests", "downloads", "downloaded_bytes", "saved_bytes", "took"}
+	evictionStatKeys = []string{"minute", "store", "cause"}
+	evictionStatSums = []string{"evictions", "bytes"}
+	fillStatKeys     = []string{"minute", "store", "image_id"}
+	fillStatSums     = []string{"fills", "failed", "took", "source_bytes", "written_bytes"}
+	fillStatMost     = []string{"longest"}
+)
+
 // minute is the bucket that statistics of a time are summed in.
 func minute(at time.Time) int64 { return micros(at) / time.Minute.Microseconds() }
 
@@ -69,8 +80,7 @@ func (c *Catalog) RecordFill(ctx context.Context, f FillRecord) error {
 	}
 	op := fmt.Sprintf("record fill of %s on %s", f.ImageID, f.Store)
 	return c.write(ctx, op, func(t tx) error {
-		stmt := insertFill + t.c.dialect.upsert("fill_stats", []string{"minute", "store", "image_id"},
-			[]string{"fills", "failed", "took", "source_bytes", "written_bytes"}, []string{"longest"})
+		stmt := insertFill + t.c.dialect.upsert("fill_stats", fillStatKeys, fillStatSums, fillStatMost)
 		_, err := t.exec(ctx, stmt, minute(f.At), f.Store, f.ImageID, number(failed), took, took, f.SourceBytes, f.WrittenBytes)
 		return err
 	})
@@ -83,15 +93,16 @@ func (t tx) countEviction(ctx context.Context, e Entry) error {
 	if err != nil {
 		return err
 	}
-	stmt := insertEviction + t.c.dialect.upsert("eviction_stats", []string{"minute", "store", "cause"},
-		[]string{"evictions", "bytes"}, nil)
+	stmt := insertEviction + t.c.dialect.upsert("eviction_stats", evictionStatKeys, evictionStatSums, nil)
 	_, err = t.exec(ctx, stmt, minute(now), e.Store, e.EvictCause, e.HeldBytes)
 	return err
 }
 
-const sumRequests = `SELECT backend, image_id, outcome, reason,
-	SUM(requests), SUM(downloads), SUM(downloaded_bytes), SUM(saved_bytes), SUM(took) FROM request_stats
-	WHERE minute >= ? GROUP BY backend, image_id, outcome, reason ORDER BY backend, image_id, outcome, reason`
+// The sums are read under the name that a store has now.
+const sumRequests = `SELECT COALESCE(s.name, r.backend) AS label, image_id, outcome, reason,
+	SUM(requests), SUM(downloads), SUM(downloaded_bytes), SUM(saved_bytes), SUM(took) FROM request_stats r
+	LEFT JOIN stores s ON s.id = r.backend
+	WHERE minute >= ? GROUP BY label, image_id, outcome, reason ORDER BY label, image_id, outcome, reason`
 
 // Requests sums answered requests since then; the zero time is all. Sums are kept by the minute: the one
 // that since lies in counts whole.
@@ -105,8 +116,9 @@ func (c *Catalog) Requests(ctx context.Context, since time.Time) ([]RequestStat,
 	})
 }
 
-const sumEvictions = `SELECT store, cause, SUM(evictions), SUM(bytes) FROM eviction_stats
-	WHERE minute >= ? GROUP BY store, cause ORDER BY store, cause`
+const sumEvictions = `SELECT COALESCE(s.name, e.store) AS label, cause, SUM(evictions), SUM(bytes) FROM eviction_stats e
+	LEFT JOIN stores s ON s.id = e.store
+	WHERE minute >= ? GROUP BY label, cause ORDER BY label, cause`
 
 // Evictions sums evictions since then, as Requests does.
 func (c *Catalog) Evictions(ctx context.Context, since time.Time) ([]EvictionStat, error) {
@@ -115,9 +127,10 @@ func (c *Catalog) Evictions(ctx context.Context, since time.Time) ([]EvictionSta
 	})
 }
 
-const sumFills = `SELECT store, image_id, SUM(fills), SUM(failed), SUM(took), MAX(longest),
-	SUM(source_bytes), SUM(written_bytes) FROM fill_stats
-	WHERE minute >= ? GROUP BY store, image_id ORDER BY store, image_id`
+const sumFills = `SELECT COALESCE(s.name, f.store) AS label, image_id, SUM(fills), SUM(failed), SUM(took), MAX(longest),
+	SUM(source_bytes), SUM(written_bytes) FROM fill_stats f
+	LEFT JOIN stores s ON s.id = f.store
+	WHERE minute >= ? GROUP BY label, image_id ORDER BY label, image_id`
 
 // Fills sums fills since then, as Requests does.
 func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error) {

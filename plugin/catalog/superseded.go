@@ -41,7 +41,7 @@ type bearer struct {
 }
 
 // bearers are the ready entries of an image, the current one first.
-func (t tx) bearers(ctx context.Context, store backends.Name, domain, image string) ([]bearer, error) {
+func (t tx) bearers(ctx context.Context, store backends.StoreID, domain, image string) ([]bearer, error) {
 	var all []bearer
 	err := t.each(ctx, func(rows *sql.Rows) error {
 		var b bearer
@@ -196,7 +196,7 @@ const (
 
 // WhyAbsent tells why an image is about to be filled into a store: it has changed since it was cached, it was
 // evicted (cause says why), or nothing is known of it.
-func (c *Catalog) WhyAbsent(ctx context.Context, store backends.Name, domain, image string) (why Absence, cause EvictCause, err error) {
+func (c *Catalog) WhyAbsent(ctx context.Context, store backends.StoreID, domain, image string) (why Absence, cause EvictCause, err error) {
 	err = c.read(ctx, fmt.Sprintf("find why %s is not on %s", image, store), func(t tx) error {
 		all, err := t.bearers(ctx, store, domain, image)
 		if err != nil || len(all) > 0 {

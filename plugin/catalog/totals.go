@@ -12,7 +12,7 @@ import (
 // Total is entries added up: those of one store that are in one state, and alike in what decides
 // whether they may go.
 type Total struct {
-	Store  backends.Name
+	Store  backends.StoreID
 	State  State
 	Pinned bool
 	InUse  bool // they have live clones
@@ -71,7 +71,7 @@ type Held struct {
 }
 
 // Held is what each store holds, from the totals; one without entries is not in it.
-func (c *Catalog) Held(ctx context.Context) (map[backends.Name]Held, error) {
+func (c *Catalog) Held(ctx context.Context) (map[backends.StoreID]Held, error) {
 	var totals []Total
 	err := c.read(ctx, "read totals", func(t tx) (err error) {
 		totals, err = t.totals(ctx, selectTotals)
@@ -80,7 +80,7 @@ func (c *Catalog) Held(ctx context.Context) (map[backends.Name]Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[backends.Name]Held)
+	all := make(map[backends.StoreID]Held)
 	for _, s := range totals {
 		h := all[s.Store]
 		switch s.State {

@@ -101,7 +101,7 @@ func (a *app) backend() *cobra.Command {
 		}, showBackends),
 	}
 	sorted.flag(list)
-	return group("backend", "Show the backends", "Backends are where volumes live and image-volumes are cloned; file caches are what volumes are copied from where that\ncannot be done.", list)
+	return group("backend", "Show the backends", "Backends are where volumes live and image-volumes are cloned; file caches are what volumes are copied from where that\ncannot be done.", list, a.takeOver())
 }
 
 func showBackends(t *table, views []plugin.BackendView) {

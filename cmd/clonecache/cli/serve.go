@@ -32,14 +32,24 @@ Exit code 0: it stopped as asked. 1: it could not start, or failed. 2: the confi
   CLONECACHE_CONFIG=./clonecache.toml clonecache serve`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.runDaemon(cmd.Context(), orDefault(orDefault(file, a.Getenv("CLONECACHE_CONFIG")), defaultConfig))
+			return a.runDaemon(cmd.Context(), a.configFile(file))
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "the configuration file (CLONECACHE_CONFIG)")
+	a.configFlag(cmd, &file)
+	return cmd
+}
+
+// configFlag gives a command the flag --config.
+func (a *app) configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "config", "", "the configuration file (CLONECACHE_CONFIG)")
 	completes(cmd, "config", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt
 	})
-	return cmd
+}
+
+// configFile is the configuration that a command works on.
+func (a *app) configFile(given string) string {
+	return orDefault(orDefault(given, a.Getenv("CLONECACHE_CONFIG")), defaultConfig)
 }
 
 func (a *app) runDaemon(ctx context.Context, file string) error {

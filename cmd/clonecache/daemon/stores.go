@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,7 +30,10 @@ import (
 var (
 	openBackend = map[string]func(context.Context, config.Config, config.Backend, plugin.InstanceID, logrus.FieldLogger) (backends.Backend, error){
 		"file": func(ctx context.Context, cfg config.Config, c config.Backend, _ plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
-			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Owner: volumeOwner(c), Log: log})
+			if err := keepRecord(cfg, c.Name, c.Path); err != nil {
+				return nil, err
+			}
+			return file.Open(ctx, file.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Path), Owner: volumeOwner(c), Log: log})
 		},
 		"rbd": func(ctx context.Context, cfg config.Config, c config.Backend, me plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
 			return rbd.Open(ctx, rbdConfig(cfg, c, me, log))
@@ -99,7 +105,7 @@ func openOrTry(ctx context.Context, cfg config.Config, i int, me plugin.Instance
 func openCacheOrTry(ctx context.Context, cfg config.Config, i int, log logrus.FieldLogger) plugin.FileCache {
 	c := cfg.FileCaches[i]
 	open := func(ctx context.Context) (late.ImageOpener, error) {
-		return filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Name), Log: log})
+		return openCache(ctx, cfg, c, log)
 	}
 	opened := func(f late.ImageOpener) {
 		log.WithFields(logrus.Fields{"backend": c.Name, "location": f.Info().Location, "max_size": c.MaxSize}).Info("file cache is open")
@@ -136,14 +142,48 @@ func logDown(log logrus.FieldLogger, name string, err error, problems []config.P
 	log.WithError(err).Error("it cannot be opened and is down; the others serve; trying again")
 }
 
-// storeRecord is the file that remembers which directory a store was: one whose filesystem is not mounted is
-// not taken for an empty one.
-func storeRecord(cfg config.Config, name string) string {
+func openCache(ctx context.Context, cfg config.Config, c config.FileCache, log logrus.FieldLogger) (*filecache.Cache, error) {
+	if err := keepRecord(cfg, c.Name, c.Path); err != nil {
+		return nil, err
+	}
+	return filecache.Open(ctx, filecache.Config{Name: backends.Name(c.Name), Path: string(c.Path), Record: storeRecord(cfg, c.Path), Log: log})
+}
+
+// storeRecord is the file that remembers which store was in a directory: one whose filesystem is not mounted is
+// not taken for an empty one. It goes by the path, since names change.
+func storeRecord(cfg config.Config, path config.Path) string {
+	const longest = 200 // bytes; a file's name has at most 255
+	name := url.PathEscape(string(path))
+	if len(name) > longest {
+		name = fmt.Sprintf("sha256=%x", sha256.Sum256([]byte(path)))
+	}
 	return filepath.Join(string(cfg.StateDir), "stores", name)
 }
 
 func volumeOwner(c config.Backend) file.Owner {
 	return file.Owner{User: c.VolumeOwner, Group: c.VolumeGroup, Mode: os.FileMode(c.VolumeMode)}
+}
+
+// knownRecord is the record that there is of a store: perhaps the one of an older version.
+func knownRecord(cfg config.Config, name string, path config.Path) string {
+	now := storeRecord(cfg, path)
+	if _, err := os.Lstat(now); errors.Is(err, fs.ErrNotExist) {
+		return filepath.Join(string(cfg.StateDir), "stores", name)
+	}
+	return now
+}
+
+// keepRecord brings the record of a store, which older versions kept by its name, to where it is now.
+func keepRecord(cfg config.Config, name string, path config.Path) error {
+	now := storeRecord(cfg, path)
+	if _, err := os.Lstat(now); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err := os.Rename(filepath.Join(string(cfg.StateDir), "stores", name), now)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {

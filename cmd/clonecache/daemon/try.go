@@ -77,7 +77,7 @@ func tryBackend(cfg config.Config, i int) []config.Problem {
 
 func (t *Trial) backend(cfg config.Config, i int) {
 	b := cfg.Backends[i]
-	at := t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path), storeRecord(cfg, b.Name))
+	at := t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path), knownRecord(cfg, b.Name, b.Path))
 	if owner := volumeOwner(b); at != "" && owner != (file.Owner{}) {
 		if err := owner.Try(at); err != nil {
 			t.problem(fmt.Sprintf("backend[%d].volume_owner", i), err,
@@ -94,7 +94,7 @@ func tryFileCache(cfg config.Config, i int) []config.Problem {
 
 func (t *Trial) fileCache(cfg config.Config, i int) {
 	f := cfg.FileCaches[i]
-	t.store(fmt.Sprintf("file_cache[%d].path", i), "file cache "+f.Name, string(f.Path), storeRecord(cfg, f.Name))
+	t.store(fmt.Sprintf("file_cache[%d].path", i), "file cache "+f.Name, string(f.Path), knownRecord(cfg, f.Name, f.Path))
 }
 
 // isLocked tells whether a process holds a lock file. It takes the lock, if nobody has it, for the moment of the
@@ -149,7 +149,7 @@ func (t *Trial) store(key, name, path, record string) (at string) {
 	if at = t.directory(key, path); at == "" {
 		return ""
 	}
-	known := rawfile.Known{Dir: path, Marker: filepath.Join(path, ".clonecache", "store-id"), Record: record}
+	known := rawfile.Known{Dir: path, Marker: rawfile.Marker(filepath.Join(path, ".clonecache")), Record: record}
 	if err := known.Check(); err != nil {
 		t.problem(key, err, "mount its filesystem, or do as docs/operations.md says of a store that was exchanged")
 		return ""

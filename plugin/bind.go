@@ -1,0 +1,351 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// A store has an identity of its own, and entries belong to that; what the configuration calls it is a label.
+// Binding finds out which store a configured one is, and makes sure that it is this catalog's. Nothing is
+// read from a store, and nothing is made or removed on it, before.
+
+// binding is which store a configured one has turned out to be.
+type binding struct {
+	backends.Identity
+	// sure: the store has said so itself, and that it is this catalog's. Else it is what was known of its name
+	// when it did not answer.
+	sure bool
+}
+
+// id is which store it is, as far as that is known: "" where it never answered.
+func (s *store) id() backends.StoreID {
+	if b := s.bound.Load(); b != nil {
+		return b.ID
+	}
+	return ""
+}
+
+// sure tells that the store itself has said which it is.
+func (s *store) sure() bool {
+	b := s.bound.Load()
+	return b != nil && b.sure
+}
+
+// storeOf is the configured store of that ID, or nil.
+func (p *Plugin) storeOf(id backends.StoreID) *store {
+	for _, s := range p.stores {
+		if id != "" && s.id() == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// labels are what stores are and were called.
+type labels struct {
+	mu   sync.Mutex
+	byID map[backends.StoreID]catalog.Store
+}
+
+// label is what people call the store of that ID: its name in the configuration, or its last one.
+func (p *Plugin) label(id backends.StoreID) backends.Name {
+	if s := p.storeOf(id); s != nil {
+		return s.name
+	}
+	p.labels.mu.Lock()
+	defer p.labels.mu.Unlock()
+	if known, ok := p.labels.byID[id]; ok {
+		return known.Name
+	}
+	return backends.Name(id) // older versions kept entries by the name
+}
+
+// storeID is the ID that a person means: by a name in the configuration, by the last one of a store that is
+// not configured any more, or by the ID itself. ErrUnknownBackend; backends.ErrUnavailable: it has none yet.
+func (p *Plugin) storeID(ctx context.Context, name backends.Name) (backends.StoreID, error) {
+	if s, ok := p.stores[name]; ok {
+		if s.id() == "" {
+			return "", fmt.Errorf("%w: %s has not answered since it was configured", backends.ErrUnavailable, name)
+		}
+		return s.id(), nil
+	}
+	known, err := p.catalog.Stores(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, k := range slices.Backward(known) {
+		if k.Name == name || string(k.ID) == string(name) {
+			return k.ID, nil
+		}
+	}
+	unbound, err := p.catalog.Unbound(ctx)
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(unbound, name) {
+		return backends.StoreID(name), nil
+	}
+	return "", p.asked(name, 0)
+}
+
+// readLabels brings the labels up to date.
+func (p *Plugin) readLabels(ctx context.Context) error {
+	all, err := p.catalog.Stores(ctx)
+	if err != nil {
+		return err
+	}
+	byID := make(map[backends.StoreID]catalog.Store, len(all))
+	for _, s := range all {
+		byID[s.ID] = s
+	}
+	p.labels.mu.Lock()
+	defer p.labels.mu.Unlock()
+	p.labels.byID = byID
+	return nil
+}
+
+// nowCalled is the configured name of the store that was called so when the journal was written. It is for
+// before stores are bound.
+func (p *Plugin) nowCalled(name backends.Name) backends.Name {
+	p.labels.mu.Lock()
+	var is, was []backends.StoreID
+	for id, known := range p.labels.byID {
+		if known.Name == name {
+			is = append(is, id)
+		} else if slices.Contains(known.Names, name) {
+			was = append(was, id)
+		}
+	}
+	p.labels.mu.Unlock()
+	if _, configured := p.stores[name]; configured {
+		was = nil
+	}
+	for _, id := range slices.Concat(is, was) {
+		if s := p.storeOf(id); s != nil {
+			return s.name
+		}
+	}
+	return name
+}
+
+// identifyStores finds out which stores are configured, and refuses those that are another installation's, and
+// two on one place. One that does not answer is taken for what it was, and asked again later.
+func (p *Plugin) identifyStores(ctx context.Context) error {
+	if err := p.readLabels(ctx); err != nil {
+		return err
+	}
+	var problems []error
+	for _, s := range p.orderedStores() {
+		is, err := p.identifyStore(ctx, s)
+		if err == nil {
+			s.bound.Store(&binding{Identity: is, sure: true})
+		}
+		if errors.Is(err, backends.ErrUnavailable) {
+			p.reached(s, err)
+			p.log.WithField("backend", s.name).WithError(err).Error("store not identified; its entries wait until it answers")
+			err = p.assume(ctx, s)
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// identifyStore asks a store which it is, and makes it this catalog's. backends.ErrHeld, ErrBadRequest (it is
+// another one's place), backends.ErrUnavailable.
+func (p *Plugin) identifyStore(ctx context.Context, s *store) (backends.Identity, error) {
+	is, err := s.images.Identify(ctx)
+	if err != nil {
+		return is, err
+	}
+	if err := p.apart(s, is); err != nil {
+		return is, err
+	}
+	err = s.images.HoldFor(ctx, backends.Holder{Catalog: p.self, Host: p.cfg.Host, StateDir: p.cfg.StateDir})
+	if errors.Is(err, backends.ErrNoSpace) {
+		p.log.WithField("backend", s.name).WithError(err).Warn("the store does not know yet that it is this installation's; it is told when it has room")
+		err = nil
+	}
+	if errors.Is(err, backends.ErrHeld) {
+		return is, fmt.Errorf("backend %s is %w; if that installation is gone for good, run `clonecache backend take-over %s`, else give this one a directory or pool of its own", s.name, err, s.name)
+	}
+	return is, err
+}
+
+// apart refuses a store that is, or lies where, another configured one is. ErrBadRequest.
+func (p *Plugin) apart(s *store, is backends.Identity) error {
+	for _, other := range p.orderedStores() {
+		b := other.bound.Load()
+		if other == s || b == nil || !b.sure {
+			continue
+		}
+		if err := OnePlace(other.name, b.Identity, s.name, is); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadRequest, err)
+		}
+	}
+	return nil
+}
+
+// OnePlace is an error if two configured stores are one, or lie on one place.
+func OnePlace(a backends.Name, isA backends.Identity, b backends.Name, isB backends.Identity) error {
+	const remedy = "they would remove each other's image-volumes: keep one of them, or give each a directory, or a pool or namespace, of its own"
+	if isA.ID != "" && isA.ID == isB.ID {
+		return fmt.Errorf("%s and %s are one store (%s); %s (if one is a copy of the other's directory, remove .clonecache/store-id from the copy)", a, b, isA.ID, remedy)
+	}
+	for _, place := range isA.Places {
+		if slices.Contains(isB.Places, place) {
+			return fmt.Errorf("%s and %s lie on one place (%s); %s", a, b, place, remedy)
+		}
+	}
+	return nil
+}
+
+// assume takes a store that does not answer for the one that had its name.
+func (p *Plugin) assume(ctx context.Context, s *store) error {
+	unbound, err := p.catalog.Unbound(ctx)
+	if err != nil {
+		return err
+	}
+	p.labels.mu.Lock()
+	defer p.labels.mu.Unlock()
+	var last catalog.Store
+	for _, known := range p.labels.byID {
+		if known.Name == s.name && !known.BoundAt.Before(last.BoundAt) {
+			last = known
+		}
+	}
+	if last.ID == "" && slices.Contains(unbound, s.name) {
+		last.ID = backends.StoreID(s.name)
+	}
+	if last.ID != "" {
+		s.bound.Store(&binding{Identity: backends.Identity{ID: last.ID}})
+	}
+	return nil
+}
+
+// bindStores notes in the catalog what the stores that have answered are called now.
+func (p *Plugin) bindStores(ctx context.Context) error {
+	for _, s := range p.orderedStores() {
+		if s.sure() {
+			if err := p.bindStore(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return p.readLabels(ctx)
+}
+
+func (p *Plugin) bindStore(ctx context.Context, s *store) error {
+	legacy, err := p.legacyName(ctx, s)
+	if err != nil {
+		return err
+	}
+	info := s.images.Info()
+	was, err := p.catalog.Bind(ctx, catalog.Store{ID: s.id(), Name: s.name, Kind: info.Kind, Location: info.Location}, legacy)
+	if err != nil {
+		return err
+	}
+	log := p.log.WithFields(map[string]any{"backend": s.name, "store": s.id()})
+	switch {
+	case was == "" && legacy != s.name:
+		log.WithField("was", legacy).Info("the store has another name now; its entries stay")
+	case was != "" && was != s.name:
+		log.WithField("was", was).Info("the store has another name now; its entries stay")
+	}
+	if r, ok := p.owner.(internaltenant.Renamer); ok {
+		p.labels.mu.Lock()
+		formerly := slices.Concat(p.labels.byID[s.id()].Names, []backends.Name{legacy})
+		p.labels.mu.Unlock()
+		for _, name := range formerly {
+			r.Renamed(string(name), string(s.name))
+		}
+	}
+	return nil
+}
+
+// legacyName is under which name an older version kept the store's entries: its own, or that of a backend
+// that is no longer configured, where a row of that one names what lies in this store.
+func (p *Plugin) legacyName(ctx context.Context, s *store) (backends.Name, error) {
+	unbound, err := p.catalog.Unbound(ctx)
+	if err != nil || len(unbound) == 0 || slices.Contains(unbound, s.name) {
+		return s.name, err
+	}
+	for iv, err := range s.images.ListImageVolumes(ctx) {
+		if err != nil {
+			continue
+		}
+		e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+		if err != nil || e.ImageVolume != iv.ID {
+			continue
+		}
+		name := backends.Name(e.Store)
+		if _, configured := p.stores[name]; !configured && slices.Contains(unbound, name) {
+			return name, nil
+		}
+	}
+	return s.name, nil
+}
+
+// attempt is one at finding out which store it is; others wait for its end.
+type attempt struct {
+	done chan struct{}
+	err  error
+}
+
+// ensure makes sure that the store has said which it is, where it did not answer when that was asked before.
+// backends.ErrUnavailable, backends.ErrHeld.
+func (p *Plugin) ensure(ctx context.Context, s *store) error {
+	if s.sure() {
+		return nil
+	}
+	s.binding.Lock()
+	a := s.attempt
+	if a == nil {
+		a = &attempt{done: make(chan struct{})}
+		s.attempt = a
+		go func() {
+			a.err = p.bindLate(s)
+			s.binding.Lock()
+			s.attempt = nil
+			s.binding.Unlock()
+			close(a.done)
+		}()
+	}
+	s.binding.Unlock()
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// bindLate binds a store that has come back, and lets its entries be served.
+func (p *Plugin) bindLate(s *store) error {
+	ctx, cancel := p.cleanup(p.base)
+	defer cancel()
+	if s.sure() {
+		return nil
+	}
+	is, err := p.identifyStore(ctx, s)
+	p.reached(s, err)
+	if err != nil {
+		return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
+	}
+	s.bound.Store(&binding{Identity: is})
+	if err := p.bindStore(ctx, s); err != nil {
+		return err
+	}
+	if err := errors.Join(p.readLabels(ctx), p.loadView(ctx, s)); err != nil {
+		return err
+	}
+	s.bound.Store(&binding{Identity: is, sure: true})
+	p.owed.Store(true)
+	return nil
+}

@@ -1,0 +1,182 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Store is a backend or file cache as the catalog knows it. Entries and the report's sums belong to its ID;
+// its name may change.
+type Store struct {
+	ID       backends.StoreID
+	Name     backends.Name // what it was called when it was last bound
+	Kind     string
+	Location string // for people
+	BoundAt  time.Time
+	Names    []backends.Name // every one that it has had, Name among them
+}
+
+const (
+	selectStores     = `SELECT id, name, kind, location, bound_at FROM stores ORDER BY bound_at, id`
+	selectStoreNames = `SELECT store, name FROM store_names ORDER BY store, name`
+	selectStore      = `SELECT name FROM stores WHERE id = ?`
+	insertStore      = `INSERT INTO stores (id, name, kind, location, bound_at) VALUES (?, ?, ?, ?, ?)`
+	renameStore      = `UPDATE stores SET name = ?, kind = ?, location = ?, bound_at = ? WHERE id = ?`
+	insertStoreName  = `INSERT INTO store_names (store, name) VALUES (?, ?)`
+)
+
+// Stores lists the stores that were ever bound, in the order of their last binding.
+func (c *Catalog) Stores(ctx context.Context) ([]Store, error) {
+	var all []Store
+	err := c.read(ctx, "list stores", func(t tx) (err error) {
+		if all, err = t.stores(ctx); err != nil {
+			return err
+		}
+		at := make(map[backends.StoreID]int, len(all))
+		for i, s := range all {
+			at[s.ID] = i
+		}
+		return t.each(ctx, func(rows *sql.Rows) error {
+			var id backends.StoreID
+			var name backends.Name
+			err := rows.Scan(&id, &name)
+			all[at[id]].Names = append(all[at[id]].Names, name)
+			return err
+		}, selectStoreNames)
+	})
+	return all, err
+}
+
+func (t tx) stores(ctx context.Context) ([]Store, error) {
+	var all []Store
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		var s Store
+		var at int64
+		err := rows.Scan(&s.ID, &s.Name, &s.Kind, &s.Location, &at)
+		s.BoundAt = fromMicros(at)
+		all = append(all, s)
+		return err
+	}, selectStores)
+	return all, err
+}
+
+// Bind makes a store known under the name that it has now, and returns the one that it had; "" where it was
+// not known. A store that was not known gets the entries that older versions kept under the name legacy.
+func (c *Catalog) Bind(ctx context.Context, s Store, legacy backends.Name) (was backends.Name, err error) {
+	err = c.write(ctx, fmt.Sprintf("bind store %s as %s", s.ID, s.Name), func(t tx) error {
+		was, err = t.bind(ctx, s, legacy)
+		return err
+	})
+	return was, err
+}
+
+func (t tx) bind(ctx context.Context, s Store, legacy backends.Name) (was backends.Name, err error) {
+	err = t.row(ctx, selectStore, s.ID).Scan(&was)
+	known := err == nil
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", err
+	}
+	now, err := t.now(ctx)
+	if err != nil {
+		return "", err
+	}
+	if known {
+		err = t.change(ctx, renameStore, s.Name, s.Kind, s.Location, micros(now), s.ID)
+	} else {
+		err = t.change(ctx, insertStore, s.ID, s.Name, s.Kind, s.Location, micros(now))
+	}
+	if err != nil {
+		return "", err
+	}
+	stmt := insertStoreName + t.c.dialect.upsert("store_names", []string{"store", "name"}, nil, nil)
+	if _, err := t.exec(ctx, stmt, s.ID, s.Name); err != nil {
+		return "", err
+	}
+	if !known {
+		if err := t.moveEntries(ctx, legacy, s.ID); err != nil {
+			return "", err
+		}
+		if err := t.moveSums(ctx, legacy, s.ID); err != nil {
+			return "", err
+		}
+	}
+	return was, t.moveSums(ctx, s.Name, s.ID)
+}
+
+// moveStore brings entries of a store that was kept by its name under its ID: live_key begins with it, quoted.
+const moveStore = `UPDATE entries SET store = ?,
+	live_key = CASE WHEN live_key IS NULL THEN NULL ELSE ? || substr(live_key, ?) END WHERE store = ?`
+
+const moveDeparted = `UPDATE departed SET store = ? WHERE store = ?`
+
+func (t tx) moveEntries(ctx context.Context, from backends.Name, to backends.StoreID) error {
+	was := strconv.Quote(string(from))
+	if _, err := t.exec(ctx, moveStore, to, strconv.Quote(string(to)), utf8.RuneCountInString(was)+1, from); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, moveDeparted, to, from)
+	return err
+}
+
+// What requests of a store came to before it was bound is summed under its name.
+const (
+	moveRequests = `INSERT INTO request_stats (minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
+		SELECT minute, ?, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took FROM request_stats WHERE backend = ?`
+	moveEvictions = `INSERT INTO eviction_stats (minute, store, cause, evictions, bytes)
+		SELECT minute, ?, cause, evictions, bytes FROM eviction_stats WHERE store = ?`
+	moveFills = `INSERT INTO fill_stats (minute, store, image_id, fills, failed, took, longest, source_bytes, written_bytes)
+		SELECT minute, ?, image_id, fills, failed, took, longest, source_bytes, written_bytes FROM fill_stats WHERE store = ?`
+)
+
+func (t tx) moveSums(ctx context.Context, from backends.Name, to backends.StoreID) error {
+	if string(from) == string(to) {
+		return nil
+	}
+	upsert := t.c.dialect.upsert
+	for _, m := range []struct{ move, remove string }{
+		{moveRequests + upsert("request_stats", requestStatKeys, requestStatSums, nil), `DELETE FROM request_stats WHERE backend = ?`},
+		{moveEvictions + upsert("eviction_stats", evictionStatKeys, evictionStatSums, nil), `DELETE FROM eviction_stats WHERE store = ?`},
+		{moveFills + upsert("fill_stats", fillStatKeys, fillStatSums, fillStatMost), `DELETE FROM fill_stats WHERE store = ?`},
+	} {
+		if _, err := t.exec(ctx, m.move, to, from); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, m.remove, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idsByName are the IDs that names stand for: the last one that was bound under each.
+func (t tx) idsByName(ctx context.Context) (map[backends.Name]backends.StoreID, error) {
+	all, err := t.stores(ctx)
+	ids := make(map[backends.Name]backends.StoreID, len(all))
+	for _, s := range all {
+		ids[s.Name] = s.ID
+	}
+	return ids, err
+}
+
+const selectUnbound = `SELECT DISTINCT e.store FROM entries e LEFT JOIN stores s ON s.id = e.store WHERE s.id IS NULL ORDER BY e.store`
+
+// Unbound are the names under which older versions kept entries of stores that were not opened since.
+func (c *Catalog) Unbound(ctx context.Context) ([]backends.Name, error) {
+	var all []backends.Name
+	err := c.read(ctx, "list names of stores that are not bound", func(t tx) error {
+		return t.each(ctx, func(rows *sql.Rows) error {
+			var name backends.Name
+			err := rows.Scan(&name)
+			all = append(all, name)
+			return err
+		}, selectUnbound)
+	})
+	return all, err
+}
