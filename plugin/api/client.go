@@ -169,6 +169,11 @@ func (c *Client) SetPinned(ctx context.Context, id string, pin plugin.Pinning) (
 	return fetch[plugin.EntryView](ctx, c, call{method: http.MethodPost, path: entryPath(id) + verb})
 }
 
+// Revalidate has the daemon read and inspect an entry's bytes again; id may be a unique prefix.
+func (c *Client) Revalidate(ctx context.Context, id string) (plugin.Revalidated, error) {
+	return fetch[plugin.Revalidated](ctx, c, call{method: http.MethodPost, path: entryPath(id) + "/revalidate"})
+}
+
 // Fills lists the fills in flight.
 func (c *Client) Fills(ctx context.Context) ([]plugin.FillView, error) {
 	return fetch[[]plugin.FillView](ctx, c, call{method: http.MethodGet, path: "/v1/fills"})

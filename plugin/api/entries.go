@@ -60,6 +60,13 @@ func (s *Server) entryRoutes() {
 	route(s, post("unpin-entry", one+"/unpin", "Let an entry be evicted again"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.EntryView], error) {
 		return s.pin(ctx, svc, in.ID, false)
 	})
+	route(s, post("revalidate-entry", one+"/revalidate", "Read and inspect an entry's bytes again; one that does not pass is dropped"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.Revalidated], error) {
+		result, err := svc.Revalidate(ctx, in.ID)
+		if err == nil {
+			s.logFor(ctx).WithFields(logrus.Fields{"entry": result.Entry.ID, "backend": result.Entry.Backend, "valid": result.Valid}).Info("entry revalidated")
+		}
+		return answer(result, err)
+	})
 }
 
 func (s *Server) pin(ctx context.Context, svc Service, id string, pin plugin.Pinning) (*output[plugin.EntryView], error) {

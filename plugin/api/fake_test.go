@@ -159,6 +159,11 @@ func (f *fakeService) SetPinned(ctx context.Context, id string, pin plugin.Pinni
 	return e, err
 }
 
+func (f *fakeService) Revalidate(ctx context.Context, id string) (plugin.Revalidated, error) {
+	e, err := f.Entry(ctx, id)
+	return plugin.Revalidated{Entry: e, Valid: true}, err
+}
+
 func (f *fakeService) Fills() []plugin.FillView { return nil }
 
 func (f *fakeService) Report(_ context.Context, backend backends.Name, since time.Time) (report.Report, error) {

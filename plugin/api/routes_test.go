@@ -108,6 +108,9 @@ func TestEntries(t *testing.T) {
 	if e, err := d.client.Entry(t.Context(), "e1"); err != nil || e.ID != "e1" {
 		t.Errorf("entry = %+v, %v", e, err)
 	}
+	if v, err := d.client.Revalidate(t.Context(), "e1"); err != nil || !v.Valid || v.Entry.ID == "" {
+		t.Errorf("revalidate = %+v, %v", v, err)
+	}
 	for _, pin := range []plugin.Pinning{true, false} {
 		if e, err := d.client.SetPinned(t.Context(), "e1", pin); err != nil || e.Pinned != bool(pin) {
 			t.Errorf("pin %v = %+v, %v", pin, e, err)

@@ -36,6 +36,7 @@ type Entries interface {
 	DeleteSupersededEntries(ctx context.Context, backend backends.Name, force plugin.ForceDetach) (plugin.PruneResult, error)
 	PlanDeletion(ctx context.Context, d plugin.Deletion) (plugin.PruneResult, error)
 	SetPinned(ctx context.Context, id string, pin plugin.Pinning) (plugin.EntryView, error)
+	Revalidate(ctx context.Context, id string) (plugin.Revalidated, error)
 }
 
 // Overview is what admins look at.

@@ -13,9 +13,9 @@ import (
 )
 
 func (a *app) entry() *cobra.Command {
-	return group("entry", "List, show, delete and pin cache entries",
+	return group("entry", "List, show, delete, pin and revalidate cache entries",
 		"An entry stands for one cached image: an image-volume on a backend, or a file in a file cache. Its ID may be\nshortened to any 4 characters or more that begin or end no other.",
-		a.entryList(), a.entryShow(), a.entryDelete(), a.entryPin(), a.entryUnpin())
+		a.entryList(), a.entryShow(), a.entryDelete(), a.entryPin(), a.entryUnpin(), a.entryRevalidate())
 }
 
 func (a *app) entryList() *cobra.Command {

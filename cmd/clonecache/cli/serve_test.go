@@ -235,6 +235,9 @@ func TestEntriesAreManaged(t *testing.T) {
 		t.Error("pin: not pinned")
 	}
 	query[failure](t, d, exitConflict, "entry", "delete", id)
+	if got := query[[]plugin.Revalidated](t, d, exitOK, "entry", "revalidate", short); len(got) != 1 || !got[0].Valid {
+		t.Errorf("revalidate: got %+v, want it valid", got)
+	}
 	if got := query[plugin.EntryView](t, d, exitOK, "entry", "unpin", id); got.Pinned {
 		t.Error("unpin: still pinned")
 	}
