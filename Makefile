@@ -65,6 +65,8 @@ CEPH_TAGS       = $(subst $(space),$(comma),$(strip $(CDECODE) $(CEPH) failpoint
 TEST_LOCAL      = $(TEST) $(RACE) $(PKG)
 TEST_CEPH       = $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS) ./backends/rbd/... ./e2e/cephproof/... ./e2e/guest/...
 TEST_OPENSTACK  = ./e2e/openstack/with-lab.sh $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS),openstack ./internaltenant/... ./plugin/imagesource/glance/... ./plugin/cinder/... ./e2e/openstack/...
+# Debian packages are built, and installed in a root of their own.
+TEST_PACKAGES   = $(TEST) -count=1 -tags packages ./e2e/packages/...
 # Cinder's own unit tests need its packages, and no service.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
@@ -78,8 +80,8 @@ VET_SET   = $(SUBMAKE) vet
 BUILD_SET = $(SUBMAKE) build
 SETS      = vet='$(VET_SET)' build='$(BUILD_SET)' local='$(TEST_LOCAL)' \
             $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') \
-            $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)' peers='$(TEST_PEERS)')
-NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed' -skip peers='what it needs is not installed')
+            $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)' peers='$(TEST_PEERS)' packages='$(TEST_PACKAGES)')
+NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed' -skip peers='what it needs is not installed' -skip packages='librbd has no headers here')
 
 .PHONY: test
 ifneq ($(PKG),./...)
@@ -105,7 +107,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 .PHONY: vet
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
-	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack ./...)
+	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -113,7 +115,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
-	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack ./...)
+	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
 $(LINT):
@@ -154,6 +156,11 @@ ceph-packages: ## install what building and testing with RBD needs (as root, Deb
 test-openstack: openstack-packages build ## run the tests behind a real Keystone, Glance and Cinder (as root)
 	@$(REPORT) openstack='$(TEST_OPENSTACK)'
 
+.PHONY: test-packages
+test-packages: tools ## build the Debian packages; install, upgrade, downgrade and remove them in a root of their own (as root)
+	@./e2e/install.sh packages
+	@$(REPORT) packages='$(TEST_PACKAGES)'
+
 .PHONY: test-peers
 test-peers: openstack-packages ## run Cinder's own unit tests of drivers and volume manager on our drivers
 	@$(REPORT) peers='$(TEST_PEERS)'
@@ -167,11 +174,32 @@ tools:
 	-@$(INSTALL)
 
 .PHONY: install
-install: build ## install program and systemd unit below PREFIX (DESTDIR is honoured)
+install: build ## install program, unit, user, directories and man pages below PREFIX (DESTDIR is honoured; without it the user and directories are made)
 	install -D -m 0755 bin/clonecache $(DESTDIR)$(PREFIX)/bin/clonecache
-	install -D -m 0644 docs/systemd/clonecache.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' docs/systemd/clonecache.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
+	install -D -m 0644 docs/systemd/clonecache.sysusers $(DESTDIR)/usr/lib/sysusers.d/clonecache.conf
+	install -D -m 0644 docs/systemd/clonecache.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/clonecache.conf
+	go run ./cmd/manpages $(DESTDIR)$(PREFIX)/share/man/man1 $(VERSION)
+	@if [ -z "$(DESTDIR)" ]; then systemd-sysusers clonecache.conf && systemd-tmpfiles --create clonecache.conf; fi
+
+# The version of packages: as released, or one that sorts before the next release.
+RELEASE ?= $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null | sed 's/^v//' | grep . || echo "0.0~git$$(git log -1 --format=%cd --date=format:%Y%m%d).$$(git rev-parse --short=8 HEAD)")
+
+.PHONY: print-tags
+print-tags:
+	@echo $(subst $(space),$(comma),$(strip $(CDECODE) $(CEPH)))
+
+.PHONY: packages
+packages: ## build Debian packages and a container image below dist/ (RELEASE=1.2.3: their version)
+	@./cmd/packages/packages.sh $(RELEASE)
+	@./cmd/packages/image.sh $(RELEASE)
+
+.PHONY: release
+release: ## check, tag and package a version (VERSION=1.2.3)
+	@./cmd/packages/release.sh $(VERSION)
 
 .PHONY: clean
 clean: ## remove what was built and the demo (run/), unmounting it
 	@if mountpoint -q run/volumes 2>/dev/null; then umount run/volumes; fi
-	rm -rf bin run .tools .cache
+	rm -rf bin run dist .tools .cache

@@ -5,6 +5,7 @@
 #
 #   install.sh        what everything needs
 #   install.sh ceph   also Ceph's daemons and headers, for the RBD backend and its tests
+#   install.sh packages   also what building and installing the Debian packages needs
 #   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -49,6 +50,14 @@ if [ "${1:-}" = ceph ] || [ "${1:-}" = openstack ]; then
   [ -e /usr/include/rados/librados.h ] || want librados-dev "librados' headers" "the RBD backend"
   command -v qemu-system-x86_64 >/dev/null || want qemu-system-x86 qemu-system-x86_64 "a guest that reads its volume"
   compgen -G '/usr/lib/*/qemu/block-rbd.so' >/dev/null || want qemu-block-extra "QEMU's driver for RBD" "a guest that reads its volume, and fills to compare with"
+fi
+
+if [ "${1:-}" = packages ] || [ "${1:-}" = openstack ]; then
+  for program in debootstrap lintian; do
+    command -v $program >/dev/null || want $program $program "installing the Debian packages in a root of their own"
+  done
+  command -v man >/dev/null || want man-db man "the man pages"
+  command -v systemd-analyze >/dev/null || want systemd systemd-analyze "the unit's hardening"
 fi
 
 if [ "${1:-}" = openstack ]; then

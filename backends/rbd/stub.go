@@ -11,7 +11,7 @@ import (
 )
 
 // Missing says why this build cannot open RBD; "" where it can.
-const Missing = "this build has no RBD: build with `make build` on a machine with librbd-dev and librados-dev"
+const Missing = "this build has no RBD: install the package clonecache-ceph in place of clonecache, or run `make build` on a machine with librbd-dev and librados-dev"
 
 // Open says how to get a build that has RBD.
 func Open(_ context.Context, c Config) (backends.Backend, error) {

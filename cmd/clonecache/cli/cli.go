@@ -85,6 +85,11 @@ func wantedFormat(args []string, read format) format {
 	return read
 }
 
+// Commands is the tree of all commands, for whoever describes them; Run runs one.
+func Commands() *cobra.Command {
+	return (&app{Env: Env{Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }, Now: time.Now}}).root()
+}
+
 func (a *app) root() *cobra.Command {
 	versionOnly := false
 	root := &cobra.Command{
