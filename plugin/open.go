@@ -361,4 +361,6 @@ func (noObserver) Request(backends.Name, Outcome, Reason, time.Duration) {}
 func (noObserver) RequestError(backends.Name, error)                     {}
 func (noObserver) FillStarted(backends.Name)                             {}
 func (noObserver) FillEnded(backends.Name, time.Duration, error)         {}
+func (noObserver) Downloaded(backends.Name, int64)                       {}
+func (noObserver) Saved(backends.Name, int64)                            {}
 func (noObserver) Evicted(backends.Name, string, int64)                  {}

@@ -237,5 +237,9 @@ type Observer interface {
 	RequestError(backend backends.Name, err error)
 	FillStarted(store backends.Name)
 	FillEnded(store backends.Name, took time.Duration, err error)
+	// Downloaded: a fill that ended, well or not, has read so many bytes from the image's source.
+	Downloaded(store backends.Name, bytes int64)
+	// Saved: a request was served without downloading so many bytes, which it would have without the cache.
+	Saved(backend backends.Name, bytes int64)
 	Evicted(store backends.Name, cause string, bytes int64)
 }

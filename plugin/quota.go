@@ -61,6 +61,16 @@ func (p *Plugin) Quota(ctx context.Context) (Quota, error) {
 	return q, nil
 }
 
+// QuotaUse is the internal tenant's limits and use as its own service counts them, and nothing that would have to be
+// listed: for monitors. internaltenant.ErrUnavailable, internaltenant.ErrNoTenant.
+func (p *Plugin) QuotaUse(ctx context.Context) (Quota, error) {
+	u, err := p.owner.Usage(ctx)
+	if err != nil {
+		return Quota{}, err
+	}
+	return Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes)}, nil
+}
+
 func amounts(a internaltenant.Amounts) QuotaAmounts {
 	q := QuotaAmounts{Limit: a.Limit, InUse: a.InUse, Reserved: a.Reserved}
 	if a.Limit == internaltenant.Unlimited {

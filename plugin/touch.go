@@ -34,6 +34,7 @@ func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error 
 	}
 	failpoint.Reached(failpoint.Touch)
 	p.observer.Request(q.store.name, a.Outcome, a.Reason, took)
+	p.observer.Saved(q.store.name, r.SavedBytes)
 	return err
 }
 
@@ -43,6 +44,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	took := p.now().Sub(w.begun)
 	p.observer.FillEnded(w.store.name, took, err)
+	p.observer.Downloaded(w.store.name, w.downloaded.Load())
 	p.reached(w.store, err)
 	r := catalog.FillRecord{
 		At: p.now().UTC(), Store: w.store.id(), ImageID: w.q.image.Ref(), Took: took,

@@ -64,6 +64,8 @@ func (f *fillRecorder) FillEnded(store backends.Name, _ time.Duration, err error
 
 func (*fillRecorder) Request(backends.Name, plugin.Outcome, plugin.Reason, time.Duration) {}
 func (*fillRecorder) RequestError(backends.Name, error)                                   {}
+func (*fillRecorder) Downloaded(backends.Name, int64)                                     {}
+func (*fillRecorder) Saved(backends.Name, int64)                                          {}
 func (*fillRecorder) Evicted(backends.Name, string, int64)                                {}
 
 // versions is a source whose images change under their readers.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 )
 
 // ErrListening: another daemon answers on the socket or port.
@@ -22,6 +23,9 @@ type ListenConfig struct {
 	TLSKey  string
 	// TokenFile holds the bearer token that TCP asks for.
 	TokenFile string
+	// MetricsTokenFile holds a token that lets its bearer read /metrics, on every TCP listener, and do nothing else.
+	// "": there is none.
+	MetricsTokenFile string
 	// InsecureLoopback lets TCP on a loopback address do without token and TLS: everybody on this host
 	// may then use the cache.
 	InsecureLoopback bool
@@ -34,6 +38,8 @@ type Listener struct {
 	URL string
 
 	token    token // "": none is asked for
+	metrics  token // lets its bearer read /metrics too; "": there is none
+	only     bool  // /metrics and the probes alone are served here
 	loopback bool  // an insecure one, for names of this host only
 }
 
@@ -45,7 +51,22 @@ func Listen(ctx context.Context, urls []string, cfg ListenConfig) ([]*Listener, 
 	if len(urls) == 0 {
 		return nil, errors.New("listen: no address is configured")
 	}
+	return listenAll(ctx, urls, cfg, false)
+}
+
+// ListenMetrics listens on all urls, or on none, for those who read /metrics and the probes: nothing else is served
+// there. It may be without TLS where other hosts reach it, and needs a token then (TokenFile or MetricsTokenFile); on
+// loopback it needs none. A unix socket is as with Listen. No url is no listener.
+func ListenMetrics(ctx context.Context, urls []string, cfg ListenConfig) ([]*Listener, error) {
+	return listenAll(ctx, urls, cfg, true)
+}
+
+func listenAll(ctx context.Context, urls []string, cfg ListenConfig, metricsOnly bool) ([]*Listener, error) {
 	secret, err := readToken(cfg.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := readToken(cfg.MetricsTokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +76,13 @@ func Listen(ctx context.Context, urls []string, cfg ListenConfig) ([]*Listener, 
 	}
 	var all []*Listener
 	for _, text := range urls {
-		l, err := listen(ctx, text, listening{cfg, secret, certs})
+		l, err := listen(ctx, text, listening{cfg, secret, metrics, certs, metricsOnly})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listen on %s: %w", text, err), closeAll(all))
+		}
+		l.only = metricsOnly
+		if strings.HasPrefix(text, "tcp:") && !l.loopback {
+			l.metrics = metrics
 		}
 		all = append(all, l)
 	}
@@ -75,8 +100,10 @@ func closeAll(listeners []*Listener) error {
 // listening is a ListenConfig with its files read.
 type listening struct {
 	ListenConfig
-	secret token
-	certs  []tls.Certificate // none: no TLS
+	secret  token
+	metrics token
+	certs   []tls.Certificate // none: no TLS
+	only    bool              // for /metrics
 }
 
 // readCertificates reads the one that is configured, if there is one.
@@ -111,8 +138,11 @@ func listenTCP(ctx context.Context, u *url.URL, cfg listening) (*Listener, error
 	if err != nil {
 		return nil, err
 	}
-	open := local && cfg.InsecureLoopback && cfg.secret == ""
+	open := local && (cfg.only || cfg.InsecureLoopback && cfg.secret == "")
 	switch {
+	case cfg.only && !local && cfg.secret == "" && cfg.metrics == "":
+		return nil, errors.New("metrics that other hosts reach need a token: set the metrics token file, or listen on loopback")
+	case cfg.only:
 	case !local && (len(cfg.certs) == 0 || cfg.secret == ""):
 		return nil, errors.New("an address that other hosts reach needs TLS and a token: set the certificate, its key and the token file, or listen on loopback")
 	case local && cfg.secret == "" && !open:
@@ -124,6 +154,9 @@ func listenTCP(ctx context.Context, u *url.URL, cfg listening) (*Listener, error
 		return nil, explainBind(err)
 	}
 	l := &Listener{Listener: inner, URL: "http://" + inner.Addr().String(), token: cfg.secret, loopback: open}
+	if open {
+		l.token = ""
+	}
 	if len(cfg.certs) > 0 {
 		l.URL = "https://" + inner.Addr().String()
 		l.Listener = tls.NewListener(inner, &tls.Config{Certificates: cfg.certs,

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"context"
+	"runtime"
 	"strings"
 	"time"
 
@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // Metrics counts what the plugin tells it; it is a plugin.Observer. All of /metrics:
@@ -16,33 +17,51 @@ import (
 //	clonecache_requests_total{backend,outcome,reason}       counter    answered requests
 //	clonecache_request_duration_seconds{backend,outcome}    histogram  from request to answer
 //	clonecache_request_errors_total{backend,code}           counter    requests that ended in an error; backend "unknown": one that is not configured
-//	clonecache_fills_in_flight{store}                       gauge      fills of this process
-//	clonecache_fill_duration_seconds{store,result}          histogram  result: ready, or an error's code
-//	clonecache_evictions_total{store,cause}                 counter    entries that went
-//	clonecache_evicted_bytes_total{store,cause}             counter    their held bytes
-//	clonecache_store_up{store}                              gauge      1: the backend answers
-//	clonecache_entries{store}                               gauge      entries that bounds count
-//	clonecache_held_bytes{store}                            gauge      bytes that bounds count
-//	clonecache_detached_bytes{store}                        gauge      held by retired image-volumes with live clones
-//	clonecache_max_size_bytes{store}                        gauge      the bound; 0: unbounded
-//	clonecache_max_entries{store}                           gauge      the bound; 0: unbounded
-//	clonecache_free_bytes{store}                            gauge      left on the backend; absent where unknown
+//	clonecache_fills_in_flight{backend}                     gauge      fills of this process
+//	clonecache_fill_duration_seconds{backend,result}        histogram  result: ready, failed
+//	clonecache_fill_errors_total{backend,code}              counter    fills that came to nothing
+//	clonecache_evictions_total{backend,cause}               counter    entries that went
+//	clonecache_evicted_bytes_total{backend,cause}           counter    their held bytes
+//	clonecache_downloaded_bytes_total{backend}              counter    bytes that fills have read from image sources
+//	clonecache_saved_bytes_total{backend}                   counter    bytes that requests would have downloaded without the cache
+//	clonecache_build_info{version,goversion}                gauge      1
+//	clonecache_backend_up{backend}                          gauge      1: the backend answers
+//	clonecache_entries{backend}                             gauge      entries that bounds count
+//	clonecache_held_bytes{backend}                          gauge      bytes that bounds count
+//	clonecache_detached_bytes{backend}                      gauge      held by retired image-volumes with live clones
+//	clonecache_max_size_bytes{backend}                      gauge      the bound; 0: unbounded
+//	clonecache_max_entries{backend}                         gauge      the bound; 0: unbounded
+//	clonecache_free_bytes{backend}                          gauge      left on the backend; absent where unknown
 //	clonecache_source_up{source}                            gauge      1: the image source answered what it was asked last; absent before
 //	clonecache_source_stale_answers_total{source}           counter    answers from memory while it was down (serve_stale)
+//	clonecache_waiting_requests{backend}                    gauge      requests that wait for fills
+//	clonecache_quota_up                                     gauge      1: the service that keeps the internal tenant's quota answers
+//	clonecache_quota_limit{resource}                        gauge      volumes, gigabytes; absent where unlimited
+//	clonecache_quota_in_use{resource}                       gauge      as that service counts
+//	clonecache_quota_reserved{resource}                     gauge      fills in flight
 //
-// store is a backend or a file cache. The gauges from store_up on are read when they are scraped, by
-// NewServer's part of the registry.
+// backend is a backend or a file cache, everywhere: series join on it. The gauges from backend_up on are read
+// when they are scraped, by NewServer's part of the registry. What Expect is told of is there from the start.
 type Metrics struct {
 	requests     *prometheus.CounterVec
 	took         *prometheus.HistogramVec
 	errors       *prometheus.CounterVec
 	fills        *prometheus.GaugeVec
 	fillTook     *prometheus.HistogramVec
+	fillErrors   *prometheus.CounterVec
 	evictions    *prometheus.CounterVec
 	evictedBytes *prometheus.CounterVec
+	downloaded   *prometheus.CounterVec
+	saved        *prometheus.CounterVec
 }
 
 var _ plugin.Observer = (*Metrics)(nil)
+
+// The results of fills.
+const (
+	fillReady  = "ready"
+	fillFailed = "failed"
+)
 
 // NewMetrics registers the counters. It panics where reg has them already: one registry is one daemon's.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
@@ -52,22 +71,75 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests:     counter("requests_total", "Answered requests.", "backend", "outcome", "reason"),
 		errors:       counter("request_errors_total", "Requests that ended in an error.", "backend", "code"),
-		evictions:    counter("evictions_total", "Entries that were evicted.", "store", "cause"),
-		evictedBytes: counter("evicted_bytes_total", "Bytes that evicted entries held.", "store", "cause"),
+		evictions:    counter("evictions_total", "Entries that were evicted.", "backend", "cause"),
+		evictedBytes: counter("evicted_bytes_total", "Bytes that evicted entries held.", "backend", "cause"),
+		downloaded:   counter("downloaded_bytes_total", "Bytes that fills have read from image sources.", "backend"),
+		saved:        counter("saved_bytes_total", "Bytes that requests would have downloaded without the cache.", "backend"),
+		fillErrors:   counter("fill_errors_total", "Fills that came to nothing.", "backend", "code"),
 		took:         durations("request_duration_seconds", "Time from request to answer.", "backend", "outcome"),
-		fillTook:     durations("fill_duration_seconds", "Time that fills took.", "store", "result"),
+		fillTook:     durations("fill_duration_seconds", "Time that fills took.", "backend", "result"),
 		fills: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "clonecache_fills_in_flight", Help: "Fills in flight in this process."}, []string{"store"}),
+			Name: "clonecache_fills_in_flight", Help: "Fills in flight in this process."}, []string{"backend"}),
 	}
-	reg.MustRegister(m.requests, m.took, m.errors, m.fills, m.fillTook, m.evictions, m.evictedBytes)
+	reg.MustRegister(m.requests, m.took, m.errors, m.fills, m.fillTook, m.fillErrors, m.evictions, m.evictedBytes, m.downloaded, m.saved)
 	return m
 }
 
-// durations is a histogram from 1 ms, a clone, to 10 min, a large download.
+// buildInfo says which program this is.
+func buildInfo(version string) prometheus.Collector {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "clonecache_build_info", Help: "1; the labels say which program this is."}, []string{"version", "goversion"})
+	info.WithLabelValues(labels(version, runtime.Version())...).Set(1)
+	return info
+}
+
+// Expect lets every series of a backend, or of a file cache, be there before anything has happened: a counter that
+// appears with its first event hides that event from a rate.
+func (m *Metrics) Expect(backend backends.Name, kind Kind) {
+	name := labels(string(backend))[0]
+	m.fills.WithLabelValues(name)
+	m.downloaded.WithLabelValues(name)
+	for _, result := range []string{fillReady, fillFailed} {
+		m.fillTook.WithLabelValues(name, result)
+	}
+	for _, cause := range catalog.EvictCauses() {
+		m.evictions.WithLabelValues(name, string(cause))
+		m.evictedBytes.WithLabelValues(name, string(cause))
+	}
+	codes := append([]row{}, table...)
+	for _, r := range append(codes, internal) {
+		m.fillErrors.WithLabelValues(name, r.code)
+		if kind == Volumed {
+			m.errors.WithLabelValues(name, r.code)
+		}
+	}
+	if kind != Volumed {
+		return
+	}
+	m.saved.WithLabelValues(name)
+	for outcome, reasons := range plugin.Outcomes() {
+		m.took.WithLabelValues(name, string(outcome))
+		for _, reason := range reasons {
+			m.requests.WithLabelValues(name, string(outcome), string(reason))
+		}
+	}
+}
+
+// Kind tells backends from file caches.
+type Kind int
+
+const (
+	// Volumed is a backend: requests are made to it.
+	Volumed Kind = iota + 1
+	// FileCached is a file cache.
+	FileCached
+)
+
+// durations is a histogram from a quarter of a millisecond, a quick clone, to 10 min, a large download.
 func durations(name, help string, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "clonecache_" + name, Help: help,
-		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
+		Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
 	}, labels)
 }
 
@@ -97,9 +169,10 @@ func (m *Metrics) FillStarted(store backends.Name) {
 
 // FillEnded implements plugin.Observer.
 func (m *Metrics) FillEnded(store backends.Name, took time.Duration, err error) {
-	result := "ready"
+	result := fillReady
 	if err != nil {
-		result = Code(err)
+		result = fillFailed
+		m.fillErrors.WithLabelValues(labels(string(store), Code(err))...).Inc()
 	}
 	m.fills.WithLabelValues(labels(string(store))...).Dec()
 	m.fillTook.WithLabelValues(labels(string(store), result)...).Observe(took.Seconds())
@@ -111,91 +184,12 @@ func (m *Metrics) Evicted(store backends.Name, cause string, bytes int64) {
 	m.evictedBytes.WithLabelValues(labels(string(store), cause)...).Add(float64(max(bytes, 0)))
 }
 
-// storeGauges reads the stores when it is scraped.
-type storeGauges struct {
-	sources  func() []plugin.SourceView
-	backends func(context.Context) ([]plugin.BackendView, error)
+// Downloaded implements plugin.Observer.
+func (m *Metrics) Downloaded(store backends.Name, bytes int64) {
+	m.downloaded.WithLabelValues(labels(string(store))...).Add(float64(max(bytes, 0)))
 }
 
-// storeGauge is one gauge of a store.
-type storeGauge struct {
-	desc  *prometheus.Desc
-	value func(plugin.BackendView) float64
-}
-
-func storeGaugeList() []storeGauge {
-	gauge := func(name, help string, value func(plugin.BackendView) float64) storeGauge {
-		return storeGauge{prometheus.NewDesc("clonecache_"+name, help, []string{"store"}, nil), value}
-	}
-	return []storeGauge{
-		gauge("store_up", "1 where the backend answers.", func(b plugin.BackendView) float64 {
-			if b.Available {
-				return 1
-			}
-			return 0
-		}),
-		gauge("entries", "Entries that bounds count.", func(b plugin.BackendView) float64 { return float64(b.Entries) }),
-		gauge("held_bytes", "Bytes that bounds count.", func(b plugin.BackendView) float64 { return float64(b.HeldBytes) }),
-		gauge("detached_bytes", "Bytes held by retired image-volumes with live clones.", func(b plugin.BackendView) float64 { return float64(b.DetachedBytes) }),
-		gauge("max_size_bytes", "Bound of held bytes; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxSizeBytes) }),
-		gauge("max_entries", "Bound of entries; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxCount) }),
-	}
-}
-
-func freeBytes() *prometheus.Desc {
-	return prometheus.NewDesc("clonecache_free_bytes", "Bytes left on the backend.", []string{"store"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (g *storeGauges) Describe(out chan<- *prometheus.Desc) {
-	for _, gauge := range storeGaugeList() {
-		out <- gauge.desc
-	}
-	out <- freeBytes()
-	out <- sourceUp()
-	out <- staleAnswers()
-}
-
-func sourceUp() *prometheus.Desc {
-	return prometheus.NewDesc("clonecache_source_up", "1 where the image source answered what it was asked last.", []string{"source"}, nil)
-}
-
-func staleAnswers() *prometheus.Desc {
-	return prometheus.NewDesc("clonecache_source_stale_answers_total", "Answers from memory while the image source was down.", []string{"source"}, nil)
-}
-
-// collectSources tells how image sources are, by what is known.
-func (g *storeGauges) collectSources(out chan<- prometheus.Metric) {
-	for _, s := range g.sources() {
-		if s.State != "unknown" {
-			up := 0.0
-			if s.State == "up" {
-				up = 1
-			}
-			out <- prometheus.MustNewConstMetric(sourceUp(), prometheus.GaugeValue, up, s.Name)
-		}
-		out <- prometheus.MustNewConstMetric(staleAnswers(), prometheus.CounterValue, float64(s.StaleAnswers), s.Name)
-	}
-}
-
-// Collect implements prometheus.Collector. A Service that does not answer in time costs the scrape these
-// gauges, not the others.
-func (g *storeGauges) Collect(out chan<- prometheus.Metric) {
-	const patience = 2 * time.Second
-	g.collectSources(out)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	views, err := g.backends(ctx)
-	if err != nil {
-		out <- prometheus.NewInvalidMetric(storeGaugeList()[0].desc, err)
-		return
-	}
-	for _, b := range views {
-		for _, gauge := range storeGaugeList() {
-			out <- prometheus.MustNewConstMetric(gauge.desc, prometheus.GaugeValue, gauge.value(b), string(b.Name))
-		}
-		if b.TotalBytes > 0 {
-			out <- prometheus.MustNewConstMetric(freeBytes(), prometheus.GaugeValue, float64(b.FreeBytes), string(b.Name))
-		}
-	}
+// Saved implements plugin.Observer.
+func (m *Metrics) Saved(backend backends.Name, bytes int64) {
+	m.saved.WithLabelValues(labels(string(backend))...).Add(float64(max(bytes, 0)))
 }

@@ -1,7 +1,12 @@
 package api_test
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +17,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 func TestMetricsCountWhatTheyHear(t *testing.T) {
@@ -34,13 +40,13 @@ func TestMetricsCountWhatTheyHear(t *testing.T) {
 		`clonecache_request_duration_seconds_bucket{backend="local",outcome="hit",le="0.025"} 2`,
 		`clonecache_request_duration_seconds_bucket{backend="local",outcome="hit",le="0.01"} 0`,
 		`clonecache_request_errors_total{backend="local",code="backend_unavailable"} 1`,
-		`clonecache_fills_in_flight{store="local"} 1`,
-		`clonecache_fill_duration_seconds_count{result="ready",store="local"} 1`,
-		`clonecache_evictions_total{cause="size",store="local"} 1`,
-		`clonecache_evicted_bytes_total{cause="size",store="local"} 700`,
-		`clonecache_held_bytes{store="local"} 300`,
-		`clonecache_store_up{store="local"} 1`,
-		`clonecache_free_bytes{store="local"} 700`,
+		`clonecache_fills_in_flight{backend="local"} 1`,
+		`clonecache_fill_duration_seconds_count{backend="local",result="ready"} 1`,
+		`clonecache_evictions_total{backend="local",cause="size"} 1`,
+		`clonecache_evicted_bytes_total{backend="local",cause="size"} 700`,
+		`clonecache_held_bytes{backend="local"} 300`,
+		`clonecache_backend_up{backend="local"} 1`,
+		`clonecache_free_bytes{backend="local"} 700`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%s is not in /metrics", want)
@@ -88,5 +94,144 @@ func TestSourcesAreToldToMonitors(t *testing.T) {
 	}
 	if _, ready := d.raw(t, "GET", "/readyz", ""); !strings.Contains(ready, `"name":"web","state":"down"`) {
 		t.Errorf("readyz = %s", ready)
+	}
+}
+
+// A series that appears with its first event hides that event from a rate.
+func TestEverySeriesIsThereFromTheStart(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := api.NewMetrics(reg)
+	m.Expect("local", api.Volumed)
+	m.Expect("files", api.FileCached)
+	d := startDaemon(t, newFake(), api.ServerConfig{Registry: reg, Version: "v7"})
+	before := series(t, d)
+	for outcome, reasons := range plugin.Outcomes() {
+		for _, reason := range reasons {
+			m.Request("local", outcome, reason, time.Millisecond)
+		}
+	}
+	for _, err := range []error{backends.ErrUnavailable, plugin.ErrConflict, errors.New("unheard of"), nil} {
+		if err != nil {
+			m.RequestError("local", err)
+		}
+		for _, store := range []backends.Name{"local", "files"} {
+			m.FillStarted(store)
+			m.FillEnded(store, time.Second, err)
+			m.Downloaded(store, 5)
+		}
+	}
+	for _, cause := range catalog.EvictCauses() {
+		m.Evicted("local", string(cause), 1)
+		m.Evicted("files", string(cause), 1)
+	}
+	m.Saved("local", 9)
+	for s := range series(t, d) {
+		if !before[s] {
+			t.Errorf("%s was not there from the start", s)
+		}
+	}
+	_, got := d.raw(t, "GET", "/metrics", "")
+	for _, want := range []string{
+		`clonecache_saved_bytes_total{backend="local"} 9`,
+		`clonecache_downloaded_bytes_total{backend="files"} 20`,
+		`clonecache_fill_errors_total{backend="local",code="internal"} 1`,
+		`clonecache_request_duration_seconds_bucket{backend="local",outcome="hit",le="0.00025"} 0`,
+		`clonecache_waiting_requests{backend="local"} 0`,
+		`clonecache_quota_up 1`,
+		`clonecache_quota_limit{resource="volumes"} 50`,
+		`clonecache_quota_in_use{resource="volumes"} 2`,
+		`clonecache_quota_reserved{resource="gigabytes"} 0`,
+		`clonecache_build_info{goversion="` + runtime.Version() + `",version="v7"} 1`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("%s is not in /metrics", want)
+		}
+	}
+	for _, line := range strings.Split(got, "\n") {
+		if strings.HasPrefix(line, "clonecache_") && strings.Contains(line, "store=") {
+			t.Errorf("another label than backend: %s", line)
+		}
+	}
+}
+
+// series are the names and labels of what /metrics has.
+func series(t *testing.T, d *daemon) map[string]bool {
+	t.Helper()
+	status, body := d.raw(t, "GET", "/metrics", "")
+	if status != 200 {
+		t.Fatalf("metrics: %d %s", status, body)
+	}
+	all := map[string]bool{}
+	for _, line := range strings.Split(body, "\n") {
+		if name, _, ok := strings.Cut(line, " "); ok && strings.HasPrefix(name, "clonecache_") {
+			all[name] = true
+		}
+	}
+	return all
+}
+
+// A token for metrics reads these, and nothing else; a listener for metrics serves nothing else.
+func TestWhoMayReadMetrics(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	dir := t.TempDir()
+	file := func(name, token string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const all, reader = "all-powerful-token", "reader-of-metrics"
+	cfg := api.ListenConfig{TokenFile: file("all", all), MetricsTokenFile: file("reader", reader)}
+	full := serve(t, d.server, "tcp://127.0.0.1:0", cfg)
+	listeners, err := api.ListenMetrics(t.Context(), []string{"tcp://127.0.0.1:0"}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	only := listeners[0].URL
+	served := make(chan error, 1)
+	go func() { served <- d.server.Serve(listeners) }()
+	for _, c := range []struct {
+		method, url, path, token string
+		want                     int
+	}{
+		{"GET", full, "/metrics", all, 200},
+		{"GET", full, "/metrics", reader, 200},
+		{"GET", full, "/metrics", "", 401},
+		{"GET", full, "/metrics", "another-token-here", 401},
+		{"POST", full, "/metrics", reader, 401},
+		{"GET", full, "/v1/status", reader, 401},
+		{"GET", full, "/v1/entries", reader, 401},
+		{"GET", full, "/v1/status", all, 200},
+		{"GET", full, "/readyz", "", 200},
+		{"GET", only, "/metrics", "", 200}, // on loopback
+		{"GET", only, "/healthz", "", 200},
+		{"GET", only, "/v1/status", all, 404},
+		{"POST", only, "/v1/volumes", all, 404},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, c.url+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.token != "" {
+			req.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.want {
+			t.Errorf("%s %s%s with %q: got %d, want %d", c.method, c.url, c.path, c.token, resp.StatusCode, c.want)
+		}
+	}
+	if err := d.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if _, err := api.ListenMetrics(t.Context(), []string{"tcp://0.0.0.0:0"}, api.ListenConfig{}); err == nil || !strings.Contains(err.Error(), "token") {
+		t.Errorf("for everybody: got %v, want an error that asks for a token", err)
 	}
 }

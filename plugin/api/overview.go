@@ -48,24 +48,6 @@ func notNull[T any](list []T) []T {
 	return list
 }
 
-// listBackends is what metrics are made from; nothing while the daemon starts.
-func (s *Server) listBackends(ctx context.Context) ([]plugin.BackendView, error) {
-	svc := s.service.Load()
-	if svc == nil {
-		return []plugin.BackendView{}, nil
-	}
-	return (*svc).Backends(ctx)
-}
-
-// listSources is what metrics are made from; nothing while the daemon starts.
-func (s *Server) listSources() []plugin.SourceView {
-	svc := s.service.Load()
-	if svc == nil {
-		return nil
-	}
-	return (*svc).Sources()
-}
-
 // parseSince reads a span back from now, with days before what time.ParseDuration knows, or an RFC 3339
 // time. "" is the zero time, the beginning.
 func parseSince(text string, now time.Time) (time.Time, error) {

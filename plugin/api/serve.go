@@ -117,16 +117,33 @@ func (s *Server) guard(l *Listener) http.Handler {
 			s.refuse(w, r, crossOrigin.answer(""))
 		case l.loopback && !namesLoopback(r.Host):
 			s.refuse(w, r, wrongHost.answer(""))
-		case l.token != "" && !isProbe(r) && !l.token.equals(bearer(r)):
+		case l.only && r.URL.Path != metricsPath && !isProbe(r):
+			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))
+		case !isProbe(r) && !l.lets(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.refuse(w, r, unauthorized.answer(""))
 		default:
-			if l.token == "" || l.token.equals(bearer(r)) {
+			if !l.only && (l.token == "" || l.token.equals(bearer(r))) {
 				r = r.WithContext(context.WithValue(r.Context(), trustedKey{}, true))
 			}
 			s.ServeHTTP(w, r)
 		}
 	})
+}
+
+const metricsPath = "/metrics"
+
+// lets tells whether a request brings what the listener asks for. A token for metrics reads these alone.
+func (l *Listener) lets(r *http.Request) bool {
+	given := bearer(r)
+	reads := r.URL.Path == metricsPath && r.Method == http.MethodGet
+	switch {
+	case l.token == "" && l.metrics == "": // it trusts whoever comes
+		return true
+	case l.token != "" && l.token.equals(given):
+		return true
+	}
+	return reads && l.metrics != "" && l.metrics.equals(given)
 }
 
 // trustedKey marks, in a request's context, one who may use the API. Probes come from others too.

@@ -67,7 +67,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err
 	}
-	if err := cfg.Registry.Register(&storeGauges{backends: s.listBackends, sources: s.listSources}); err != nil {
+	if err := cfg.Registry.Register(buildInfo(cfg.Version)); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s.plainRoutes()
@@ -112,7 +112,18 @@ type discard struct{}
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // Ready lets the server serve requests with svc.
-func (s *Server) Ready(svc Service) { s.service.Store(&svc) }
+func (s *Server) Ready(svc Service) {
+	s.service.Store(&svc)
+	gauges := []prometheus.Collector{
+		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources},
+		&quotaGauges{use: svc.QuotaUse, now: s.cfg.Now},
+	}
+	for _, g := range gauges {
+		if err := s.cfg.Registry.Register(g); err != nil {
+			s.log.WithError(err).Error("metrics are not all there")
+		}
+	}
+}
 
 // Stopping makes /readyz say so, for whoever sends requests here. Requests are still served; the
 // Service decides what it takes.
@@ -131,7 +142,7 @@ func (s *Server) plainRoutes() {
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /v1/openapi.json", s.spec.serveJSON)
 	s.mux.HandleFunc("GET /v1/openapi.yaml", s.spec.serveYAML)
-	s.mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	s.mux.Handle("GET "+metricsPath, promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, noSuchRoute.answer(
 			fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)))

@@ -44,6 +44,7 @@ type Overview interface {
 	Fills() []plugin.FillView
 	Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error)
 	Quota(ctx context.Context) (plugin.Quota, error)
+	QuotaUse(ctx context.Context) (plugin.Quota, error)
 	Backends(ctx context.Context) ([]plugin.BackendView, error)
 	Status(ctx context.Context) (plugin.Status, error)
 	Unavailable() []plugin.UnavailableView

@@ -76,6 +76,11 @@ const (
 	CauseStale   EvictCause = "stale"   // its image changed or is no longer there
 )
 
+// EvictCauses are all causes that there are.
+func EvictCauses() []EvictCause {
+	return []EvictCause{CauseSize, CauseCount, CausePercent, CauseQuota, CauseFull, CauseAdmin, CausePrune, CauseGone, CauseStale}
+}
+
 // Config opens a catalog.
 type Config struct {
 	Path string           // the SQLite file; its directory must exist

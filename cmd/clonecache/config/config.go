@@ -15,6 +15,8 @@ type Config struct {
 	TLS                 TLS            `toml:"tls"`
 	TokenFile           SecretFile     `toml:"token_file"`
 	InsecureLoopback    bool           `toml:"insecure_loopback"`
+	MetricsListen       []Listen       `toml:"metrics_listen"`
+	MetricsTokenFile    SecretFile     `toml:"metrics_token_file"`
 	ScratchDir          Path           `toml:"scratch_dir"`
 	ScratchMaxSize      Size           `toml:"scratch_max_size"`
 	AcceptFormats       []string       `toml:"accept_formats"`

@@ -69,11 +69,12 @@ func TestParseFillsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		StateDir:            "/var/lib/clonecache",
-		Listen:              []Listen{{"unix", "/run/clonecache/clonecache.sock"}, {"tcp", "127.0.0.1:8780"}},
-		SocketGroup:         "cinder",
-		SocketMode:          0o660,
-		InsecureLoopback:    true,
+		StateDir:         "/var/lib/clonecache",
+		Listen:           []Listen{{"unix", "/run/clonecache/clonecache.sock"}, {"tcp", "127.0.0.1:8780"}},
+		SocketGroup:      "cinder",
+		SocketMode:       0o660,
+		InsecureLoopback: true,
+		MetricsListen:    []Listen{{Network: "tcp", Address: "127.0.0.1:9780"}}, MetricsTokenFile: "/etc/clonecache/metrics-token",
 		ScratchDir:          "/var/lib/clonecache/scratch",
 		ScratchMaxSize:      5 << 30,
 		AcceptFormats:       []string{"raw", "qcow2"},

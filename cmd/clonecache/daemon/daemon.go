@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/sirupsen/logrus"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin"
@@ -61,7 +62,7 @@ func serve(ctx context.Context, cfg config.Config, o Options, lock *plugin.State
 	if err != nil {
 		return err
 	}
-	listeners, err := api.Listen(ctx, addresses(cfg), listenConfig(cfg))
+	listeners, err := listen(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,35 @@ func serve(ctx context.Context, cfg config.Config, o Options, lock *plugin.State
 		o.Log.WithField("address", l.URL).Info("listening")
 	}
 	d := &running{Options: o, cfg: cfg, lock: lock, server: server, served: served}
-	return d.run(ctx, api.NewMetrics(registry))
+	return d.run(ctx, metrics(cfg, registry))
+}
+
+// listen listens for requests, and for those who read metrics alone.
+func listen(ctx context.Context, cfg config.Config) ([]*api.Listener, error) {
+	all, err := api.Listen(ctx, addresses(cfg.Listen), listenConfig(cfg))
+	if err != nil {
+		return nil, err
+	}
+	more, err := api.ListenMetrics(ctx, addresses(cfg.MetricsListen), listenConfig(cfg))
+	if err != nil {
+		for _, l := range all {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, err
+	}
+	return append(all, more...), nil
+}
+
+// metrics are those of what is configured, all there from the start.
+func metrics(cfg config.Config, registry *prometheus.Registry) *api.Metrics {
+	m := api.NewMetrics(registry)
+	for _, b := range cfg.Backends {
+		m.Expect(backends.Name(b.Name), api.Volumed)
+	}
+	for _, f := range cfg.FileCaches {
+		m.Expect(backends.Name(f.Name), api.FileCached)
+	}
+	return m
 }
 
 // running is a daemon that listens.
@@ -246,9 +275,9 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-func addresses(cfg config.Config) []string {
+func addresses(listen []config.Listen) []string {
 	var urls []string
-	for _, l := range cfg.Listen {
+	for _, l := range listen {
 		urls = append(urls, l.String())
 	}
 	return urls
@@ -261,6 +290,7 @@ func listenConfig(cfg config.Config) api.ListenConfig {
 		TLSCert:          string(cfg.TLS.CertFile),
 		TLSKey:           string(cfg.TLS.KeyFile),
 		TokenFile:        string(cfg.TokenFile),
+		MetricsTokenFile: string(cfg.MetricsTokenFile),
 		InsecureLoopback: cfg.InsecureLoopback,
 	}
 }

@@ -132,7 +132,7 @@ func run(t *testing.T, cfg config.Config) *served {
 		t.Fatalf("it did not start: %v", err)
 	}
 	var err error
-	if d.Client, err = api.NewClient(addresses(cfg)[0], api.ClientConfig{}); err != nil {
+	if d.Client, err = api.NewClient(addresses(cfg.Listen)[0], api.ClientConfig{}); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -286,13 +286,13 @@ func TestTheServerSaysStartingBeforeThereIsACache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listeners, err := api.Listen(t.Context(), addresses(cfg), listenConfig(cfg))
+	listeners, err := api.Listen(t.Context(), addresses(cfg.Listen), listenConfig(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listeners) }()
-	client, err := api.NewClient(addresses(cfg)[0], api.ClientConfig{})
+	client, err := api.NewClient(addresses(cfg.Listen)[0], api.ClientConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

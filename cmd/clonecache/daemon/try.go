@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"os"
 	"os/user"
@@ -231,8 +232,7 @@ func (t *Trial) web(ctx context.Context, at string, s config.ImageSource) {
 // listeners tries where the daemon would listen; running tells that a daemon has this state_dir, and so listens
 // there already.
 func (t *Trial) listeners(ctx context.Context, cfg config.Config, running bool) {
-	for i, l := range cfg.Listen {
-		key := fmt.Sprintf("listen[%d]", i)
+	for key, l := range listenKeys(cfg) {
 		taken, err := isTaken(ctx, l)
 		switch {
 		case taken && running:
@@ -253,11 +253,30 @@ func (t *Trial) listeners(ctx context.Context, cfg config.Config, running bool) 
 	if err := cfg.TokenFile.Check(); err != nil {
 		t.problem("token_file", err, "")
 	}
+	if err := cfg.MetricsTokenFile.Check(); err != nil {
+		t.problem("metrics_token_file", err, "")
+	}
 	if err := cfg.TLS.KeyFile.Check(); err != nil {
 		t.problem("tls.key_file", err, "")
 	} else if cfg.TLS.CertFile != "" {
 		if _, err := tls.LoadX509KeyPair(string(cfg.TLS.CertFile), string(cfg.TLS.KeyFile)); err != nil {
 			t.problem("tls", err, "give a certificate and its own key, both as PEM")
+		}
+	}
+}
+
+// listenKeys yields all addresses by their keys in the configuration.
+func listenKeys(cfg config.Config) iter.Seq2[string, config.Listen] {
+	return func(yield func(string, config.Listen) bool) {
+		for i, l := range cfg.Listen {
+			if !yield(fmt.Sprintf("listen[%d]", i), l) {
+				return
+			}
+		}
+		for i, l := range cfg.MetricsListen {
+			if !yield(fmt.Sprintf("metrics_listen[%d]", i), l) {
+				return
+			}
 		}
 	}
 }
