@@ -41,7 +41,7 @@ func (p *Plugin) whyMissed(ctx context.Context, s *store, q *request) miss {
 
 // noteGone lets the entries of an image go first once its source has it no more, for anybody.
 func (p *Plugin) noteGone(ctx context.Context, q *request, source imagesource.Source, err error) {
-	if _, all := source.(imagesource.SameForAll); !all || !errors.Is(err, imagesource.ErrNotFound) {
+	if _, all := imagesource.Underlying(source).(imagesource.SameForAll); !all || !errors.Is(err, imagesource.ErrNotFound) {
 		return
 	}
 	if err := p.catalog.ImageGone(ctx, q.image.Ref()); err != nil && ctx.Err() == nil {

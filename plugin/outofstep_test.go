@@ -279,8 +279,8 @@ func TestAnImageThatIsReplacedWhileItIsCachedInTheBackground(t *testing.T) {
 		return err != nil || len(ready) == 1 && ready[0].State == "ready"
 	})
 	a := r.create(t, "paused:a.raw", "v", 0)
-	if a.Outcome != plugin.Hit {
-		t.Errorf("outcome = %s, want a hit", a.Outcome)
+	if a.Outcome != plugin.Hit && a.Outcome != plugin.Joined { // the fill may be about to end
+		t.Errorf("outcome = %s, want that nothing is read again", a.Outcome)
 	}
 	r.holds(t, a, want)
 }

@@ -88,7 +88,7 @@ func (r *Resolver) resolveURL(ref string) (Source, string, error) {
 	var web *HTTP
 	deepest := -1
 	for _, s := range r.sources {
-		h, isHTTP := underlying(s).(*HTTP)
+		h, isHTTP := Underlying(s).(*HTTP)
 		if !isHTTP {
 			continue
 		}

@@ -14,8 +14,8 @@ type Shown interface {
 	Shown(id string) string
 }
 
-// underlying is the source within a Watched.
-func underlying(s Source) Source {
+// Underlying is the source within a Watched, which is asked what else the source can; else the source itself.
+func Underlying(s Source) Source {
 	if w, ok := s.(interface{ Underlying() Source }); ok {
 		return w.Underlying()
 	}
@@ -24,7 +24,7 @@ func underlying(s Source) Source {
 
 // ShownID is an ID as logs and answers may have it: without what a web server's image has for a query.
 func ShownID(s Source, id string) string {
-	if shown, ok := underlying(s).(Shown); ok {
+	if shown, ok := Underlying(s).(Shown); ok {
 		return shown.Shown(id)
 	}
 	return id
