@@ -129,7 +129,7 @@ type ImageVolume struct {
 // StageSpec asks for a new image-volume.
 type StageSpec struct {
 	ID           ImageVolumeID
-	VirtualBytes int64       // > 0
+	VirtualBytes int64       // > 0; rounded up to a whole multiple of SizeUnit
 	Description  Description // as far as it is known; Commit brings the final one
 	// Adopt names an empty volume which the internal tenant's own service has made on this backend, to
 	// become the image-volume; "": make a new one. Only an Adopter takes it.
@@ -160,7 +160,7 @@ type Origin struct {
 // VolumeSpec asks for a volume.
 type VolumeSpec struct {
 	Name      VolumeName
-	SizeBytes int64  // > 0; at least the image-volume's virtual size for a clone
+	SizeBytes int64  // > 0; at least the image-volume's virtual size for a clone; rounded up to a whole multiple of SizeUnit
 	Token     string // names this attempt, used once; stamped on the volume where the backend can
 	Origin    Origin
 }

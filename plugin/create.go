@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/journal"
@@ -32,6 +33,7 @@ type request struct {
 	reading  catalog.Key
 	promised imagesource.Digest // by the source itself
 	expected imagesource.Digest // by the request alone; zero where the source promises it
+	asked    int64              // SizeBytes as the request had it, which is rounded up since
 	begun    time.Time
 }
 
@@ -101,7 +103,8 @@ func (p *Plugin) lookUpAndServe(ctx context.Context, q *request) (Answer, error)
 
 // admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend.
 func (p *Plugin) admit(r Request) (*request, error) {
-	q := &request{Request: r, image: imagesource.Image{ID: imagesource.ShownRef(r.Image)}, begun: p.now()}
+	q := &request{Request: r, image: imagesource.Image{ID: imagesource.ShownRef(r.Image)}, asked: r.SizeBytes, begun: p.now()}
+	q.SizeBytes = backends.RoundUp(r.SizeBytes)
 	var err error
 	if q.store, err = p.backendNamed(r.Backend); err != nil {
 		return nil, err
@@ -309,6 +312,20 @@ func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled,
 	return f, q.fits(f.entry.VirtualBytes)
 }
 
+// rounded tells whether a volume is larger than what was asked for, or than its image's disk where nothing
+// was, since sizes are rounded up. f is what it was made from; nil: the image itself, or not known.
+func (q *request) rounded(v backends.Volume, f *filled) bool {
+	asked := q.asked
+	switch {
+	case asked != 0:
+	case f != nil && f.entry.DiskFormat == string(diskimage.Raw):
+		asked = f.entry.SourceBytes
+	case f == nil && q.image.DiskFormat == string(diskimage.Raw):
+		asked = q.image.SizeBytes
+	}
+	return asked > 0 && v.SizeBytes > asked && v.SizeBytes == backends.RoundUp(asked)
+}
+
 // fits refuses a volume that is smaller than the image.
 func (q *request) fits(virtual int64) error {
 	if q.SizeBytes != 0 && q.SizeBytes < virtual {
@@ -345,7 +362,7 @@ func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 func (q *request) volumeSpec(store backends.Name, e catalog.Entry) backends.VolumeSpec {
 	size := q.SizeBytes
 	if size == 0 {
-		size = e.VirtualBytes
+		size = backends.RoundUp(e.VirtualBytes)
 	}
 	return backends.VolumeSpec{
 		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),

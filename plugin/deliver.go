@@ -23,7 +23,7 @@ func (p *Plugin) made(ctx context.Context, q *request, intent journal.Intent, v 
 	}
 	// ── point of no return ──
 	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
-	a.Path, a.SizeBytes = v.Path, v.SizeBytes
+	a.Path, a.SizeBytes, a.Rounded = v.Path, v.SizeBytes, q.rounded(v, f)
 	err := p.answered(q, intent.Seq, &a, f)
 	if err != nil && fateAfterCrash(intent) == mustGo { // after a kill it would go, whoever was told of it
 		_, _ = p.unmake(ctx, q, intent, v)

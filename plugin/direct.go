@@ -56,7 +56,7 @@ func (q *request) directly() (backends.DirectCloner, bool) {
 func (q *request) directSpec() backends.VolumeSpec {
 	size := q.SizeBytes
 	if size == 0 {
-		size = q.image.SizeBytes
+		size = backends.RoundUp(q.image.SizeBytes)
 	}
 	return backends.VolumeSpec{
 		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),

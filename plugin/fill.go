@@ -255,7 +255,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	}
 	w.entry.ImageVolume = id
 	failpoint.Reached(failpoint.Name)
-	metered := &meteredStage{w: w, ctx: ctx, size: virtual}
+	metered := &meteredStage{w: w, ctx: ctx, size: virtual, disk: image.diskBytes}
 	metered.reserved.Store(w.reserved)
 	var err error
 	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description("", catalog.Published{
@@ -288,7 +288,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 		Key:         catalog.ContentKey(digest.String(), image.format),
 		RevisionKey: proven[0], Also: proven[1:], ImageID: w.q.image.Ref(), Sharing: w.q.store.sharing(),
 		Digest: digest.String(), DiskFormat: image.format,
-		SourceBytes: stream.length(), VirtualBytes: stats.VirtualBytes, InspectorVersion: diskimage.InspectorVersion,
+		SourceBytes: stream.length(), VirtualBytes: image.virtualBytes, InspectorVersion: diskimage.InspectorVersion,
 	}
 	committed, err := w.stage.Commit(ctx, w.description(digest.String(), final))
 	if err != nil {

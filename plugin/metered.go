@@ -25,7 +25,8 @@ type meteredStage struct {
 	backends.ImageVolumeStage
 	w    *filling
 	ctx  context.Context // of the fill: a WriterAt has no other way to be cancelled
-	size int64           // of the disk
+	size int64           // of the image-volume
+	disk int64           // of the disk in it, which may end within the last block
 
 	reserved atomic.Int64
 	growing  sync.Mutex
@@ -34,12 +35,28 @@ type meteredStage struct {
 
 // WriteAt writes; the stage asks for the room that it takes.
 func (m *meteredStage) WriteAt(b []byte, off int64) (n int, err error) {
-	m.sum.add(b, off, m.size)
+	m.addSum(b, off)
 	err = m.w.p.withSpace(m.ctx, m.w.store, m.rest(), func() error {
 		n, err = m.ImageVolumeStage.WriteAt(b, off)
 		return err
 	})
 	return n, err
+}
+
+// addSum adds what is written to the sum. The disk's last block is added as it reads afterwards: with
+// zeroes behind the disk's end.
+func (m *meteredStage) addSum(b []byte, off int64) {
+	end := off + int64(len(b))
+	tail := int(end % sumBlock)
+	if end != m.disk || end == m.size || tail == 0 || tail > len(b) {
+		m.sum.add(b, off, m.size)
+		return
+	}
+	whole := len(b) - tail
+	m.sum.add(b[:whole], off, m.size)
+	var last [sumBlock]byte
+	copy(last[:], b[whole:])
+	m.sum.add(last[:], off+int64(whole), m.size)
 }
 
 // Commit writes down the sum of what was written with the image-volume, for check --deep.

@@ -123,7 +123,7 @@ type Request struct {
 	Backend   backends.Name // "": the only one
 	Image     string        // SOURCE:ID, an ID that one source holds, or a URL below an http source
 	Volume    backends.VolumeName
-	SizeBytes int64 // of the volume; at least the image's virtual size; 0: just that
+	SizeBytes int64 // of the volume; at least the image's virtual size; 0: just that; rounded up to 4096 bytes
 	OnMiss    OnMiss
 	Digest    imagesource.Digest // expected; zero: the source's, if it has one
 	// DiskFormat is the declared format; "": the source's claim, else what detection finds.
@@ -226,6 +226,7 @@ type Answer struct {
 	VolumeID        backends.VolumeID   `json:"volume_id,omitempty" doc:"The backend's own ID of the volume"`
 	Path            string              `json:"path,omitempty" doc:"Where the host finds the volume (file backends)"`
 	SizeBytes       int64               `json:"size_bytes" doc:"The volume's size in bytes"`
+	Rounded         bool                `json:"rounded,omitempty" doc:"The size was rounded up to a whole multiple of 4096 bytes"`
 	TookMS          float64             `json:"took_ms" doc:"Milliseconds from request to answer"`
 	DownloadedBytes int64               `json:"downloaded_bytes" doc:"Bytes of the image that this request downloaded"`
 	CopyMethod      backends.CopyMethod `json:"copy_method,omitempty" doc:"How a copy was made"`

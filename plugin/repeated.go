@@ -22,12 +22,12 @@ func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 	case err != nil:
 		return nil, classify(err)
 	}
-	if !v.Complete || (q.SizeBytes != 0 && v.SizeBytes != q.SizeBytes) || !p.sameContent(q, v.Origin) {
+	if !v.Complete || (q.SizeBytes != 0 && backends.RoundUp(v.SizeBytes) != q.SizeBytes) || !p.sameContent(q, v.Origin) {
 		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
 	a := &Answer{
 		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
-		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes,
+		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes, Rounded: q.rounded(v, nil),
 	}
 	open, known := p.open.end(volumeKey{q.store.name, v.Name}, v.Token)
 	if err := p.answered(q, open.Seq, a, nil); err != nil && known && open.fate == mustGo {

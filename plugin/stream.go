@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -38,9 +39,10 @@ type openImage struct {
 	reader       *diskimage.Reader
 	format       string // how its bytes become a disk: diskimage.Info.ContentFormat
 	measured     bool   // it was decoded once already
-	virtualBytes int64
-	sourceBytes  int64 // -1 unknown
-	dataBytes    int64 // of these, that lie in no hole; -1 unknown
+	diskBytes    int64  // of the disk in it
+	virtualBytes int64  // of the image-volume: these, rounded up
+	sourceBytes  int64  // -1 unknown
+	dataBytes    int64  // of these, that lie in no hole; -1 unknown
 	progress     func(read, written int64)
 }
 
@@ -92,7 +94,8 @@ func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, erro
 		read := s.length()
 		image.progress = func(_, written int64) { w.progress(read, written) }
 	}
-	image.reader, image.virtualBytes = s.reader, s.reader.Info().VirtualBytes
+	image.reader, image.diskBytes = s.reader, s.reader.Info().VirtualBytes
+	image.virtualBytes = backends.RoundUp(image.diskBytes)
 	return image, nil
 }
 

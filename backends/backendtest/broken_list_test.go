@@ -62,6 +62,22 @@ var brokenStores = []brokenBackend{
 			return forgetfulContent{c.(content)}, nil
 		}
 	})},
+	{"ImageVolumesAreWholeMultiplesOfTheSizeUnit", "makes what was asked for", dependentInfo, with(func(f *fake) {
+		sizes := map[backends.ImageVolumeID]int64{}
+		f.stage = func(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+			sizes[spec.ID] = spec.VirtualBytes
+			return f.Memory.Stage(ctx, spec)
+		}
+		f.listImages = func(ctx context.Context) iter.Seq2[backends.ImageVolume, error] {
+			return func(yield func(backends.ImageVolume, error) bool) {
+				for v, err := range f.Memory.ListImageVolumes(ctx) {
+					if v.VirtualBytes = sizes[v.ID]; !yield(v, err) {
+						return
+					}
+				}
+			}
+		}
+	})},
 	{"AStageHoldsNoMoreThanItSays", "counts the bytes that it is given", dependentInfo, withImageStage(func(s *fakeImageStage) {
 		var given int64
 		s.writeAt = func(p []byte, off int64) (int, error) {

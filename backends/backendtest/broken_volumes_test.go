@@ -35,6 +35,13 @@ var brokenVolumes = []brokenBackend{
 			return s.memoryVolumeStage.Commit(ctx)
 		}
 	})},
+	{"VolumesAreWholeMultiplesOfTheSizeUnit", "says that it made what was asked for", dependentInfo, withVolumeStage(func(s *fakeVolumeStage) {
+		s.commit = func(ctx context.Context) (backends.Volume, error) {
+			v, err := s.memoryVolumeStage.Commit(ctx)
+			v.SizeBytes = imageBytes + 1
+			return v, err
+		}
+	})},
 	{"ADiscardedVolumeLeavesNothing", "commits what was discarded", dependentInfo, withVolumeStage(func(s *fakeVolumeStage) {
 		s.discard = func(context.Context) error { return nil }
 	})},

@@ -130,7 +130,7 @@ func tooSmallClone(s *suite) {
 	}
 	s.commit("e-1")
 	small := spec("v", "t")
-	small.SizeBytes = imageBytes - 512
+	small.SizeBytes = imageBytes - 4096
 	_, err := s.b.Clone(s.ctx(), "e-1", small)
 	s.wantErr("clone to a volume smaller than the image", err, backends.ErrTooSmall)
 	s.wantNoVolume("v")

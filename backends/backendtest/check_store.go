@@ -18,6 +18,7 @@ var storeChecks = slices.Concat(belongingChecks, []check{
 	{"ConcurrentStagesOfOneIDMakeOne", concurrentStages},
 	{"WritesBeyondTheEndAreRefused", writesBeyondTheEnd},
 	{"ConcurrentWritesLandWhereTheyBelong", concurrentWrites},
+	{"ImageVolumesAreWholeMultiplesOfTheSizeUnit", imageVolumesAreWhole},
 	{"HolesHoldNothing", holesHoldNothing},
 	{"AStageHoldsNoMoreThanItSays", stageHoldsWhatItSays},
 	{"AStageAsksForRoomBeforeItHoldsMore", stageAsksForRoom},
@@ -197,6 +198,21 @@ func (s *suite) wantImageContent(id backends.ImageVolumeID) {
 		v, err := s.b.Clone(s.ctx(), id, spec("content-of-"+backends.VolumeName(id), "content"))
 		s.must(err)
 		s.wantContent(v.Name, volumeBytes, 1)
+	}
+}
+
+func imageVolumesAreWhole(s *suite) {
+	for id, size := range map[backends.ImageVolumeID]int64{"tiny-1": 1, "odd-1": 1_000_001, "block-1": 2_000_384, "whole-1": 8192} {
+		st, err := s.store.Stage(s.ctx(), backends.StageSpec{ID: id, VirtualBytes: size, Description: description(id)})
+		s.must(err)
+		s.write(st, []byte{1}, size-1)
+		v, err := st.Commit(s.ctx(), description(id))
+		s.must(err)
+		for _, got := range []int64{v.VirtualBytes, s.images()[id].VirtualBytes} {
+			if want := (size + 4095) / 4096 * 4096; got != want {
+				s.Errorf("an image-volume for %d bytes has %d, want %d", size, got, want)
+			}
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ var volumeChecks = []check{
 	{"AWrittenVolumeHasItsContentAndStamp", writtenHasContent},
 	{"CreateNeverTouchesAnExistingVolume", createNeverTouches},
 	{"CommitNeverTouchesAnExistingVolume", commitNeverTouches},
+	{"VolumesAreWholeMultiplesOfTheSizeUnit", volumesAreWhole},
 	{"ADiscardedVolumeLeavesNothing", discardedVolume},
 	{"DiscardLeavesACommittedVolumeAlone", discardCommittedVolume},
 	{"VolumeWritesBeyondTheEndAreRefused", volumeWritesBeyond},
@@ -27,6 +28,36 @@ var volumeChecks = []check{
 	{"UnusableNamesAreRefused", unusableNames},
 	{"AVolumeListingMayBeLeftEarly", volumeListingLeftEarly},
 	{"StatOfNothingSaysSo", statOfNothing},
+}
+
+func volumesAreWhole(s *suite) {
+	const asked, want = imageBytes + 1, imageBytes + 4096
+	odd := func(name backends.VolumeName) backends.VolumeSpec {
+		o := spec(name, "token of "+string(name))
+		o.SizeBytes = asked
+		return o
+	}
+	check := func(v backends.Volume, err error) {
+		s.Helper()
+		s.must(err)
+		now, err := s.b.StatVolume(s.ctx(), v.Name)
+		s.must(err)
+		if v.SizeBytes != want || now.SizeBytes != want || !now.Complete {
+			s.Errorf("%s: asked for %d bytes: got %+v, then %+v, want %d", v.Name, asked, v, now, want)
+		}
+		settled, err := s.b.Settle(s.ctx(), odd(v.Name))
+		s.must(err)
+		if settled != backends.Whole {
+			s.Errorf("%s: settled as %s, want %s", v.Name, settled, backends.Whole)
+		}
+	}
+	st, err := s.b.CreateVolume(s.ctx(), odd("written"))
+	s.must(err)
+	check(st.Commit(s.ctx()))
+	if s.clones() {
+		s.commit("e-1")
+		check(s.b.Clone(s.ctx(), "e-1", odd("cloned")))
+	}
 }
 
 func unfinishedIsInvisible(s *suite) {

@@ -14,6 +14,7 @@ import (
 
 // Stage implements backends.Store.
 func (m *Memory) Stage(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+	spec = spec.Rounded()
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 // Clone implements backends.Backend.
 func (m *Memory) Clone(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
+	spec = spec.Rounded()
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return backends.Volume{}, err
@@ -173,6 +174,7 @@ func (m *Memory) DeleteVolume(ctx context.Context, ref backends.VolumeRef) error
 
 // Settle implements backends.Volumes.
 func (m *Memory) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
+	spec = spec.Rounded()
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return 0, err
@@ -193,6 +195,7 @@ func (m *Memory) Settle(ctx context.Context, spec backends.VolumeSpec) (backends
 
 // CreateVolume implements backends.Volumes.
 func (m *Memory) CreateVolume(ctx context.Context, spec backends.VolumeSpec) (backends.VolumeStage, error) {
+	spec = spec.Rounded()
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return nil, err

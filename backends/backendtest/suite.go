@@ -51,9 +51,9 @@ type suite struct {
 }
 
 // Sizes that the checks use. An image has a pattern at its beginning, is a hole after that, and ends in
-// the middle of a block.
+// the middle of an RBD object.
 const (
-	imageBytes  = 5<<20 + 512
+	imageBytes  = 5<<20 + backends.SizeUnit
 	dataBytes   = 256 << 10
 	volumeBytes = 6 << 20
 )

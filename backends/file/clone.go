@@ -18,6 +18,7 @@ const volumeMode = 0o660
 // Clone implements backends.Backend: the image-volume's file is reflinked into a file without a name,
 // which is grown, stamped, and then linked to its name. See rawfile.Draft for what is durable when.
 func (b *Backend) Clone(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
+	spec = spec.Rounded()
 	v, err := b.clone(ctx, id, spec)
 	if err != nil {
 		return backends.Volume{}, fmt.Errorf("clone image-volume %s to volume %q: %w", id, spec.Name, err)
@@ -121,6 +122,7 @@ func (d *draft) publish(appear func(name string) error) (backends.Volume, error)
 func (b *Backend) CopyFromFile(
 	ctx context.Context, src *os.File, spec backends.VolumeSpec, progress func(copied int64),
 ) (backends.Volume, backends.CopyMethod, error) {
+	spec = spec.Rounded()
 	v, method, err := b.copy(ctx, src, spec, progress)
 	if err != nil {
 		return backends.Volume{}, "", onVolume("copy "+src.Name()+" to", spec.Name, err)

@@ -18,6 +18,7 @@ type volumeStage struct {
 
 // CreateVolume implements backends.Volumes.
 func (b *Backend) CreateVolume(ctx context.Context, spec backends.VolumeSpec) (backends.VolumeStage, error) {
+	spec = spec.Rounded()
 	if err := b.vacant(ctx, spec); err != nil {
 		return nil, onVolume("create", spec.Name, err)
 	}

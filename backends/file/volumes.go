@@ -130,6 +130,7 @@ func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) erro
 // the name and the token was whole, and nothing is ever removed here: one that is shorter now was cut by
 // somebody, whose it is.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
+	spec = spec.Rounded()
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}

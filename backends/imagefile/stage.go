@@ -27,6 +27,7 @@ type stage struct {
 
 // Stage implements backends.Store.
 func (s *Store) Stage(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+	spec = spec.Rounded()
 	if err := checkID(spec.ID); err != nil {
 		return nil, err
 	}

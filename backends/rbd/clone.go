@@ -26,6 +26,7 @@ type parent struct {
 // Clone implements backends.Backend: rbd clone, grown, and then stamped. What bears a stamp is whole;
 // what has none is not, and Settle knows it by the client that created it.
 func (b *Backend) Clone(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
+	spec = spec.Rounded()
 	err := checkSpec(spec)
 	var v backends.Volume
 	if err == nil {

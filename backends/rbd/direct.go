@@ -47,6 +47,7 @@ func (b *Backend) CanCloneDirect(text string) bool {
 
 // CloneDirect implements backends.DirectCloner. The user needs `profile rbd-read-only` on the image's pool.
 func (b *Backend) CloneDirect(ctx context.Context, text string, spec backends.VolumeSpec) (backends.Volume, error) {
+	spec = spec.Rounded()
 	l, err := parseLocation(text)
 	if err == nil && l.fsid != b.cluster() {
 		err = fmt.Errorf("it is in another cluster than %s: %w", b.cluster(), backends.ErrNotExist)

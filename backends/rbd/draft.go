@@ -26,6 +26,7 @@ type draft struct {
 
 // CreateVolume implements backends.Volumes. The name is taken from here on; `rbd ls` shows the image.
 func (b *Backend) CreateVolume(ctx context.Context, spec backends.VolumeSpec) (backends.VolumeStage, error) {
+	spec = spec.Rounded()
 	err := checkSpec(spec)
 	var d *draft
 	if err == nil {

@@ -25,6 +25,7 @@ import (
 // backends.ErrInUse: somebody has it, or may have it. backends.ErrUnavailable: the process died so lately that
 // the OSDs have not missed it yet; repeat it.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
+	spec = spec.Rounded()
 	err := checkName(spec.Name)
 	settled := backends.Absent
 	if err == nil {

@@ -43,6 +43,7 @@ const (
 
 // Stage implements backends.Store. A cluster that is nearly full is backends.ErrNoSpace.
 func (b *Backend) Stage(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
+	spec = spec.Rounded()
 	if err := checkID(spec.ID); err != nil {
 		return nil, err
 	}
