@@ -17,7 +17,7 @@ import (
 // What happened is told in its order, and each thing once, also by a daemon that was killed right after
 // it had answered.
 func TestEventsOutliveAKill(t *testing.T) {
-	d := cloning(t, harness.Config{MaxVolumes: 1, CacheMaxCount: 1})
+	d := cloning(t, harness.Config{MaxVolumes: 1, KeepForQuota: true, CacheMaxCount: 1})
 	first, _ := addImage(t, d, 1)
 	second, _ := addImage(t, d, 2)
 	third, _ := addImage(t, d, 3)

@@ -7,14 +7,31 @@ import (
 	"github.com/clonecache/clonecache/plugin"
 )
 
-// Over the internal tenant's quota, volumes are copied from the file cache, with the reason.
+// Over the internal tenant's quota, the oldest idle image-volume goes for the new one.
+func TestOverQuotaTheOldestGoes(t *testing.T) {
+	d := cloning(t, harness.Config{MaxVolumes: 1})
+	for i := range 3 {
+		image, disk := addImage(t, d, i+1)
+		got := d.Create(t, harness.Volume{Image: image, Name: string(rune('a' + i))})
+		if got.Outcome != plugin.Filled {
+			t.Errorf("image %d: got %s, %s, want filled", i, got.Outcome, got.Reason)
+		}
+		harness.SameContent(t, got.Path, disk, imageSize)
+	}
+	if got := d.Report(t).Total.EvictionsBy["quota"]; got != 2 {
+		t.Errorf("evictions for the quota: got %d, want 2", got)
+	}
+	d.Consistent(t)
+}
+
+// Over the internal tenant's quota that evicts nothing, volumes are copied from the file cache, with the reason.
 func TestOverQuotaFallsBackToCopies(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		config harness.Config
 	}{
-		{"volumes", harness.Config{MaxVolumes: 1}},
-		{"gigabytes", harness.Config{MaxGigabytes: 1}},
+		{"volumes", harness.Config{MaxVolumes: 1, KeepForQuota: true}},
+		{"gigabytes", harness.Config{MaxGigabytes: 1, KeepForQuota: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := cloning(t, c.config)
@@ -38,7 +55,7 @@ func TestOverQuotaFallsBackToCopies(t *testing.T) {
 
 // Without a file cache the cache steps aside: no volume, exit 4, the reason.
 func TestOverQuotaWithoutAFileCacheIsBypassed(t *testing.T) {
-	d := cloning(t, harness.Config{MaxVolumes: 1, Fallback: harness.NoFallback})
+	d := cloning(t, harness.Config{MaxVolumes: 1, KeepForQuota: true, Fallback: harness.NoFallback})
 	first, _ := addImage(t, d, 1)
 	second, _ := addImage(t, d, 2)
 	d.Create(t, harness.Volume{Image: first, Name: "a"})

@@ -14,6 +14,8 @@ import (
 
 	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
+
+	"github.com/clonecache/clonecache/backends"
 )
 
 // A clone that was grown is one that librbd would have grown: it has its size, the object map
@@ -26,7 +28,7 @@ func TestAGrownCloneIsWhole(t *testing.T) {
 			c.Features = features
 			b := openBackend(t, c)
 			commitImage(t, b, "e-1", image)
-			for _, size := range []int64{image + 1, 12 << 20, 13 << 20, 3 << 30} {
+			for _, size := range []int64{image + backends.SizeUnit, 12 << 20, 13 << 20, 3 << 30} {
 				spec := specOf(fmt.Sprintf("v-%d", size), "token")
 				spec.SizeBytes = size
 				made, err := b.Clone(t.Context(), "e-1", spec)

@@ -24,6 +24,7 @@ type Config struct {
 	MaxCount, CacheMaxCount int    // 0: no bound
 	MaxVolumes              int    // the internal tenant's quota; 0: unlimited
 	MaxGigabytes            int
+	KeepForQuota            bool // evict_for_quota = false
 
 	StopTimeout    string // "": the default
 	ScratchMaxSize string // "": the default
@@ -95,6 +96,9 @@ func (c *Config) text(dir, socket string) string {
 	bounds := func() {
 		line("max_size", c.MaxSize)
 		line("max_count", c.MaxCount)
+		if c.KeepForQuota {
+			fmt.Fprintf(&b, "evict_for_quota = false\n")
+		}
 		if c.Fallback == ToFileCache {
 			line("fallback", "files")
 		}

@@ -69,7 +69,7 @@ func (w *world) open(ctx context.Context) (err error) {
 	w.Plugin, err = plugin.Open(ctx, plugin.Config{
 		StateDir: filepath.Join(w.dir, "state"), Host: "host",
 		Backends: []plugin.BackendConfig{{
-			Name: "local", Backend: backend, Fallback: "files",
+			Name: "local", Backend: backend, Fallback: "files", KeepForQuota: true, // as the model does
 			Bounds: lru.Bounds{MaxBytes: w.set.MaxBytes, MaxCount: w.set.MaxCount},
 		}},
 		FileCaches: []plugin.FileCacheConfig{{
