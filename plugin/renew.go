@@ -40,7 +40,7 @@ var errNotRaw = errors.New("only a raw image can be inspected where it is cached
 // inspectAgain inspects an entry's bytes by the rules of now, from end to end. An entry that they refuse is dropped:
 // diskimage.ErrRefused. errNotRaw: it stays as it is.
 func (p *Plugin) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (catalog.Entry, error) {
-	reader, readable := s.images.(backends.ImageVolumeReader)
+	reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
 	if e.DiskFormat != string(diskimage.Raw) || !readable {
 		return catalog.Entry{}, errNotRaw
 	}
@@ -158,7 +158,7 @@ func (p *Plugin) invalid(ctx context.Context, s *store, e catalog.Entry) (string
 	if err != nil {
 		return "", err
 	}
-	reader, readable := s.images.(backends.ImageVolumeReader)
+	reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
 	switch {
 	case iv.State != backends.Committed:
 		return fmt.Sprintf("image-volume %s is not there any more", e.ImageVolume), nil
