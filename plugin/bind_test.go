@@ -21,7 +21,6 @@ type kept struct {
 	hits                 int64
 	pinned               int
 	quota                plugin.QuotaAmounts
-	requests, evictions  int64
 	hitCount, missCount  int64
 }
 

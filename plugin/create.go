@@ -139,7 +139,7 @@ func (q *request) take(image imagesource.Image) error {
 	if q.DiskFormat != "" && q.DiskFormat != q.image.DiskFormat {
 		q.image.DiskFormat, q.image.ClaimedBy = q.DiskFormat, imagesource.ByName
 	}
-	if err := q.require(q.Request.Digest); err != nil {
+	if err := q.require(q.Digest); err != nil {
 		return err
 	}
 	q.identify()

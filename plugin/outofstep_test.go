@@ -160,8 +160,8 @@ func TestAListThatIsPublishedAfterItsImageBlamesNobody(t *testing.T) {
 	s.promise("a", digestOf(content))
 	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(s))
 	r.holds(t, r.create(t, "gated:a", "v1", 0), content)
-	if a := r.create(t, "gated:a", "v2", 0); a.Outcome != plugin.Hit || s.gatedSource.opened.Load() != 1 {
-		t.Errorf("outcome = %s after %d reads, want a hit after 1", a.Outcome, s.gatedSource.opened.Load())
+	if a := r.create(t, "gated:a", "v2", 0); a.Outcome != plugin.Hit || s.opened.Load() != 1 {
+		t.Errorf("outcome = %s after %d reads, want a hit after 1", a.Outcome, s.opened.Load())
 	}
 }
 

@@ -130,7 +130,7 @@ func TestAServicesQuotaIsABoundHoweverItIsSaid(t *testing.T) {
 				if a := r.create(t, "gated:"+image, volume, 0); a.Outcome != plugin.Filled {
 					t.Fatalf("%s: got %+v, want filled", image, a)
 				}
-				if err := backend.Memory.DeleteVolume(t.Context(), backends.VolumeRef{Name: backends.VolumeName(volume)}); err != nil {
+				if err := backend.DeleteVolume(t.Context(), backends.VolumeRef{Name: backends.VolumeName(volume)}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -157,7 +157,7 @@ func TestWhatIsInUseDoesNotGoForTheQuota(t *testing.T) {
 					t.Fatalf("%s: got %+v, want %s", image, a, want)
 				}
 				if options != nil && want == plugin.Filled {
-					if err := backend.Memory.DeleteVolume(t.Context(), backends.VolumeRef{Name: backends.VolumeName(volume)}); err != nil {
+					if err := backend.DeleteVolume(t.Context(), backends.VolumeRef{Name: backends.VolumeName(volume)}); err != nil {
 						t.Fatal(err)
 					}
 				}

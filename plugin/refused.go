@@ -44,11 +44,10 @@ func failedBefore(image string, e catalog.Entry) error {
 // refusedBefore answers a refusal that still holds, before a fill waits for its turn. What cannot be asked now is met
 // again when the fill begins.
 func (p *Plugin) refusedBefore(ctx context.Context, s *store, q *request) error {
-	e, err := p.catalog.Find(ctx, s.id(), q.image.Domain, q.key)
-	if err != nil || e.State != catalog.Failed || !e.RetryAfter.After(p.now()) {
-		return nil
+	if e, err := p.catalog.Find(ctx, s.id(), q.image.Domain, q.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(p.now()) {
+		return failedBefore(q.image.Ref(), e)
 	}
-	return failedBefore(q.image.Ref(), e)
+	return nil
 }
 
 // mayPass tells of rules that an image may break by how it came, not by what it is.

@@ -16,7 +16,7 @@ type holey struct {
 }
 
 func (h holey) NextData(_ context.Context, off int64) (from, to int64, err error) {
-	size := h.Reader.Size()
+	size := h.Size()
 	for piece := off / 512; piece*512 < size; piece++ {
 		if h.data[piece] {
 			return max(off, piece*512), min(size, (piece+1)*512), nil

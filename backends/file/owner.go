@@ -89,6 +89,6 @@ func (o Owner) Try(dir string) error {
 		return rawfile.Explain(err)
 	}
 	defer f.Close()
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	return a.give(f)
 }

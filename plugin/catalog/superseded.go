@@ -20,8 +20,8 @@ import (
 const imageGone = "-"
 
 const (
-	setCurrent    = `UPDATE entry_images SET current_at = ? WHERE entry_id = ? AND image_id = ? AND current_at < ?`
-	selectBearers = `SELECT e.id, MAX(i.current_at) AS since, e.generation FROM entry_images i CROSS JOIN entries e
+	setCurrent     = `UPDATE entry_images SET current_at = ? WHERE entry_id = ? AND image_id = ? AND current_at < ?`
+	selectReadings = `SELECT e.id, MAX(i.current_at) AS since, e.generation FROM entry_images i CROSS JOIN entries e
 		WHERE i.image_id = ? AND e.id = i.entry_id AND e.store = ? AND e.domain = ? AND e.state = 'ready'
 		GROUP BY e.id, e.generation ORDER BY since DESC, e.id DESC`
 	setSuperseded = `UPDATE entry_images SET superseded_by = ? WHERE entry_id = ? AND image_id = ? AND superseded_by <> ?`
@@ -49,7 +49,7 @@ func (t tx) bearers(ctx context.Context, store backends.StoreID, domain, image s
 		err := rows.Scan(&b.id, &since, &b.generation)
 		all = append(all, b)
 		return err
-	}, selectBearers, image, store, domain)
+	}, selectReadings, image, store, domain)
 	return all, err
 }
 

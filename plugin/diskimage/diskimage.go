@@ -121,12 +121,12 @@ type Info struct {
 
 // ContentFormat names how the image's bytes become a disk, such as "raw" or "qcow2.xz": equal bytes that are
 // read in the same way are one disk. An ISO is raw bytes.
-func (i Info) ContentFormat() string {
-	format := i.Format
+func (info Info) ContentFormat() string {
+	format := info.Format
 	if format == ISO {
 		format = Raw
 	}
-	return string(format) + i.Compression.Suffix()
+	return string(format) + info.Compression.Suffix()
 }
 
 // Stats is what decoding did.

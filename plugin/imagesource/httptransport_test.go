@@ -108,7 +108,8 @@ func TestLogin(t *testing.T) {
 	defer mirror.Close()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, basic := r.BasicAuth()
-		if !(basic && user == "u" && password == "geheim") && r.Header.Get("Authorization") != "Bearer t0ken" {
+		known := basic && user == "u" && password == "geheim"
+		if !known && r.Header.Get("Authorization") != "Bearer t0ken" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

@@ -215,7 +215,7 @@ func (w *Watched) note(err error) {
 	}
 	h := w.health
 	w.mu.Unlock()
-	if turned && !(first && up) {
+	if turned && (!first || !up) {
 		w.changed(h)
 	}
 }

@@ -285,11 +285,10 @@ func listenKeys(cfg config.Config) iter.Seq2[string, config.Listen] {
 func isTaken(ctx context.Context, l config.Listen) (bool, error) {
 	if l.Network == "unix" {
 		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", l.Address)
-		if err != nil {
-			return false, nil
+		if conn, err := d.DialContext(ctx, "unix", l.Address); err == nil {
+			return true, conn.Close()
 		}
-		return true, conn.Close()
+		return false, nil // nobody, or nobody whom it may ask
 	}
 	var lc net.ListenConfig
 	bound, err := lc.Listen(ctx, l.Network, l.Address)
