@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/journal"
 )
 
@@ -44,11 +46,29 @@ func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
 	return p.made(ctx, q, intent, volume, Answer{Outcome: Direct, Reason: ReasonOnBackend}, nil)
 }
 
-// directly is what clones the image where it lies: only raw images are what their bytes say, and only
-// bytes that nobody was promised otherwise need no check.
+// ownLocation is the place that the requester knows the image to have, where its service tells none: the
+// first that the backend can clone from. Glance's RBD store names each image after its ID, and keeps it in the
+// snapshot "snap" (glance_store, _drivers/rbd.py). Another name is not believed: the service has authorised this
+// image, and a request must not open any image of the cluster.
+func (q *request) ownLocation() string {
+	cloner, ok := q.store.backend.(backends.DirectCloner)
+	if !ok || q.image.ClaimedBy != imagesource.ByService {
+		return ""
+	}
+	for _, l := range q.ImageLocations {
+		path, isRBD := strings.CutPrefix(l, "rbd://")
+		if parts := strings.Split(path, "/"); isRBD && len(parts) == 4 && parts[2] == q.image.ID && parts[3] == "snap" && cloner.CanCloneDirect(l) {
+			return l
+		}
+	}
+	return ""
+}
+
+// directly is what clones the image where it lies: only images that their service calls raw are what their bytes
+// say, and only bytes that nobody was promised otherwise need no check.
 func (q *request) directly() (backends.DirectCloner, bool) {
 	cloner, ok := backends.Capability[backends.DirectCloner](q.store.backend)
-	plain := q.image.DiskFormat == string(diskimage.Raw) && q.image.SizeBytes > 0
+	plain := q.image.DiskFormat == string(diskimage.Raw) && q.image.ClaimedBy == imagesource.ByService && q.image.SizeBytes > 0
 	asPromised := q.Digest.IsZero() || q.Digest == q.promised
 	return cloner, ok && plain && asPromised && q.image.Location != "" && cloner.CanCloneDirect(q.image.Location)
 }

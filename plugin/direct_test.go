@@ -51,6 +51,35 @@ func TestAnImageOnTheBackendIsClonedWithoutTheCache(t *testing.T) {
 	checkClean(t, r)
 }
 
+// The image service may hide where images lie from all but the control plane.
+func TestALocationThatTheRequesterKnows(t *testing.T) {
+	for _, c := range []struct {
+		name, location string
+		want           plugin.Outcome
+	}{
+		{"the image's own", onCeph, plugin.Direct},
+		{"another image's", "rbd://fsid/images/secret/snap", plugin.Filled},
+		{"another snapshot of it", "rbd://fsid/images/disk/old", plugin.Filled},
+		{"no whole location", "rbd://fsid/images/disk", plugin.Filled},
+		{"another store's", "file:///images/disk/snap", plugin.Filled},
+		{"a cluster that is not the backend's", "rbd://other/images/disk/snap", plugin.Filled},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, source, backend, content := directRig(t)
+			source.locate("disk", "")
+			backend.images["rbd://fsid/images/secret/snap"] = random(mib)
+			backend.images["rbd://fsid/images/disk/old"] = random(mib)
+			q := plugin.Request{Image: "gated:disk", Volume: "v1", ImageLocations: []string{"", c.location}}
+			a, err := r.CreateVolume(t.Context(), q)
+			if err != nil || a.Outcome != c.want {
+				t.Fatalf("got %+v, %v, want %s", a, err, c.want)
+			}
+			backend.wantContent(t, "v1", content)
+			checkClean(t, r)
+		})
+	}
+}
+
 func TestWhatCannotBeClonedDirectlyIsCached(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -59,6 +88,10 @@ func TestWhatCannotBeClonedDirectlyIsCached(t *testing.T) {
 		{"it is gone from the backend", func(_ *gatedSource, b *capable, _ *plugin.Request) { delete(b.images, onCeph) }},
 		{"it has no location", func(s *gatedSource, _ *capable, _ *plugin.Request) { s.locate("disk", "") }},
 		{"its format is not told", func(s *gatedSource, _ *capable, _ *plugin.Request) { s.declare("disk", "") }},
+		{"raw is the caller's word", func(s *gatedSource, _ *capable, r *plugin.Request) {
+			s.declare("disk", "")
+			r.DiskFormat = "raw"
+		}},
 		{"the digest is the caller's", func(_ *gatedSource, b *capable, r *plugin.Request) { r.Digest = digestOf(b.images[onCeph]) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

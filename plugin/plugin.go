@@ -131,6 +131,9 @@ type Request struct {
 	// ImageVirtualBytes is the disk's size as the caller knows it; 0: unknown. It lets the internal tenant
 	// be asked sooner; the image's own header decides.
 	ImageVirtualBytes int64
+	// ImageLocations are where the control plane knows the image to lie, as URLs ("rbd://…"), for an image
+	// service that does not tell the cache. One counts only if it is named by the image's own ID.
+	ImageLocations []string
 	// VolumeType is the one that the control plane was asked for; "": it has none, or does not say.
 	VolumeType string
 	// Encrypted: the volume is to be encrypted, as no clone of a shared image-volume can be. It is answered

@@ -20,8 +20,9 @@ type CreateRequest struct {
 	Deadline   time.Time           // when the caller stops listening; zero: none
 	// ImageVirtualBytes is the disk's size as the caller knows it; 0: unknown.
 	ImageVirtualBytes int64
-	VolumeType        string // that the control plane was asked for; "": it has none
-	Encrypted         bool   // the volume is to be encrypted
+	ImageLocations    []string // where the caller knows the image to lie: "rbd://FSID/POOL/IMAGE/SNAPSHOT"
+	VolumeType        string   // that the control plane was asked for; "": it has none
+	Encrypted         bool     // the volume is to be encrypted
 	// Token is the requester's own, for image sources that authorise by it; "": none. It is sent in the
 	// header X-Auth-Token, and prints as [secret].
 	Token imagesource.Token
@@ -48,6 +49,7 @@ type CreateBody struct {
 	Digest            string              `json:"digest,omitempty" maxLength:"135" doc:"Expected digest of the image's bytes, sha256:HEX or sha512:HEX. Default: the source's"`
 	DiskFormat        string              `json:"disk_format,omitempty" maxLength:"32" doc:"Declared format. Default: the source's claim, else what detection finds"`
 	ImageVirtualBytes int64               `json:"image_virtual_bytes,omitempty" minimum:"0" doc:"Size of the image's disk in bytes, where the caller knows it: the internal tenant is asked sooner then. The image's own header decides"`
+	ImageLocations    []string            `json:"image_locations,omitempty" maxItems:"16" nullable:"false" doc:"URLs where the caller knows the image to lie (rbd://FSID/POOL/IMAGE/SNAPSHOT), for an image service that does not tell the daemon. Only one that is named by the image's own ID is used"`
 	VolumeType        string              `json:"volume_type,omitempty" maxLength:"255" doc:"Volume type that the control plane was asked for. Where the backend's image-volumes are of another one, the answer is bypassed, reason unsuitable"`
 	Encrypted         bool                `json:"encrypted,omitempty" doc:"The volume is to be encrypted: the answer is bypassed, reason encrypted"`
 	Deadline          *time.Time          `json:"deadline,omitempty" doc:"When the caller stops listening (RFC 3339). A volume made too late is removed again"`
@@ -62,7 +64,7 @@ type createAnyBody struct {
 func (r CreateRequest) body() CreateBody {
 	b := CreateBody{Image: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes, OnMiss: r.OnMiss,
 		Digest: r.Digest, DiskFormat: r.DiskFormat,
-		ImageVirtualBytes: r.ImageVirtualBytes, VolumeType: r.VolumeType, Encrypted: r.Encrypted}
+		ImageVirtualBytes: r.ImageVirtualBytes, ImageLocations: r.ImageLocations, VolumeType: r.VolumeType, Encrypted: r.Encrypted}
 	if !r.Deadline.IsZero() {
 		deadline := r.Deadline.UTC()
 		b.Deadline = &deadline

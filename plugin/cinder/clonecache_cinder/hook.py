@@ -22,6 +22,9 @@ CONF.register_opts(options.OPTS, group=configuration.SHARED_CONF_GROUP)
 # What oslo.messaging takes where executor_thread_pool_size is not set.
 DEFAULT_POOL = 64
 
+# As many as the daemon takes.
+MAX_LOCATIONS = 16
+
 MADE = ('hit', 'filled', 'joined', 'direct', 'copied')
 FORMATS = ('raw', 'qcow2')
 
@@ -62,29 +65,29 @@ class ClonecacheMixin:
         driver's own clone_image raises.
         """
         if isinstance(volume, volume_object.Volume):
-            update = self._clonecache_make(context, volume, image_meta)
+            update = self._clonecache_make(context, volume, image_location, image_meta)
             if update is not None:
                 return update, True
         return super().clone_image(context, volume, image_location, image_meta, image_service)
 
-    def _clonecache_make(self, context, volume, image_meta):
+    def _clonecache_make(self, context, volume, image_location, image_meta):
         """The volume's model update, or None: there is no volume, and the log says why.
 
         It raises nothing, whatever it is given: what it cannot do is left to the driver.
         """
         try:
-            return self._clonecache_try(context, volume, image_meta)
+            return self._clonecache_try(context, volume, image_location, image_meta)
         except Exception:
             LOG.exception('the clonecache hook failed; the volume goes the usual way')
             return None
 
-    def _clonecache_try(self, context, volume, image_meta):
+    def _clonecache_try(self, context, volume, image_location, image_meta):
         name = volume.name
         try:
             why_not = unsuitable(image_meta) or self._clonecache_why_not(volume)
             if why_not:
                 raise Unsuitable('not_asked', why_not)
-            return self._clonecache_ask(context, volume, image_meta)
+            return self._clonecache_ask(context, volume, image_location, image_meta)
         except (Unsuitable, client.DaemonError) as e:
             kind, message = e.kind, str(e)
         except Exception as e:
@@ -94,7 +97,7 @@ class ClonecacheMixin:
         self._clonecache_notices.fell_back(name, kind, message)
         return None
 
-    def _clonecache_ask(self, context, volume, image_meta):
+    def _clonecache_ask(self, context, volume, image_location, image_meta):
         """Have the volume made. Raises Unsuitable, DaemonError; then nothing is left of it."""
         begun = time.monotonic()
         where = self._clonecache_place(volume)
@@ -102,6 +105,9 @@ class ClonecacheMixin:
                 'volume': volume.name, 'size_bytes': volume.size * units.Gi}
         if image_meta.get('virtual_size'):
             body['image_virtual_bytes'] = image_meta['virtual_size']
+        known = rbd_locations(image_location)
+        if known:
+            body['image_locations'] = known
         if volume.volume_type_id:
             body['volume_type'] = volume.volume_type.name
         if volume.encryption_key_id:  # Cinder does not ask for these; whoever does is told why not
@@ -214,6 +220,18 @@ def check_answer(answer, body):
         if answer.get(field) != body[field]:
             raise Unsuitable('bad_answer', '%s is %r, asked was %r' % (
                 field, answer.get(field), body[field]))
+
+
+def rbd_locations(image_location):
+    """Where Cinder knows the image to lie in a Ceph cluster.
+
+    image_location is what it hands to clone_image: (direct_url, locations), of which Glance may
+    show either, both or none, and to a service's account more than to the requester's.
+    """
+    direct_url, locations = (tuple(image_location or ()) + (None, None))[:2]
+    urls = [direct_url] + [place.get('url') for place in locations or ()]
+    known = [url for url in urls if isinstance(url, str) and url.startswith('rbd://')]
+    return list(dict.fromkeys(known))[:MAX_LOCATIONS]
 
 
 def unsuitable(image_meta):

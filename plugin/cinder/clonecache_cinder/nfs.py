@@ -22,9 +22,9 @@ class ClonecacheNFSDriver(hook.ClonecacheMixin, nfs.NfsDriver):
     there, raw, by reflink or by copy; the hook gives it the permissions that Cinder wants.
     """
 
-    def _clonecache_try(self, context, volume, image_meta):
+    def _clonecache_try(self, context, volume, image_location, image_meta):
         before = volume.provider_location
-        update = super()._clonecache_try(context, volume, image_meta)
+        update = super()._clonecache_try(context, volume, image_location, image_meta)
         if update is None:
             volume.provider_location = before
         return update

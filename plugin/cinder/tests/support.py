@@ -123,8 +123,8 @@ class CinderCase(unittest.TestCase):
         made.create()
         return made
 
-    def clone(self, d, volume, image=IMAGE):
-        return d.clone_image(self.context, volume, (None, None), image, None)
+    def clone(self, d, volume, image=IMAGE, location=(None, None)):
+        return d.clone_image(self.context, volume, location, image, None)
 
     def left(self):
         """What lies where the volumes are."""

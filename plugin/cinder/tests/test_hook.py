@@ -65,6 +65,25 @@ class ClonedTest(HookCase):
         self.assertTrue(self.clone(self.driver(server.path), self.volume(), image)[1])
         self.assertEqual(12345, server.requests[0].json['image_virtual_bytes'])
 
+    def test_where_the_image_lies_goes_along(self):
+        a, b = 'rbd://fsid/images/1/snap', 'rbd://fsid/images/2/snap'
+        for given, want in (
+                ((a, [{'url': a, 'metadata': {}}, {'url': b}]), [a, b]),
+                ((None, [{'url': b}]), [b]), ((a, None), [a]),
+                (('file:///1', [{'url': 'https://x'}, {}]), None), ((None, None), None),
+                ((), None), (None, None)):
+            with self.subTest(given=given):
+                server = self.serve(lambda r: r.send(lines(made(r.json))))
+                cloned = self.clone(self.driver(server.path), self.volume(), location=given)
+                self.assertTrue(cloned[1])
+                self.assertEqual(want, server.requests[0].json.get('image_locations'))
+
+    def test_odd_locations_are_cinders(self):
+        d = self.driver(os.path.join(self.dir, '.absent'))
+        for given in (7, ('x', 7), (None, ['x']), 'rbd://a'):
+            with self.subTest(given=given):
+                self.assertEqual((None, False), self.clone(d, self.volume(), location=given))
+
     def test_the_daemon_is_told_what_the_volume_is_to_be(self):
         server = self.serve(lambda r: r.send(lines({'answer': {
             'outcome': 'bypassed', 'reason': 'encrypted', 'volume': r.json['volume']}})))
