@@ -26,7 +26,7 @@ type hosts struct {
 	patterns []string       // "*", "*.example.org"
 	exact    []string       // names and addresses
 	networks []netip.Prefix // whose addresses are named, for whatever host has them
-	proxies  sync.Map       // host names of proxies that are used
+	proxies  sync.Map       // host:port of proxies that are used; no images come from there
 }
 
 // newHosts reads HTTPConfig.Redirects.
@@ -84,8 +84,7 @@ func (h *hosts) named(host string) bool {
 			return true
 		}
 	}
-	_, proxy := h.proxies.Load(host)
-	return proxy
+	return false
 }
 
 func (h *hosts) namedAddress(ip netip.Addr) bool {
@@ -105,7 +104,7 @@ func (h *hosts) dial(ctx context.Context, network, to string) (net.Conn, error) 
 		return nil, err
 	}
 	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	if !h.named(host) {
+	if _, proxy := h.proxies.Load(strings.ToLower(to)); !proxy && !h.named(host) {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error { return h.checkAddress(host, address) }
 	}
 	return dialer.DialContext(ctx, network, to)
@@ -116,7 +115,11 @@ func (h *hosts) checkAddress(host, address string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s has no address", ErrAddress, host)
 	}
-	if ip := at.Addr(); special(ip) && !h.namedAddress(ip) {
+	return h.checkIP(host, at.Addr())
+}
+
+func (h *hosts) checkIP(host string, ip netip.Addr) error {
+	if special(ip) && !h.namedAddress(ip) {
 		return fmt.Errorf("%w: %s has %s, which is not an address of the public network; name that host in redirects of the image source if images may come from there", ErrAddress, host, ip)
 	}
 	return nil
@@ -167,7 +170,7 @@ func (h *hosts) transport(c HTTPConfig) (*http.Transport, error) {
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			u, err := proxy(r)
 			if u != nil {
-				h.proxies.Store(strings.ToLower(u.Hostname()), struct{}{})
+				h.proxies.Store(strings.ToLower(net.JoinHostPort(u.Hostname(), port(u))), struct{}{})
 			}
 			return u, err
 		},
@@ -214,11 +217,10 @@ func trust(file string) (*tls.Config, error) {
 }
 
 // checkRedirect follows a redirect on the same host, also from http to https on the usual ports, and to hosts
-// that the configuration names; never from https to http. A login stays with the source's own host.
+// that the configuration names; never from https to http. A login stays with the source's own host, and no host
+// is told where the redirect came from: that URL may be a signed one.
 func (h *hosts) checkRedirect(to *http.Request, via []*http.Request) error {
 	from := via[len(via)-1].URL
-	upgrade := from.Scheme == "http" && to.URL.Scheme == "https" && port(from) == "80" && port(to.URL) == "443" &&
-		strings.EqualFold(from.Hostname(), to.URL.Hostname())
 	switch {
 	case len(via) > maxRedirects:
 		return fmt.Errorf("%w: more than %d redirects", ErrRedirect, maxRedirects)
@@ -226,17 +228,33 @@ func (h *hosts) checkRedirect(to *http.Request, via []*http.Request) error {
 		return fmt.Errorf("%w: a redirect to a URL with a user", ErrRedirect)
 	case to.URL.Scheme != "http" && to.URL.Scheme != "https":
 		return fmt.Errorf("%w: a redirect to %s, which is not http or https", ErrRedirect, to.URL.Scheme)
-	case sameHost(from, to.URL), upgrade:
+	case sameHost(from, to.URL), upgrades(from, to.URL):
 	case from.Scheme == "https" && to.URL.Scheme == "http":
 		return fmt.Errorf("%w: a redirect from https://%s to http://%s, where nobody could tell who answers", ErrRedirect, from.Host, to.URL.Host)
 	case !h.mayRedirectTo(to.URL.Hostname()) || strings.EqualFold(to.URL.Hostname(), h.own.Hostname()) && !h.ownRedirect(to.URL):
 		return fmt.Errorf("%w: a redirect from %s://%s to %s://%s; add %q to redirects of the image source if images may come from there",
 			ErrRedirect, from.Scheme, from.Host, to.URL.Scheme, to.URL.Host, to.URL.Hostname())
 	}
-	if !sameHost(h.own, to.URL) && !upgrade {
+	to.Header.Del("Referer")
+	if !sameHost(h.own, to.URL) && !upgrades(h.own, to.URL) {
 		to.Header.Del("Authorization")
 	}
-	return nil
+	return h.checkLiteral(to.URL.Hostname())
+}
+
+// upgrades tells whether a redirect goes from http to https on one host, on the usual ports.
+func upgrades(from, to *url.URL) bool {
+	return from.Scheme == "http" && to.Scheme == "https" && port(from) == "80" && port(to) == "443" &&
+		strings.EqualFold(from.Hostname(), to.Hostname())
+}
+
+// checkLiteral looks at a host that is an address already: a proxy would connect to it unseen. ErrAddress.
+func (h *hosts) checkLiteral(host string) error {
+	ip, err := netip.ParseAddr(host)
+	if err != nil || h.named(host) {
+		return nil
+	}
+	return h.checkIP(host, ip)
 }
 
 // ownRedirect tells whether a URL on the source's own host is where the source is, or where redirects allow:

@@ -156,6 +156,8 @@ func port(u *url.URL) string {
 		return p
 	case u.Scheme == "https":
 		return "443"
+	case u.Scheme == "socks5":
+		return "1080"
 	default:
 		return "80"
 	}
