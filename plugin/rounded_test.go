@@ -46,7 +46,7 @@ func TestSizesAreRoundedUp(t *testing.T) {
 			name := fmt.Sprint("v", i)
 			for _, again := range []bool{false, true} {
 				a := r.create(t, "library:"+c.image, name, c.asked)
-				if a.SizeBytes != c.want || a.Rounded != c.rounded && !(again && c.asked == 0) {
+				if a.SizeBytes != c.want || a.Rounded != c.rounded && (!again || c.asked != 0) {
 					t.Errorf("%s: %s at %d bytes (again: %t): got %+v, want %d, rounded %t", kind, c.image, c.asked, again, a, c.want, c.rounded)
 				}
 				if info, err := os.Stat(a.Path); err != nil || info.Size() != c.want {
