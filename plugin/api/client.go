@@ -45,7 +45,8 @@ func NewClient(serverURL string, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{http: &http.Client{Transport: transport}, base: target.base, where: serverURL, token: secret}, nil
+	caller := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &Client{http: caller, base: target.base, where: serverURL, token: secret}, nil
 }
 
 // CreateVolume asks for a volume and waits for it. onProgress, if not nil, is told how far a fill or a

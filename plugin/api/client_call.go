@@ -80,7 +80,8 @@ func newTransport(target server, caFile string) (*http.Transport, error) {
 	return transport, nil
 }
 
-// send makes the call and returns a response with a status below 400. The caller closes its body.
+// send makes the call and returns a response with a status below 300. It follows no redirect: a daemon sends
+// none, and tokens and deletions are for the one server alone. The caller closes its body.
 func (c *Client) send(ctx context.Context, req call, accept string) (*http.Response, error) {
 	var body io.Reader
 	if req.body != nil {
@@ -93,6 +94,9 @@ func (c *Client) send(ctx context.Context, req call, accept string) (*http.Respo
 	r, err := http.NewRequestWithContext(ctx, req.method, c.base+req.path, body)
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	if !plainPath(r.URL) {
+		return nil, &Error{Code: noSuchRoute.code, Status: noSuchRoute.status, Message: `nothing is called "", "." or ".."; give a name or an ID`}
 	}
 	r.URL.RawQuery = req.query.Encode()
 	r.Header.Set("Accept", accept)
@@ -109,11 +113,24 @@ func (c *Client) send(ctx context.Context, req call, accept string) (*http.Respo
 	if err != nil {
 		return nil, c.lost(ctx, err)
 	}
-	if resp.StatusCode >= 400 {
+	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()
-		return nil, decodeError(resp)
+		return nil, c.refused(resp)
 	}
 	return resp, nil
+}
+
+// refused is the daemon's error, or says that what redirects is no daemon.
+func (c *Client) refused(resp *http.Response) error {
+	if resp.StatusCode < 400 {
+		return c.stranger()
+	}
+	return decodeError(resp)
+}
+
+// stranger says that something else than a daemon listens.
+func (c *Client) stranger() *Error {
+	return &Error{Code: CodeBadAnswer, Message: fmt.Sprintf("what listens at %s does not answer as clonecache does; check the server's URL", c.where)}
 }
 
 // fetch makes the call and decodes its JSON answer. A 204 leaves the zero T.
@@ -165,7 +182,7 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	var syntax *json.SyntaxError
 	var mistyped *json.UnmarshalTypeError
 	if errors.As(err, &syntax) || errors.As(err, &mistyped) {
-		return &Error{Code: CodeBadAnswer, Message: fmt.Sprintf("what listens at %s does not answer as clonecache does; check the server's URL", c.where)}
+		return c.stranger()
 	}
 	if untrusted := c.untrusted(err); untrusted != nil {
 		return untrusted

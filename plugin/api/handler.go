@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -36,11 +39,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 	defer s.recovered(w, r)
+	if !plainPath(r.URL) { // the mux would redirect it, and DELETE /v1/entries/. would delete them all
+		s.noRoute(w, r)
+		return
+	}
 	if err := s.takeBody(w, r); err != nil {
 		s.refuse(w, r, err)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// plainPath tells whether each part of a URL's path names something: it is not empty, "." or "..", in no
+// spelling.
+func plainPath(u *url.URL) bool {
+	parts := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	return !slices.ContainsFunc(parts, func(part string) bool {
+		part, err := url.PathUnescape(part)
+		return err != nil || part == "" || part == "." || part == ".."
+	})
+}
+
+// noRoute answers that nothing is at a request's path.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	s.refuse(w, r, noSuchRoute.answer(
+		fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)))
 }
 
 // takeBody reads the whole body, so that its deadline is over before the request's work begins: a

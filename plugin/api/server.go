@@ -143,10 +143,7 @@ func (s *Server) plainRoutes() {
 	s.mux.HandleFunc("GET /v1/openapi.json", s.spec.serveJSON)
 	s.mux.HandleFunc("GET /v1/openapi.yaml", s.spec.serveYAML)
 	s.mux.Handle("GET "+metricsPath, promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.refuse(w, r, noSuchRoute.answer(
-			fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)))
-	})
+	s.mux.HandleFunc("/", s.noRoute)
 }
 
 type statusBody struct {
