@@ -9,7 +9,23 @@
 // crash Open settles what was in flight before it serves. It never opens anything that an image names.
 //
 // A block-storage control plane embeds it with Open and CreateVolume; the daemon serves the same API
-// over HTTP (plugin/api).
+// over HTTP (plugin/api). The whole program is this package's Example; without what is done about errors, it is
+//
+//	volumes, err := file.Open(ctx, file.Config{Name: "local", Path: filepath.Join(dir, "volumes")})
+//	files, err := filecache.Open(ctx, filecache.Config{Name: "files", Path: filepath.Join(dir, "files")})
+//	library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "library", Path: dir})
+//
+//	cache, err := plugin.Open(ctx, plugin.Config{
+//		StateDir:   filepath.Join(dir, "state"),
+//		Backends:   []plugin.BackendConfig{{Name: "local", Backend: volumes, Bounds: lru.Bounds{MaxCount: 50}, Fallback: "files"}},
+//		FileCaches: []plugin.FileCacheConfig{{Name: "files", Cache: files}},
+//		Sources:    []imagesource.Source{library},
+//	})
+//	defer cache.Close(ctx)
+//
+//	answer, err := cache.CreateVolume(ctx, plugin.Request{Image: "library:debian.raw", Volume: name, SizeBytes: 4 << 20})
+//
+// An answer whose Outcome is Bypassed made no volume, and nothing is wrong: the caller goes its usual way.
 package plugin
 
 import (
