@@ -101,7 +101,7 @@ func checkReport(t *testing.T, d *harness.Daemon, cause string) {
 			t.Errorf("report: %s: got %d, want %d", figure.name, figure.got, figure.want)
 		}
 	}
-	if want := 2.0 / 8.0; f.HitRatio != want {
+	if want := 2.0 / 8.0; f.HitRatio == nil || *f.HitRatio != want {
 		t.Errorf("report: hit_ratio: got %v, want %v", f.HitRatio, want)
 	}
 }

@@ -51,8 +51,8 @@ func TestOutcomesCountAsHitsMissesOrNeither(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := report.Build(report.Input{Stores: []report.Store{local()}, Requests: tt.requests}).Total
-			if got.Hits != tt.hits || got.Misses != tt.misses || got.HitRatio != tt.ratio {
-				t.Errorf("hits, misses, ratio = %d, %d, %v, want %d, %d, %v", got.Hits, got.Misses, got.HitRatio, tt.hits, tt.misses, tt.ratio)
+			if got.Hits != tt.hits || got.Misses != tt.misses || ratioOf(got) != tt.ratio || (got.HitRatio == nil) != (tt.hits+tt.misses == 0) {
+				t.Errorf("hits, misses, ratio = %d, %d, %v, want %d, %d, %v", got.Hits, got.Misses, ratioOf(got), tt.hits, tt.misses, tt.ratio)
 			}
 			if !maps.Equal(got.Fallbacks, tt.fallbacks) {
 				t.Errorf("fallbacks = %v, want %v", got.Fallbacks, tt.fallbacks)
@@ -126,7 +126,7 @@ func TestAnEmptyReportIsWholeJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"since":null`, `"backends":[]`, `"fallbacks":{}`, `"outcomes":{}`, `"hit_ratio":0`} {
+	for _, want := range []string{`"since":null`, `"backends":[]`, `"fallbacks":{}`, `"outcomes":{}`, `"hit_ratio":null`, `"images":[]`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("%s is not in %s", want, raw)
 		}
@@ -140,6 +140,14 @@ func TestEvictionsAreCountedByCause(t *testing.T) {
 	if want := map[string]int64{"size": 3, "admin": 4}; got.Evictions != 7 || !maps.Equal(got.EvictionsBy, want) {
 		t.Errorf("evictions = %d %v, want 7 %v", got.Evictions, got.EvictionsBy, want)
 	}
+}
+
+// ratioOf is a hit ratio, and 0 where there is none.
+func ratioOf(f report.Figures) float64 {
+	if f.HitRatio == nil {
+		return 0
+	}
+	return *f.HitRatio
 }
 
 // sums takes the figures that the total must be the sum of.
@@ -175,8 +183,8 @@ func checkTotals(t interface{ Fatalf(string, ...any) }, r report.Report) {
 		t.Fatalf("total = %v, rows add up to %v", total, rows)
 	}
 	for _, f := range append([]report.Backend{{Figures: r.Total}}, r.Backends...) {
-		if f.HitRatio < 0 || f.HitRatio > 1 || math.IsNaN(f.HitRatio) || math.IsNaN(f.FillMeanMS) {
-			t.Fatalf("%s: ratio %v, mean %v", f.Name, f.HitRatio, f.FillMeanMS)
+		if (f.HitRatio == nil) != (f.Hits+f.Misses == 0) || ratioOf(f.Figures) < 0 || ratioOf(f.Figures) > 1 || math.IsNaN(ratioOf(f.Figures)) || math.IsNaN(f.FillMeanMS) {
+			t.Fatalf("%s: ratio %v, mean %v", f.Name, ratioOf(f.Figures), f.FillMeanMS)
 		}
 		var counted int64
 		for _, o := range []string{"hit", "filled", "joined", "copied"} {

@@ -7,11 +7,12 @@ import "time"
 // Figures are one backend's, or all backends' together. Entries, bytes held and bounds are as they stand
 // now; all else is counted since the report's beginning. Requests are counted at the backend they were
 // made to, fills and evictions at the backend or file cache that holds the entry. hits + misses are all
-// requests but direct and bypassed ones, in which the cache takes no part.
+// requests but direct and bypassed ones, in which the cache takes no part. No field is absent in JSON; lists and maps
+// are never null.
 type Figures struct {
 	Hits            int64            `json:"hits" doc:"Requests that the cache served without a download: hit, joined, and copied from a file cache that had the image"`
 	Misses          int64            `json:"misses" doc:"Requests that downloaded: filled, and copied from a file cache that had to fetch the image first"`
-	HitRatio        float64          `json:"hit_ratio" doc:"(hits + joined + copied without a download) / (all but direct and bypassed); 0 where there were none"`
+	HitRatio        *float64         `json:"hit_ratio" doc:"(hits + joined + copied without a download) / (all but direct and bypassed); null where there were none"`
 	Outcomes        map[string]int64 `json:"outcomes" doc:"Requests by outcome"`
 	Entries         int              `json:"entries"`
 	HeldBytes       int64            `json:"held_bytes"`
@@ -27,7 +28,7 @@ type Figures struct {
 	FailedFills     int64            `json:"failed_fills"`
 	FillMeanMS      float64          `json:"fill_mean_ms" doc:"Of the fills that did not fail"`
 	FillMaxMS       float64          `json:"fill_max_ms"`
-	Images          []Image          `json:"images,omitempty"`
+	Images          []Image          `json:"images"`
 }
 
 // Image is one image's part.

@@ -109,9 +109,11 @@ func (t *tally) image(id string) *imageTally {
 func (t *tally) figures() Figures {
 	f := t.Figures
 	if counted := f.Hits + f.Misses; counted > 0 {
-		f.HitRatio = float64(f.Hits) / float64(counted)
+		ratio := float64(f.Hits) / float64(counted)
+		f.HitRatio = &ratio
 	}
 	f.FillMeanMS = meanMS(t.fillTook, f.Fills-f.FailedFills)
+	f.Images = make([]Image, 0, len(t.images))
 	for _, image := range t.images {
 		image.FillMeanMS = meanMS(image.fillTook, image.fills)
 		f.Images = append(f.Images, image.Image)

@@ -24,8 +24,9 @@ func (a *app) report() *cobra.Command {
 		Long: `Shows what the cache did and saved: per backend and file cache, in total, and per image.
 
 Misses are requests that downloaded. The hit ratio is hits, joined fills and copies without a download, of all
-requests but direct and bypassed ones. Downloaded is what all fills have read from image sources, failed ones and those
-in the background too. Saved is what would have been downloaded without the cache. --sort orders the images.`,
+requests but direct and bypassed ones; where there were none it is "-", and null in JSON. Downloaded is what all fills
+have read from image sources, failed ones and those in the background too. Saved is what would have been downloaded
+without the cache. --sort orders the images.`,
 		Example: `  clonecache report
   clonecache report --since 24h
   clonecache report --backend local --since 2026-01-31T08:00:00Z -o json`,
@@ -94,10 +95,10 @@ var figures = []struct {
 
 // hitRatio says nothing where there was nothing to hit.
 func hitRatio(f report.Figures) string {
-	if f.Hits+f.Misses == 0 {
+	if f.HitRatio == nil {
 		return ""
 	}
-	return percent(f.HitRatio)
+	return percent(*f.HitRatio)
 }
 
 func fills(_ *table, f report.Figures) string {

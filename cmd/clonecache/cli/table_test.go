@@ -72,7 +72,8 @@ func TestALookOfATable(t *testing.T) {
 
 func shownTables() []shownTable {
 	now := testEnv(nil, nil).Now()
-	figures := report.Figures{Hits: 10, Misses: 1, HitRatio: 10. / 11, Outcomes: map[string]int64{"filled": 1, "hit": 10},
+	ratio := 10. / 11
+	figures := report.Figures{Hits: 10, Misses: 1, HitRatio: &ratio, Outcomes: map[string]int64{"filled": 1, "hit": 10},
 		Entries: 1, HeldBytes: 690 << 20, MaxSizeBytes: 200 << 30, Evictions: 2, EvictionsBy: map[string]int64{"size": 2},
 		DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, Fallbacks: map[string]int64{"cannot_clone": 3},
 		Fills: 1, FailedFills: 1, FillMeanMS: 3214.5, FillMaxMS: 3214.5,
