@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -19,29 +20,27 @@ type ForceDetach bool
 // Pinning says whether an entry is kept from eviction.
 type Pinning bool
 
-// ListVolumes lists the volumes that the plugin made on a backend, or on all ("").
+// ListVolumes lists the volumes that the plugin made on a backend, or on all (""). Where all are meant and some do not
+// answer, the others' volumes come beside a *PartialError.
 func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]VolumeView, error) {
 	stores, err := p.backendsNamed(backend)
 	if err != nil {
 		return nil, err
 	}
 	views := []VolumeView{}
-	kept := p.open.kept()
+	var silent []UnavailableView
 	for _, s := range stores {
-		for v, err := range s.backend.ListVolumes(ctx) {
-			if err != nil {
-				return nil, err
-			}
-			views = append(views, VolumeView{
-				Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
-				SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn, Kept: kept[volumeKey{s.name, v.Name}],
-			})
+		if err := p.volumesOf(ctx, s, &views); err != nil && (backend != "" || !p.leaveOut(&silent, s, err)) {
+			return nil, err
 		}
 	}
 	sort.Slice(views, func(i, j int) bool {
 		a, b := views[i], views[j]
 		return a.Backend < b.Backend || (a.Backend == b.Backend && a.Volume < b.Volume)
 	})
+	if len(silent) > 0 {
+		return views, &PartialError{Unavailable: silent}
+	}
 	return views, nil
 }
 
@@ -150,11 +149,13 @@ func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
 // fullView is an entry with the volumes that depend on it, where the backend can tell.
 func (p *Plugin) fullView(ctx context.Context, e catalog.Entry) EntryView {
 	view := p.entryView(e)
+	view.Dependents = []backends.VolumeName{}
 	if s := p.storeOf(e.Store); s != nil && e.ImageVolume != "" {
-		var err error
-		if view.Dependents, err = s.dependents(ctx, e.ImageVolume); err != nil {
+		names, err := s.dependents(ctx, e.ImageVolume)
+		if err != nil {
 			p.log.WithField("entry", e.ID).WithError(err).Debug("volumes that depend on it not listed")
 		}
+		view.Dependents = append(view.Dependents, names...)
 	}
 	return view
 }
@@ -164,7 +165,7 @@ func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
 	if !errors.Is(err, catalog.ErrNotFound) || len(id) < catalog.MinPart {
 		return e, err
 	}
-	matches, err := p.catalog.Match(ctx, id, 2)
+	matches, err := p.catalog.Match(ctx, id, candidates+1)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -174,7 +175,23 @@ func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
 	case 1:
 		return p.catalog.Get(ctx, matches[0].ID)
 	}
-	return catalog.Entry{}, fmt.Errorf("%w: id: several entries begin or end with %s; give more of it", ErrBadRequest, id)
+	return catalog.Entry{}, fmt.Errorf("%w: id: several entries begin or end with %s: %s; give more of it", ErrBadRequest, id, p.listed(matches))
+}
+
+// candidates is how many entries are named where an ID was not enough of one.
+const candidates = 8
+
+// listed names entries that an ID may have meant, with where each is.
+func (p *Plugin) listed(matches []catalog.Entry) string {
+	more := ""
+	if len(matches) > candidates {
+		matches, more = matches[:candidates], " and more"
+	}
+	names := make([]string, len(matches))
+	for i, e := range matches {
+		names[i] = fmt.Sprintf("%s (%s)", e.ID, p.label(e.Store))
+	}
+	return strings.Join(names, ", ") + more
 }
 
 // SetPinned pins an entry, or unpins it, and returns it as that left it: what is done to it by others at
@@ -206,20 +223,21 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 	if err != nil {
 		return PruneResult{}, err
 	}
-	r := PruneResult{Removed: []EntryView{}}
+	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
 	defer p.writeEvents(ctx)
 	return r, p.deleteEntry(ctx, e, force, p.liveClones, &r)
 }
 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
-// ones stay, and so do those with live clones, unless with force.
+// ones stay, and so do those with live clones, unless with force. Where all stores are meant, those of one that does
+// not answer stay too, and it is in Unavailable.
 func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
 	return p.deleteEntries(ctx, backend, force, func(catalog.Entry) bool { return true })
 }
 
 // deleteEntries evicts those of the ready and the failed entries that are wanted gone.
 func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
-	r := PruneResult{Removed: []EntryView{}}
+	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
 	if err := p.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
 		return r, err
 	}
@@ -234,9 +252,10 @@ func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force
 			continue
 		}
 		err := p.deleteEntry(ctx, e, force, clones, &r)
-		if !passedOver(err) {
-			return r, err
+		if s := p.storeOf(e.Store); passedOver(err) || backend == "" && s != nil && p.leaveOut(&r.Unavailable, s, err) {
+			continue
 		}
+		return r, err
 	}
 	return r, nil
 }

@@ -35,7 +35,7 @@ type EntryView struct {
 	Error        string     `json:"error,omitempty" doc:"Why the last fill failed"`
 	ReadBytes    int64      `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
 	// Dependents are told of a single entry only, since they take a look at every volume.
-	Dependents []backends.VolumeName `json:"dependents,omitempty" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
+	Dependents []backends.VolumeName `json:"dependents,omitzero" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
 }
 
 // EntryFilter selects entries; the zero filter selects all but failed ones.
@@ -55,10 +55,10 @@ type VolumeView struct {
 	ImageID   string              `json:"image_id"`
 	EntryID   string              `json:"entry_id"`
 	SizeBytes int64               `json:"size_bytes"`
-	Path      string              `json:"path,omitempty"`
+	Path      string              `json:"path" doc:"Where the host finds it (file backends); else empty"`
 	Complete  bool                `json:"complete"`
-	DependsOn string              `json:"depends_on,omitempty" doc:"The image-volume, or the image's location, whose blocks it still shares; absent where it depends on nothing"`
-	Kept      journal.Kept        `json:"kept,omitempty" enum:"unanswered,unproved,in_use" doc:"It stays, and perhaps nobody knows of it: its requester was not answered, or it is not proved that it was not, or somebody has it though its requester was told that there is none"`
+	DependsOn string              `json:"depends_on" doc:"The image-volume, or the image's location, whose blocks it still shares; empty where it depends on nothing"`
+	Kept      journal.Kept        `json:"kept" enum:",unanswered,unproved,in_use" doc:"Empty for ordinary volumes. Else it stays, and perhaps nobody knows of it: its requester was not answered, or it is not proved that it was not, or somebody has it though its requester was told that there is none"`
 }
 
 // BackendView is a backend or a file cache as admins see it.
@@ -148,6 +148,8 @@ type PruneResult struct {
 	Detached   int         `json:"detached" doc:"Of the removed, those whose space is held until their last clone is gone"`
 	// Planned is filled where nothing was to be done but to say what would go, and why.
 	Planned []PlannedRemoval `json:"planned" doc:"dry_run: what would go, in this order, and what would stay, and why; nothing is removed then"`
+	// Unavailable are the stores that were left out.
+	Unavailable []UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer: what they hold was left as it is"`
 	// Left are image-volumes that stay where they are, since their store is not configured.
 	Left []LeftBehind `json:"left,omitempty" doc:"Image-volumes that stay where they are: their store is not configured"`
 }

@@ -20,13 +20,13 @@ type going struct {
 
 // PlanPrune tells what Prune would remove now, and why, and removes nothing.
 func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
-	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}}
+	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
 	if err := p.flushToRead(ctx); err != nil {
 		return r, err
 	}
 	for _, s := range p.orderedStores() {
 		all, err := p.prunable(ctx, s)
-		if errors.Is(err, backends.ErrUnavailable) { // Prune leaves it out too
+		if p.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
 			continue
 		}
 		if err != nil {
@@ -100,7 +100,7 @@ type Deletion struct {
 // PlanDeletion tells what DeleteAllEntries or DeleteSupersededEntries would remove now, and what it would leave and
 // why. It removes nothing.
 func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, error) {
-	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}}
+	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
 	if err := p.flushToRead(ctx); err != nil {
 		return r, err
 	}
@@ -114,6 +114,9 @@ func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, err
 			continue
 		}
 		planned, err := p.planDeletion(ctx, e, d.Force, clones)
+		if s := p.storeOf(e.Store); s != nil && p.leaveOut(&r.Unavailable, s, err) {
+			err = nil
+		}
 		if err != nil {
 			return r, err
 		}
@@ -133,7 +136,7 @@ func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceD
 		return planned, nil
 	case errors.Is(err, backends.ErrUnavailable):
 		planned.Goes, planned.Why = false, "its backend does not answer"
-		return planned, nil
+		return planned, err
 	case err != nil:
 		return planned, err
 	}
@@ -147,6 +150,7 @@ func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceD
 		return planned, nil
 	}
 	if n, err := clones(ctx, s, e); err != nil {
+		planned.Goes, planned.Why = false, "its backend does not answer"
 		return planned, err
 	} else if n > 0 {
 		planned.Detached, planned.Why = true, "force is given: its space comes free with the last of its live clones"

@@ -236,19 +236,19 @@ const (
 type Answer struct {
 	Outcome         Outcome             `json:"outcome" enum:"hit,filled,joined,direct,copied,bypassed" doc:"What the request came to"`
 	Reason          Reason              `json:"reason" doc:"Why"`
-	Detail          string              `json:"detail,omitempty" doc:"The reason in a sentence, where there is more to say"`
+	Detail          string              `json:"detail" doc:"The reason in a sentence, where there is more to say"`
 	MissCause       MissCause           `json:"miss_cause,omitempty" enum:"never_cached,evicted,changed,same_content" doc:"Of an image-volume that had to be filled: why it was not there"`
 	Backend         backends.Name       `json:"backend" doc:"Where the volume is"`
 	ImageID         string              `json:"image_id" doc:"SOURCE:ID of the image"`
-	EntryID         string              `json:"entry_id,omitempty" doc:"The cache entry that was used"`
+	EntryID         string              `json:"entry_id" doc:"The cache entry that was used; empty where there was none"`
 	Volume          backends.VolumeName `json:"volume" doc:"The volume's name"`
-	VolumeID        backends.VolumeID   `json:"volume_id,omitempty" doc:"The backend's own ID of the volume"`
-	Path            string              `json:"path,omitempty" doc:"Where the host finds the volume (file backends)"`
+	VolumeID        backends.VolumeID   `json:"volume_id" doc:"The backend's own ID of the volume; empty where none was made"`
+	Path            string              `json:"path" doc:"Where the host finds the volume (file backends); else empty"`
 	SizeBytes       int64               `json:"size_bytes" doc:"The volume's size in bytes"`
-	Rounded         bool                `json:"rounded,omitempty" doc:"The size was rounded up to a whole multiple of 4096 bytes"`
+	Rounded         bool                `json:"rounded" doc:"The size was rounded up to a whole multiple of 4096 bytes"`
 	TookMS          float64             `json:"took_ms" doc:"Milliseconds from request to answer"`
 	DownloadedBytes int64               `json:"downloaded_bytes" doc:"Bytes of the image that this request downloaded"`
-	CopyMethod      backends.CopyMethod `json:"copy_method,omitempty" doc:"How a copy was made"`
+	CopyMethod      backends.CopyMethod `json:"copy_method" doc:"How a copy was made; empty for what is none"`
 }
 
 // Observer hears what happens, for metrics. Its methods must return quickly.

@@ -36,8 +36,8 @@ type Quota struct {
 	Volumes   QuotaAmounts `json:"volumes"`
 	Gigabytes QuotaAmounts `json:"gigabytes" doc:"GiB, each image-volume rounded up, as Cinder counts"`
 	// Resources are what the tenant's service says of limits that Volumes and Gigabytes sum up or leave out.
-	Resources []QuotaResource `json:"resources,omitempty" doc:"As the tenant's service reports them, in total and per volume type"`
-	Warnings  []string        `json:"warnings,omitempty"`
+	Resources []QuotaResource `json:"resources" doc:"As the tenant's service reports them, in total and per volume type"`
+	Warnings  []string        `json:"warnings"`
 }
 
 // Quota is the internal tenant's use beside what the catalog says and what really exists on the backends.
@@ -47,7 +47,8 @@ func (p *Plugin) Quota(ctx context.Context) (Quota, error) {
 	if err != nil {
 		return Quota{}, err
 	}
-	q := Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes)}
+	q := Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes),
+		Resources: []QuotaResource{}, Warnings: []string{}}
 	if d, ok := p.owner.(internaltenant.Detailed); ok {
 		if err := q.detail(ctx, d); err != nil {
 			return Quota{}, err
@@ -68,7 +69,8 @@ func (p *Plugin) QuotaUse(ctx context.Context) (Quota, error) {
 	if err != nil {
 		return Quota{}, err
 	}
-	return Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes)}, nil
+	return Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes),
+		Resources: []QuotaResource{}, Warnings: []string{}}, nil
 }
 
 func amounts(a internaltenant.Amounts) QuotaAmounts {

@@ -109,10 +109,14 @@ func TestAnEntryIsNotDeletedWithoutForceWhileItsClonesAreUnknown(t *testing.T) {
 	r, backend, _, e := forgetfulRig(t)
 	backend.each = backends.ErrUnavailable
 	_, err := r.DeleteEntry(t.Context(), e.ID, false)
-	_, allErr := r.DeleteAllEntries(t.Context(), "", false)
+	all, allErr := r.DeleteAllEntries(t.Context(), "", false)
+	_, storeErr := r.DeleteAllEntries(t.Context(), e.Backend, false)
 	backend.each = nil
-	if !errors.Is(err, backends.ErrUnavailable) || !errors.Is(allErr, backends.ErrUnavailable) {
-		t.Errorf("got %v and %v, want that the backend is unavailable", err, allErr)
+	if !errors.Is(err, backends.ErrUnavailable) || !errors.Is(storeErr, backends.ErrUnavailable) {
+		t.Errorf("got %v and %v, want that the backend is unavailable", err, storeErr)
+	}
+	if allErr != nil || len(all.Unavailable) != 1 || len(all.Removed) != 0 {
+		t.Errorf("of all: got %+v, %v, want that the backend was left out", all, allErr)
 	}
 	if e := r.wantEntries(t, 1)[0]; e.State != "ready" {
 		t.Errorf("the entry is %s", e.State)

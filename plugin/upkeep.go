@@ -12,13 +12,13 @@ import (
 // Prune evicts what is over the bounds, which may have been lowered, and what nobody has used for longer
 // than MaxIdle. Pinned entries stay.
 func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
-	r := PruneResult{Removed: []EntryView{}}
+	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
 	if err := p.flush(ctx); err != nil {
 		return r, err
 	}
 	for _, s := range p.orderedStores() {
 		err := p.pruneStore(ctx, s, &r)
-		if errors.Is(err, backends.ErrUnavailable) { // which keeps nobody from the others
+		if p.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
 			p.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
 			continue
 		}

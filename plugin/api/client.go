@@ -68,13 +68,27 @@ func (c *Client) CreateVolume(ctx context.Context, r CreateRequest, onProgress f
 	})
 }
 
-// Volumes lists the volumes that clonecache made on one backend; "" is all backends.
+// Volumes lists the volumes that clonecache made on one backend; "" is all backends. Where some of all do not
+// answer, the others' volumes come beside an *Error with code backend_unavailable that names them.
 func (c *Client) Volumes(ctx context.Context, backend backends.Name) ([]plugin.VolumeView, error) {
 	req := call{method: http.MethodGet, path: "/v1/volumes"}
 	if backend != "" {
 		req.path = volumesPath(backend)
 	}
-	return fetch[[]plugin.VolumeView](ctx, c, req)
+	resp, err := c.send(ctx, req, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var volumes []plugin.VolumeView
+	if err := json.NewDecoder(resp.Body).Decode(&volumes); err != nil {
+		return nil, c.lost(ctx, err)
+	}
+	if names := resp.Header.Get("Clonecache-Unavailable"); names != "" {
+		return volumes, &Error{Code: "backend_unavailable", Status: http.StatusServiceUnavailable, Retryable: true,
+			Message: "left out, since they do not answer: " + names + "; `clonecache backend list` says why"}
+	}
+	return volumes, nil
 }
 
 // DeleteVolume deletes a volume that clonecache made; backend "" is the only one.

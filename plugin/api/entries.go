@@ -83,7 +83,7 @@ func (s *Server) pruned(ctx context.Context, what string) func(plugin.PruneResul
 		if err != nil {
 			return nil, err
 		}
-		result.Removed, result.Planned = notNull(result.Removed), notNull(result.Planned)
+		result.Removed, result.Planned, result.Unavailable = notNull(result.Removed), notNull(result.Planned), notNull(result.Unavailable)
 		s.logFor(ctx).WithFields(logrus.Fields{"entries": len(result.Removed), "bytes": result.FreedBytes, "detached": result.Detached}).Info(what)
 		return &output[plugin.PruneResult]{Body: result}, nil
 	}

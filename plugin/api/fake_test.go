@@ -18,6 +18,7 @@ type fakeService struct {
 	create func(context.Context, plugin.Request) (plugin.Answer, error)
 	check  func(context.Context, plugin.CheckOptions) (plugin.CheckResult, error)
 
+	silent error // what a list of all volumes leaves out
 	follow func(context.Context, plugin.EventFilter, func(plugin.Event) error) error
 
 	mu      sync.Mutex
@@ -65,6 +66,9 @@ func (f *fakeService) ListVolumes(_ context.Context, backend backends.Name) ([]p
 		if backend == "" || v.Backend == backend {
 			list = append(list, v)
 		}
+	}
+	if f.silent != nil && backend == "" {
+		return list, f.silent
 	}
 	return list, nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -54,8 +55,8 @@ func (s *Server) volumeRoutes() {
 	route(s, s.creates(post("create-volume-anywhere", all, what)), func(ctx context.Context, svc Service, in *createAnyInput) (*huma.StreamResponse, error) {
 		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, imagesource.Token(in.Token), in.Body.CreateBody})
 	})
-	route(s, get("list-volumes", all, "Volumes that clonecache made, of all backends"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.VolumeView], error) {
-		return listed(svc.ListVolumes(ctx, ""))
+	route(s, get("list-volumes", all, "Volumes that clonecache made, of all backends"), func(ctx context.Context, svc Service, _ *none) (*volumesOutput, error) {
+		return s.allVolumes(svc.ListVolumes(ctx, ""))
 	})
 	route(s, get("list-volumes-of-backend", of, "Volumes that clonecache made on one backend"), func(ctx context.Context, svc Service, in *backendInput) (*output[[]plugin.VolumeView], error) {
 		return listed(svc.ListVolumes(ctx, in.Backend))
@@ -66,6 +67,30 @@ func (s *Server) volumeRoutes() {
 	route(s, del("delete-volume", of+"/{volume}", "Delete a volume that clonecache made"), func(ctx context.Context, svc Service, in *backendVolumeInput) (*none, error) {
 		return s.deleteVolume(ctx, svc, in.Backend, in.Volume)
 	})
+}
+
+// volumesOutput is the volumes of all backends that answer.
+type volumesOutput struct {
+	Unavailable string `header:"Clonecache-Unavailable" doc:"Backends that do not answer, with commas between them: their volumes are not in the list"`
+	Body        []plugin.VolumeView
+}
+
+// allVolumes answers what there is, and names the backends that it leaves out.
+func (s *Server) allVolumes(views []plugin.VolumeView, err error) (*volumesOutput, error) {
+	var partial *plugin.PartialError
+	if err != nil && !errors.As(err, &partial) {
+		return nil, err
+	}
+	out := &volumesOutput{Body: notNull(views)}
+	if partial != nil {
+		s.log.WithError(err).Warn("volumes listed without those of some backends")
+		names := make([]string, len(partial.Unavailable))
+		for i, u := range partial.Unavailable {
+			names[i] = string(u.Name)
+		}
+		out.Unavailable = strings.Join(names, ",")
+	}
+	return out, nil
 }
 
 func (s *Server) keepRoutes() {

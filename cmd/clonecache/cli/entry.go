@@ -54,6 +54,7 @@ var entryStates = []string{"filling", "ready", "evicting", "detached", "failed"}
 func showEntries(t *table, entries []plugin.EntryView) {
 	t.head("ENTRY", "BACKEND", "STATE", "IMAGE", "DISK", "HELD", "HITS", "CLONES", "PINNED", "CREATED", "LAST USED")
 	t.spare("PINNED", "CREATED", "CLONES", "DISK", "HITS", "LAST USED", "STATE", "BACKEND")
+	id := shortIDs(entries, func(e plugin.EntryView) string { return e.ID })
 	for _, e := range entries {
 		state := e.State
 		if e.State == "filling" && e.ReadBytes > 0 {
@@ -62,7 +63,7 @@ func showEntries(t *table, entries []plugin.EntryView) {
 		if e.SupersededAt != nil {
 			state += " (superseded)"
 		}
-		t.row(shortID(e.ID), string(e.Backend), state, few(e.ImageIDs), t.size(e.VirtualBytes), t.size(e.HeldBytes),
+		t.row(id(e.ID), string(e.Backend), state, few(e.ImageIDs), t.size(e.VirtualBytes), t.size(e.HeldBytes),
 			count(e.Hits), count(e.Clones), yesNo(e.Pinned), t.ago(e.CreatedAt), t.ago(e.LastUsedAt))
 	}
 }

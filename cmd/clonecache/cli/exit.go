@@ -113,6 +113,13 @@ func (a *app) finish(ctx context.Context, err error) int {
 	return code
 }
 
+// saidPartly says on standard error, beside a result that has been printed, why it is not the whole one.
+func (a *app) saidPartly(ctx context.Context, err error) error {
+	shown, exit := a.explain(ctx, err)
+	fmt.Fprintf(a.Err, "clonecache: %s\n", clean(indented(shown.Message)))
+	return exitWith(exit)
+}
+
 // logged tells whether the daemon's log says more of an error, under its request's ID.
 func logged(e *api.Error) bool {
 	return e.RequestID != "" && e.Status >= http.StatusInternalServerError

@@ -21,9 +21,11 @@ func (a *app) image() *cobra.Command {
 type inspected struct {
 	File             string `json:"file"`
 	Format           string `json:"format"`
-	Compression      string `json:"compression,omitempty"` // of the file as a whole
-	VirtualSize      int64  `json:"virtual_size"`          // bytes
-	SourceSize       int64  `json:"source_size"`           // bytes
+	Compression      string `json:"compression"`   // of the file as a whole; empty: none
+	VirtualBytes     int64  `json:"virtual_bytes"` // as entries call it
+	SourceBytes      int64  `json:"source_bytes"`
+	VirtualSize      int64  `json:"virtual_size"` // VirtualBytes, by the name of before
+	SourceSize       int64  `json:"source_size"`  // SourceBytes, by the name of before
 	Detail           string `json:"detail"`
 	InspectorVersion int    `json:"inspector_version"`
 }
@@ -78,7 +80,8 @@ func (a *app) inspect(ctx context.Context, name string, opts diskimage.Options) 
 	if err != nil {
 		return err
 	}
-	result := inspected{File: name, Format: string(info.Format), Compression: string(info.Compression), VirtualSize: info.VirtualBytes, SourceSize: stat.Size(),
+	result := inspected{File: name, Format: string(info.Format), Compression: string(info.Compression),
+		VirtualBytes: info.VirtualBytes, SourceBytes: stat.Size(), VirtualSize: info.VirtualBytes, SourceSize: stat.Size(),
 		Detail: info.Detail, InspectorVersion: diskimage.InspectorVersion}
 	return a.print(result, func(t *table) {
 		t.row("File", result.File)
@@ -86,8 +89,8 @@ func (a *app) inspect(ctx context.Context, name string, opts diskimage.Options) 
 		if result.Compression != "" {
 			t.row("Compressed", result.Compression)
 		}
-		t.row("Disk", fmt.Sprintf("%s (%d bytes)", t.size(result.VirtualSize), result.VirtualSize))
-		t.row("File size", fmt.Sprintf("%s (%d bytes)", t.size(result.SourceSize), result.SourceSize))
+		t.row("Disk", fmt.Sprintf("%s (%d bytes)", t.size(result.VirtualBytes), result.VirtualBytes))
+		t.row("File size", fmt.Sprintf("%s (%d bytes)", t.size(result.SourceBytes), result.SourceBytes))
 		t.row("Detail", result.Detail)
 	})
 }

@@ -54,12 +54,13 @@ func showStatus(t *table, s plugin.Status) {
 	t.line("")
 	t.head("FILL", "BACKEND", "IMAGE", "WAITERS", "READ", "WRITTEN", "STARTED")
 	t.spare("WRITTEN", "WAITERS", "STARTED", "BACKEND", "FILL")
+	id := shortIDs(s.Fills, func(f plugin.FillView) string { return f.EntryID })
 	for _, f := range s.Fills {
 		read := t.size(f.ReadBytes)
 		if f.TotalBytes > 0 {
 			read += fmt.Sprintf(" of %s (%d%%)", t.size(f.TotalBytes), f.ReadBytes*100/f.TotalBytes)
 		}
-		t.row(shortID(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, t.size(f.WrittenBytes), t.ago(f.StartedAt))
+		t.row(id(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, t.size(f.WrittenBytes), t.ago(f.StartedAt))
 	}
 }
 

@@ -25,14 +25,31 @@ func (r *removal) flags(cmd *cobra.Command) {
 
 func (r *removal) run(a *app, cmd *cobra.Command) error {
 	if r.dryRun {
-		return ask(a, r.plan, showPlan)(cmd, nil)
+		return a.removed(cmd, r.plan, showPlan)
 	}
 	if a.In != nil && !r.yes {
 		if err := r.confirm(cmd.Context(), a); err != nil {
 			return err
 		}
 	}
-	return ask(a, r.do, showRemoved)(cmd, nil)
+	return a.removed(cmd, r.do, showRemoved)
+}
+
+// removed shows a removal, or a plan of one, and ends with an error where stores were left out of it.
+func (a *app) removed(cmd *cobra.Command, call func(context.Context, *api.Client) (plugin.PruneResult, error), show func(*table, plugin.PruneResult)) error {
+	var silent []plugin.UnavailableView
+	err := ask(a, func(ctx context.Context, c *api.Client) (plugin.PruneResult, error) {
+		r, err := call(ctx, c)
+		silent = r.Unavailable
+		return r, err
+	}, show)(cmd, nil)
+	if err != nil || len(silent) == 0 {
+		return err
+	}
+	for _, u := range silent {
+		fmt.Fprintf(a.Err, "clonecache: %s was left out: %s; `clonecache backend list` shows it\n", clean(cell(string(u.Name))), clean(indented(u.Error)))
+	}
+	return exitWith(exitLater)
 }
 
 var errNotConfirmed = errors.New("not confirmed: nothing was removed; --yes does not ask")
@@ -127,7 +144,9 @@ func (a *app) entryDelete() *cobra.Command {
 		Long: `Deletes an entry and its image-volume. Volumes are never harmed: an entry with live clones is refused, or with
 --force detached: no new clones are made of it, and its space comes free with its last clone. Pinned entries are
 refused; --all and --superseded leave them, and ask first on a terminal. Superseded entries are of images that have
-other content by now, or are gone from their source.`,
+other content by now, or are gone from their source.
+
+Exit code 9: a backend does not answer; its entries stay, and those of the others are deleted.`,
 		Example: `  clonecache entry delete 0197c2f4
   clonecache entry delete 0197c2f4 --force
   clonecache entry delete --all --backend local --dry-run
@@ -167,7 +186,9 @@ func (a *app) prune() *cobra.Command {
 		Short: "Bring the caches back within their bounds",
 		Long: `Evicts what is over a bound, least recently used first, and what was not used for max_idle. The daemon keeps the
 bounds by itself whenever it makes room; this is for bounds that were lowered, and for max_idle. It asks first on a
-terminal.`,
+terminal.
+
+Exit code 9: a backend does not answer; the others are within their bounds.`,
 		Example: `  clonecache prune --dry-run
   clonecache prune --yes`,
 		Args: exactly(),
@@ -180,16 +201,18 @@ terminal.`,
 func showPlan(t *table, r plugin.PruneResult) {
 	t.head("ENTRY", "BACKEND", "IMAGE", "HELD", "GOES", "DETAIL")
 	t.spare("BACKEND", "HELD", "ENTRY")
+	id := shortIDs(r.Planned, func(p plugin.PlannedRemoval) string { return p.Entry.ID })
 	for _, p := range r.Planned {
-		t.row(shortID(p.Entry.ID), string(p.Entry.Backend), few(p.Entry.ImageIDs), t.size(p.Entry.HeldBytes), yesNo(p.Goes), p.Why)
+		t.row(id(p.Entry.ID), string(p.Entry.Backend), few(p.Entry.ImageIDs), t.size(p.Entry.HeldBytes), yesNo(p.Goes), p.Why)
 	}
 	going, bytes := sumOf(r)
 	t.line("%d would go, which hold %s; nothing was removed", going, t.size(bytes))
 }
 
 func showRemoved(t *table, r plugin.PruneResult) {
+	id := shortIDs(r.Removed, func(e plugin.EntryView) string { return e.ID })
 	for _, e := range r.Removed {
-		t.line("removed %s on %s: %s (%s)", shortID(e.ID), e.Backend, few(e.ImageIDs), t.size(e.HeldBytes))
+		t.line("removed %s on %s: %s (%s)", id(e.ID), e.Backend, few(e.ImageIDs), t.size(e.HeldBytes))
 	}
 	t.line("%d removed, %s free at once", len(r.Removed), t.size(r.FreedBytes))
 	if r.Detached > 0 {

@@ -216,11 +216,34 @@ func few(texts []string) string {
 	return fmt.Sprintf("%s (+%d)", texts[0], len(texts)-1)
 }
 
+// shortIDs shortens the IDs of one list to what tells them apart, and no less than shortID leaves.
+func shortIDs[T any](list []T, id func(T) string) func(string) string {
+	const whole = 36 // characters of an UUID
+	length := enoughID
+	for length < whole && !distinct(list, id, length) {
+		length++
+	}
+	return func(s string) string { return s[:min(len(s), length)] }
+}
+
+// distinct tells whether the first length characters tell different IDs apart.
+func distinct[T any](list []T, id func(T) string, length int) bool {
+	all := make(map[string]string, len(list))
+	for _, item := range list {
+		whole := id(item)
+		begins := whole[:min(len(whole), length)]
+		if other, known := all[begins]; known && other != whole {
+			return false
+		}
+		all[begins] = whole
+	}
+	return true
+}
+
+// enoughID is how much of an ID is shown: of a version 7 UUID, when it was made, to the millisecond.
+const enoughID = 13
+
 // shortID is as much of an entry's ID as is worth typing.
 func shortID(id string) string {
-	const enough = 13 // of a version 7 UUID: when it was made, to the millisecond
-	if len(id) > enough {
-		return id[:enough]
-	}
-	return id
+	return id[:min(len(id), enoughID)]
 }

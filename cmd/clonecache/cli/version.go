@@ -13,7 +13,7 @@ import (
 // build is what "version -o json" answers.
 type build struct {
 	Version  string   `json:"version"`
-	Commit   string   `json:"commit,omitempty"`
+	Commit   string   `json:"commit"`
 	Tags     []string `json:"tags"` // that it was built with
 	Go       string   `json:"go"`
 	Platform string   `json:"platform"`

@@ -153,15 +153,27 @@ func (a *app) volumeList() *cobra.Command {
 Of a volume with a word under KEPT perhaps nobody knows: unanswered, the daemon ended before it answered; unproved, the
 answer may have been lost with the host's power or with a restored state_dir; in_use, its requester was told that there
 is none, and somebody has it open or has written to it. It stays until it is asked for again, or "volume keep" or
-"volume delete" says what is to become of it.`,
+"volume delete" says what is to become of it.
+
+Exit code 9: a backend does not answer; the volumes of the others are listed, and standard error names it.`,
 		Example: `  clonecache volume list
   clonecache volume list --backend local -o json`,
 		Args: exactly(),
-		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.VolumeView, error) {
-			volumes, err := c.Volumes(ctx, backends.Name(backend))
-			sorted.sort(volumes)
-			return volumes, err
-		}, showVolumes),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var partly error // of some backends, beside the volumes of the others
+			err := ask(a, func(ctx context.Context, c *api.Client) ([]plugin.VolumeView, error) {
+				volumes, err := c.Volumes(ctx, backends.Name(backend))
+				sorted.sort(volumes)
+				if volumes != nil {
+					partly, err = err, nil
+				}
+				return volumes, err
+			}, showVolumes)(cmd, args)
+			if err != nil || partly == nil {
+				return err
+			}
+			return a.saidPartly(cmd.Context(), partly)
+		},
 	}
 	cmd.Flags().StringVar(&backend, "backend", "", "only those of this backend")
 	sorted.flag(cmd)
@@ -171,8 +183,9 @@ is none, and somebody has it open or has written to it. It stays until it is ask
 
 func showVolumes(t *table, volumes []plugin.VolumeView) {
 	t.head("VOLUME", "BACKEND", "SIZE", "IMAGE", "ENTRY", "WHOLE", "KEPT", "DEPENDS ON", "PATH")
+	id := shortIDs(volumes, func(v plugin.VolumeView) string { return v.EntryID })
 	t.spare("ENTRY", "WHOLE", "KEPT", "DEPENDS ON", "PATH", "BACKEND", "SIZE")
 	for _, v := range volumes {
-		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, shortID(v.EntryID), yesNo(v.Complete), string(v.Kept), v.DependsOn, v.Path)
+		t.row(string(v.Volume), string(v.Backend), t.size(v.SizeBytes), v.ImageID, id(v.EntryID), yesNo(v.Complete), string(v.Kept), v.DependsOn, v.Path)
 	}
 }

@@ -10,8 +10,8 @@ import (
 // Problem is one thing that is wrong in a configuration file.
 type Problem struct {
 	File   string `json:"file"`
-	Line   int    `json:"line,omitempty"` // counted from 1; 0: unknown
-	Key    string `json:"key,omitempty"`  // such as "backend[0].max_size", as counted from 0
+	Line   int    `json:"line"` // counted from 1; 0: unknown
+	Key    string `json:"key"`  // such as "backend[0].max_size", as counted from 0
 	What   string `json:"what"`
 	Remedy string `json:"remedy"`
 }

@@ -1,0 +1,61 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// PartialError says which stores an answer about all of them leaves out, since they do not answer. It comes beside
+// what the others answered, and is backends.ErrUnavailable.
+type PartialError struct {
+	Unavailable []UnavailableView // at least one
+}
+
+func (e *PartialError) Error() string {
+	all := make([]string, len(e.Unavailable))
+	for i, u := range e.Unavailable {
+		all[i] = fmt.Sprintf("%s: %s", u.Name, u.Error)
+	}
+	return "left out: " + strings.Join(all, "; ")
+}
+
+// Unwrap gives backends.ErrUnavailable.
+func (e *PartialError) Unwrap() error { return backends.ErrUnavailable }
+
+// leaveOut adds a store to those that an answer about all of them leaves out, and tells whether its error is
+// that it does not answer; any other one is not for the others to bear.
+func (p *Plugin) leaveOut(list *[]UnavailableView, s *store, err error) bool {
+	if !errors.Is(err, backends.ErrUnavailable) {
+		return false
+	}
+	p.reached(s, err)
+	if slices.ContainsFunc(*list, func(u UnavailableView) bool { return u.Name == s.name }) {
+		return true
+	}
+	since := p.now().UTC()
+	if silence := s.silent.Load(); silence != nil {
+		since = silence.since
+	}
+	*list = append(*list, UnavailableView{Name: s.name, Since: since, Error: err.Error()})
+	return true
+}
+
+// volumesOf adds a backend's volumes to views. What was listed before a failure stays in them.
+func (p *Plugin) volumesOf(ctx context.Context, s *store, views *[]VolumeView) error {
+	kept := p.open.kept()
+	for v, err := range s.backend.ListVolumes(ctx) {
+		if err != nil {
+			return err
+		}
+		*views = append(*views, VolumeView{
+			Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
+			SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn, Kept: kept[volumeKey{s.name, v.Name}],
+		})
+	}
+	return nil
+}
