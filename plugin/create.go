@@ -136,9 +136,7 @@ func (p *Plugin) lookUp(ctx context.Context, q *request) error {
 // ErrBadRequest.
 func (q *request) take(image imagesource.Image) error {
 	q.image, q.promised, q.expected = image, image.Digest, imagesource.Digest{}
-	if q.image.Location == "" {
-		q.image.Location = q.ownLocation()
-	}
+	q.image.Location = q.ownLocation()
 	if q.DiskFormat != "" && q.DiskFormat != q.image.DiskFormat {
 		q.image.DiskFormat, q.image.ClaimedBy = q.DiskFormat, imagesource.ByName
 	}

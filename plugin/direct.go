@@ -46,16 +46,16 @@ func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
 	return p.made(ctx, q, intent, volume, Answer{Outcome: Direct, Reason: ReasonOnBackend}, nil)
 }
 
-// ownLocation is the place that the requester knows the image to have, where its service tells none: the
-// first that the backend can clone from. Glance's RBD store names each image after its ID, and keeps it in the
-// snapshot "snap" (glance_store, _drivers/rbd.py). Another name is not believed: the service has authorised this
-// image, and a request must not open any image of the cluster.
+// ownLocation is the first place that the backend can clone the image from, of those that its service tells and
+// those that the requester knows. Glance's RBD store names each image after its ID, and keeps it in the snapshot
+// "snap" (glance_store, _drivers/rbd.py; Nova's snapshots too). Another name is not believed, the service's neither:
+// an image's owner may set its locations, and the backend's user opens more of the cluster than the service's.
 func (q *request) ownLocation() string {
-	cloner, ok := q.store.backend.(backends.DirectCloner)
+	cloner, ok := backends.Capability[backends.DirectCloner](q.store.backend)
 	if !ok || q.image.ClaimedBy != imagesource.ByService {
 		return ""
 	}
-	for _, l := range q.ImageLocations {
+	for _, l := range append([]string{q.image.Location}, q.ImageLocations...) {
 		path, isRBD := strings.CutPrefix(l, "rbd://")
 		if parts := strings.Split(path, "/"); isRBD && len(parts) == 4 && parts[2] == q.image.ID && parts[3] == "snap" && cloner.CanCloneDirect(l) {
 			return l

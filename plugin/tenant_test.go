@@ -197,19 +197,35 @@ func (w *tenants) wantOneEntryWhereShared(t *testing.T) {
 	}
 }
 
-// A direct clone is of the image that the source says lies there, whatever digest it claims.
+// A direct clone is of the image that the source has authorised: neither a digest nor a location that its owner may
+// set opens another one of the cluster.
 func TestADirectCloneIsOfTheImageItself(t *testing.T) {
-	w := newTenants(t, tenantCase{path: "hit", ownerThen: "a", ownerNow: "a", domain: "b"})
-	close(w.source.gate)
-	w.source.locate("claim", onCeph)
-	w.x.images[onCeph] = w.mine
-	if _, err := w.CreateVolume(t.Context(), plugin.Request{Backend: "x", Image: "gated:secret", Volume: "a"}); err != nil {
-		t.Fatal(err)
+	const own, secret = "rbd://fsid/images/claim/snap", "rbd://fsid/images/secret/snap"
+	for _, c := range []struct {
+		location string
+		err      error // of downloading it, which shows that the digest is a lie
+	}{
+		{own, nil}, {secret, imagesource.ErrDigestMismatch}, {"rbd://fsid/volumes/claim/backup", imagesource.ErrDigestMismatch},
+		{"rbd://fsid/volumes/volume-1/claim", imagesource.ErrDigestMismatch}, {"rbd://fsid/claim/secret/snap", imagesource.ErrDigestMismatch},
+	} {
+		t.Run(c.location, func(t *testing.T) {
+			w := newTenants(t, tenantCase{path: "hit", ownerThen: "a", ownerNow: "a", domain: "b"})
+			close(w.source.gate)
+			w.source.locate("claim", c.location)
+			w.x.images[c.location] = w.secret
+			w.x.images[own] = w.mine
+			if _, err := w.CreateVolume(t.Context(), plugin.Request{Backend: "x", Image: "gated:secret", Volume: "a"}); err != nil {
+				t.Fatal(err)
+			}
+			got, err := w.askAsB(t, "b")
+			if !errors.Is(err, c.err) || err == nil && got.Outcome != plugin.Direct {
+				t.Fatalf("got %+v, %v, want a direct clone, or %v", got, err, c.err)
+			}
+			if err == nil {
+				w.x.wantContent(t, "b", w.mine)
+			}
+		})
 	}
-	if got, err := w.askAsB(t, "b"); err != nil || got.Outcome != plugin.Direct {
-		t.Fatalf("got %+v, %v, want direct", got, err)
-	}
-	w.x.wantContent(t, "b", w.mine)
 }
 
 // A volume that another request has made is not somebody else's for the digest that their image claims.
