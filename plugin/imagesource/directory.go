@@ -66,7 +66,7 @@ func NewDirectory(config DirectoryConfig) (*Directory, error) {
 		config.Warn = func(string) {}
 	}
 	return &Directory{
-		config: config, lists: newMemory[string, readList](maxListsKept),
+		config: config, lists: newSizedMemory[string](maxListsKept, func(l readList) int { return l.sums.size() }),
 		absent: newMemory[string, string](maxFilesKept), warned: newMemory[string, struct{}](maxFilesKept),
 	}, nil
 }

@@ -105,7 +105,7 @@ func NewHTTP(config HTTPConfig) (*HTTP, error) {
 	}
 	return &HTTP{
 		config: config, base: base, hosts: allowed, login: login, client: client,
-		lists: newMemory[string, httpList](maxListsKept), digests: newMemory[string, listed](maxFilesKept),
+		lists: newSizedMemory[string](maxListsKept, func(l httpList) int { return l.sums.size() }), digests: newMemory[string, listed](maxFilesKept),
 		byGet: newMemory[string, struct{}](maxFilesKept), warned: newMemory[string, struct{}](maxFilesKept),
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 const (
 	maxSumsBytes = 16 << 20 // what stands behind is not read
 	maxSumsLine  = 4 << 10  // longer lines name nothing
+	linesAList   = 8 << 10  // lists with more count as several
 )
 
 // listName is the name of a list of digests that an image may have beside it.
@@ -66,9 +67,18 @@ type sums struct {
 	byBase map[string][]listedDigest
 	// sole is the only digest of its algorithm in the list; zero where it has several.
 	sole    map[Algorithm]Digest
+	lines   int  // in byBase
 	strange int  // lines that are neither a digest with a name nor usual around one
 	cut     bool // the list is larger than maxSumsBytes
 	armor   bool // the line is within an OpenPGP signature
+}
+
+// size is as how many lists this one counts where lists are kept: a line takes about 200 bytes of memory.
+func (s *sums) size() int {
+	if s == nil {
+		return 1
+	}
+	return 1 + s.lines/linesAList
 }
 
 // listedDigest is a line that names a file.
@@ -228,6 +238,7 @@ func (s *sums) put(name string, a Algorithm, digits string) {
 	}
 	base := path.Base(line.name)
 	s.byBase[base] = append(s.byBase[base], line)
+	s.lines++
 }
 
 // alone notes whether a digest is the only one of its algorithm.
