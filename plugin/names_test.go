@@ -1,7 +1,10 @@
 package plugin_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
@@ -20,4 +23,31 @@ func TestNamesThatLookLikeOptionsAreRefused(t *testing.T) {
 		}
 	}
 	r.create(t, "library:a.raw", "a-1", 0)
+}
+
+// What is signed in a reference is shown nowhere, also where its source is not known yet, or nothing is looked up.
+func TestASignatureIsNotShown(t *testing.T) {
+	r := newRig(t, t.TempDir(), lru.Bounds{})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, ref := range []string{
+		"a.raw?X-Amz-Signature=geheim", "web:a.raw?token=geheim", "http://x.example.org/a.raw?sig=geheim", "web:https://me:geheim@x.example.org/a.raw",
+		"web:a.raw?token=geheim\n", "a.raw?token=geheim\x1b", "http://me:geheim@x.example.org/\u202ea",
+	} {
+		_, err := r.CreateVolume(ended, plugin.Request{Image: ref, Volume: "v"})
+		if err == nil || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%q: error = %v", ref, err)
+		}
+	}
+	_, err := r.CreateVolume(t.Context(), plugin.Request{Image: "a.raw", Volume: "v", ImageLocations: []string{"rbd://a/b\x1b/c/snap"}})
+	if !errors.Is(err, plugin.ErrBadRequest) {
+		t.Errorf("a location that steers terminals: %v, want %v", err, plugin.ErrBadRequest)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "web:a.raw?token=geheim", Volume: "v"})
+	if shown := fmt.Sprintf("%+v", a); err != nil || a.Reason != plugin.ReasonStopping || strings.Contains(shown, "geheim") {
+		t.Errorf("once it is stopping: %s, %v", shown, err)
+	}
 }

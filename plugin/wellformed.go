@@ -7,18 +7,24 @@ import (
 	"unicode/utf8"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // wellFormed refuses a request that no image and no backend could make right: ErrBadRequest, which names the
 // field, or backends.ErrBadName. Texts end up in logs, events and tables, a line each: what is no text, or steers whoever shows it, is
 // refused here, so that nothing behind has to expect it.
 func (r Request) wellFormed() error {
-	for _, text := range []struct{ field, value string }{
+	type text struct{ field, value string }
+	texts := []text{
 		{"backend", string(r.Backend)}, {"image", r.Image}, {"volume", string(r.Volume)},
 		{"disk_format", r.DiskFormat}, {"volume_type", r.VolumeType},
-	} {
-		if !utf8.ValidString(text.value) || strings.ContainsFunc(text.value, steers) {
-			return fmt.Errorf("%w: %s: %.64q has characters that are no text; leave out control characters and line ends", ErrBadRequest, text.field, text.value)
+	}
+	for _, l := range r.ImageLocations {
+		texts = append(texts, text{"image_locations", l})
+	}
+	for _, t := range texts {
+		if !utf8.ValidString(t.value) || strings.ContainsFunc(t.value, steers) {
+			return fmt.Errorf("%w: %s: %.64q has characters that are no text; leave out control characters and line ends", ErrBadRequest, t.field, imagesource.ShownRef(t.value))
 		}
 	}
 	switch {

@@ -169,15 +169,14 @@ func clean(ref string) string {
 	if i := strings.IndexAny(ref, "?#"); i >= 0 {
 		ref = ref[:i]
 	}
-	if isURL(ref) {
-		scheme, rest, _ := strings.Cut(ref, "://")
+	if scheme, rest, found := strings.Cut(ref, "://"); found {
 		authority, path, _ := strings.Cut(rest, "/")
 		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
 			ref = scheme + "://" + authority[i+1:] + "/" + path
 		}
 	}
 	if len(ref) > 200 {
-		ref = ref[:200] + "…"
+		ref = strings.ToValidUTF8(ref[:200], "") + "…"
 	}
 	return ref
 }

@@ -55,10 +55,20 @@ func (r *Resolver) Resolve(ctx context.Context, ref string) (Source, string, err
 		if qualified && errors.Is(err, ErrNotFound) {
 			err = fmt.Errorf("%w: %w: %.64q; there is %s", ErrNotFound, ErrNoSource, clean(name), r.names())
 		}
-		return nil, "", fmt.Errorf("image %s: %w", clean(ref), err)
+		return nil, "", fmt.Errorf("image %s: %w", clean(ref), hidden{err, ref})
 	}
 	return s, ref, nil
 }
+
+// hidden is an error of sources that were asked for a bare ID. Each may repeat it, though it is another source's and
+// may hold a credential.
+type hidden struct {
+	error
+	ref string
+}
+
+func (h hidden) Error() string { return strings.ReplaceAll(h.error.Error(), h.ref, clean(h.ref)) }
+func (h hidden) Unwrap() error { return h.error }
 
 // names are those of all sources: "library, web".
 func (r *Resolver) names() string {

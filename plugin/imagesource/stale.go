@@ -30,10 +30,6 @@ func ShownID(s Source, id string) string {
 	return id
 }
 
-// ShownRef is a reference as logs and answers may have it.
-func ShownRef(ref string) string {
-	if isURL(ref) {
-		return clean(ref)
-	}
-	return ref
-}
+// ShownRef is a reference as logs and answers may have it before its source is known: without what would be a
+// query, a user or a password if it is a web server's.
+func ShownRef(ref string) string { return clean(ref) }
