@@ -51,6 +51,7 @@ type Backend struct {
 	stages map[backends.ImageVolumeID]*imageStage // open here
 	known  map[backends.ImageVolumeID]parent      // committed, to be cloned without looking
 	others map[string]bool                        // RBD IDs in the trash that are not ours
+	fenced map[string]bool                        // addresses of dead clients that are shut out
 	// unopened are RBD IDs of what was half made by perhaps another client, and since when that is known.
 	unopened map[string]time.Time
 }
@@ -90,6 +91,7 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 		stages: map[backends.ImageVolumeID]*imageStage{},
 		known:  map[backends.ImageVolumeID]parent{},
 		others: map[string]bool{},
+		fenced: map[string]bool{},
 
 		unopened: map[string]time.Time{},
 	}
@@ -126,7 +128,7 @@ func (b *Backend) register(s *session) error {
 			return err
 		}
 	}
-	err := writeIndex(s.images, clientKeys+s.client, client{Holder: b.config.Holder, At: b.config.Now().UTC()})
+	err := writeIndex(s.images, clientKeys+s.client, client{Holder: b.config.Holder, At: b.config.Now().UTC(), Process: thisProcess()})
 	if err != nil {
 		return err
 	}

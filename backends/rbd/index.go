@@ -46,8 +46,9 @@ func (e indexed) name() string {
 
 // client is one client of the cluster that an installation was.
 type client struct {
-	Holder string    `json:"holder"`
-	At     time.Time `json:"at"`
+	Holder  string    `json:"holder"`
+	At      time.Time `json:"at"`
+	Process process   `json:"process,omitzero"`
 }
 
 // readIndex reads the keys that begin with a prefix, without it. None where there is no index yet.

@@ -223,6 +223,20 @@ func (b *Backend) strangersAway(w *work, rbdID string) error {
 			return fmt.Errorf("client.%d at %s has it open: %w", c.Id, c.Addr, backends.ErrInUse)
 		}
 	}
+	return b.fenceDead(w.session, watchers, clients)
+}
+
+// fenceDead shuts out those of the watchers, all clients of this installation, whose processes are gone. Where
+// that cannot be done they are waited for.
+func (b *Backend) fenceDead(s *session, watchers []rbd.ImageWatcher, clients map[string]client) error {
+	for _, c := range watchers {
+		if !clients[strconv.FormatInt(c.Id, 16)].Process.gone() {
+			continue
+		}
+		if err := b.fence(s, c.Addr); err != nil {
+			return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
+		}
+	}
 	return nil
 }
 
