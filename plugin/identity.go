@@ -42,6 +42,15 @@ func CatalogOf(dir string) (backends.CatalogID, error) {
 	return backends.CatalogID(id), err
 }
 
+// KnownCatalogOf is CatalogOf for who has not locked dir and makes nothing: "" where none is known yet.
+func KnownCatalogOf(dir string) (backends.CatalogID, error) {
+	id, err := readID(filepath.Join(dir, catalogFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return backends.CatalogID(id), err
+}
+
 // identify finds out which catalog is open, and makes it this instance's own. Where catalog and file differ,
 // the catalog is right: it has been brought from elsewhere.
 func (p *Plugin) identify(ctx context.Context) error {
@@ -61,14 +70,20 @@ func (p *Plugin) identify(ctx context.Context) error {
 	return p.catalog.Inherit(ctx, p.holder.Instance)
 }
 
-// readOrMakeID reads the UUID in a file. A file that holds none is an error: guessing would make a stranger
-// of what is ours.
+// readOrMakeID is readID of a file that is made where there is none.
 func readOrMakeID(path string) (string, error) {
-	text, err := os.ReadFile(path)
+	id, err := readID(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		id := uuid.NewString()
+		id = uuid.NewString()
 		return id, writeID(path, id)
 	}
+	return id, err
+}
+
+// readID reads the UUID in a file. A file that holds none is an error: guessing would make a stranger of what is
+// ours.
+func readID(path string) (string, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}

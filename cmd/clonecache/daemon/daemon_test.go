@@ -414,6 +414,39 @@ func TestASecondDaemonMakesNothing(t *testing.T) {
 	}
 }
 
+// What keeps serve from a store that is another installation's is found without starting anything.
+func TestCheckFindsAStoreOfAnotherInstallation(t *testing.T) {
+	cfg, dir := parse(t, one)
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	first := run(t, cfg)
+	other := cfg
+	other.StateDir, other.ScratchDir = config.Path(filepath.Join(dir, "other")), config.Path(filepath.Join(dir, "other", "scratch"))
+	other.Listen = []config.Listen{{Network: "unix", Address: filepath.Join(dir, "o")}}
+	if got := Try(t.Context(), cfg).Problems; len(got) > 0 {
+		t.Errorf("its own, while it runs: got %v", got)
+	}
+	if got := Try(t.Context(), other).Problems; len(got) != 1 || got[0].Key != "backend[0].path" || !strings.Contains(got[0].What, "another clonecache uses") {
+		t.Errorf("another one's, while that runs: got %v", got)
+	}
+	first.stop()
+	if err := <-first.ended; err != nil {
+		t.Fatal(err)
+	}
+	first.ended <- nil
+	if got := Try(t.Context(), cfg).Problems; len(got) > 0 {
+		t.Errorf("its own: got %v", got)
+	}
+	if got := Try(t.Context(), other).Problems; len(got) != 1 || !strings.Contains(got[0].Remedy, "take-over local") {
+		t.Errorf("another one's: got %v", got)
+	}
+	log, _ := test.NewNullLogger()
+	if err := Run(t.Context(), other, Options{Log: log}); !errors.Is(err, backends.ErrHeld) {
+		t.Errorf("serve: got %v, want %v", err, backends.ErrHeld)
+	}
+}
+
 // A user that does not exist is found before anything is started, and keeps that backend alone down.
 func TestTryFindsAnOwnerThatDoesNotExist(t *testing.T) {
 	cfg, dir := parse(t, one+"volume_owner = \"no-such-user\"\n")

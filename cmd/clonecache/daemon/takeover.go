@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -51,6 +52,7 @@ func TakeOver(ctx context.Context, cfg config.Config, name backends.Name, log lo
 	}
 	taken = TakenOver{Backend: name, StoreID: id.ID, Holder: backends.Holder{Catalog: catalog, Host: host, StateDir: string(cfg.StateDir)}}
 	was, err := store.TakeOver(ctx, taken.Holder)
+	taken.Holder = taken.Holder.After(was, time.Now())
 	if err == nil && was.Catalog != "" && was.Catalog != catalog {
 		taken.Was = &was
 	}

@@ -15,10 +15,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/file"
 	"github.com/clonecache/clonecache/backends/rawfile"
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -78,7 +80,9 @@ func tryBackend(cfg config.Config, i int) []config.Problem {
 
 func (t *Trial) backend(cfg config.Config, i int) {
 	b := cfg.Backends[i]
-	at := t.store(fmt.Sprintf("backend[%d].path", i), "backend "+b.Name, string(b.Path), knownRecord(cfg, b.Name, b.Path))
+	key := fmt.Sprintf("backend[%d].path", i)
+	at := t.store(key, "backend "+b.Name, string(b.Path), knownRecord(cfg, b.Name, b.Path))
+	t.held(cfg, key, b.Name, at)
 	if owner := volumeOwner(b); at != "" && owner != (file.Owner{}) {
 		if err := owner.Try(at); err != nil {
 			t.problem(fmt.Sprintf("backend[%d].volume_owner", i), err,
@@ -95,7 +99,32 @@ func tryFileCache(cfg config.Config, i int) []config.Problem {
 
 func (t *Trial) fileCache(cfg config.Config, i int) {
 	f := cfg.FileCaches[i]
-	t.store(fmt.Sprintf("file_cache[%d].path", i), "file cache "+f.Name, string(f.Path), knownRecord(cfg, f.Name, f.Path))
+	key := fmt.Sprintf("file_cache[%d].path", i)
+	at := t.store(key, "file cache "+f.Name, string(f.Path), knownRecord(cfg, f.Name, f.Path))
+	t.held(cfg, key, f.Name, at)
+}
+
+// held finds out whose the store in a directory is, and whether another state_dir's daemon has it open; "" is none.
+func (t *Trial) held(cfg config.Config, key, name, dir string) {
+	if dir == "" {
+		return
+	}
+	state, own := string(cfg.StateDir), filepath.Join(dir, ".clonecache")
+	if isLocked(filepath.Join(own, "lock")) && !isLocked(filepath.Join(state, "lock")) {
+		t.problem(key, fmt.Errorf("another clonecache uses %s", dir), "stop that one, or give this one a directory of its own")
+		return
+	}
+	is, err := rawfile.Look(own)
+	if err != nil {
+		t.problem(key, err, "let the daemon's user read it")
+		return
+	}
+	ours, err := plugin.KnownCatalogOf(state)
+	if err != nil || is.By.Catalog == "" || is.By.Catalog == ours {
+		return
+	}
+	t.problem(key, &backends.HeldError{By: is.By},
+		fmt.Sprintf("if that installation is gone for good, run `clonecache backend take-over %s`, else give this one a directory of its own", name))
 }
 
 // isLocked tells whether a process holds a lock file. It takes the lock, if nobody has it, for the moment of the
@@ -137,6 +166,10 @@ func (t *Trial) directory(key, path string) string {
 		at = filepath.Dir(at)
 	}
 	if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+		if errors.Is(err, unix.EROFS) {
+			t.problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), "mount it for writing; where the kernel took that away, dmesg says why")
+			return ""
+		}
 		t.problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), fmt.Sprintf("run this as the daemon's user, or make %s and give it to that user", path))
 		return ""
 	}
