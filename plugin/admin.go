@@ -224,6 +224,9 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
+	if err := p.removable(ctx, e); err != nil {
+		return r, err
+	}
 	defer p.writeEvents(ctx)
 	return r, p.deleteEntry(ctx, e, force, p.liveClones, &r)
 }
@@ -251,7 +254,10 @@ func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force
 		if !wanted(e) {
 			continue
 		}
-		err := p.deleteEntry(ctx, e, force, clones, &r)
+		err := p.removable(ctx, e)
+		if err == nil {
+			err = p.deleteEntry(ctx, e, force, clones, &r)
+		}
 		if s := p.storeOf(e.Store); passedOver(err) || backend == "" && s != nil && p.leaveOut(&r.Unavailable, s, err) {
 			continue
 		}

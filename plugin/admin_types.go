@@ -149,7 +149,7 @@ type PruneResult struct {
 	// Planned is filled where nothing was to be done but to say what would go, and why.
 	Planned []PlannedRemoval `json:"planned" doc:"dry_run: what would go, in this order, and what would stay, and why; nothing is removed then"`
 	// Unavailable are the stores that were left out.
-	Unavailable []UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer: what they hold was left as it is"`
+	Unavailable []UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer: what they hold stays, or goes once they answer"`
 	// Left are image-volumes that stay where they are, since their store is not configured.
 	Left []LeftBehind `json:"left,omitempty" doc:"Image-volumes that stay where they are: their store is not configured"`
 }

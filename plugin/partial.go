@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // PartialError says which stores an answer about all of them leaves out, since they do not answer. It comes beside
@@ -43,6 +44,17 @@ func (p *Plugin) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 	}
 	*list = append(*list, UnavailableView{Name: s.name, Since: since, Error: err.Error()})
 	return true
+}
+
+// removable asks the store of an entry whether it answers, so that nothing begins that could not be ended: an
+// entry whose eviction has begun serves nobody any more. backends.ErrUnavailable.
+func (p *Plugin) removable(ctx context.Context, e catalog.Entry) error {
+	s := p.storeOf(e.Store)
+	if s == nil || e.State == catalog.Failed { // only the row goes
+		return nil
+	}
+	_, err := s.images.Capacity(ctx)
+	return err
 }
 
 // volumesOf adds a backend's volumes to views. What was listed before a failure stays in them.

@@ -27,6 +27,13 @@ func (b *silentBackend) ListVolumes(ctx context.Context) iter.Seq2[backends.Volu
 	return b.forgetful.ListVolumes(ctx)
 }
 
+func (b *silentBackend) Capacity(ctx context.Context) (backends.Capacity, error) {
+	if b.down {
+		return backends.Capacity{}, backends.ErrUnavailable
+	}
+	return b.forgetful.Capacity(ctx)
+}
+
 func (b *silentBackend) fall() { b.down, b.whole = true, backends.ErrUnavailable }
 
 // twoBackends has a volume and an entry on "local", which is healthy, and on "other".
@@ -77,15 +84,22 @@ func TestDeletingAllEntriesGoesOnWhereABackendIsDown(t *testing.T) {
 	if err != nil || len(plan.Unavailable) != 1 || len(plan.Planned) != 2 {
 		t.Errorf("planned: %+v, %v", plan, err)
 	}
-	got, err := r.DeleteAllEntries(t.Context(), "", false)
+	got, err := r.DeleteAllEntries(t.Context(), "", true)
 	if err != nil || len(got.Removed) != 1 || got.Removed[0].Backend == "local" {
 		t.Errorf("removed: %+v, %v, want what is not on the silent backend", got.Removed, err)
 	}
 	if len(got.Unavailable) != 1 || got.Unavailable[0].Name != "local" || got.Unavailable[0].Error == "" {
 		t.Errorf("left out: %+v, want local", got.Unavailable)
 	}
-	if _, err := r.DeleteAllEntries(t.Context(), "local", false); !errors.Is(err, backends.ErrUnavailable) {
+	if _, err := r.DeleteAllEntries(t.Context(), "local", true); !errors.Is(err, backends.ErrUnavailable) {
 		t.Errorf("of that backend alone: got %v", err)
+	}
+	left := r.wantEntries(t, 1)[0]
+	if _, err := r.DeleteEntry(t.Context(), left.ID, true); !errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("one entry there: got %v", err)
+	}
+	if left := r.wantEntries(t, 1)[0]; left.State != "ready" {
+		t.Errorf("the entry on the silent backend is %s, want it ready for when that answers", left.State)
 	}
 }
 

@@ -125,9 +125,24 @@ func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, err
 	return r, nil
 }
 
+// whyDeleted says what is the matter with a ready entry that is to go.
+func whyDeleted(e catalog.Entry) string {
+	switch {
+	case e.SupersededAt.IsZero():
+		return "it is ready"
+	case e.SupersededBy == "":
+		return "its image is gone from the source"
+	}
+	return "its image has other content by now"
+}
+
 func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
-	planned := PlannedRemoval{Entry: p.entryView(e), Goes: true, Why: "it is ready"}
-	switch err := p.deletable(ctx, e, force, clones); {
+	planned := PlannedRemoval{Entry: p.entryView(e), Goes: true, Why: whyDeleted(e)}
+	err := p.removable(ctx, e)
+	if err == nil {
+		err = p.deletable(ctx, e, force, clones)
+	}
+	switch {
 	case errors.Is(err, catalog.ErrPinned):
 		planned.Goes, planned.Why = false, "it is pinned"
 		return planned, nil

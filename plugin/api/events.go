@@ -93,7 +93,7 @@ func (in *eventsInput) filter(now time.Time) (plugin.EventFilter, error) {
 	for _, kind := range strings.FieldsFunc(in.Kind, func(r rune) bool { return r == ',' }) {
 		k := plugin.EventKind(kind)
 		if !slices.ContainsFunc(known, func(one plugin.KindOfEvent) bool { return one.Kind == k }) {
-			return f, fmt.Errorf("%w: kind: there is no %q", plugin.ErrBadRequest, kind)
+			return f, fmt.Errorf("%w: kind: there is no %q; there are %s", plugin.ErrBadRequest, kind, eventWords())
 		}
 		f.Kinds = append(f.Kinds, k)
 	}
@@ -104,4 +104,13 @@ func (in *eventsInput) filter(now time.Time) (plugin.EventFilter, error) {
 	var err error
 	f.Since, err = parseSince(in.Since, now)
 	return f, err
+}
+
+// eventWords are the kinds of events, for people.
+func eventWords() string {
+	var words []string
+	for _, k := range plugin.EventKinds() {
+		words = append(words, string(k.Kind))
+	}
+	return strings.Join(words, ", ")
 }

@@ -92,7 +92,7 @@ var table = []row{
 	{imagesource.ErrTruncated, "image_truncated", http.StatusBadGateway, later,
 		"the image's data ended before its announced size; try again, or upload the image anew", false},
 	{imagesource.ErrUnavailable, "image_source_unavailable", http.StatusServiceUnavailable, later,
-		"the image source does not answer; try again later", false},
+		"the image source does not answer; `clonecache status` says why: try again later", false},
 	{imagesource.ErrRefused, "image_reference_refused", http.StatusForbidden, final,
 		"this image reference is not allowed; use SOURCE:ID of a configured image source, or a URL below one", true},
 	{imagesource.ErrAmbiguous, "image_ambiguous", http.StatusBadRequest, final,
@@ -139,7 +139,7 @@ var table = []row{
 	{backends.ErrCannotClone, "cannot_clone", http.StatusConflict, final,
 		"this backend cannot clone; configure a fallback for it", false},
 	{backends.ErrUnavailable, "backend_unavailable", http.StatusServiceUnavailable, later,
-		"the backend does not answer; try again later", false},
+		"the backend does not answer; `clonecache backend list` says why: mend that, or try again later", false},
 
 	// These wrap what happened to a stream or a target, which is rarely not among the rows above.
 	{diskimage.ErrSourceLonger, "image_longer", http.StatusBadGateway, later,

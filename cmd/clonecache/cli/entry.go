@@ -63,6 +63,9 @@ func showEntries(t *table, entries []plugin.EntryView) {
 		if e.SupersededAt != nil {
 			state += " (superseded)"
 		}
+		if !e.Configured {
+			state += " (not configured)"
+		}
 		t.row(id(e.ID), string(e.Backend), state, few(e.ImageIDs), t.size(e.VirtualBytes), t.size(e.HeldBytes),
 			count(e.Hits), count(e.Clones), yesNo(e.Pinned), t.ago(e.CreatedAt), t.ago(e.LastUsedAt))
 	}

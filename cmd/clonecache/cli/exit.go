@@ -170,7 +170,8 @@ func exitCodeOf(e *api.Error) int {
 		return exitUnreachable
 	case api.CodeBadServerURL:
 		return exitUsage
-	case "image_refused", "digest_mismatch", "image_truncated", "image_reference_refused", "image_forbidden", "image_not_active":
+	case "image_refused", "digest_mismatch", "image_truncated", "image_reference_refused", "image_forbidden", "image_not_active",
+		"image_is_a_page", "image_redirect_refused", "image_address_refused":
 		return exitRefused
 	case "image_changed":
 		return exitLater
