@@ -64,7 +64,8 @@ type stores struct {
 }
 
 // openStores opens all backends and file caches, and logs what each can do. state_dir is locked. A store that
-// cannot be opened is down, and tried again, while the others serve.
+// cannot be opened is down, and tried again, while the others serve; but one that another process has open is
+// refused: a second daemon on it would wait for the first one's end. backends.ErrInUse.
 func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*stores, error) {
 	me, err := plugin.InstanceOf(string(cfg.StateDir))
 	if err != nil {
@@ -72,10 +73,18 @@ func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) 
 	}
 	s := &stores{}
 	for i, c := range cfg.Backends {
-		s.backends = append(s.backends, backendConfig(c, openOrTry(ctx, cfg, i, me, log)))
+		b, err := openOrTry(ctx, cfg, i, me, log)
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.backends = append(s.backends, backendConfig(c, b))
 	}
 	for i, c := range cfg.FileCaches {
-		s.caches = append(s.caches, fileCacheConfig(c, openCacheOrTry(ctx, cfg, i, log)))
+		f, err := openCacheOrTry(ctx, cfg, i, log)
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.caches = append(s.caches, fileCacheConfig(c, f))
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -83,14 +92,17 @@ func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) 
 	return s, nil
 }
 
-// openOrTry opens the i-th backend, or begins to try.
-func openOrTry(ctx context.Context, cfg config.Config, i int, me plugin.InstanceID, log logrus.FieldLogger) backends.Backend {
+// openOrTry opens the i-th backend, or begins to try. backends.ErrInUse.
+func openOrTry(ctx context.Context, cfg config.Config, i int, me plugin.InstanceID, log logrus.FieldLogger) (backends.Backend, error) {
 	c := cfg.Backends[i]
 	open := func(ctx context.Context) (backends.Backend, error) { return openBackend[c.Kind](ctx, cfg, c, me, log) }
 	b, err := open(ctx)
 	if err == nil {
 		logBackend(log, c, b.Info())
-		return b
+		return b, nil
+	}
+	if errors.Is(err, backends.ErrInUse) {
+		return nil, fmt.Errorf("backend %s: %w; stop the other one, or give this one a directory of its own", c.Name, err)
 	}
 	trial := func() []config.Problem { return tryBackend(cfg, i) }
 	logDown(log, c.Name, err, trial())
@@ -98,11 +110,11 @@ func openOrTry(ctx context.Context, cfg config.Config, i int, me plugin.Instance
 		Info: expected(cfg, c), Open: open, Why: err,
 		Opened: func(b backends.Backend) { logBackend(log, c, b.Info()) },
 		Failed: func(err error) { logDown(log, c.Name, err, trial()) },
-	})
+	}), nil
 }
 
-// openCacheOrTry opens the i-th file cache, or begins to try.
-func openCacheOrTry(ctx context.Context, cfg config.Config, i int, log logrus.FieldLogger) plugin.FileCache {
+// openCacheOrTry opens the i-th file cache, or begins to try. backends.ErrInUse.
+func openCacheOrTry(ctx context.Context, cfg config.Config, i int, log logrus.FieldLogger) (plugin.FileCache, error) {
 	c := cfg.FileCaches[i]
 	open := func(ctx context.Context) (late.ImageOpener, error) {
 		return openCache(ctx, cfg, c, log)
@@ -113,7 +125,10 @@ func openCacheOrTry(ctx context.Context, cfg config.Config, i int, log logrus.Fi
 	f, err := open(ctx)
 	if err == nil {
 		opened(f)
-		return f
+		return f, nil
+	}
+	if errors.Is(err, backends.ErrInUse) {
+		return nil, fmt.Errorf("file cache %s: %w; stop the other one, or give this one a directory of its own", c.Name, err)
 	}
 	trial := func() []config.Problem { return tryFileCache(cfg, i) }
 	logDown(log, c.Name, err, trial())
@@ -121,7 +136,7 @@ func openCacheOrTry(ctx context.Context, cfg config.Config, i int, log logrus.Fi
 		Info: backends.Info{Kind: "filecache", Location: string(c.Path), IndependentClones: true, NoClone: "it is not open"},
 		Open: open, Why: err, Opened: opened,
 		Failed: func(err error) { logDown(log, c.Name, err, trial()) },
-	})
+	}), nil
 }
 
 // expected is what a backend that is not open yet will most likely say of itself: requests are then answered by
