@@ -26,7 +26,7 @@ type DirScratch struct {
 }
 
 // NewDirScratch makes dir where it is missing, empties it of what an earlier process left and bounds all
-// files together to maxBytes. Only files that a DirScratch made are removed.
+// files together to maxBytes, in whole blocks of 4096. Only files that a DirScratch made are removed.
 func NewDirScratch(dir string, maxBytes int64) (*DirScratch, error) {
 	if maxBytes <= 0 {
 		return nil, fmt.Errorf("scratch directory %s: a bound of %d bytes", dir, maxBytes)
@@ -83,19 +83,23 @@ func (s *DirScratch) reserve(n int64) error {
 	return nil
 }
 
-// dirScratchFile counts what is written; what is written twice counts twice.
+// scratchBlock is in how many bytes a filesystem gives space to a file with holes: a byte takes as much.
+const scratchBlock = 4096
+
+// dirScratchFile counts the blocks that are written to; what is written twice counts twice.
 type dirScratchFile struct {
 	*os.File
 	scratch *DirScratch
 
 	mu     sync.Mutex
 	held   int64
+	next   int64 // behind the block that was written to last
 	closed bool
 }
 
 // WriteAt implements ScratchFile. A file system that is full is a scratch that is full.
 func (f *dirScratchFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.hold(int64(len(p))); err != nil {
+	if err := f.hold(off, int64(len(p))); err != nil {
 		return 0, err
 	}
 	n, err := f.File.WriteAt(p, off)
@@ -105,16 +109,26 @@ func (f *dirScratchFile) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-func (f *dirScratchFile) hold(n int64) error {
+// hold counts the blocks that n bytes at off touch, but for the one that the last write ended in.
+func (f *dirScratchFile) hold(off, n int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return fs.ErrClosed
 	}
-	if err := f.scratch.reserve(n); err != nil {
+	if n == 0 {
+		return nil
+	}
+	first, end := off/scratchBlock, (off+n-1)/scratchBlock+1
+	if first == f.next-1 {
+		first++
+	}
+	bytes := (end - first) * scratchBlock
+	if err := f.scratch.reserve(bytes); err != nil {
 		return err
 	}
-	f.held += n
+	f.held += bytes
+	f.next = end
 	return nil
 }
 

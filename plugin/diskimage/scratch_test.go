@@ -34,8 +34,10 @@ func TestDirScratchEmptiesWhatItOwns(t *testing.T) {
 	}
 }
 
+const block = 4096
+
 func TestDirScratchIsBoundedInSum(t *testing.T) {
-	s, err := diskimage.NewDirScratch(t.TempDir(), 1000)
+	s, err := diskimage.NewDirScratch(t.TempDir(), 1000*block)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +47,10 @@ func TestDirScratchIsBoundedInSum(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := files[0].WriteAt(make([]byte, 600), 1<<30); err != nil {
+	if _, err := files[0].WriteAt(make([]byte, 600*block), 1<<30); err != nil {
 		t.Error(err)
 	}
-	if _, err := files[1].WriteAt(make([]byte, 401), 0); !errors.Is(err, diskimage.ErrScratchFull) {
+	if _, err := files[1].WriteAt(make([]byte, 401*block), 0); !errors.Is(err, diskimage.ErrScratchFull) {
 		t.Errorf("got %v, want ErrScratchFull", err)
 	}
 	if err := errors.Join(files[0].Close(), files[0].Close()); err != nil {
@@ -57,15 +59,49 @@ func TestDirScratchIsBoundedInSum(t *testing.T) {
 	if _, err := files[0].WriteAt(nil, 0); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("write after Close: got %v", err)
 	}
-	if _, err := files[1].WriteAt(bytes.Repeat([]byte{7}, 1000), 0); err != nil {
+	if _, err := files[1].WriteAt(bytes.Repeat([]byte{7}, 1000*block), 0); err != nil {
 		t.Error(err)
 	}
-	got := make([]byte, 1000)
-	if _, err := files[1].ReadAt(got, 0); err != nil || got[999] != 7 {
-		t.Errorf("read %v, %v", got[999], err)
+	got := make([]byte, 1000*block)
+	if _, err := files[1].ReadAt(got, 0); err != nil || got[1000*block-1] != 7 {
+		t.Errorf("read %v, %v", got[1000*block-1], err)
 	}
 	if err := files[1].Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A byte here and there takes a block each: that is what the disk is bounded in.
+func TestDirScratchCountsWhatTheDiskGives(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		size, step int64 // of writes, and from one to the next
+		most       int64 // so many are taken
+	}{
+		{"a byte in each block", 1, block, 64},
+		{"across the end of every other block", 2, 2 * block, 32},
+		{"one behind the other", 512, 512, 64 * block / 512},
+		{"whole blocks", block, block, 64},
+		{"pieces that begin in the middle", 16 * block, 16 * block, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := diskimage.NewDirScratch(t.TempDir(), 64*block)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := s.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			taken := int64(0)
+			for ; err == nil; taken++ {
+				_, err = f.WriteAt(bytes.Repeat([]byte{1}, int(c.size)), taken*c.step+c.step-1)
+			}
+			if taken--; !errors.Is(err, diskimage.ErrScratchFull) || taken > c.most || taken < c.most-1 {
+				t.Errorf("%d writes were taken, then %v; want %d", taken, err, c.most)
+			}
+		})
 	}
 }
 
