@@ -249,12 +249,12 @@ func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force
 		return r, err
 	}
 	defer p.writeEvents(ctx)
-	clones := p.listedClones()
+	clones, removable := p.listedClones(), p.allRemovable()
 	for _, e := range entries {
 		if !wanted(e) {
 			continue
 		}
-		err := p.removable(ctx, e)
+		err := removable(ctx, e)
 		if err == nil {
 			err = p.deleteEntry(ctx, e, force, clones, &r)
 		}

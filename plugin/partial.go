@@ -49,12 +49,24 @@ func (p *Plugin) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 // removable asks the store of an entry whether it answers, so that nothing begins that could not be ended: an
 // entry whose eviction has begun serves nobody any more. backends.ErrUnavailable.
 func (p *Plugin) removable(ctx context.Context, e catalog.Entry) error {
-	s := p.storeOf(e.Store)
-	if s == nil || e.State == catalog.Failed { // only the row goes
-		return nil
+	return p.allRemovable()(ctx, e)
+}
+
+// allRemovable is removable for many entries: each store is asked once.
+func (p *Plugin) allRemovable() func(context.Context, catalog.Entry) error {
+	asked := make(map[backends.Name]error)
+	return func(ctx context.Context, e catalog.Entry) error {
+		s := p.storeOf(e.Store)
+		if s == nil || e.State == catalog.Failed { // only the row goes
+			return nil
+		}
+		err, known := asked[s.name]
+		if !known {
+			_, err = s.images.Capacity(ctx)
+			asked[s.name] = err
+		}
+		return err
 	}
-	_, err := s.images.Capacity(ctx)
-	return err
 }
 
 // volumesOf adds a backend's volumes to views. What was listed before a failure stays in them.

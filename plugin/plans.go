@@ -25,7 +25,11 @@ func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
 		return r, err
 	}
 	for _, s := range p.orderedStores() {
-		all, err := p.prunable(ctx, s)
+		_, err := s.images.Capacity(ctx)
+		var all []going
+		if err == nil {
+			all, err = p.prunable(ctx, s)
+		}
 		if p.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
 			continue
 		}
@@ -108,12 +112,15 @@ func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, err
 	if err != nil {
 		return r, err
 	}
-	clones := p.listedClones()
+	clones, removable := p.listedClones(), p.allRemovable()
 	for _, e := range entries {
 		if d.Superseded && e.SupersededAt.IsZero() {
 			continue
 		}
 		planned, err := p.planDeletion(ctx, e, d.Force, clones)
+		if gone := removable(ctx, e); gone != nil {
+			planned.Goes, planned.Detached, planned.Why, err = false, false, "its backend does not answer", gone
+		}
 		if s := p.storeOf(e.Store); s != nil && p.leaveOut(&r.Unavailable, s, err) {
 			err = nil
 		}
@@ -138,11 +145,7 @@ func whyDeleted(e catalog.Entry) string {
 
 func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
 	planned := PlannedRemoval{Entry: p.entryView(e), Goes: true, Why: whyDeleted(e)}
-	err := p.removable(ctx, e)
-	if err == nil {
-		err = p.deletable(ctx, e, force, clones)
-	}
-	switch {
+	switch err := p.deletable(ctx, e, force, clones); {
 	case errors.Is(err, catalog.ErrPinned):
 		planned.Goes, planned.Why = false, "it is pinned"
 		return planned, nil

@@ -24,7 +24,7 @@ func LockState(dir string) (*StateLock, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if !got {
-		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+		return nil, fmt.Errorf("%w: %s; stop that one, or configure another state_dir", ErrLocked, dir)
 	}
 	return &StateLock{file: file}, nil
 }
