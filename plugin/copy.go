@@ -18,6 +18,12 @@ func (p *Plugin) copied(ctx context.Context, q *request, why *stepAside) (Answer
 	if files == nil {
 		return Answer{}, why
 	}
+	if err := p.ensure(ctx, files); err != nil {
+		if ctx.Err() != nil {
+			return Answer{}, ctx.Err()
+		}
+		return Answer{}, alsoWhy(&stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}, files.name, why)
+	}
 	var err error
 	for range 2 {
 		var found *filled
