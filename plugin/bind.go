@@ -22,6 +22,8 @@ type binding struct {
 	// sure: the store has said so itself, and that it is this catalog's. Else it is what was known of its name
 	// when it did not answer.
 	sure bool
+	// told: the store has said which it is. It keeps others from its place, also before it is sure.
+	told bool
 }
 
 // id is which store it is, as far as that is known: "" where it never answered.
@@ -142,17 +144,21 @@ func (p *Plugin) identifyStores(ctx context.Context) error {
 		return err
 	}
 	var problems []error
+	var silent []*store
 	for _, s := range p.orderedStores() {
 		is, err := p.identifyStore(ctx, s)
 		if err == nil {
-			s.bound.Store(&binding{Identity: is, sure: true})
+			s.bound.Store(&binding{Identity: is, sure: true, told: true})
 		}
 		if errors.Is(err, backends.ErrUnavailable) {
 			p.reached(s, err)
 			p.log.WithField("backend", s.name).WithError(err).Error("store not identified; its entries wait until it answers")
-			err = p.assume(ctx, s)
+			silent, err = append(silent, s), nil
 		}
 		problems = append(problems, err)
+	}
+	for _, s := range silent { // once it is known which the others are
+		problems = append(problems, p.assume(ctx, s))
 	}
 	return errors.Join(problems...)
 }
@@ -164,7 +170,8 @@ func (p *Plugin) identifyStore(ctx context.Context, s *store) (backends.Identity
 	if err != nil {
 		return is, err
 	}
-	if err := p.apart(s, is); err != nil {
+	leave, err := p.takePlace(s, is)
+	if err != nil {
 		return is, err
 	}
 	err = s.images.HoldFor(ctx, backends.Holder{Catalog: p.self, Host: p.cfg.Host, StateDir: p.cfg.StateDir})
@@ -172,17 +179,38 @@ func (p *Plugin) identifyStore(ctx context.Context, s *store) (backends.Identity
 		p.log.WithField("backend", s.name).WithError(err).Warn("the store does not know yet that it is this installation's; it is told when it has room")
 		err = nil
 	}
+	if err != nil {
+		leave()
+	}
 	if errors.Is(err, backends.ErrHeld) {
 		return is, fmt.Errorf("backend %s is %w; if that installation is gone for good, run `clonecache backend take-over %s`, else give this one a directory or pool of its own", s.name, err, s.name)
 	}
 	return is, err
 }
 
+// takePlace notes which store s has said it is, unless another one is it, or lies there: of two that come back
+// at once, one succeeds. leave takes it back. ErrBadRequest.
+func (p *Plugin) takePlace(s *store, is backends.Identity) (leave func(), err error) {
+	p.placing.Lock()
+	defer p.placing.Unlock()
+	if err := p.apart(s, is); err != nil {
+		return nil, err
+	}
+	before := s.bound.Load()
+	s.bound.Store(&binding{Identity: is, told: true})
+	for _, other := range p.stores { // what was assumed of it is refuted
+		if b := other.bound.Load(); other != s && b != nil && !b.told && b.ID == is.ID {
+			other.bound.CompareAndSwap(b, nil)
+		}
+	}
+	return func() { s.bound.Store(before) }, nil
+}
+
 // apart refuses a store that is, or lies where, another configured one is. ErrBadRequest.
 func (p *Plugin) apart(s *store, is backends.Identity) error {
 	for _, other := range p.orderedStores() {
 		b := other.bound.Load()
-		if other == s || b == nil || !b.sure {
+		if other == s || b == nil || !b.told {
 			continue
 		}
 		if err := OnePlace(other.name, b.Identity, s.name, is); err != nil {
@@ -206,7 +234,8 @@ func OnePlace(a backends.Name, isA backends.Identity, b backends.Name, isB backe
 	return nil
 }
 
-// assume takes a store that does not answer for the one that had its name.
+// assume takes a store that does not answer for the one that had its name, unless that one has said itself
+// that it has another name now.
 func (p *Plugin) assume(ctx context.Context, s *store) error {
 	unbound, err := p.catalog.Unbound(ctx)
 	if err != nil {
@@ -216,7 +245,7 @@ func (p *Plugin) assume(ctx context.Context, s *store) error {
 	defer p.labels.mu.Unlock()
 	var last catalog.Store
 	for _, known := range p.labels.byID {
-		if known.Name == s.name && !known.BoundAt.Before(last.BoundAt) {
+		if known.Name == s.name && p.storeOf(known.ID) == nil && !known.BoundAt.Before(last.BoundAt) {
 			last = known
 		}
 	}
@@ -338,14 +367,13 @@ func (p *Plugin) bindLate(s *store) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
 	}
-	s.bound.Store(&binding{Identity: is})
 	if err := p.bindStore(ctx, s); err != nil {
 		return err
 	}
 	if err := errors.Join(p.readLabels(ctx), p.loadView(ctx, s)); err != nil {
 		return err
 	}
-	s.bound.Store(&binding{Identity: is, sure: true})
+	s.bound.Store(&binding{Identity: is, sure: true, told: true})
 	p.owed.Store(true)
 	return nil
 }

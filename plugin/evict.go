@@ -35,6 +35,12 @@ func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) 
 // finishEvictionFor is finishEviction to make room for an image; "" where it is for none, or after a crash.
 func (p *Plugin) finishEvictionFor(ctx context.Context, s *store, e catalog.Entry, image string) error {
 	failpoint.Reached(failpoint.Evict)
+	if err := p.ensure(ctx, s); err != nil {
+		return err
+	}
+	if s.id() != e.Store { // it had been assumed to be: that it lacks the image-volume says nothing
+		return fmt.Errorf("%w: %s is not the store of entry %s", backends.ErrUnavailable, s.name, e.ID)
+	}
 	retired, err := s.images.Retire(ctx, e.ImageVolume)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):

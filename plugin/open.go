@@ -54,6 +54,7 @@ type Plugin struct {
 
 	stores   map[backends.Name]*store // backends and file caches
 	labels   labels
+	placing  sync.Mutex      // held by the store that takes its place among the others
 	backends []backends.Name // backends alone, as configured
 	begun    time.Time
 

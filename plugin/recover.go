@@ -105,6 +105,9 @@ func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
 	if s == nil {
 		return fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.label(e.Store))
 	}
+	if !s.sure() { // nothing is concluded from what it does not hold
+		return fmt.Errorf("%w: %s has not said which store it is", backends.ErrUnavailable, s.name)
+	}
 	found, err := findImageVolume(ctx, s, e.ImageVolume)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func (p *Plugin) endAllStranded(ctx context.Context) {
 	}
 	for _, e := range rows {
 		s := p.storeOf(e.Store)
-		if s == nil || e.Lease != p.holder {
+		if s == nil || !s.sure() || e.Lease != p.holder {
 			continue
 		}
 		if err := p.endIfStranded(ctx, s, e); err != nil && !isGone(err) && ctx.Err() == nil {
