@@ -116,7 +116,7 @@ func tooSmallCopy(s *suite) {
 		return
 	}
 	small := spec("v", "t")
-	small.SizeBytes = imageBytes - 512
+	small.SizeBytes = imageBytes - 2*backends.SizeUnit
 	_, _, err := c.CopyFromFile(s.ctx(), src, small, nil)
 	s.wantErr("copy to a volume smaller than the file", err, backends.ErrTooSmall)
 	s.wantNoVolume("v")

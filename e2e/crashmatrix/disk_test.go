@@ -13,9 +13,9 @@ import (
 	"github.com/clonecache/clonecache/e2e/harness"
 )
 
-// ids are what differs between two runs that did the same: entries' IDs with their attempts, and the
-// numbers of the journal's files.
-var ids = regexp.MustCompile(`cc-[0-9a-f-]{36}-[0-9]+|[0-9]+\.journal`)
+// ids are what differs between two runs that did the same: entries' IDs with their attempts, the numbers of
+// the journal's files, and where stores lie, by which their records are named.
+var ids = regexp.MustCompile(`cc-[0-9a-f-]{36}-[0-9]+|[0-9]+\.journal|%2F\S+%2F`)
 
 // tree is everything that a daemon, which has ended, has on disk, one line each in order: path, length
 // and occupied bytes, or a link's target. Of the state directory only the names count, since the
@@ -59,7 +59,7 @@ func describe(path string, e fs.DirEntry, how detail) (string, error) {
 	case e.Type()&fs.ModeSymlink != 0:
 		target, err := os.Readlink(path)
 		return " -> " + target, err
-	case how == names:
+	case how == names, e.Name() == "holder": // it says when the store was taken, in more or fewer digits
 		return "", nil
 	}
 	info, err := e.Info()

@@ -55,11 +55,11 @@ func TestQuotaLimits(t *testing.T) {
 	}{
 		{"unlimited", 0, 0, 1 << 62, ""},
 		{"just fits", 3, 14, 4, ""},
-		{"volumes", 2, 0, 1, "volumes limit 2, used 2, asked for 1"},
-		{"gigabytes", 0, 13, 4, "gigabytes limit 13, used 10, asked for 4"},
-		{"far too large", 0, 13, 1<<63 - 1, "gigabytes limit 13, used 10, asked for 9223372036854775807"},
-		{"lowered below what is used", 1, 5, 1, "volumes limit 1, used 2, asked for 1"},
-		{"gigabytes lowered below what is used", 0, 5, 0, "gigabytes limit 5, used 10, asked for 0"},
+		{"volumes", 2, 0, 1, "max_volumes is 2, 2 used, 1 more wanted"},
+		{"gigabytes", 0, 13, 4, "max_gigabytes is 13, 10 used, 4 more wanted"},
+		{"far too large", 0, 13, 1<<63 - 1, "max_gigabytes is 13, 10 used, 9223372036854775807 more wanted"},
+		{"lowered below what is used", 1, 5, 1, "max_volumes is 1, 2 used, 1 more wanted"},
+		{"gigabytes lowered below what is used", 0, 5, 0, "max_gigabytes is 5, 10 used, 0 more wanted"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
