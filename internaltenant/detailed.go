@@ -24,9 +24,10 @@ type Detailed interface {
 	Details(ctx context.Context) ([]ResourceUsage, error)
 }
 
-// Renamer is an optional capability of an Owner that knows claims by the name of their backend.
-type Renamer interface {
-	// Renamed tells that what bears the name formerly is the backend's that is called name now. It asks nobody
-	// anything, and may be repeated.
-	Renamed(formerly, name string)
+// Finder is an optional capability of an Owner whose claims are shared with other installations' in one book.
+type Finder interface {
+	// Find looks for the claim that was made for an image-volume, by EntryID and Attempt, whichever installation
+	// made it and whatever its backend was called, and makes it this one's. The caller holds the store that the
+	// image-volume lies on. ErrUnknownClaim, ErrNoTenant, ErrUnavailable.
+	Find(ctx context.Context, spec ClaimSpec) (Claim, error)
 }

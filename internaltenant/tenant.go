@@ -45,6 +45,11 @@ type Claim struct {
 	EntryID   string
 	Attempt   int
 	InUse     bool // settled; else reserved
+	// Backend is what its backend was called when the claim was made; "" where that does not matter.
+	Backend string
+	// Unsure: it may be another installation's, unless an entry or an image-volume of ours names it. Claims of
+	// older versions do not say whose they are.
+	Unsure bool
 	// Volume is the empty volume, by its name on the backend, that came with the claim and becomes the
 	// image-volume; "" where the backend makes one itself.
 	Volume string

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -286,14 +285,6 @@ func (p *Plugin) bindStore(ctx context.Context, s *store) error {
 		log.WithField("was", legacy).Info("the store has another name now; its entries stay")
 	case was != "" && was != s.name:
 		log.WithField("was", was).Info("the store has another name now; its entries stay")
-	}
-	if r, ok := p.owner.(internaltenant.Renamer); ok {
-		p.labels.mu.Lock()
-		formerly := slices.Concat(p.labels.byID[s.id()].Names, []backends.Name{legacy})
-		p.labels.mu.Unlock()
-		for _, name := range formerly {
-			r.Renamed(string(name), string(s.name))
-		}
 	}
 	return nil
 }

@@ -146,6 +146,16 @@ func (p *Plugin) renewClaim(ctx context.Context, s *store, c internaltenant.Clai
 
 // findClaim looks for the claim that was made for an image-volume. errOwnerGone: there is none.
 func (p *Plugin) findClaim(ctx context.Context, c internaltenant.ClaimSpec) (internaltenant.ClaimID, error) {
+	if f, ok := p.owner.(internaltenant.Finder); ok {
+		known, err := f.Find(ctx, c)
+		if errors.Is(err, internaltenant.ErrUnknownClaim) {
+			return "", errOwnerGone
+		}
+		if err != nil {
+			return "", err
+		}
+		return known.ID, p.owner.Settle(ctx, known.ID)
+	}
 	claims, err := p.owner.Claims(ctx)
 	if err != nil {
 		return "", err

@@ -27,8 +27,10 @@ func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
 		byID[c.ID] = c
 	}
 	needed := make(map[internaltenant.ClaimID]bool, len(rows))
+	known := make(map[string]bool, len(rows))
 	filling := make(map[string]bool) // entries whose row may not have learnt of its claim yet
 	for _, e := range rows {
+		known[string(e.ID)] = true
 		if e.State == catalog.Failed {
 			continue
 		}
@@ -51,6 +53,9 @@ func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
 	}
 	held := &heldByCharged{p: p}
 	for _, c := range claims {
+		if c.Unsure && !known[c.EntryID] {
+			continue // another installation's, or an image-volume's that finds its claim itself
+		}
 		if !needed[c.ID] && !filling[c.EntryID] {
 			findings = append(findings, p.unknownClaim(c, held))
 		}
@@ -121,9 +126,13 @@ func (p *Plugin) mendClaim(ctx context.Context, s *store, e catalog.Entry) error
 // looked for once more; and a store may hold what no row names, because it could not be read, or taken
 // into the catalog: then the claim stays.
 func (p *Plugin) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
+	remedy := "check --repair releases the claim"
+	if !p.placed(c) {
+		remedy = fmt.Sprintf("backend %s, for which it was made, is not configured: configure it again, or delete volume %s in Cinder if that backend is gone for good", c.Backend, c.ID)
+	}
 	return finding{Problem: Problem{
 		Kind: "unknown-claim", ID: string(c.ID),
-		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: "check --repair releases the claim",
+		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: remedy,
 	}, fix: func(ctx context.Context) error {
 		e, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
 		switch {
@@ -138,6 +147,16 @@ func (p *Plugin) unknownClaim(c internaltenant.Claim, held *heldByCharged) findi
 	}}
 }
 
+// placed tells whether the store that a claim was made for is configured, as far as its name then tells. What
+// lies on one that is not cannot be looked at.
+func (p *Plugin) placed(c internaltenant.Claim) bool {
+	if c.Backend == "" {
+		return true
+	}
+	_, configured := p.stores[p.nowCalled(backends.Name(c.Backend))]
+	return configured
+}
+
 // heldByCharged are the image-volumes of all charged stores, listed when they are first asked for: after
 // what could be mended of them was.
 type heldByCharged struct {
@@ -149,6 +168,9 @@ type heldByCharged struct {
 
 // free tells that no store holds, or may hold, an image-volume of the claim's entry; an error says why not.
 func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error {
+	if !h.p.placed(c) {
+		return fmt.Errorf("claim %s stays: backend %s, for which it was made, is not configured", c.ID, c.Backend)
+	}
 	if !h.listed {
 		h.err, h.listed = h.list(ctx), true
 	}

@@ -23,6 +23,7 @@ const (
 	metaBackend = "clonecache_backend"
 	metaImage   = "clonecache_image"
 	metaState   = "clonecache_state"
+	metaCatalog = "clonecache_catalog" // whose it is; older versions did not write it
 
 	stateReserved = "reserved" // being filled
 	stateInUse    = "in-use"   // an image-volume
@@ -45,6 +46,7 @@ var errNoVolume = errors.New("no such volume")
 type cinder struct {
 	api           *gophercloud.ServiceClient
 	project, user string
+	catalog       string // whose volumes ours are
 }
 
 // volume is Cinder's description of one volume.
@@ -53,14 +55,21 @@ type volume struct {
 	project, user string
 }
 
-// ours tells whether we had it made.
-func (v volume) ours() bool { return v.Metadata[metaEntry] != "" }
+// claimed tells whether some installation of clonecache had it made.
+func (v volume) claimed() bool { return v.Metadata[metaEntry] != "" }
+
+// ours tells whether this installation had it made, or an older version, which did not say for whom.
+func (c *cinder) ours(v volume) bool {
+	whose := v.Metadata[metaCatalog]
+	return v.claimed() && (whose == "" || whose == c.catalog)
+}
 
 func (v volume) claim() internaltenant.Claim {
 	attempt, _ := strconv.Atoi(v.Metadata[metaAttempt])
 	return internaltenant.Claim{
 		ID: internaltenant.ClaimID(v.ID), ProjectID: v.project, UserID: v.user, Gigabytes: int64(v.Size),
 		EntryID: v.Metadata[metaEntry], Attempt: attempt, InUse: v.Metadata[metaState] == stateInUse,
+		Backend: v.Metadata[metaBackend], Unsure: v.Metadata[metaCatalog] == "",
 		Volume: "volume-" + v.ID,
 	}
 }
@@ -84,7 +93,7 @@ func (c *cinder) create(ctx context.Context, spec internaltenant.ClaimSpec, volu
 		Name: cut("image-"+image, maxText), Description: "image-volume of clonecache; do not change",
 		Metadata: map[string]string{
 			metaEntry: spec.EntryID, metaAttempt: strconv.Itoa(spec.Attempt), metaBackend: spec.Backend,
-			metaImage: cut(spec.ImageID, maxText), metaState: stateReserved,
+			metaImage: cut(spec.ImageID, maxText), metaState: stateReserved, metaCatalog: c.catalog,
 		},
 	}, nil).Extract()
 	if err != nil {
@@ -111,15 +120,24 @@ func (c *cinder) get(ctx context.Context, id string) (volume, error) {
 	return c.volume(*v), nil
 }
 
-// find looks a claim's volume up. errNoVolume.
+// find looks up the volume of a claim of ours. errNoVolume.
 func (c *cinder) find(ctx context.Context, spec internaltenant.ClaimSpec) (volume, error) {
+	return c.search(ctx, spec, c.ours)
+}
+
+// findAny looks up the volume of a claim, whichever installation made it. errNoVolume.
+func (c *cinder) findAny(ctx context.Context, spec internaltenant.ClaimSpec) (volume, error) {
+	return c.search(ctx, spec, volume.claimed)
+}
+
+func (c *cinder) search(ctx context.Context, spec internaltenant.ClaimSpec, wanted func(volume) bool) (volume, error) {
 	found, err := c.list(ctx, map[string]string{metaEntry: spec.EntryID, metaAttempt: strconv.Itoa(spec.Attempt)})
 	if err != nil {
 		return volume{}, err
 	}
 	for _, v := range found {
 		same := v.Metadata[metaEntry] == spec.EntryID && v.Metadata[metaAttempt] == strconv.Itoa(spec.Attempt)
-		if same && v.Metadata[metaBackend] == spec.Backend && v.Status != statusDeleting {
+		if same && wanted(v) && v.Status != statusDeleting {
 			return v, nil
 		}
 	}
@@ -172,7 +190,7 @@ func (c *cinder) settle(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if !v.ours() || v.Status == statusDeleting {
+	if !c.ours(v) || v.Status == statusDeleting {
 		return errNoVolume
 	}
 	if v.Status == statusAvailable {
@@ -183,8 +201,13 @@ func (c *cinder) settle(ctx context.Context, id string) error {
 	if v.Metadata[metaState] == stateInUse {
 		return nil
 	}
-	body := map[string]any{"metadata": map[string]string{metaState: stateInUse}}
-	return c.post(ctx, "note that volume "+id+" is in use", body, http.StatusOK, "volumes", id, "metadata")
+	return c.note(ctx, id, metaState, stateInUse)
+}
+
+// note writes one value of a volume's metadata; the others stay.
+func (c *cinder) note(ctx context.Context, id, key, value string) error {
+	body := map[string]any{"metadata": map[string]string{key: value}}
+	return c.post(ctx, fmt.Sprintf("note %s %s at volume %s", key, value, id), body, http.StatusOK, "volumes", id, "metadata")
 }
 
 // protect needs a volume that is available: reserving it comes last.
@@ -218,7 +241,7 @@ func (c *cinder) remove(ctx context.Context, id string, patience time.Duration) 
 			return nil
 		case err != nil:
 			return err
-		case !v.ours():
+		case !c.ours(v):
 			return nil
 		}
 		if err := c.removeStep(ctx, v); err != nil && !errors.Is(err, errNoVolume) {

@@ -26,7 +26,10 @@ type Backend struct {
 
 // Config describes the internal tenant.
 type Config struct {
-	Account  *keystone.Account
+	Account *keystone.Account
+	// Catalog is the ID of the catalog that claims belong to: its installation may share the project with others,
+	// whatever their backends are called. Without it nothing can be claimed, settled or released.
+	Catalog  string
 	Backends []Backend // those that adopt Cinder's volumes
 	// Others accounts for all other backends. Required.
 	Others internaltenant.Owner
@@ -49,8 +52,8 @@ const (
 // Owner is an internaltenant.Owner in Cinder.
 //
 // A crash leaves at most a volume whose metadata names its entry: Claims lists it, and Release removes it.
-// Claims are those of this configuration's backends, by name; several installations may share a project
-// as long as they name their backends differently.
+// Claims bear the ID of their catalog: another catalog's are neither seen nor touched, and a backend's name is
+// a label. Those of older versions bear none, and are told as unsure.
 type Owner struct {
 	config Config
 	types  map[string]string // of backends that adopt, by name
@@ -62,6 +65,7 @@ var (
 	_ internaltenant.Owner       = (*Owner)(nil)
 	_ internaltenant.Detailed    = (*Owner)(nil)
 	_ internaltenant.VolumeMaker = (*Owner)(nil)
+	_ internaltenant.Finder      = (*Owner)(nil)
 )
 
 // New checks config and asks nobody anything. Two backends may not have one volume type.
@@ -100,6 +104,9 @@ func (o *Owner) Claim(ctx context.Context, spec internaltenant.ClaimSpec) (inter
 	if !adopts {
 		return o.config.Others.Claim(ctx, spec)
 	}
+	if o.config.Catalog == "" {
+		return internaltenant.Claim{}, errors.New("claim: the internal tenant was not told whose claims these are")
+	}
 	if spec.EntryID == "" || spec.VirtualBytes < 1 {
 		return internaltenant.Claim{}, fmt.Errorf("claim for entry %q of %d bytes: not a claim", spec.EntryID, spec.VirtualBytes)
 	}
@@ -129,6 +136,26 @@ func (o *Owner) claim(ctx context.Context, spec internaltenant.ClaimSpec, volume
 	}
 	if v, err = c.await(ctx, v, o.config.Patience); err != nil {
 		return internaltenant.Claim{}, o.abandon(ctx, c, v.ID, err)
+	}
+	return v.claim(), nil
+}
+
+// Find implements internaltenant.Finder.
+func (o *Owner) Find(ctx context.Context, spec internaltenant.ClaimSpec) (internaltenant.Claim, error) {
+	c, err := o.cinder(ctx)
+	if err != nil {
+		return internaltenant.Claim{}, err
+	}
+	v, err := c.findAny(ctx, spec)
+	if errors.Is(err, errNoVolume) {
+		err = internaltenant.ErrUnknownClaim
+	}
+	if err == nil && v.Metadata[metaCatalog] != c.catalog {
+		err = c.note(ctx, v.ID, metaCatalog, c.catalog)
+		v.Metadata[metaCatalog] = c.catalog
+	}
+	if err != nil {
+		return internaltenant.Claim{}, fmt.Errorf("claim of entry %s, attempt %d: %w", spec.EntryID, spec.Attempt, err)
 	}
 	return v.claim(), nil
 }
@@ -228,7 +255,7 @@ func (o *Owner) Claims(ctx context.Context) ([]internaltenant.Claim, error) {
 	return claims, nil
 }
 
-// ours are the volumes of this configuration's backends.
+// ours are the volumes of this catalog, and those of older versions, which may be.
 func (o *Owner) ours(ctx context.Context, c *cinder) ([]volume, error) {
 	all, err := c.list(ctx, nil)
 	if err != nil {
@@ -236,7 +263,7 @@ func (o *Owner) ours(ctx context.Context, c *cinder) ([]volume, error) {
 	}
 	var ours []volume
 	for _, v := range all {
-		if _, adopts := o.types[v.Metadata[metaBackend]]; adopts && v.ours() && v.Status != statusDeleting {
+		if c.ours(v) && v.Status != statusDeleting {
 			ours = append(ours, v)
 		}
 	}
@@ -253,5 +280,5 @@ func (o *Owner) cinder(ctx context.Context) (*cinder, error) {
 	if api, err = o.config.Account.Cinder(ctx); err != nil {
 		return nil, err
 	}
-	return &cinder{api: api, project: session.ProjectID, user: session.UserID}, nil
+	return &cinder{api: api, project: session.ProjectID, user: session.UserID, catalog: o.config.Catalog}, nil
 }

@@ -50,7 +50,7 @@ func TestAClaimIsACinderVolumeThatSaysWhatItIs(t *testing.T) {
 	if v == nil || c.Volume != "volume-"+v.ID || c.Gigabytes != 2 || c.ProjectID != "p" || c.UserID != "u" {
 		t.Fatalf("claim is %+v of volume %+v", c, v)
 	}
-	want := map[string]string{metaEntry: "e", metaAttempt: "1", metaBackend: "local", metaImage: "glance:8e33", metaState: "reserved"}
+	want := map[string]string{metaEntry: "e", metaAttempt: "1", metaBackend: "local", metaImage: "glance:8e33", metaState: "reserved", metaCatalog: ownCatalog}
 	for key, value := range want {
 		if v.Metadata[key] != value {
 			t.Errorf("metadata %s is %q, want %q", key, v.Metadata[key], value)
@@ -176,7 +176,7 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	o := f.owner(t)
 	mine := claim(t, o, spec("e"))
 	stranger := &fakeVolume{ID: "11111111-1111-1111-1111-111111111111", Size: 7, Status: "available", Metadata: map[string]string{}}
-	other := &fakeVolume{ID: "22222222-2222-2222-2222-222222222222", Size: 9, Status: "attaching", Metadata: map[string]string{metaEntry: "x", metaBackend: "elsewhere", metaState: "in-use"}}
+	other := &fakeVolume{ID: "22222222-2222-2222-2222-222222222222", Size: 9, Status: "attaching", Metadata: map[string]string{metaEntry: "x", metaBackend: "local", metaState: "in-use", metaCatalog: otherCatalog}}
 	f.volumes[stranger.ID], f.volumes[other.ID] = stranger, other
 	claims, err := o.Claims(t.Context())
 	if err != nil || len(claims) != 1 || claims[0] != mine {

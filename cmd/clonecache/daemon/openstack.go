@@ -8,10 +8,12 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/internaltenant/openstack"
+	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/imagesource/glance"
 )
@@ -20,7 +22,11 @@ import (
 // are outside of it. What is wrong with it is logged, and keeps nobody from starting: until it is mended,
 // requests are served without image-volumes.
 func openstackTenant(ctx context.Context, cfg config.Config, ledger internaltenant.Ledger, log logrus.FieldLogger) (internaltenant.Owner, error) {
-	owner, err := newOpenStackTenant(cfg, ledger)
+	catalog, err := plugin.CatalogOf(string(cfg.StateDir)) // the open catalog's, by now
+	if err != nil {
+		return nil, err
+	}
+	owner, err := newOpenStackTenant(cfg, ledger, catalog)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +43,8 @@ func openstackTenant(ctx context.Context, cfg config.Config, ledger internaltena
 	return owner, nil
 }
 
-func newOpenStackTenant(cfg config.Config, ledger internaltenant.Ledger) (*openstack.Owner, error) {
+// newOpenStackTenant is the tenant for claims of a catalog; with none, it can only be asked.
+func newOpenStackTenant(cfg config.Config, ledger internaltenant.Ledger, catalog backends.CatalogID) (*openstack.Owner, error) {
 	t := cfg.InternalTenant
 	account, err := keystone.New(t.Keystone())
 	if err != nil {
@@ -49,7 +56,7 @@ func newOpenStackTenant(cfg config.Config, ledger internaltenant.Ledger) (*opens
 	if err != nil {
 		return nil, err
 	}
-	c := openstack.Config{Account: account, Others: others}
+	c := openstack.Config{Account: account, Catalog: string(catalog), Others: others}
 	for _, b := range cfg.Backends {
 		if b.ImageVolumes == config.ImageVolumesCinder {
 			c.Backends = append(c.Backends, openstack.Backend{Name: b.Name, VolumeType: b.VolumeType})
@@ -103,7 +110,7 @@ func (t *Trial) tenant(ctx context.Context, cfg config.Config) {
 		return
 	}
 	t.secrets(key, cfg.InternalTenant.Account)
-	owner, err := newOpenStackTenant(cfg, &internaltenant.MemoryLedger{})
+	owner, err := newOpenStackTenant(cfg, &internaltenant.MemoryLedger{}, "")
 	if err != nil {
 		t.problem(key, err, "")
 		return
