@@ -44,7 +44,7 @@ var layouts = []layout{
 	},
 	{
 		name: "xfs over quota", filesystem: fstest.XFS, times: 3,
-		config: harness.Config{MaxVolumes: 1, CacheMaxCount: 1},
+		config: harness.Config{MaxVolumes: 1, CacheMaxCount: 1, KeepForQuota: true},
 		unreached: map[failpoint.Step]string{
 			failpoint.Detach: "a reflink depends on nothing, so nothing is ever detached",
 		},
