@@ -163,10 +163,11 @@ func checkRebuilt(t *testing.T, lose func(t *testing.T, state string)) {
 	d.Consistent(t)
 }
 
-// catalogFiles are the database's files in the state directory.
+// catalogFiles are the database's files in the state directory. The catalog's ID beside them is none: it is kept
+// for the day on which they are lost.
 func catalogFiles(t *testing.T, state string) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(state, "catalog*"))
+	files, err := filepath.Glob(filepath.Join(state, "catalog.db*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("catalog files in %s: got %q, %v", state, files, err)
 	}

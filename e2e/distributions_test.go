@@ -45,6 +45,9 @@ func TestImagesOfDistributions(t *testing.T) {
 	harness.NeedTools(t, "qemu-img", "xz", "zstd", "tar")
 	root := t.TempDir()
 	mirrored := map[string]bool{}
+	for _, p := range published {
+		mirrored["/"+p.path] = p.redirect
+	}
 	files := http.FileServer(http.Dir(root))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if mirrored[r.URL.Path] {
@@ -66,7 +69,6 @@ func TestImagesOfDistributions(t *testing.T) {
 			}
 			pack(t, disk, file, p.pack)
 			list(t, file, p.list, p.lines)
-			mirrored["/"+p.path] = p.redirect
 			v := harness.Volume{Image: server.URL + "/" + p.path, Name: fmt.Sprintf("v%d", i)}
 			if p.rule != "" {
 				if _, answer, failed := d.TryCreate(t, v); failed.Code != "image_refused" || failed.Rule != p.rule {

@@ -124,14 +124,23 @@ func TestEventsAreFollowed(t *testing.T) {
 	}
 }
 
-// The table for people has a line each.
+// The table for people has a line each, and a limit leaves the newest.
 func TestEventsAsATable(t *testing.T) {
 	d := cloning(t, harness.Config{})
 	ref, _ := addImage(t, d, 1)
 	d.Create(t, harness.Volume{Image: ref, Name: "v"})
-	r := d.CLI(t, "event", "list", "--since", "1h", "--backend", "local", "--limit", "1")
-	if lines := strings.Split(strings.TrimSpace(r.Stdout), "\n"); r.Exit != 0 || len(lines) != 2 || !strings.Contains(lines[1], "filled") {
-		t.Errorf("got exit %d\n%s%s\nwant a head and one line of a fill", r.Exit, r.Stdout, r.Stderr)
+	for _, c := range []struct {
+		limit string
+		kinds []string
+	}{{"0", []string{"filled", "miss"}}, {"1", []string{"miss"}}} {
+		r := d.CLI(t, "event", "list", "--since", "1h", "--backend", "local", "--limit", c.limit)
+		var kinds []string
+		for _, line := range strings.Split(strings.TrimSpace(r.Stdout), "\n")[1:] {
+			kinds = append(kinds, strings.Fields(line)[3])
+		}
+		if r.Exit != 0 || !slices.Equal(kinds, c.kinds) {
+			t.Errorf("limit %s: got exit %d\n%s%s\nwant a head and a line each of %q", c.limit, r.Exit, r.Stdout, r.Stderr, c.kinds)
+		}
 	}
 	if r := d.CLI(t, "event", "list", "--kind", "explosion"); r.Exit != 2 {
 		t.Errorf("a kind that there is not: got exit %d, want 2", r.Exit)

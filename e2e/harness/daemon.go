@@ -208,6 +208,9 @@ func (d *Daemon) running() bool {
 	}
 }
 
+// reportSize is how many bytes of a data race or a panic are shown, wherever in the log it is.
+const reportSize = 8 << 10
+
 func (d *Daemon) finish(tb testing.TB) {
 	if d.running() {
 		if code := d.Stop(tb); code != 0 {
@@ -216,8 +219,8 @@ func (d *Daemon) finish(tb testing.TB) {
 	}
 	text, _ := os.ReadFile(d.log)
 	for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
-		if bytes.Contains(text, []byte(bad)) {
-			tb.Errorf("daemon's log has %q", bad)
+		if at := bytes.Index(text, []byte(bad)); at >= 0 {
+			tb.Errorf("daemon's log has %q:\n%s", bad, text[at:min(len(text), at+reportSize)])
 		}
 	}
 	if tb.Failed() {
