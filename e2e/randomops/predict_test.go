@@ -90,10 +90,10 @@ func (m *model) onEntry(o op) result {
 		e.lost = true
 	case evict:
 		switch {
+		case e.pinned: // said first: force does not help against it
+			return result{Err: pinned}
 		case m.clones(e) > 0 && !o.Force:
 			return result{Err: hasClones}
-		case e.pinned:
-			return result{Err: pinned}
 		}
 		m.evict(e, catalog.CauseAdmin)
 		return result{Removed: 1}
