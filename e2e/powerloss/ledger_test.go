@@ -52,7 +52,7 @@ const (
 type wantedVolume struct {
 	presence
 	image string
-	size  int64
+	size  int64    // as it was asked for; what is made is rounded up
 	owner presence // whether it begins with its owner's bytes
 }
 

@@ -71,13 +71,13 @@ func (l *library) volumes(dir string, w wanted) error {
 	return errors.Join(found...)
 }
 
-// holds compares a volume's bytes with its image's, and zeroes beyond.
+// holds compares a volume's bytes with its image's, and zeroes beyond: up to the size that was asked for, rounded up.
 func (l *library) holds(path string, want wantedVolume) error {
 	got, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	content := l.content[want.image]
+	content, size := l.content[want.image], backends.RoundUp(want.size)
 	if begins := bytes.HasPrefix(got, []byte(ownersBytes)); begins && want.owner != gone || want.owner == sure {
 		if !begins {
 			return fmt.Errorf("what the owner of volume %s wrote %w", filepath.Base(path), errLost)
@@ -85,8 +85,8 @@ func (l *library) holds(path string, want wantedVolume) error {
 		content = append([]byte(ownersBytes), content[len(ownersBytes):]...)
 	}
 	switch {
-	case int64(len(got)) != want.size:
-		return fmt.Errorf("volume %s has %d bytes, want %d", filepath.Base(path), len(got), want.size)
+	case int64(len(got)) != size:
+		return fmt.Errorf("volume %s has %d bytes, want %d", filepath.Base(path), len(got), size)
 	case !bytes.Equal(got[:len(content)], content) || len(bytes.TrimLeft(got[len(content):], "\x00")) != 0:
 		return fmt.Errorf("volume %s does not hold image %s", filepath.Base(path), want.image)
 	}
