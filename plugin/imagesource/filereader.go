@@ -57,16 +57,17 @@ func (r *fileReader) DataBytes() int64 {
 }
 
 // segment is the first one of data that ends behind off, as the filesystem says; at the end an empty one. All
-// is data where it does not say.
+// is data where it does not say. Close may be called meanwhile: the file's own calls know of it, whereas a
+// descriptor that is taken out of it may soon be another file's.
 func (r *fileReader) segment(off int64) segment {
-	from, err := unix.Seek(int(r.file.Fd()), off, unix.SEEK_DATA)
+	from, err := r.file.Seek(off, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {
 		return segment{r.size, r.size}
 	}
 	if err != nil {
 		return segment{off, r.size}
 	}
-	to, err := unix.Seek(int(r.file.Fd()), from, unix.SEEK_HOLE)
+	to, err := r.file.Seek(from, unix.SEEK_HOLE)
 	if err != nil || to <= from {
 		to = r.size
 	}
@@ -74,9 +75,15 @@ func (r *fileReader) segment(off int64) segment {
 }
 
 func newFileReader(ctx context.Context, file *os.File, info fs.FileInfo) *fileReader {
-	// Only a hint: without it the kernel reads less ahead.
-	_ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
+	readAhead(file)
 	return &fileReader{ctx: ctx, file: file, before: info, size: info.Size(), sum: xxh3.New()}
+}
+
+// readAhead is only a hint: without it the kernel reads less ahead.
+func readAhead(file *os.File) {
+	if conn, err := file.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_SEQUENTIAL) })
+	}
 }
 
 // Read implements io.Reader: ErrChanged at the end where the bytes are not what they were, ErrTruncated
