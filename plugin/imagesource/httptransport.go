@@ -250,11 +250,10 @@ func upgrades(from, to *url.URL) bool {
 
 // checkLiteral looks at a host that is an address already: a proxy would connect to it unseen. ErrAddress.
 func (h *hosts) checkLiteral(host string) error {
-	ip, err := netip.ParseAddr(host)
-	if err != nil || h.named(host) {
-		return nil
+	if ip, err := netip.ParseAddr(host); err == nil && !h.named(host) {
+		return h.checkIP(host, ip)
 	}
-	return h.checkIP(host, ip)
+	return nil
 }
 
 // ownRedirect tells whether a URL on the source's own host is where the source is, or where redirects allow:

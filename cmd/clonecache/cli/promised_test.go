@@ -35,7 +35,7 @@ func TestPromisedFieldsDoNotVanish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	optional := regexp.MustCompile("[^;|]*\\balso\\b[^;|]*")
+	optional := regexp.MustCompile(`[^;|]*\balso\b[^;|]*`)
 	for command, answer := range answers {
 		_, row, found := strings.Cut(string(text), "\n| `"+command+"`")
 		_, row, _ = strings.Cut(row, "|")
