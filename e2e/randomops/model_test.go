@@ -60,6 +60,7 @@ type entry struct {
 	pinned   bool
 	detached bool
 	lost     bool // its image-volume was removed behind the plugin's back
+	outdated bool // superseded, as of the last look: its images have other content by now, or are gone
 	cause    catalog.EvictCause
 	hits     int64
 	held     int64
@@ -202,10 +203,16 @@ func (m *model) victims(store int, bytes int64, count int) (victims []*entry, en
 	return victims, true
 }
 
-// compare puts first what goes first: idle before in use, then the least recently used.
+// compare puts first what goes first: superseded ones, then idle before in use, then the least recently used.
 func (m *model) compare(a, b *entry) int {
+	current := func(e *entry) int {
+		if e.outdated {
+			return 0
+		}
+		return 1
+	}
 	inUse := func(e *entry) int { return min(m.clones(e), 1) }
-	return cmp.Or(cmp.Compare(inUse(a), inUse(b)), a.lastUse().Compare(b.lastUse()), a.created.Compare(b.created), cmp.Compare(a.id, b.id))
+	return cmp.Or(cmp.Compare(current(a), current(b)), cmp.Compare(inUse(a), inUse(b)), a.lastUse().Compare(b.lastUse()), a.created.Compare(b.created), cmp.Compare(a.id, b.id))
 }
 
 func (e *entry) lastUse() time.Time {

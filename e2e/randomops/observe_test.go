@@ -146,7 +146,7 @@ func (m *model) settle(o observed) error {
 		}
 	}
 	for id, got := range o.entries {
-		if err := m.entries[id].compare(got); err != nil {
+		if err := errors.Join(m.entries[id].compare(got), m.superseded(m.entries[id], got)); err != nil {
 			return fmt.Errorf("entry %s: %w", id, err)
 		}
 	}
@@ -192,6 +192,21 @@ func (m *model) name(e *entry, id string) {
 	}
 	e.id = id
 	m.entries[id] = e
+}
+
+// superseded compares whether nobody is expected to ask for an entry again, and learns it: when exactly an image
+// is found to have changed is the plugin's business. What an image is known to be now is never superseded.
+func (m *model) superseded(e *entry, got plugin.EntryView) error {
+	e.outdated = got.SupersededAt != nil
+	if !e.outdated || e.detached {
+		return nil
+	}
+	for n, i := range m.images {
+		if key, _ := m.key(op{Image: n}); i.there && e.keys[key] {
+			return fmt.Errorf("is superseded, and is what %s is", imageNames[n])
+		}
+	}
+	return nil
 }
 
 // compare compares an entry with what the plugin says of it, and learns when it was used.
