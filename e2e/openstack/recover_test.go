@@ -20,6 +20,7 @@ func TestALostCatalogIsRebuilt(t *testing.T) {
 	if err := os.RemoveAll(w.daemon.State); err != nil {
 		t.Fatal(err)
 	}
+	w.sameInstallation(t) // all else is lost
 	w.daemon.Start(t)
 	second := w.demo.make(t, wanted{Image: image, Type: "rbd1"})
 	w.wantOutcomes(t, "rbd1", map[plugin.Outcome]int64{plugin.Hit: 1})

@@ -52,10 +52,26 @@ func beginBounded(tb testing.TB, b bounds) *world {
 // newWorld is begin without starting the daemon.
 func newWorld(tb testing.TB) *world { return worldWith(tb, nil) }
 
+// installation is the ID of the catalogs of all worlds: they come one after another on the lab's pools and shares, which
+// are held by one installation.
+const installation = "0f6a1c52-6d0e-4a57-9a52-3a4f6c1d8e21"
+
+// sameInstallation gives the world's daemon the ID that the worlds before it had.
+func (w *world) sameInstallation(tb testing.TB) {
+	tb.Helper()
+	if err := os.MkdirAll(w.daemon.State, 0o750); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.daemon.State, "catalog-id"), []byte(installation+"\n"), 0o640); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 func worldWith(tb testing.TB, b bounds) *world {
 	tb.Helper()
 	w := &world{daemon: harness.New(tb, harness.Config{Tables: tables(tb, b)}),
 		demo: login(tb, "demo"), other: login(tb, "other"), admin: login(tb, "admin"), internal: login(tb, "cinder-internal")}
+	w.sameInstallation(tb)
 	w.deleteVolumes(tb) // of a run that was killed
 	link := lab.socket()
 	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
