@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -39,9 +41,12 @@ func TestSecretsStayWithTheOwnHost(t *testing.T) {
 		{"its own path", "https://example.org", []string{"https://example.org/b"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			var mu sync.Mutex // digest lists are asked for at the same time
 			asked := map[string]http.Header{}
 			next := 0
 			answer := func(r *http.Request) *http.Response {
+				mu.Lock()
+				defer mu.Unlock()
 				asked[r.URL.String()] = r.Header.Clone()
 				if r.Method == http.MethodHead && next < len(tt.chain) {
 					next++
@@ -75,13 +80,13 @@ func TestSecretsStayWithTheOwnHost(t *testing.T) {
 // A proxy carries requests: it is no host that images may come from, nor one that its own network's address opens.
 func TestAProxyIsNoMirror(t *testing.T) {
 	var redirectTo string
-	inside := 0
+	var inside atomic.Int64 // digest lists are asked for at the same time
 	p := proxyTo(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Host {
 		case "images.example.org":
 			http.Redirect(w, r, redirectTo, http.StatusFound)
 		default:
-			inside++
+			inside.Add(1)
 			w.Header().Set("ETag", `"1"`)
 			_, _ = w.Write(content(100))
 		}
@@ -99,11 +104,12 @@ func TestAProxyIsNoMirror(t *testing.T) {
 		{"http://169.254.169.254/latest/meta-data", []string{"169.254.169.254"}, true},
 		{"http://mirror.example.net/a.raw", []string{"*"}, true},
 	} {
-		redirectTo, inside = tt.to, 0
+		redirectTo = tt.to
+		inside.Store(0)
 		h := webSource(t, HTTPConfig{URL: "http://images.example.org/images", Proxy: p, Redirects: tt.redirects})
 		_, err := h.Stat(t.Context(), "a.raw")
-		if (err == nil) != tt.ok || (inside > 0) != tt.ok {
-			t.Errorf("%s with %q: asked %d times, error = %v, want ok %v", tt.to, tt.redirects, inside, err, tt.ok)
+		if (err == nil) != tt.ok || (inside.Load() > 0) != tt.ok {
+			t.Errorf("%s with %q: asked %d times, error = %v, want ok %v", tt.to, tt.redirects, inside.Load(), err, tt.ok)
 		}
 	}
 }

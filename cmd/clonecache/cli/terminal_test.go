@@ -88,7 +88,12 @@ func (s *screen) take(text string) {
 	}
 }
 
-// watch reads a terminal until its program's end is closed, and looks at everything so far after each piece.
+// endOfText ends what a test writes to a terminal. The kernel may drop what is still on its way to the watcher when the
+// program's end is closed, so a test closes that end when the watcher has seen everything.
+const endOfText = "\x04"
+
+// watch reads a terminal up to endOfText, or until its program's end is closed, and looks at everything so far after
+// each piece.
 func watch(t *testing.T, watcher *os.File, columns int, look func(shown string)) *screen {
 	t.Helper()
 	if err := watcher.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
@@ -99,7 +104,11 @@ func watch(t *testing.T, watcher *os.File, columns int, look func(shown string))
 	left := ""
 	for {
 		n, err := watcher.Read(buf)
-		text := left + string(buf[:n])
+		text, _, ended := strings.Cut(left+string(buf[:n]), endOfText)
+		if ended {
+			s.take(text)
+			return s
+		}
 		end := len(text)
 		if cut := strings.LastIndexAny(text, "\x1b\r"); cut >= 0 && end-cut < 3 && err == nil { // the rest of a sequence follows
 			end = cut
@@ -144,8 +153,11 @@ func TestProgressNeverWraps(t *testing.T) {
 			}
 			m.finish()
 		}
-		program.Close()
+		if _, err := program.WriteString(endOfText); err != nil {
+			t.Fatal(err)
+		}
 		s := <-drawn
+		program.Close()
 		for _, line := range s.wrapped {
 			t.Errorf("%d columns: wrapped: %q", columns, line)
 		}
@@ -197,7 +209,9 @@ func TestACommandShowsItsProgressOnATerminal(t *testing.T) {
 		env := testEnv(d.log, program)
 		env.Now, env.Columns = time.Now, ColumnsOf(program)
 		exit <- Run(ctx, env, []string{"volume", "create", "web:some/long/path/to/an/image.raw", "--name", "v", "--progress", "always", "--server", d.server})
-		program.Close()
+		if _, err := program.WriteString(endOfText); err != nil {
+			t.Error(err)
+		}
 	}()
 	seen := ""
 	s := watch(t, watcher, columns, func(shown string) {
