@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"sort"
 	"strings"
-	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -54,8 +53,8 @@ func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume
 		return err
 	}
 	p.forgetKept(volumeKey{s.name, volume})
-	p.note(catalog.Event{Kind: catalog.EventKind(EventVolumeDeleted), Backend: s.name, Volume: volume})
-	p.writeEvents(ctx)
+	p.books.note(catalog.Event{Kind: catalog.EventKind(EventVolumeDeleted), Backend: s.name, Volume: volume})
+	p.books.writeNow(ctx)
 	return nil
 }
 
@@ -74,7 +73,7 @@ func (p *Plugin) backendsNamed(name backends.Name) ([]*store, error) {
 
 // Entries lists entries, ordered by ID.
 func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error) {
-	if err := p.flushToRead(ctx); err != nil {
+	if err := p.books.flushToRead(ctx); err != nil {
 		return nil, err
 	}
 	states := []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}
@@ -133,7 +132,7 @@ func (p *Plugin) entryView(e catalog.Entry) EntryView {
 // Entry returns one entry by its ID, or by a part of at least four characters that only one begins with
 // or ends with. catalog.ErrNotFound, ErrBadRequest.
 func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
-	if err := p.flushToRead(ctx); err != nil {
+	if err := p.books.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
 	e, err := p.entry(ctx, id)
@@ -200,7 +199,7 @@ func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryVi
 	if err != nil {
 		return EntryView{}, err
 	}
-	if err := p.flushToRead(ctx); err != nil {
+	if err := p.books.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
 	if e, err = p.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
@@ -210,8 +209,8 @@ func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryVi
 	if pin {
 		kind = EventPinned
 	}
-	p.noteEntry(kind, e, catalog.Event{})
-	p.writeEvents(ctx)
+	p.books.noteEntry(kind, e, catalog.Event{})
+	p.books.writeNow(ctx)
 	return p.fullView(ctx, e), nil
 }
 
@@ -276,11 +275,8 @@ func (p *Plugin) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	p.gate.Lock()
-	ready := !p.stopping
-	p.gate.Unlock()
 	return Status{
-		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: ready,
+		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: p.gate.open(),
 		Fills: p.flights.views(), Backends: views, Sources: p.Sources(),
 	}, nil
 }
@@ -290,13 +286,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "unknown"
-}
-
-// sinceOrNil is how the report writes a time that may be the beginning.
-func sinceOrNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }

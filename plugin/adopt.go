@@ -114,7 +114,7 @@ func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 		return err
 	}
 	s.ready.add(e, proven...)
-	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
+	p.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (p *Plugin) retireOrDetach(ctx context.Context, s *store, iv backends.Image
 		return err
 	}
 	if retired.Gone {
-		p.noteEntry(EventMended, entryOf(s, iv), catalog.Event{Reason: "unknown-image-volume", Detail: fmt.Sprintf("image-volume %s, which cannot be an entry, was removed", iv.ID)})
+		p.books.noteEntry(EventMended, entryOf(s, iv), catalog.Event{Reason: "unknown-image-volume", Detail: fmt.Sprintf("image-volume %s, which cannot be an entry, was removed", iv.ID)})
 		return nil
 	}
 	iv.State, iv.Clones = backends.Detached, retired.Clones
@@ -185,7 +185,7 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	if err := p.catalog.Adopt(ctx, e); err != nil {
 		return err
 	}
-	p.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
+	p.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
 	return nil
 }
 

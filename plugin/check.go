@@ -56,7 +56,7 @@ func (p *Plugin) checkPart(ctx context.Context, o CheckOptions, r *CheckResult, 
 
 // surveyCatalog compares the catalog with all else, and with itself.
 func (p *Plugin) surveyCatalog(ctx context.Context) ([]finding, error) {
-	flushed := p.flush(ctx)
+	flushed := p.books.flush(ctx)
 	findings, err := p.survey(ctx)
 	if err != nil {
 		return nil, err

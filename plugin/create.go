@@ -29,10 +29,11 @@ const deadlineMargin = 2 * time.Second
 //
 // When ctx ends, the caller gets its error and no volume; a fill that others wait for goes on.
 func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
-	if !p.enter() {
+	leave, ok := p.gate.enter()
+	if !ok {
 		return Answer{Outcome: Bypassed, Reason: ReasonStopping, Backend: r.Backend, ImageID: imagesource.ShownRef(r.Image), Volume: r.Volume}, nil
 	}
-	defer p.leave()
+	defer leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)() // Close's time is over
@@ -258,9 +259,7 @@ func (p *Plugin) notMade(ctx context.Context, q *request, intent journal.Intent,
 		p.open.add(mustGo, intent)
 		return Answer{}, cause
 	}
-	if err := p.journal.Drop(intent.Seq); err != nil {
-		p.log.WithFields(q.fields()).WithError(err).Warn("intent not dropped; it is settled at the next start")
-	}
+	p.books.drop(intent)
 	if !errors.Is(cause, backends.ErrExist) {
 		return Answer{}, cause
 	}

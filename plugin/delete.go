@@ -19,7 +19,7 @@ func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) 
 	if err := p.removable(ctx, e); err != nil {
 		return r, err
 	}
-	defer p.writeEvents(ctx)
+	defer p.books.writeNow(ctx)
 	return r, p.deleteEntry(ctx, e, force, p.liveClones, &r)
 }
 
@@ -33,14 +33,14 @@ func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, fo
 // deleteEntries evicts those of the ready and the failed entries that are wanted gone.
 func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := p.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
+	if err := p.books.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
 		return r, err
 	}
 	entries, err := p.entriesToDelete(ctx, backend)
 	if err != nil {
 		return r, err
 	}
-	defer p.writeEvents(ctx)
+	defer p.books.writeNow(ctx)
 	clones, removable := p.listedClones(), p.allRemovable()
 	for _, e := range entries {
 		if !wanted(e) {
@@ -97,7 +97,7 @@ func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDe
 		if err := p.catalog.Remove(ctx, e.ID); err != nil {
 			return err
 		}
-		p.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
+		p.books.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
 		r.Removed = append(r.Removed, p.entryView(e))
 		return nil
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/journal"
 )
@@ -76,13 +74,6 @@ func (p *Plugin) remove(ctx context.Context, q *request, intent journal.Intent, 
 		return "is removed again once its backend answers"
 	}
 	log.Info("volume made too late was removed")
-	p.drop(log, intent)
+	p.books.drop(intent)
 	return "was removed again"
-}
-
-// drop ends an intent of which nothing is left.
-func (p *Plugin) drop(log logrus.FieldLogger, i journal.Intent) {
-	if err := p.journal.Drop(i.Seq); err != nil {
-		log.WithError(err).Warn("intent not dropped; it is settled at the next start")
-	}
 }

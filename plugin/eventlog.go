@@ -2,17 +2,13 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
-	"github.com/clonecache/clonecache/plugin/diskimage"
-	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // eventLog holds events until the next flush writes them, and wakes those who follow. Events of requests
@@ -81,37 +77,35 @@ func (l *eventLog) bounded(events []catalog.Event) []catalog.Event {
 
 // note keeps an event for the log. It is written within moments, together with the requests that were
 // answered before it; a kill before that loses it.
-func (p *Plugin) note(e catalog.Event) {
+func (b *books) note(e catalog.Event) {
 	if e.At.IsZero() {
-		e.At = p.now().UTC()
+		e.At = b.now().UTC()
 	}
 	e.Detail = clipped(e.Detail)
-	p.events.add(e)
+	b.events.add(e)
 }
 
-// writeEvents writes at once what was noted, for an admin's own deed: a kill afterwards does not lose it. A
-// failure is logged.
-func (p *Plugin) writeEvents(ctx context.Context) {
-	ctx, cancel := p.cleanup(ctx)
-	defer cancel()
-	_ = p.flushToRead(ctx)
+// lastEvent writes what was noted, and lets those who follow events go once they have it all. No more come.
+func (b *books) lastEvent(ctx context.Context) {
+	b.writeNow(ctx)
+	close(b.events.ended)
 }
 
 // noteEntry notes what happened to an entry.
-func (p *Plugin) noteEntry(kind EventKind, e catalog.Entry, more catalog.Event) {
-	more.Kind, more.Backend, more.Entry = catalog.EventKind(kind), p.label(e.Store), e.ID
+func (b *books) noteEntry(kind EventKind, e catalog.Entry, more catalog.Event) {
+	more.Kind, more.Backend, more.Entry = catalog.EventKind(kind), b.label(e.Store), e.ID
 	if len(e.ImageIDs) > 0 {
 		more.ImageID = e.ImageIDs[0]
 	}
 	if more.Detail == "" && e.ImageVolume != "" {
 		more.Detail = "image-volume " + string(e.ImageVolume)
 	}
-	p.note(more)
+	b.note(more)
 }
 
 // eventsOf are the events of answered requests and those that were noted, in the order of their times.
-func (p *Plugin) eventsOf(requests []catalog.Request, noted []catalog.Event) []catalog.Event {
-	if p.events.max == 0 {
+func (b *books) eventsOf(requests []catalog.Request, noted []catalog.Event) []catalog.Event {
+	if b.events.max == 0 {
 		return nil
 	}
 	all := make([]catalog.Event, 0, len(requests)+len(noted))
@@ -177,63 +171,4 @@ func evictedKind(e catalog.Entry) EventKind {
 		return EventDeleted
 	}
 	return EventEvicted
-}
-
-// reached notes that a store answers, or does not, where that is news.
-func (p *Plugin) reached(s *store, err error) {
-	switch {
-	case err == nil:
-		if s.silent.Swap(nil) != nil {
-			p.note(catalog.Event{Kind: catalog.EventKind(EventBack), Backend: s.name})
-		}
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-	case errors.Is(err, backends.ErrUnavailable):
-		if s.silent.CompareAndSwap(nil, &silence{since: p.now().UTC(), why: err.Error()}) {
-			p.note(catalog.Event{Kind: catalog.EventKind(EventUnreachable), Backend: s.name, Detail: err.Error()})
-		}
-	}
-}
-
-// failure is why a fill came to nothing, in the word that requests are bypassed with, or refused.
-func failure(err error) Reason {
-	if why, aside := steppedAside(err); aside {
-		return why.reason
-	}
-	for _, f := range failures() {
-		if errors.Is(err, f.err) {
-			return f.reason
-		}
-	}
-	return ReasonCacheError
-}
-
-// failures are the words that the API has for the errors of usual. The first match counts.
-func failures() []struct {
-	err    error
-	reason Reason
-} {
-	return []struct {
-		err    error
-		reason Reason
-	}{
-		{context.Canceled, "canceled"},
-		{context.DeadlineExceeded, "deadline_exceeded"},
-		{ErrBadRequest, "bad_request"},
-		{ErrUnknownBackend, "unknown_backend"},
-		{ErrConflict, "volume_conflict"},
-		{ErrTooSmall, "volume_too_small"},
-		{backends.ErrTooSmall, "volume_too_small"},
-		{backends.ErrBadName, "bad_name"},
-		{diskimage.ErrRefused, "image_refused"},
-		{imagesource.ErrNotFound, "image_not_found"},
-		{imagesource.ErrForbidden, "image_forbidden"},
-		{imagesource.ErrNotActive, "image_not_active"},
-		{imagesource.ErrChanged, "image_changed"},
-		{imagesource.ErrTruncated, "image_truncated"},
-		{imagesource.ErrUnavailable, "image_source_unavailable"},
-		{imagesource.ErrRefused, "image_reference_refused"},
-		{imagesource.ErrDigestMismatch, "digest_mismatch"},
-		{imagesource.ErrAmbiguous, "image_ambiguous"},
-		{diskimage.ErrSourceLonger, "image_longer"},
-	}
 }

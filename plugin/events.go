@@ -108,10 +108,7 @@ const eventPage = 500
 // requests are in it once they were answered; other events a moment after what they tell of, and a kill in
 // that moment loses them.
 func (p *Plugin) Events(ctx context.Context, f EventFilter) ([]Event, error) {
-	if err := p.flushToRead(ctx); err != nil {
-		return nil, err
-	}
-	events, err := p.readEvents(ctx, f)
+	events, err := p.books.list(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -123,44 +120,47 @@ func (p *Plugin) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 // waits for a take that is at it. f.Limit is not looked at. Where take is slower than events come, those
 // that have gone meanwhile, being the oldest, are left out.
 func (p *Plugin) FollowEvents(ctx context.Context, f EventFilter, take func(Event) error) error {
-	if !p.stayOpen() {
+	leave, ok := p.gate.follow()
+	if !ok {
 		return ErrStopping
 	}
-	defer p.upkeep.Done()
-	if err := p.flushToRead(ctx); err != nil {
+	defer leave()
+	return p.books.follow(ctx, f, take)
+}
+
+// list lists what happened, all that was noted before included.
+func (b *books) list(ctx context.Context, f EventFilter) ([]Event, error) {
+	if err := b.flushToRead(ctx); err != nil {
+		return nil, err
+	}
+	return b.readEvents(ctx, f)
+}
+
+// follow calls take for each event, until take returns an error, ctx ends, or no more events come: ErrStopping.
+func (b *books) follow(ctx context.Context, f EventFilter, take func(Event) error) error {
+	if err := b.flushToRead(ctx); err != nil {
 		return err
 	}
 	f.Limit, f.Newest = eventPage, false
 	for {
-		news := p.events.news()
-		if err := p.takeEvents(ctx, &f, take); err != nil {
+		news := b.events.news()
+		if err := b.takeEvents(ctx, &f, take); err != nil {
 			return err
 		}
 		select {
 		case <-news:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-p.events.ended:
-			return cmp.Or(p.takeEvents(ctx, &f, take), ErrStopping)
+		case <-b.events.ended:
+			return cmp.Or(b.takeEvents(ctx, &f, take), ErrStopping)
 		}
 	}
 }
 
-// stayOpen keeps what Open opened from being closed until upkeep.Done, unless the plugin is stopping.
-func (p *Plugin) stayOpen() bool {
-	p.gate.Lock()
-	defer p.gate.Unlock()
-	if p.stopping {
-		return false
-	}
-	p.upkeep.Add(1)
-	return true
-}
-
 // takeEvents hands on what there is now, page by page, and moves the filter behind it.
-func (p *Plugin) takeEvents(ctx context.Context, f *EventFilter, take func(Event) error) error {
+func (b *books) takeEvents(ctx context.Context, f *EventFilter, take func(Event) error) error {
 	for {
-		page, err := p.readEvents(ctx, *f)
+		page, err := b.readEvents(ctx, *f)
 		if err != nil {
 			return err
 		}
@@ -176,12 +176,12 @@ func (p *Plugin) takeEvents(ctx context.Context, f *EventFilter, take func(Event
 	}
 }
 
-func (p *Plugin) readEvents(ctx context.Context, f EventFilter) ([]Event, error) {
+func (b *books) readEvents(ctx context.Context, f EventFilter) ([]Event, error) {
 	filter := catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Limit: f.Limit, Newest: f.Newest}
 	for _, k := range f.Kinds {
 		filter.Kinds = append(filter.Kinds, catalog.EventKind(k))
 	}
-	rows, err := p.catalog.Events(ctx, filter)
+	rows, err := b.catalog.Events(ctx, filter)
 	if err != nil {
 		return nil, err
 	}

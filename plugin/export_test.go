@@ -24,4 +24,4 @@ func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.Im
 }
 
 // Tidy does what is done every minute.
-func (p *Plugin) Tidy(ctx context.Context) { p.tidy(ctx) }
+func (p *Plugin) Tidy(ctx context.Context) { p.doChores(ctx) }

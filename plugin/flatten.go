@@ -23,10 +23,11 @@ type Flattened struct {
 //
 // backends.ErrNotExist, backends.ErrNotOurs, backends.ErrNoSpace, ErrCannotFlatten, ErrUnknownBackend.
 func (p *Plugin) FlattenVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName, progress func(done, total int64)) (Flattened, error) {
-	if !p.enter() {
+	leave, ok := p.gate.enter()
+	if !ok {
 		return Flattened{}, ErrStopping
 	}
-	defer p.leave()
+	defer leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)()

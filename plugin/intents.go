@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/plugin/failpoint"
 	"github.com/clonecache/clonecache/plugin/journal"
 )
 
@@ -101,12 +100,10 @@ func (o *openIntents) end(key volumeKey, token string) (ended openIntent, known 
 // intend notes in the journal what is about to be made, so that a crash from here on is settled.
 func (p *Plugin) intend(q *request, op journal.Op, spec backends.VolumeSpec) (journal.Intent, error) {
 	i := journal.Intent{At: p.now().UTC(), Op: op, Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
-	seq, err := p.journal.Begin(i)
+	i, err := p.books.begin(i)
 	if err != nil {
 		return i, fmt.Errorf("note the intent to make %s: %w", spec.Name, err)
 	}
-	i.Seq = seq
-	failpoint.Reached(failpoint.Intent)
 	return i, nil
 }
 
@@ -133,7 +130,7 @@ func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
 	for _, i := range p.open.take(volumeKey{q.store.name, q.Volume}) {
 		settled, err := p.settle(ctx, i.Intent)
 		if err == nil && settled != backends.Whole {
-			p.drop(p.log.WithFields(q.fields()), i.Intent)
+			p.books.drop(i.Intent)
 			continue
 		}
 		p.open.put(i)
@@ -160,14 +157,14 @@ func (p *Plugin) settleAndDrop(ctx context.Context, i openIntent) {
 	case inUse: // not whole, and somebody has it: nothing of it is ours any more
 		log.WithError(err).Warn("what was half made is in use, and stays")
 		p.noteKept(i, journal.InUse)
-		p.drop(log, i.Intent)
+		p.books.drop(i.Intent)
 	case err != nil:
 		log.WithError(err).Error("volume in the making not settled; trying again")
 		p.open.put(i)
 	case settled == backends.Whole:
 		p.keep(i, i.whyKept())
 	default:
-		p.drop(log, i.Intent)
+		p.books.drop(i.Intent)
 		log.WithField("settled", settled).Info("volume in the making was settled")
 	}
 }

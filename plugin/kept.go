@@ -32,9 +32,7 @@ func keptRemedy(name backends.VolumeName) string {
 
 // keep leaves a whole volume alone from now on, and says so, once.
 func (p *Plugin) keep(i openIntent, why journal.Kept) {
-	if err := p.journal.Keep(i.Seq, why); err != nil {
-		p.log.WithField("volume", i.Spec.Name).WithError(err).Warn("that the volume stays is not noted; after a kill it stays all the same")
-	}
+	p.books.keep(i.Intent, why)
 	p.noteKept(i, why)
 	i.Kept, i.fate, i.found = why, mayStay, true
 	p.open.put(i)
@@ -44,7 +42,7 @@ func (p *Plugin) keep(i openIntent, why journal.Kept) {
 func (p *Plugin) noteKept(i openIntent, why journal.Kept) {
 	p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
 		Warn("a volume stays of which perhaps nobody knows; " + keptDetails[why])
-	p.note(catalog.Event{
+	p.books.note(catalog.Event{
 		Kind: catalog.EventKind(EventKept), Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: catalog.EntryID(i.Spec.Origin.EntryID),
 		Volume: i.Spec.Name, Reason: catalog.Reason(why), Detail: keptDetails[why] + "; " + keptRemedy(i.Spec.Name),
 	})
@@ -64,7 +62,7 @@ func (p *Plugin) lookAtKept(ctx context.Context, i openIntent) {
 		p.open.put(i)
 		return
 	}
-	p.drop(log, i.Intent)
+	p.books.drop(i.Intent)
 	log.Info("a volume that was kept is gone, or another's by now")
 }
 
@@ -85,7 +83,7 @@ func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume b
 		return err
 	}
 	if i, known := p.open.end(volumeKey{s.name, volume}, v.Token); known {
-		p.drop(p.log.WithField("volume", volume), i.Intent)
+		p.books.drop(i.Intent)
 	}
 	return nil
 }
@@ -97,7 +95,7 @@ func (p *Plugin) forgetKept(key volumeKey) {
 			p.open.put(i) // half made, perhaps: it is settled
 			continue
 		}
-		p.drop(p.log.WithField("volume", i.Spec.Name), i.Intent)
+		p.books.drop(i.Intent)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
-	"github.com/clonecache/clonecache/plugin/journal"
 )
 
 const (
@@ -31,39 +29,28 @@ const (
 	defaultReportRetention = 90 * 24 * time.Hour
 	defaultEvents          = 10_000
 	defaultKeepFailed      = 24 * time.Hour
-	// cleanupTime bounds undoing something after its request has ended.
-	cleanupTime = 30 * time.Second
 )
 
 // Plugin is the open cache. Its methods may be called from several goroutines.
 type Plugin struct {
-	cfg      Config
-	log      logrus.FieldLogger
-	now      func() time.Time
-	observer Observer
+	*house
+	lock  *StateLock // nil: the caller's
+	begun time.Time
+	gate  gate
 
-	lock    *StateLock // nil: the caller's
-	catalog *catalog.Catalog
-	self    backends.CatalogID // of catalog
-	journal *journal.Journal
+	books  *books
+	chores chores
+
 	scratch diskimage.Scratch
-	owner   internaltenant.Owner
-	tenant  internaltenant.Usage // project and user, as they were at the start
-	holder  catalog.Holder
 	sources *imagesource.Resolver
 
 	stores   map[backends.Name]*store // backends and file caches
 	labels   labels
 	placing  sync.Mutex      // held by the store that takes its place among the others
 	backends []backends.Name // backends alone, as configured
-	begun    time.Time
 
-	// base is the context of what outlives a request: fills and upkeep. Close ends it.
-	base      context.Context
-	end       context.CancelFunc
 	running   sync.WaitGroup         // fills
 	watched   []*imagesource.Watched // the sources, in the order of the configuration
-	upkeep    sync.WaitGroup         // flushing and reaping
 	flights   flights
 	fillSlots chan struct{}
 	quotaTurn chan struct{}      // held by the one for whose claim entries go
@@ -72,13 +59,6 @@ type Plugin struct {
 	owed      atomic.Bool   // a backend or the claims could not be reconciled yet
 	names     names         // whose turn it is to make a volume
 	mending   chan struct{} // held by the one who surveys and mends
-
-	gate     sync.Mutex // guards stopping and inside's growth
-	stopping bool
-	inside   sync.WaitGroup // requests
-
-	flushing sync.Mutex // one at a time
-	events   eventLog
 }
 
 // Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
@@ -111,23 +91,22 @@ func newPlugin(cfg Config) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
+	h := newHouse(cfg)
 	p := &Plugin{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, stores: stores,
-		holder:    catalog.Holder{Incarnation: uuid.NewString()},
+		house: h, begun: cfg.Now(), chores: chores{house: h}, stores: stores,
 		flights:   flights{byKey: make(map[flightKey]*flight)},
 		names:     names{busy: make(map[volumeKey]*turn)},
 		fillSlots: make(chan struct{}, cfg.FillLimit), quotaTurn: make(chan struct{}, 1),
 		mending: make(chan struct{}, 1),
-		begun:   cfg.Now(),
-		events:  newEventLog(max(cfg.EventsMax, 0)),
 	}
+	p.books = newBooks(h, p.label)
 	for _, b := range cfg.Backends {
 		p.backends = append(p.backends, b.Name)
 	}
 	if p.sources, err = imagesource.NewResolver(p.watch(cfg.Sources)); err != nil {
+		h.end()
 		return nil, err
 	}
-	p.base, p.end = context.WithCancel(context.Background())
 	return p, nil
 }
 
@@ -209,7 +188,8 @@ func (p *Plugin) start(ctx context.Context) error {
 	if err := p.recover(ctx); err != nil {
 		return err
 	}
-	p.keepUp()
+	p.chores.every(p.cfg.FlushEvery, p.books.events.kick, p.books.flushLater)
+	p.chores.every(choresEvery, nil, p.doChores)
 	return nil
 }
 
@@ -253,7 +233,7 @@ func (p *Plugin) openCatalog(ctx context.Context) error {
 }
 
 func (p *Plugin) catalogConfig(path string) catalog.Config {
-	return catalog.Config{Path: path, MaxEvents: p.events.max}
+	return catalog.Config{Path: path, MaxEvents: max(p.cfg.EventsMax, 0)}
 }
 
 // openWhole opens the catalog if all of it can be read; damage says that it cannot.
@@ -275,17 +255,12 @@ func (p *Plugin) openWhole(ctx context.Context, path string) (damage, err error)
 // Close stops taking requests, lets those and their fills end until ctx is done, then undoes what has not
 // ended, counts what was answered, and closes what Open opened. The backends are the caller's to close.
 func (p *Plugin) Close(ctx context.Context) error {
-	p.gate.Lock()
-	if p.stopping {
-		p.gate.Unlock()
+	if !p.gate.shut() {
 		return nil
 	}
-	p.stopping = true
-	p.gate.Unlock()
-
 	ended := make(chan struct{})
 	go func() {
-		p.inside.Wait()
+		p.gate.wait()
 		p.running.Wait()
 		close(ended)
 	}()
@@ -298,11 +273,11 @@ func (p *Plugin) Close(ctx context.Context) error {
 	<-ended
 	flush, cancel := p.cleanup(ctx)
 	defer cancel()
-	p.note(catalog.Event{Kind: catalog.EventKind(EventStopped), Detail: "host " + p.cfg.Host})
-	p.writeEvents(flush)
-	close(p.events.ended)
-	p.upkeep.Wait()
-	return errors.Join(p.flush(flush), p.release())
+	p.books.note(catalog.Event{Kind: catalog.EventKind(EventStopped), Detail: "host " + p.cfg.Host})
+	p.books.lastEvent(flush)
+	p.chores.wait()
+	p.gate.waitForFollowers()
+	return errors.Join(p.books.flush(flush), p.release())
 }
 
 // release closes what start opened, in the reverse order.
@@ -311,9 +286,7 @@ func (p *Plugin) release() error {
 	for _, w := range p.watched {
 		w.Close()
 	}
-	if p.journal != nil {
-		problems = append(problems, p.journal.Close())
-	}
+	problems = append(problems, p.books.close())
 	if p.catalog != nil {
 		problems = append(problems, p.catalog.Close())
 	}
@@ -321,26 +294,6 @@ func (p *Plugin) release() error {
 		problems = append(problems, p.lock.Unlock())
 	}
 	return errors.Join(problems...)
-}
-
-// enter counts a request in, unless the plugin is stopping.
-func (p *Plugin) enter() bool {
-	p.gate.Lock()
-	defer p.gate.Unlock()
-	if p.stopping {
-		return false
-	}
-	p.inside.Add(1)
-	return true
-}
-
-func (p *Plugin) leave() { p.inside.Done() }
-
-func (p *Plugin) stopped() bool { return p.base.Err() != nil }
-
-// cleanup is a context for undoing something whose own context may have ended.
-func (p *Plugin) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 }
 
 // unknownLabel stands for every backend that is not configured: what callers invent is no label of a metric.

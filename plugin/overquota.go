@@ -50,7 +50,7 @@ func (w *filling) chargeQuota(ctx context.Context, spec internaltenant.ClaimSpec
 
 // makeQuota evicts what refusal says is missing; false where that cannot be done, and then nothing went.
 func (p *Plugin) makeQuota(ctx context.Context, s *store, refusal error) (bool, error) {
-	if err := p.flush(ctx); err != nil { // last-used decides
+	if err := p.books.flush(ctx); err != nil { // last-used decides
 		return false, err
 	}
 	missing, err := p.missingQuota(ctx, refusal)

@@ -21,7 +21,7 @@ type going struct {
 // PlanPrune tells what Prune would remove now, and why, and removes nothing.
 func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
-	if err := p.flushToRead(ctx); err != nil {
+	if err := p.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
 	for _, s := range p.orderedStores() {
@@ -105,7 +105,7 @@ type Deletion struct {
 // why. It removes nothing.
 func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
-	if err := p.flushToRead(ctx); err != nil {
+	if err := p.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
 	entries, err := p.entriesToDelete(ctx, d.Backend)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/clonecache/clonecache/backends"
@@ -24,7 +23,7 @@ func (p *Plugin) recover(ctx context.Context) error {
 	if err := p.bindStores(ctx); err != nil {
 		return err
 	}
-	p.note(catalog.Event{Kind: catalog.EventKind(EventStarted), Detail: "host " + p.cfg.Host})
+	p.books.note(catalog.Event{Kind: catalog.EventKind(EventStarted), Detail: "host " + p.cfg.Host})
 	abandoned, err := p.catalog.TakeOver(ctx, p.holder, p.cfg.LeaseFor)
 	if err != nil {
 		return err
@@ -48,23 +47,8 @@ func (p *Plugin) recover(ctx context.Context) error {
 // replay opens the journal, counts the answers that the catalog has not seen, and settles the intents
 // that were never answered.
 func (p *Plugin) replay(ctx context.Context) error {
-	j, recovered, err := journal.Open(journal.Config{Dir: filepath.Join(p.cfg.StateDir, "journal")})
+	recovered, err := p.books.open(ctx)
 	if err != nil {
-		return err
-	}
-	p.journal = j
-	applied, err := p.catalog.Applied(ctx, p.holder.Instance)
-	if err != nil {
-		return err
-	}
-	j.SetFloor(applied)
-	if recovered.Damaged > 0 {
-		p.log.WithField("records", recovered.Damaged).Warn("journal has unreadable records; what they named is found by the reconcile")
-	}
-	if err := p.catalog.Record(ctx, p.holder.Instance, recovered.LastSeq, recovered.Answered, p.eventsOf(recovered.Answered, nil)...); err != nil {
-		return err
-	}
-	if err := j.Applied(recovered.LastSeq); err != nil {
 		return err
 	}
 	for _, i := range recovered.Recent {
@@ -124,7 +108,7 @@ func (p *Plugin) endAbandoned(ctx context.Context, e catalog.Entry) error {
 	if err := p.catalog.ForgetFill(ctx, e.ID, e.Attempt); err != nil {
 		return err
 	}
-	p.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "the daemon ended while it filled; nothing is left of it"})
+	p.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "the daemon ended while it filled; nothing is left of it"})
 	return nil
 }
 
@@ -142,7 +126,7 @@ func (p *Plugin) publishAbandoned(ctx context.Context, s *store, e catalog.Entry
 	if err != nil || duplicate != nil {
 		return false, err
 	}
-	p.noteEntry(EventFilled, e, catalog.Event{Bytes: iv.HeldBytes, Detail: "the daemon ended before it was named; it was whole"})
+	p.books.noteEntry(EventFilled, e, catalog.Event{Bytes: iv.HeldBytes, Detail: "the daemon ended before it was named; it was whole"})
 	return true, nil
 }
 
@@ -229,7 +213,7 @@ func (p *Plugin) noteObserved(ctx context.Context, findings []finding) (others [
 		return others, nil
 	}
 	p.log.WithField("entries", len(observed)).Info("held bytes brought up to date")
-	p.note(catalog.Event{Kind: catalog.EventKind(EventMended), Reason: "held-bytes", Detail: fmt.Sprintf("held bytes of %d entries brought up to date", len(observed))})
+	p.books.note(catalog.Event{Kind: catalog.EventKind(EventMended), Reason: "held-bytes", Detail: fmt.Sprintf("held bytes of %d entries brought up to date", len(observed))})
 	return others, p.catalog.Observe(ctx, observed)
 }
 
@@ -239,7 +223,7 @@ func (p *Plugin) mend(ctx context.Context, f finding) error {
 		return err
 	}
 	if !f.tells {
-		p.note(catalog.Event{Kind: catalog.EventKind(EventMended), Backend: f.Backend, Reason: catalog.Reason(f.Kind), Detail: f.Detail})
+		p.books.note(catalog.Event{Kind: catalog.EventKind(EventMended), Backend: f.Backend, Reason: catalog.Reason(f.Kind), Detail: f.Detail})
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (p *Plugin) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (c
 		return catalog.Entry{}, err
 	}
 	s.ready.add(e)
-	p.noteEntry(EventMended, e, catalog.Event{Reason: "old-inspector", Detail: fmt.Sprintf("image-volume %s was inspected again, under rules %d", e.ImageVolume, diskimage.InspectorVersion)})
+	p.books.noteEntry(EventMended, e, catalog.Event{Reason: "old-inspector", Detail: fmt.Sprintf("image-volume %s was inspected again, under rules %d", e.ImageVolume, diskimage.InspectorVersion)})
 	return e, nil
 }
 
@@ -134,7 +134,7 @@ func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error)
 	if s == nil {
 		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.label(e.Store))
 	}
-	defer p.writeEvents(ctx)
+	defer p.books.writeNow(ctx)
 	why, err := p.invalid(ctx, s, e)
 	if err != nil {
 		return Revalidated{}, err
@@ -143,7 +143,7 @@ func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error)
 		if err := p.giveWay(ctx, s, e); err != nil {
 			return Revalidated{}, err
 		}
-		p.noteEntry(EventMended, e, catalog.Event{Reason: "content", Detail: "dropped: " + why})
+		p.books.noteEntry(EventMended, e, catalog.Event{Reason: "content", Detail: "dropped: " + why})
 		return Revalidated{Entry: p.entryView(e), Detail: why}, nil
 	}
 	if e, err = p.catalog.Get(ctx, e.ID); err != nil {

@@ -23,7 +23,7 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := w.p.flush(ctx); err != nil { // last-used decides
+	if err := w.p.books.flush(ctx); err != nil { // last-used decides
 		return err
 	}
 	capacity, err := w.store.capacity(ctx)

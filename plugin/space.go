@@ -127,7 +127,7 @@ func (p *Plugin) makeSpace(ctx context.Context, s *store, want spaceWanted, time
 
 // spaceVictims are the least recently used idle entries, until they hold what is wanted, or all.
 func (p *Plugin) spaceVictims(ctx context.Context, s *store, want spaceWanted) ([]catalog.Entry, error) {
-	if err := p.flush(ctx); err != nil { // last-used decides
+	if err := p.books.flush(ctx); err != nil { // last-used decides
 		return nil, err
 	}
 	const most = 1000

@@ -87,7 +87,7 @@ func (p *Plugin) deleteUnconfigured(ctx context.Context, e catalog.Entry, force 
 		r.Left = append(r.Left, LeftBehind{Backend: view.Backend, StoreID: e.Store, ImageVolume: e.ImageVolume})
 		detail = fmt.Sprintf("image-volume %s stays on %s, which is not configured", e.ImageVolume, view.Backend)
 	}
-	p.noteEntry(EventDeleted, e, catalog.Event{Detail: detail})
+	p.books.noteEntry(EventDeleted, e, catalog.Event{Detail: detail})
 	return nil
 }
 

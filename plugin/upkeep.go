@@ -13,7 +13,7 @@ import (
 // than MaxIdle. Pinned entries stay.
 func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := p.flush(ctx); err != nil {
+	if err := p.books.flush(ctx); err != nil {
 		return r, err
 	}
 	for _, s := range p.orderedStores() {

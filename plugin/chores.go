@@ -1,0 +1,57 @@
+package plugin
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// choresEvery is how often detached image-volumes are looked at, and left-over evictions and intents.
+const choresEvery = time.Minute
+
+// chores are what goes on beside requests, again and again, until base ends. They own the goroutines, and nothing
+// else.
+type chores struct {
+	*house
+	going sync.WaitGroup
+}
+
+// every calls do at each interval, and when it is asked to by now.
+func (c *chores) every(interval time.Duration, now <-chan struct{}, do func(context.Context)) {
+	c.going.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-c.base.Done():
+				return
+			case <-now:
+			case <-tick.C:
+			}
+			do(c.base)
+		}
+	})
+}
+
+// wait returns when none of them goes on any more: base has ended.
+func (c *chores) wait() { c.going.Wait() }
+
+// doChores ends what waited for something: clones that went, backends that came back.
+func (p *Plugin) doChores(ctx context.Context) {
+	for _, s := range p.stores {
+		if _, err := p.reap(ctx, s); err != nil && ctx.Err() == nil {
+			p.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
+		}
+	}
+	for _, s := range p.stores {
+		p.lookAround(ctx, s)
+	}
+	p.endAllStranded(ctx)
+	p.expireFailed(ctx)
+	p.settleOpen(ctx)
+	if p.owed.Load() {
+		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {
+			p.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
+		}
+	}
+}

@@ -1,0 +1,24 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// reached notes that a store answers, or does not, where that is news.
+func (p *Plugin) reached(s *store, err error) {
+	switch {
+	case err == nil:
+		if s.silent.Swap(nil) != nil {
+			p.books.note(catalog.Event{Kind: catalog.EventKind(EventBack), Backend: s.name})
+		}
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, backends.ErrUnavailable):
+		if s.silent.CompareAndSwap(nil, &silence{since: p.now().UTC(), why: err.Error()}) {
+			p.books.note(catalog.Event{Kind: catalog.EventKind(EventUnreachable), Backend: s.name, Detail: err.Error()})
+		}
+	}
+}
