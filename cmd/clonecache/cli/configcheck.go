@@ -8,6 +8,7 @@ import (
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/daemon"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 )
 
 func (a *app) config() *cobra.Command {
@@ -39,7 +40,7 @@ type checked struct {
 
 func (a *app) checkConfig(ctx context.Context, file string) error {
 	result := checked{Problems: []config.Problem{}, Warnings: []config.Problem{}, Facts: []string{}}
-	cfg, err := config.Load(file)
+	cfg, err := kinds.All().Load(file)
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):

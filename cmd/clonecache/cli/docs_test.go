@@ -12,6 +12,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/plugin/diskimage/diskimagetest"
 )
 
@@ -127,7 +128,7 @@ func problemsOf(t *testing.T, text string) config.Problems {
 	if !strings.Contains(text, "[[backend]]") {
 		text += frameBackend
 	}
-	_, err := config.Parse([]byte(text), filepath.Join(t.TempDir(), "c.toml"))
+	_, err := kinds.All().Parse([]byte(text), filepath.Join(t.TempDir(), "c.toml"))
 	var problems config.Problems
 	if err != nil && !errors.As(err, &problems) {
 		t.Fatal(err)
@@ -135,6 +136,23 @@ func problemsOf(t *testing.T, text string) config.Problems {
 	return slices.DeleteFunc(problems, func(p config.Problem) bool {
 		return rbd.Missing != "" && strings.Contains(p.Error(), rbd.Missing)
 	})
+}
+
+// TestEveryPathThatContributorsAreShownExists: in CONTRIBUTING.md, `folder/file` of the repository.
+func TestEveryPathThatContributorsAreShownExists(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := regexp.MustCompile("`((?:\\.ci|backends|cmd|docs|e2e|internaltenant|lru|plugin)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1)
+	for _, m := range paths {
+		if _, err := os.Stat(filepath.Join("../../..", m[1])); err != nil {
+			t.Errorf("docs/CONTRIBUTING.md shows %s: %v", m[1], err)
+		}
+	}
+	if len(paths) < 20 {
+		t.Errorf("found only %d paths", len(paths))
+	}
 }
 
 // TestEveryTargetThatIsShownExists: make TARGET.

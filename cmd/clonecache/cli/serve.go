@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/daemon"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 )
 
 const defaultConfig = "/etc/clonecache/clonecache.toml"
@@ -57,7 +58,7 @@ func (a *app) runDaemon(ctx context.Context, file string) error {
 	if a.Hangups != nil { // before anything takes time: a SIGHUP that nobody catches ends the process
 		hangups = a.Hangups()
 	}
-	cfg, err := config.Load(file)
+	cfg, err := kinds.All().Load(file)
 	if err != nil {
 		return &usageError{err}
 	}

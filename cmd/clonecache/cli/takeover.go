@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/daemon"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/plugin/api"
 )
 
@@ -41,7 +41,7 @@ backend does not answer.`,
 }
 
 func (a *app) takeOverNamed(ctx context.Context, file string, name backends.Name) error {
-	cfg, err := config.Load(file)
+	cfg, err := kinds.All().Load(file)
 	if err != nil {
 		return &usageError{err}
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 )
 
 // build is what "version -o json" answers.
@@ -22,8 +22,7 @@ type build struct {
 
 // newBuild describes this program; version is what the linker was told, or "".
 func newBuild(version string) build {
-	backends, _, _ := config.Kinds()
-	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Backends: backends, Tags: []string{}}
+	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Backends: kinds.All().BackendsHere(), Tags: []string{}}
 	info, ok := debug.ReadBuildInfo()
 	if b.Version == "" {
 		b.Version = "devel"

@@ -2,8 +2,10 @@
 // a value out of its bounds is a problem, nothing is clamped, and all problems are reported at once,
 // each with its line, its key and a remedy.
 //
+// What a table's kind adds to it (Kinds) comes from the caller: the package knows no kind by its name.
+//
 // The package reads the configuration file and looks symbolic links up; it changes nothing and opens
-// nothing else. docs/configuration.md documents every key; a test compares it with the types here.
+// nothing else. docs/configuration.md documents every key; a test compares it with the types.
 package config
 
 // Config is the whole file, with defaults filled in and paths made absolute.
@@ -49,39 +51,23 @@ type Catalog struct {
 	URL string `toml:"url"`
 }
 
-// InternalTenant owns the image-volumes. Of the account, kind "local" has ProjectID and UserID alone.
+// InternalTenant owns the image-volumes. Its account is of its kind.
 type InternalTenant struct {
-	Kind         string `toml:"kind"`
-	MaxVolumes   int64  `toml:"max_volumes"`
-	MaxGigabytes int64  `toml:"max_gigabytes"`
-	Account
+	Kinded
+	MaxVolumes   int64 `toml:"max_volumes"`
+	MaxGigabytes int64 `toml:"max_gigabytes"`
 }
 
-// ImageSource is one place where images come from.
+// ImageSource is one place where images come from. Where that is, is of its kind.
 type ImageSource struct {
+	Kinded
 	Name string `toml:"name"`
-	Kind string `toml:"kind"`
-	Path Path   `toml:"path"`
-	URL  string `toml:"url"`
-
-	// Of kinds "directory" and "http".
-	ServeStale Duration `toml:"serve_stale"`
-
-	// Of kind "http", with user, password_file and ca_file of the account.
-	Proxy     string     `toml:"proxy"`
-	TokenFile SecretFile `toml:"token_file"`
-	Redirects []string   `toml:"redirects"`
-
-	// Of kind "glance".
-	Endpoint string `toml:"endpoint"`
-	Account
 }
 
-// Backend is one place where volumes live, and what its cache may hold.
+// Backend is one place where volumes live, and what its cache may hold. Which place that is, is of its kind.
 type Backend struct {
+	Kinded
 	Name           string   `toml:"name"`
-	Kind           string   `toml:"kind"`
-	Path           Path     `toml:"path"`
 	MaxSize        Size     `toml:"max_size"`
 	MaxCount       int      `toml:"max_count"`
 	MaxPercent     int      `toml:"max_percent"`
@@ -94,24 +80,6 @@ type Backend struct {
 	Fallback       string   `toml:"fallback"`
 	RequestTimeout Duration `toml:"request_timeout"`
 	MaxWaiting     int      `toml:"max_waiting"`
-
-	// Of kind "file".
-	VolumeOwner string   `toml:"volume_owner"`
-	VolumeGroup string   `toml:"volume_group"`
-	VolumeMode  FileMode `toml:"volume_mode"`
-
-	// Of kind "rbd".
-	Pool            string   `toml:"pool"`
-	Namespace       string   `toml:"namespace"`
-	ImageVolumePool string   `toml:"image_volume_pool"`
-	Conf            Path     `toml:"conf"`
-	User            string   `toml:"user"`
-	Keyring         Path     `toml:"keyring"`
-	Features        []string `toml:"features"`
-	CallTimeout     Duration `toml:"call_timeout"`
-	ConnectTimeout  Duration `toml:"connect_timeout"`
-	VolumeType      string   `toml:"volume_type"`
-	ImageVolumes    string   `toml:"image_volumes"`
 }
 
 // FileCache is one plain file cache.
@@ -131,16 +99,13 @@ const (
 	ShareOwner = "owner" // an entry serves images of one owner, and public ones
 	ShareAll   = "all"   // an entry serves every image of equal content
 
-	ImageVolumesCinder  = "cinder"  // image-volumes are volumes that Cinder made
-	ImageVolumesOutside = "outside" // Cinder does not know of them
-
 	LogText = "text"
 	LogJSON = "json"
 )
 
 const gib = 1 << 30
 
-// Default is what an empty file means.
+// Default is what an empty file means, but for what the default kinds mean.
 func Default() Config {
 	return Config{
 		StateDir:            "/var/lib/clonecache",
@@ -156,7 +121,6 @@ func Default() Config {
 		EventsMax:           10_000,
 		LogLevel:            "info",
 		LogFormat:           LogText,
-		InternalTenant:      InternalTenant{Kind: "local", Account: Account{ProjectID: "clonecache", UserID: "clonecache"}},
 	}
 }
 

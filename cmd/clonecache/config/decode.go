@@ -13,8 +13,9 @@ import (
 // decoder copies a parsed TOML document into a struct. Other than the library's own decoder it goes on
 // after a bad value, so that one run reports them all.
 type decoder struct {
-	problem func(key, what, remedy string)
-	set     map[string]bool // keys that the file gives, such as "backend[0].path"
+	problem  func(key, what, remedy string)
+	registry Registry
+	set      map[string]bool // keys that the file gives, such as "backend[0].path"
 }
 
 // table reads doc into the struct dst; at is doc's own key, "" for the whole document.
@@ -23,15 +24,27 @@ func (d *decoder) table(doc map[string]any, dst reflect.Value, at string) {
 		v.setDefaults()
 	}
 	fields := fieldsByKey(dst)
+	others := d.ofKind(doc, dst, at, fields)
 	for key, value := range doc {
 		full := join(at, key)
-		field, known := fields[key]
-		if !known {
-			d.problem(full, "unknown key", suggestion(key, fields))
-			continue
+		if field, known := fields[key]; known {
+			d.set[full] = true
+			d.value(value, field, full)
+		} else {
+			d.unknown(key, full, fields, others)
 		}
-		d.set[full] = true
-		d.value(value, field, full)
+	}
+}
+
+// unknown reports a key that the table has not: that of another kind, or none at all. Where the table's kind is not
+// known, keys of any kind may be its.
+func (d *decoder) unknown(key, full string, fields map[string]reflect.Value, f foreign) {
+	has, isForeign := f.keys[key]
+	switch {
+	case !isForeign:
+		d.problem(full, "unknown key", suggestion(key, fields))
+	case f.to != "":
+		d.problem(full, fmt.Sprintf("it has no meaning for kind %q", f.to), "remove it; "+has)
 	}
 }
 

@@ -29,10 +29,9 @@ const (
 // the other's. Within state_dir there may be others, scratch_dir first of all; the daemon keeps files
 // there but never lists it. A source around others is only warned of: what is in it may be asked for
 // as an image, which is the operator's to decide.
-func (c *checker) directories(cfg *Config) {
-	dirs := directories(cfg)
-	for i, a := range dirs {
-		for _, b := range dirs[:i] {
+func (c *checker) directories() {
+	for i, a := range c.dirs {
+		for _, b := range c.dirs[:i] {
 			outer, inner := b, a
 			if !within(outer.path, inner.path) {
 				outer, inner = a, b
@@ -49,25 +48,12 @@ func (c *checker) directories(cfg *Config) {
 	}
 }
 
-func directories(cfg *Config) []directory {
-	var dirs []directory
-	add := func(key string, path Path, u use) {
-		if path != "" {
-			dirs = append(dirs, directory{key, followed(string(path)), u})
-		}
+// dir checks the path of a directory, and notes what it is for.
+func (c *checker) dir(key string, path *Path, u use) {
+	c.path(key, path)
+	if *path != "" {
+		c.dirs = append(c.dirs, directory{key, followed(string(*path)), u})
 	}
-	add("state_dir", cfg.StateDir, state)
-	add("scratch_dir", cfg.ScratchDir, scratch)
-	for i, s := range cfg.ImageSources {
-		add(fmt.Sprintf("image_source[%d].path", i), s.Path, images)
-	}
-	for i, b := range cfg.Backends {
-		add(fmt.Sprintf("backend[%d].path", i), b.Path, volumes)
-	}
-	for i, f := range cfg.FileCaches {
-		add(fmt.Sprintf("file_cache[%d].path", i), f.Path, files)
-	}
-	return dirs
 }
 
 // mayNest tells whether inner may lie within outer: in state_dir, but not as state_dir itself; and two

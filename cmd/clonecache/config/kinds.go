@@ -1,84 +1,130 @@
 package config
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/clonecache/clonecache/backends/rbd"
 )
 
-// kind is one value of a "kind" key.
-type kind struct {
-	keys    []string // that belong to it, beside name and kind
-	missing string   // why this build does not have it; "" where it does
+// Settings are the keys of one table of the file that belong to its kind: a pointer to a struct whose fields have
+// toml tags. Keys that the file leaves out are as Kind.New made them.
+type Settings interface {
+	// Check reports what is wrong with the keys, and makes their paths absolute.
+	Check(t *Table)
 }
 
-// These are the kinds that are known. A kind that this build lacks is still known by name, so that the
-// operator hears what is missing and not that the word is wrong. A new kind is its package, a line
-// here, and a line where cmd opens it.
-var (
-	backendKinds = map[string]kind{
-		"file": {keys: []string{"path", "volume_owner", "volume_group", "volume_mode"}},
-		"rbd": {
-			keys: []string{
-				"pool", "namespace", "image_volume_pool", "conf", "user", "keyring", "features", "call_timeout", "connect_timeout",
-				"volume_type", "image_volumes",
-			},
-			missing: rbd.Missing,
-		},
-	}
-	sourceKinds = map[string]kind{
-		"directory": {keys: []string{"path", "serve_stale"}},
-		"http":      {keys: []string{"url", "ca_file", "proxy", "user", "password_file", "token_file", "redirects", "serve_stale"}},
-		"glance":    {keys: append([]string{"endpoint"}, accountKeys...)},
-	}
-	tenantKinds = map[string]kind{
-		"local":     {keys: []string{"project_id", "user_id", "max_volumes", "max_gigabytes"}},
-		"openstack": {keys: append([]string{"max_volumes", "max_gigabytes"}, accountKeys...)},
-	}
-	accountKeys = []string{
-		"cloud", "clouds_file", "auth_url", "user", "user_id", "user_domain", "project", "project_id", "project_domain",
-		"password_file", "application_credential_id", "application_credential_secret_file", "region", "interface", "ca_file",
-	}
-	catalogSchemes = map[string]kind{
-		"mysql":    {missing: noSharedCatalog},
-		"postgres": {missing: noSharedCatalog},
-	}
-)
+// Kind is what one word of a key "kind" stands for.
+type Kind struct {
+	New     func() Settings // with its defaults
+	Missing string          // why this build does not have it; "" where it does. Its keys are checked all the same
+}
 
-const noSharedCatalog = "this version keeps its catalog in SQLite only, for one host: leave [catalog] out"
+// Kinds are the words that the key "kind" of one sort of table takes.
+type Kinds struct {
+	Of      map[string]Kind
+	Default string // where the key is left out; "": it may not be
+}
 
-// kindKeys are all keys that belong to some kind of kinds and not to every one.
-func kindKeys(kinds map[string]kind) []string {
-	var keys []string
-	for _, k := range kinds {
-		keys = append(keys, k.keys...)
+// Registry has the kinds of all tables that have some. A kind that this build lacks is known by name, so that the
+// operator hears what is missing and not that the word is wrong.
+type Registry struct {
+	Backends Kinds
+	Sources  Kinds
+	Tenants  Kinds
+}
+
+// Kinded is what the tables with a key "kind" have in common. Of is nil where the kind is unknown.
+type Kinded struct {
+	Kind string   `toml:"kind"`
+	Of   Settings `toml:"-"`
+}
+
+func (t *InternalTenant) kinds(r Registry) (Kinds, *Kinded) { return r.Tenants, &t.Kinded }
+func (s *ImageSource) kinds(r Registry) (Kinds, *Kinded)    { return r.Sources, &s.Kinded }
+func (b *Backend) kinds(r Registry) (Kinds, *Kinded)        { return r.Backends, &b.Kinded }
+
+// foreign are the keys that belong to other kinds than a table's own.
+type foreign struct {
+	to   string            // the table's own kind; "": it is not known
+	keys map[string]string // with the kinds that have them, as a sentence
+}
+
+// ofKind makes the settings of a table's kind, and adds their keys to the table's fields.
+func (d *decoder) ofKind(doc map[string]any, dst reflect.Value, at string, fields map[string]reflect.Value) foreign {
+	table, ok := dst.Addr().Interface().(interface {
+		kinds(Registry) (Kinds, *Kinded)
+	})
+	if !ok {
+		return foreign{}
+	}
+	kinds, kinded := table.kinds(d.registry)
+	kinded.Kind = kinds.Default
+	if word, isWord := doc["kind"].(string); isWord {
+		kinded.Kind = word
+	} else if _, given := doc["kind"]; given { // its type is reported as every key's
+		return foreign{keys: kinds.keysBeside(fields)}
+	}
+	kind, known := kinds.Of[kinded.Kind]
+	d.unusable(join(at, "kind"), kinded.Kind, kinds)
+	if !known {
+		return foreign{keys: kinds.keysBeside(fields)}
+	}
+	kinded.Of = kind.New()
+	maps.Copy(fields, keysOfKind(kinded.Of))
+	return foreign{to: kinded.Kind, keys: kinds.keysBeside(fields)}
+}
+
+// unusable reports a word of which there is no kind here.
+func (d *decoder) unusable(key, word string, kinds Kinds) {
+	kind, known := kinds.Of[word]
+	switch {
+	case word == "":
+		d.problem(key, "it is missing", "write kind = "+kinds.available())
+	case !known:
+		d.problem(key, fmt.Sprintf("%q is not a kind", word), "use "+kinds.available())
+	case kind.Missing != "":
+		d.problem(key, fmt.Sprintf("kind %q cannot be used", word), kind.Missing)
+	}
+}
+
+// keysBeside are the keys of all kinds that are not among fields, with the kinds that have them.
+func (k Kinds) keysBeside(fields map[string]reflect.Value) map[string]string {
+	having := make(map[string][]string)
+	for _, word := range slices.Sorted(maps.Keys(k.Of)) {
+		for key := range keysOfKind(k.Of[word].New()) {
+			if _, own := fields[key]; !own {
+				having[key] = append(having[key], strconv.Quote(word))
+			}
+		}
+	}
+	keys := make(map[string]string, len(having))
+	for key, words := range having {
+		if len(words) == 1 {
+			keys[key] = "kind " + words[0] + " has it"
+		} else {
+			keys[key] = "kinds " + strings.Join(words, ", ") + " have it"
+		}
 	}
 	return keys
 }
 
+func keysOfKind(s Settings) map[string]reflect.Value { return fieldsByKey(reflect.ValueOf(s).Elem()) }
+
 // available lists the kinds that this build has, for an error's remedy.
-func available(kinds map[string]kind) string {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(kinds)) {
-		if kinds[name].missing == "" {
-			names = append(names, `"`+name+`"`)
+func (k Kinds) available() string {
+	var words []string
+	for _, word := range slices.Sorted(maps.Keys(k.Of)) {
+		if k.Of[word].Missing == "" {
+			words = append(words, `"`+word+`"`)
 		}
 	}
-	return strings.Join(names, " or ")
+	return strings.Join(words, " or ")
 }
 
-// Kinds lists the kinds of backend, of image source and of internal tenant that this build has.
-func Kinds() (backends, sources, tenants []string) {
-	have := func(kinds map[string]kind) []string {
-		var names []string
-		for _, name := range slices.Sorted(maps.Keys(kinds)) {
-			if kinds[name].missing == "" {
-				names = append(names, name)
-			}
-		}
-		return names
-	}
-	return have(backendKinds), have(sourceKinds), have(tenantKinds)
-}
+// catalogSchemes are the shared catalogs that are known, with why this build has none.
+var catalogSchemes = map[string]string{"mysql": noSharedCatalog, "postgres": noSharedCatalog}
+
+const noSharedCatalog = "this version keeps its catalog in SQLite only, for one host: leave [catalog] out"

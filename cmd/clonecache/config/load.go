@@ -14,8 +14,11 @@ import (
 // maxBytes is far more than any configuration; a file beyond it is some other file.
 const maxBytes = 1 << 20
 
-// Load reads a configuration file. The error is Problems where the file could be read.
-func Load(file string) (Config, error) {
+// tenantTable is the table with a kind that may be left out.
+const tenantTable = "internal_tenant"
+
+// Load reads a configuration file whose kinds are r's. The error is Problems where the file could be read.
+func Load(file string, r Registry) (Config, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
@@ -27,12 +30,12 @@ func Load(file string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(text, file)
+	return Parse(text, file, r)
 }
 
 // Parse reads a configuration's text; file names it in problems, and its directory is what relative
 // paths start from. The error is Problems.
-func Parse(text []byte, file string) (Config, error) {
+func Parse(text []byte, file string, r Registry) (Config, error) {
 	var doc map[string]any
 	if err := toml.Unmarshal(text, &doc); err != nil {
 		return Config{}, Problems{syntaxProblem(err, file)}
@@ -40,7 +43,10 @@ func Parse(text []byte, file string) (Config, error) {
 	found := lines(string(text))
 	c := &checker{file: file, lineOf: func(key string) int { return lineOf(found, key) }}
 	cfg := Default()
-	d := &decoder{problem: c.problem, set: make(map[string]bool)}
+	if _, given := doc[tenantTable]; !given { // its kind has defaults
+		doc[tenantTable] = map[string]any{}
+	}
+	d := &decoder{problem: c.undecoded, registry: r, set: make(map[string]bool)}
 	d.table(doc, reflect.ValueOf(&cfg).Elem(), "")
 	c.set = d.set
 	c.config(&cfg)

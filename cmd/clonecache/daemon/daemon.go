@@ -19,6 +19,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
@@ -154,7 +155,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		Log:                 d.Log,
 		Observer:            metrics,
 		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
-			return openTenant[d.cfg.InternalTenant.Kind](ctx, d.cfg, ledger, d.Log)
+			return kinds.OfTenant(d.cfg.InternalTenant).Open(ctx, d.cfg, ledger, d.Log)
 		},
 	})
 }
@@ -168,17 +169,16 @@ func words[T ~string](list []string) []T {
 	return out
 }
 
-// trySources logs which directories of images cannot be read now, as "config check" says it. Images in them are
-// not found until they can: that keeps nobody from the others.
+// trySources logs which images' directories cannot be read now, as "config check" says it. Images in them are
+// not found until they can: that keeps nobody from the others. Other hosts are not waited for.
 func (d *running) trySources(ctx context.Context) {
 	for i, s := range d.cfg.ImageSources {
-		if s.Kind != "directory" {
-			continue
-		}
-		t := &Trial{}
-		t.source(ctx, fmt.Sprintf("image_source[%d]", i), s)
-		for _, p := range t.Problems {
-			d.Log.WithFields(logrus.Fields{"source": s.Name, "remedy": p.Remedy}).Error("image source cannot be read now: " + p.What)
+		if of := kinds.OfSource(s); !of.Remote() {
+			t := newTrial(d.cfg)
+			of.Try(ctx, t.Part(fmt.Sprintf("image_source[%d]", i), s.Name))
+			for _, p := range t.Problems {
+				d.Log.WithFields(logrus.Fields{"source": s.Name, "remedy": p.Remedy}).Error("image source cannot be read now: " + p.What)
+			}
 		}
 	}
 }

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,41 +17,26 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
 )
 
-// TestEveryKindCanBeOpened: what the configuration accepts is what is wired here.
-func TestEveryKindCanBeOpened(t *testing.T) {
-	backends, sources, tenants := config.Kinds()
-	if rbd.Missing != "" { // it can be opened, and says why not
-		backends = append(backends, "rbd")
-	}
-	for _, c := range []struct {
-		name      string
-		got, want []string
-	}{
-		{"backends", slices.Sorted(maps.Keys(openBackend)), backends},
-		{"image sources", slices.Sorted(maps.Keys(openSource)), sources},
-		{"internal tenants", slices.Sorted(maps.Keys(openTenant)), tenants},
-	} {
-		if !slices.Equal(c.got, c.want) {
-			t.Errorf("%s: %v can be opened, %v are accepted", c.name, c.got, c.want)
-		}
-	}
-}
-
 // parse reads a configuration below a directory that is short enough for a socket.
 func parse(t *testing.T, text string) (cfg config.Config, dir string) {
+	t.Helper()
+	return parseWith(t, kinds.All(), text)
+}
+
+func parseWith(t *testing.T, registry kinds.Registry, text string) (cfg config.Config, dir string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cc-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	cfg, err = config.Parse([]byte(text), filepath.Join(dir, "c.toml"))
+	cfg, err = registry.Parse([]byte(text), filepath.Join(dir, "c.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/plugin"
 )
 
@@ -61,18 +62,18 @@ func TakeOver(ctx context.Context, cfg config.Config, name backends.Name, log lo
 
 // openNamed opens one store of the configuration.
 func openNamed(ctx context.Context, cfg config.Config, name backends.Name, log logrus.FieldLogger) (backends.Store, error) {
+	h, err := host(cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range cfg.Backends {
 		if c.Name == string(name) {
-			me, err := plugin.InstanceOf(string(cfg.StateDir))
-			if err != nil {
-				return nil, err
-			}
-			return openBackend[c.Kind](ctx, cfg, c, me, log)
+			return kinds.OfBackend(c).Open(ctx, name, h)
 		}
 	}
 	for _, c := range cfg.FileCaches {
 		if c.Name == string(name) {
-			return openCache(ctx, cfg, c, log)
+			return kinds.OpenFileCache(ctx, c, h)
 		}
 	}
 	return nil, fmt.Errorf("%w: %q is not in the configuration", plugin.ErrUnknownBackend, name)

@@ -1,4 +1,4 @@
-package config
+package kinds
 
 import (
 	"os"
@@ -30,11 +30,11 @@ func TestThePackagesConfigurationSaysTheDefaults(t *testing.T) {
 			all.WriteString(line)
 		}
 	}
-	want, err := Parse([]byte(asked.String()), "/etc/clonecache/clonecache.toml")
+	want, err := All().Parse([]byte(asked.String()), "/etc/clonecache/clonecache.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Parse([]byte(all.String()), "/etc/clonecache/clonecache.toml")
+	got, err := All().Parse([]byte(all.String()), "/etc/clonecache/clonecache.toml")
 	if err != nil {
 		t.Fatal(err)
 	}

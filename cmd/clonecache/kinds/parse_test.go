@@ -1,7 +1,6 @@
-package config
+package kinds
 
 import (
-	"bytes"
 	"flag"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends/rbd"
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/plugin/api"
 )
@@ -47,7 +47,7 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Parse(text, "/etc/clonecache/clonecache.toml")
+			_, err = All().Parse(text, "/etc/clonecache/clonecache.toml")
 			if err == nil {
 				t.Fatal("Parse: no problem")
 			}
@@ -64,43 +64,47 @@ func TestParseFillsEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Parse(text, "/etc/clonecache/clonecache.toml")
+	got, err := All().Parse(text, "/etc/clonecache/clonecache.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Config{
+	want := config.Config{
 		StateDir:         "/var/lib/clonecache",
-		Listen:           []Listen{{"unix", "/run/clonecache/clonecache.sock"}, {"tcp", "127.0.0.1:8780"}},
+		Listen:           []config.Listen{{Network: "unix", Address: "/run/clonecache/clonecache.sock"}, {Network: "tcp", Address: "127.0.0.1:8780"}},
 		SocketGroup:      "cinder",
 		SocketMode:       0o660,
 		InsecureLoopback: true,
-		MetricsListen:    []Listen{{Network: "tcp", Address: "127.0.0.1:9780"}}, MetricsTokenFile: "/etc/clonecache/metrics-token",
+		MetricsListen:    []config.Listen{{Network: "tcp", Address: "127.0.0.1:9780"}}, MetricsTokenFile: "/etc/clonecache/metrics-token",
 		ScratchDir:          "/var/lib/clonecache/scratch",
 		ScratchMaxSize:      5 << 30,
 		AcceptFormats:       []string{"raw", "qcow2"},
 		AcceptCompression:   []string{"zstd"},
 		MaxCompressionRatio: 50,
 		FillLimit:           2,
-		StopTimeout:         Duration(time.Minute),
-		ReportRetention:     Duration(30 * 24 * time.Hour),
+		StopTimeout:         config.Duration(time.Minute),
+		ReportRetention:     config.Duration(30 * day),
 		EventsMax:           500,
 		LogLevel:            "debug",
 		LogFormat:           "json",
-		InternalTenant:      InternalTenant{Kind: "local", Account: Account{ProjectID: "cache", UserID: "cache-user"}, MaxVolumes: 50, MaxGigabytes: 200},
-		ImageSources: []ImageSource{
-			{Name: "library", Kind: "directory", Path: "/var/lib/images"},
-			{Name: "web", Kind: "http", URL: "https://images.example.org/debian"},
+		InternalTenant: config.InternalTenant{Kinded: config.Kinded{Kind: "local", Of: &localTenant{ProjectID: "cache", UserID: "cache-user"}},
+			MaxVolumes: 50, MaxGigabytes: 200},
+		ImageSources: []config.ImageSource{
+			{Name: "library", Kinded: config.Kinded{Kind: "directory", Of: &directorySource{Path: "/var/lib/images"}}},
+			{Name: "web", Kinded: config.Kinded{Kind: "http", Of: &webSource{URL: "https://images.example.org/debian"}}},
 		},
-		Backends: []Backend{{Name: "local", Kind: "file", Path: "/var/lib/volumes", MaxSize: 200 << 30, MaxCount: 50,
-			MaxPercent: 80, MinAge: Duration(10 * time.Minute), MinHits: 2, MaxIdle: Duration(30 * day), Share: "all",
-			Fallback: "files", RequestTimeout: Duration(5 * time.Minute), MaxWaiting: 8, ImageVolumes: "outside",
-			VolumeOwner: "libvirt-qemu", VolumeGroup: "kvm", VolumeMode: 0o660}},
-		FileCaches: []FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
+		Backends: []config.Backend{{Name: "local", MaxSize: 200 << 30, MaxCount: 50, MaxPercent: 80, MinAge: config.Duration(10 * time.Minute),
+			MinHits: 2, MaxIdle: config.Duration(30 * day), Share: "all", Fallback: "files", RequestTimeout: config.Duration(5 * time.Minute), MaxWaiting: 8,
+			Kinded: config.Kinded{Kind: "file", Of: &fileBackend{
+				Path: "/var/lib/volumes", VolumeOwner: "libvirt-qemu", VolumeGroup: "kvm", VolumeMode: 0o660,
+			}}}},
+		FileCaches: []config.FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
+
+const day = 24 * time.Hour
 
 func TestAnOpenStackTenantHasNoDefaultsOfTheLocalOne(t *testing.T) {
 	const text = `
@@ -112,7 +116,7 @@ project = "cinder-internal"
 password_file = "secrets/password"
 ca_file = "ca.pem"
 ` + small
-	cfg, err := Parse([]byte("state_dir = \"state\"\n"+text), "/srv/cc/clonecache.toml")
+	cfg, err := All().Parse([]byte("state_dir = \"state\"\n"+text), "/srv/cc/clonecache.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,11 +124,11 @@ ca_file = "ca.pem"
 		AuthURL: "https://keystone.example.org:5000", User: "cinder-internal", Project: "cinder-internal",
 		PasswordFile: "/srv/cc/secrets/password", CAFile: "/srv/cc/ca.pem",
 	}
-	if got := cfg.InternalTenant.Keystone(); !reflect.DeepEqual(got, want) {
+	if got := cfg.InternalTenant.Of.(*openstackTenant).keystone(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if b := cfg.Backends[0]; b.ImageVolumes != ImageVolumesOutside || b.MaxWaiting != 0 {
-		t.Errorf("image-volumes of a file backend are %q, %d may wait", b.ImageVolumes, b.MaxWaiting)
+	if b := cfg.Backends[0]; OfBackend(b).VolumeType() != "" || b.MaxWaiting != 0 {
+		t.Errorf("image-volumes of a file backend are of type %q, %d may wait", OfBackend(b).VolumeType(), b.MaxWaiting)
 	}
 }
 
@@ -140,11 +144,11 @@ path = "../volumes"
 `
 
 func TestRelativePathsStartAtTheFile(t *testing.T) {
-	cfg, err := Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://run/c.sock\"]\n"+small), "/srv/cc/clonecache.toml")
+	cfg, err := All().Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://run/c.sock\"]\n"+small), "/srv/cc/clonecache.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{string(cfg.StateDir), string(cfg.ScratchDir), cfg.Listen[0].Address, string(cfg.ImageSources[0].Path), string(cfg.Backends[0].Path)}
+	got := []string{string(cfg.StateDir), string(cfg.ScratchDir), cfg.Listen[0].Address, string(cfg.ImageSources[0].Of.(*directorySource).Path), string(cfg.Backends[0].Of.(*fileBackend).Path)}
 	want := []string{"/srv/cc/state", "/srv/cc/state/scratch", "/srv/cc/run/c.sock", "/srv/cc/images", "/srv/volumes"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -163,22 +167,9 @@ func TestLinkedDirectoriesAreOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(small, "../volumes", "volumes", 1)
-	_, err := Parse([]byte("state_dir = \"state\"\n"+text), filepath.Join(dir, "c.toml"))
+	_, err := All().Parse([]byte("state_dir = \"state\"\n"+text), filepath.Join(dir, "c.toml"))
 	if err == nil || !strings.Contains(err.Error(), "lies within") {
 		t.Errorf("got %v, want a problem with overlapping directories", err)
-	}
-}
-
-func TestLoadSaysWhatItCannotRead(t *testing.T) {
-	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); err == nil || !strings.Contains(err.Error(), "none.toml") {
-		t.Errorf("got %v, want an error that names the file", err)
-	}
-	big := filepath.Join(t.TempDir(), "big.toml")
-	if err := os.WriteFile(big, bytes.Repeat([]byte("#"), maxBytes+1), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "too many") {
-		t.Errorf("got %v, want a refusal by size", err)
 	}
 }
 
@@ -191,7 +182,13 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 	documented := documentedKeys(string(text))
 	known := make(map[string]bool)
-	keysOf(reflect.TypeFor[Config](), "", known)
+	keysOf(reflect.TypeFor[config.Config](), "", known)
+	r := All().Config()
+	for table, kinds := range map[string]config.Kinds{"backend": r.Backends, "image_source": r.Sources, "internal_tenant": r.Tenants} {
+		for _, kind := range kinds.Of {
+			keysOf(reflect.TypeOf(kind.New()).Elem(), table, known)
+		}
+	}
 	for key := range known {
 		if !documented[key] {
 			t.Errorf("docs/configuration.md does not document %s", key)
@@ -203,6 +200,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+func joined(table, key string) string { return strings.TrimPrefix(table+"."+key, ".") }
 
 func documentedKeys(text string) map[string]bool {
 	heading := regexp.MustCompile("^#+ .*`\\[+([a-z_]+)\\]+`")
@@ -216,7 +215,7 @@ func documentedKeys(text string) map[string]bool {
 			table = m[1]
 		}
 		if m := row.FindStringSubmatch(line); m != nil {
-			keys[join(table, m[1])] = true
+			keys[joined(table, m[1])] = true
 		}
 	}
 	return keys
@@ -233,43 +232,14 @@ func keysOf(typ reflect.Type, at string, keys map[string]bool) {
 		if key == "" || key == "-" {
 			continue
 		}
-		if fieldType.Kind() == reflect.Slice && fieldType.Elem() != reflect.TypeFor[Listen]() {
+		if fieldType.Kind() == reflect.Slice && fieldType.Elem() != reflect.TypeFor[config.Listen]() {
 			fieldType = fieldType.Elem()
 		}
 		if fieldType.Kind() == reflect.Struct {
-			keysOf(fieldType, join(at, key), keys)
+			keysOf(fieldType, joined(at, key), keys)
 			continue
 		}
-		keys[join(at, key)] = true
-	}
-}
-
-func TestSecretFileCheck(t *testing.T) {
-	write := func(text string, mode os.FileMode) SecretFile {
-		file := filepath.Join(t.TempDir(), "secret")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(file, mode); err != nil {
-			t.Fatal(err)
-		}
-		return SecretFile(file)
-	}
-	for _, c := range []struct {
-		name string
-		file SecretFile
-		want string
-	}{
-		{"none", "", ""},
-		{"good", write("0123456789abcdef", 0o640), ""},
-		{"empty", write("", 0o600), "is empty"},
-		{"readable by all", write("x", 0o644), "everybody"},
-		{"missing", "/does/not/exist", "no such file"},
-	} {
-		err := c.file.Check()
-		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
-		}
+		keys[joined(at, key)] = true
 	}
 }
 
@@ -286,7 +256,7 @@ func FuzzConfig(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		cfg, err := Parse(text, "/nowhere/clonecache.toml")
+		cfg, err := All().Parse(text, "/nowhere/clonecache.toml")
 		if err != nil {
 			if strings.TrimSpace(err.Error()) == "" {
 				t.Error("an error without a text")
@@ -302,7 +272,7 @@ func FuzzConfig(f *testing.F) {
 func TestASocketsPathIsAsLongAsTheDaemonTakes(t *testing.T) {
 	for length, ok := range map[int]bool{api.LongestSocket: true, api.LongestSocket + 1: false} {
 		path := "/" + strings.Repeat("s", length-1)
-		_, err := Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://"+path+"\"]\n"+small), "/srv/cc/clonecache.toml")
+		_, err := All().Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://"+path+"\"]\n"+small), "/srv/cc/clonecache.toml")
 		if (err == nil) != ok {
 			t.Errorf("a path of %d bytes: got %v, want that it is taken: %t", length, err, ok)
 		}

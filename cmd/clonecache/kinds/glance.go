@@ -1,0 +1,87 @@
+package kinds
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/internaltenant/keystone"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/imagesource/glance"
+)
+
+// glanceSource has the images of OpenStack's Glance.
+type glanceSource struct {
+	Endpoint string `toml:"endpoint"`
+	account
+}
+
+// Check implements config.Settings.
+func (s *glanceSource) Check(t *config.Table) {
+	s.check(t)
+	if s.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(s.Endpoint)
+	if err != nil || !isWeb(u) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		t.Problem("endpoint", "not a plain http(s) URL", `write "https://glance.example.org:9292", or leave it out for the one in Keystone's catalog`)
+	}
+}
+
+// Open implements Source.
+func (s *glanceSource) Open(name string, _ func(string)) (imagesource.Source, error) {
+	return s.open(name)
+}
+
+func (s *glanceSource) open(name string) (*glance.Source, error) {
+	account, err := keystone.New(s.keystone())
+	if err != nil {
+		return nil, fmt.Errorf("image source %s: %w", name, err)
+	}
+	return glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}})
+}
+
+// Try implements Source.
+func (s *glanceSource) Try(ctx context.Context, t *Part) {
+	s.secrets(t)
+	source, err := s.open(t.Name)
+	if err != nil {
+		t.Problem("", err, "")
+		return
+	}
+	where, err := source.Check(ctx)
+	if err != nil {
+		t.Problem("", err, "")
+		return
+	}
+	t.Fact("image source %s: Glance at %s answers", t.Name, where)
+}
+
+// Remote implements Source.
+func (*glanceSource) Remote() bool { return true }
+
+// glanceAccount is an account in the words of package glance.
+type glanceAccount struct{ account *keystone.Account }
+
+func (g glanceAccount) Token(ctx context.Context) (imagesource.Token, error) {
+	return tokenOf(g.account.Session(ctx))
+}
+
+func (g glanceAccount) Renew(ctx context.Context, rejected imagesource.Token) (imagesource.Token, error) {
+	return tokenOf(g.account.Renew(ctx, string(rejected)))
+}
+
+func (g glanceAccount) Endpoint(ctx context.Context) (string, error) {
+	return g.account.Endpoint(ctx, keystone.Image)
+}
+
+func (g glanceAccount) Transport() (http.RoundTripper, error) { return g.account.Transport() }
+
+func tokenOf(s *keystone.Session, err error) (imagesource.Token, error) {
+	if err != nil {
+		return "", err
+	}
+	return imagesource.Token(s.Token()), nil
+}
