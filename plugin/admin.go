@@ -53,7 +53,7 @@ func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume
 		return err
 	}
 	p.forgetKept(volumeKey{s.name, volume})
-	p.books.note(catalog.Event{Kind: catalog.EventKind(EventVolumeDeleted), Backend: s.name, Volume: volume})
+	p.books.note(catalog.Event{Kind: EventVolumeDeleted, Backend: s.name, Volume: volume})
 	p.books.writeNow(ctx)
 	return nil
 }

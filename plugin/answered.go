@@ -13,7 +13,7 @@ func (p *Plugin) answered(q *request, intent int64, a *Answer, f *filled) error 
 	a.TookMS = milliseconds(took)
 	r := catalog.Request{
 		At: p.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Entry: catalog.EntryID(a.EntryID),
-		Outcome: catalog.Outcome(a.Outcome), Reason: catalog.Reason(a.Reason), Took: took, DownloadedBytes: a.DownloadedBytes,
+		Outcome: a.Outcome, Reason: a.Reason, Took: took, DownloadedBytes: a.DownloadedBytes,
 		Volume: q.Volume, Detail: a.Detail,
 	}
 	if f != nil && a.DownloadedBytes == 0 {

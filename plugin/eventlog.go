@@ -93,7 +93,7 @@ func (b *books) lastEvent(ctx context.Context) {
 
 // noteEntry notes what happened to an entry.
 func (b *books) noteEntry(kind EventKind, e catalog.Entry, more catalog.Event) {
-	more.Kind, more.Backend, more.Entry = catalog.EventKind(kind), b.label(e.Store), e.ID
+	more.Kind, more.Backend, more.Entry = kind, b.label(e.Store), e.ID
 	if len(e.ImageIDs) > 0 {
 		more.ImageID = e.ImageIDs[0]
 	}
@@ -120,7 +120,7 @@ func (b *books) eventsOf(requests []catalog.Request, noted []catalog.Event) []ca
 // eventOf is the event of an answered request, or of several that were added up.
 func eventOf(r catalog.Request) catalog.Event {
 	e := catalog.Event{
-		Seq: r.Seq, At: r.At, Kind: requestKind(Outcome(r.Outcome)), Routine: routine(r), Backend: r.Backend, ImageID: r.ImageID,
+		Seq: r.Seq, At: r.At, Kind: requestKind(r.Outcome), Routine: routine(r), Backend: r.Backend, ImageID: r.ImageID,
 		Entry: r.Entry, Volume: r.Volume, Outcome: r.Outcome, Reason: r.Reason, Detail: r.Detail,
 		Bytes: r.DownloadedBytes, Took: r.Took,
 	}
@@ -132,20 +132,20 @@ func eventOf(r catalog.Request) catalog.Event {
 }
 
 // requestKind is the outcome's own word, but for a filled one: the fill has an event of its own.
-func requestKind(o Outcome) catalog.EventKind {
+func requestKind(o Outcome) EventKind {
 	if o == Filled {
-		return catalog.EventKind(EventMiss)
+		return EventMiss
 	}
-	return catalog.EventKind(o)
+	return EventKind(o)
 }
 
 // routine tells that nothing is out of the ordinary about a request, and that there may be very many alike.
 func routine(r catalog.Request) bool {
-	switch Outcome(r.Outcome) {
+	switch r.Outcome {
 	case Hit, Joined, Filled, Direct:
 		return true
 	case Copied:
-		return Reason(r.Reason) == ReasonCannotClone
+		return r.Reason == ReasonCannotClone
 	case Bypassed:
 	}
 	return false

@@ -9,71 +9,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// EventKind says what happened.
-type EventKind string
-
-// The kinds of events.
-const (
-	EventHit           EventKind = "hit"
-	EventJoined        EventKind = "joined"
-	EventMiss          EventKind = "miss"
-	EventDirect        EventKind = "direct"
-	EventCopied        EventKind = "copied"
-	EventBypassed      EventKind = "bypassed"
-	EventFilled        EventKind = "filled"
-	EventFillFailed    EventKind = "fill_failed"
-	EventEvicted       EventKind = "evicted"
-	EventDetached      EventKind = "detached"
-	EventReaped        EventKind = "reaped"
-	EventVanished      EventKind = "vanished"
-	EventAdopted       EventKind = "adopted"
-	EventMended        EventKind = "mended"
-	EventPinned        EventKind = "pinned"
-	EventUnpinned      EventKind = "unpinned"
-	EventDeleted       EventKind = "deleted"
-	EventVolumeDeleted EventKind = "volume_deleted"
-	EventKept          EventKind = "kept"
-	EventUnreachable   EventKind = "unreachable"
-	EventBack          EventKind = "back"
-	EventStarted       EventKind = "started"
-	EventStopped       EventKind = "stopped"
-)
-
-// KindOfEvent is an EventKind and what it tells of.
-type KindOfEvent struct {
-	Kind    EventKind
-	Meaning string
-}
-
-// EventKinds are all kinds that there are. The words are stable.
-func EventKinds() []KindOfEvent {
-	return []KindOfEvent{
-		{EventHit, "a request was served from what was cached"},
-		{EventJoined, "a request waited for another one's fill, and was served from it"},
-		{EventMiss, "a request found nothing cached, made the image-volume, and was served from it"},
-		{EventDirect, "a request was served by a clone of the image itself"},
-		{EventCopied, "a request was served by a copy from the file cache; reason: what kept it from a clone"},
-		{EventBypassed, "a request was left to its usual way; reason: why"},
-		{EventFilled, "an image-volume, or a cached file, is ready; bytes: what it holds"},
-		{EventFillFailed, "a fill came to nothing; reason: why"},
-		{EventEvicted, "an image-volume, or a cached file, was evicted; reason: the bound or the cause; bytes: what came free"},
-		{EventDetached, "an image-volume was retired while clones depend on it; reason: the cause; bytes: what they hold"},
-		{EventReaped, "a detached image-volume is gone with its last clone; bytes: what came free"},
-		{EventVanished, "an image-volume was no longer usable, behind our back; its entry is dropped"},
-		{EventAdopted, "an image-volume that no entry named was taken into the catalog"},
-		{EventMended, "catalog, backend and quota did not agree, and do now; reason: the kind of problem"},
-		{EventPinned, "an admin pinned an entry"},
-		{EventUnpinned, "an admin unpinned an entry"},
-		{EventDeleted, "an admin deleted an entry; bytes: what came free"},
-		{EventVolumeDeleted, "somebody deleted a volume through the API"},
-		{EventKept, "a volume stays of which perhaps nobody knows; reason: `unanswered`, `unproved` or `in_use`; detail: what a person can do"},
-		{EventUnreachable, "a backend or a file cache does not answer; detail: its error"},
-		{EventBack, "a backend or a file cache answers again"},
-		{EventStarted, "the daemon has started"},
-		{EventStopped, "the daemon was stopped"},
-	}
-}
-
 // Event is something that happened. A request's took_ms is from request to answer, and its bytes are what it
 // downloaded; a fill's are what the fill took, and what the image-volume holds.
 type Event struct {
@@ -177,10 +112,7 @@ func (b *books) takeEvents(ctx context.Context, f *EventFilter, take func(Event)
 }
 
 func (b *books) readEvents(ctx context.Context, f EventFilter) ([]Event, error) {
-	filter := catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Limit: f.Limit, Newest: f.Newest}
-	for _, k := range f.Kinds {
-		filter.Kinds = append(filter.Kinds, catalog.EventKind(k))
-	}
+	filter := catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Kinds: f.Kinds, Limit: f.Limit, Newest: f.Newest}
 	rows, err := b.catalog.Events(ctx, filter)
 	if err != nil {
 		return nil, err
@@ -188,8 +120,8 @@ func (b *books) readEvents(ctx context.Context, f EventFilter) ([]Event, error) 
 	events := make([]Event, 0, len(rows))
 	for _, e := range rows {
 		events = append(events, Event{
-			ID: int64(e.ID), At: e.At, Kind: EventKind(e.Kind), Backend: e.Backend, ImageID: e.ImageID, EntryID: string(e.Entry),
-			Volume: e.Volume, Outcome: Outcome(e.Outcome), Reason: Reason(e.Reason), Detail: e.Detail, Bytes: e.Bytes,
+			ID: int64(e.ID), At: e.At, Kind: e.Kind, Backend: e.Backend, ImageID: e.ImageID, EntryID: string(e.Entry),
+			Volume: e.Volume, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail, Bytes: e.Bytes,
 			TookMS: float64(e.Took.Microseconds()) / 1000,
 		})
 	}

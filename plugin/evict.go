@@ -58,7 +58,7 @@ func (p *Plugin) finishEvictionFor(ctx context.Context, s *store, e catalog.Entr
 			return err
 		}
 		failpoint.Reached(failpoint.Detach)
-		p.books.noteEntry(EventDetached, e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
+		p.books.noteEntry(EventDetached, e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
 		log.WithField("clones", retired.Clones).Info("image-volume detached; its space is held until the last clone is gone")
 		return nil
 	}
@@ -90,7 +90,7 @@ func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry, image
 		return err
 	}
 	failpoint.Reached(failpoint.Remove)
-	p.books.noteEntry(evictedKind(e), e, catalog.Event{Reason: catalog.Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
+	p.books.noteEntry(evictedKind(e), e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
 	p.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
 	return nil
 }

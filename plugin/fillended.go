@@ -20,7 +20,7 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	log := p.log.WithFields(w.q.fields()).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
 	if err != nil {
 		r.Error = err.Error()
-		p.books.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: catalog.Reason(failure(err)), Detail: r.Error, Took: took})
+		p.books.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: failure(err), Detail: r.Error, Took: took})
 		log.WithError(err).Warn("image-volume not made")
 	} else {
 		log = log.WithFields(map[string]any{"image_volume": e.ImageVolume, "bytes": e.HeldBytes})

@@ -43,8 +43,8 @@ func (p *Plugin) noteKept(i openIntent, why journal.Kept) {
 	p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
 		Warn("a volume stays of which perhaps nobody knows; " + keptDetails[why])
 	p.books.note(catalog.Event{
-		Kind: catalog.EventKind(EventKept), Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: catalog.EntryID(i.Spec.Origin.EntryID),
-		Volume: i.Spec.Name, Reason: catalog.Reason(why), Detail: keptDetails[why] + "; " + keptRemedy(i.Spec.Name),
+		Kind: EventKept, Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: catalog.EntryID(i.Spec.Origin.EntryID),
+		Volume: i.Spec.Name, Reason: Reason(why), Detail: keptDetails[why] + "; " + keptRemedy(i.Spec.Name),
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -29,12 +28,13 @@ func (p *Plugin) whyMissed(ctx context.Context, s *store, q *request) miss {
 		return miss{}
 	}
 	switch why {
-	case catalog.NeverCached:
-		return miss{MissNeverCached, "the image was not cached before"}
-	case catalog.Changed:
-		return miss{MissChanged, "the image has other content than what was cached of it"}
-	case catalog.Departed:
-		return miss{MissEvicted, fmt.Sprintf("what was cached of the image had been evicted (%s)", cause)}
+	case MissNeverCached:
+		return miss{why, "the image was not cached before"}
+	case MissChanged:
+		return miss{why, "the image has other content than what was cached of it"}
+	case MissEvicted:
+		return miss{why, fmt.Sprintf("what was cached of the image had been evicted (%s)", cause)}
+	case MissSameContent: // only a fill finds that out
 	}
 	return miss{}
 }

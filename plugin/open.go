@@ -273,7 +273,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 	<-ended
 	flush, cancel := p.cleanup(ctx)
 	defer cancel()
-	p.books.note(catalog.Event{Kind: catalog.EventKind(EventStopped), Detail: "host " + p.cfg.Host})
+	p.books.note(catalog.Event{Kind: EventStopped, Detail: "host " + p.cfg.Host})
 	p.books.lastEvent(flush)
 	p.chores.wait()
 	p.gate.waitForFollowers()

@@ -177,61 +177,6 @@ type Progress struct {
 	Written    int64  `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`
 }
 
-// Outcome is what a request came to.
-type Outcome string
-
-// The outcomes.
-const (
-	Hit      Outcome = "hit"      // cloned from an image-volume that was there
-	Filled   Outcome = "filled"   // made the image-volume, then cloned it
-	Joined   Outcome = "joined"   // waited for another request's fill, then cloned
-	Direct   Outcome = "direct"   // cloned from the image itself
-	Copied   Outcome = "copied"   // written from the file cache
-	Bypassed Outcome = "bypassed" // no volume was made, nothing is wrong: go your usual way
-)
-
-// Reason says why a request came to its outcome.
-type Reason string
-
-// The reasons.
-const (
-	ReasonReady       Reason = "ready"               // hit: the image-volume was there
-	ReasonMiss        Reason = "miss"                // filled: it was not
-	ReasonInFlight    Reason = "fill_in_flight"      // joined: another request was making it
-	ReasonRepeated    Reason = "already_made"        // hit: the volume was made by an earlier request
-	ReasonOnBackend   Reason = "image_on_backend"    // direct
-	ReasonCannotClone Reason = "cannot_clone"        // copied, bypassed: the backend has no clones
-	ReasonCloneLimit  Reason = "clone_limit"         // the backend makes no more clones of this one
-	ReasonOverQuota   Reason = "over_quota"          // the internal tenant's quota
-	ReasonNoTenant    Reason = "no_internal_tenant"  // project, user or role is missing
-	ReasonTenantDown  Reason = "tenant_unavailable"  // the service that keeps the tenant or its quota does not answer
-	ReasonMismatch    Reason = "backend_mismatch"    // the tenant's volume is not on this backend, or not empty
-	ReasonNoRoom      Reason = "no_room"             // nothing more may be evicted
-	ReasonTooLarge    Reason = "larger_than_cache"   // the image alone is over the bound
-	ReasonBackendFull Reason = "backend_full"        // no space left
-	ReasonUnavailable Reason = "backend_unavailable" // the backend does not answer
-	ReasonFilling     Reason = "filling"             // bypassed: the fill goes on in the background
-	ReasonManyWaiting Reason = "too_many_waiting"    // bypassed: as many as may wait do so; the fill goes on
-	ReasonEncrypted   Reason = "encrypted"           // bypassed: the volume is to be encrypted
-	ReasonUnsuitable  Reason = "unsuitable"          // bypassed: image-volumes here are of another volume type
-	ReasonUndelivered Reason = "undelivered"         // bypassed: nobody took the answer; the volume was removed
-	ReasonDeadline    Reason = "deadline"            // the caller's time is over
-	ReasonScratchFull Reason = "scratch_full"        // the spool for out-of-order images is full
-	ReasonCacheError  Reason = "cache_error"         // something went wrong in the cache; the log says what
-	ReasonStopping    Reason = "stopping"            // the daemon is going down
-)
-
-// MissCause says why an image-volume was not there.
-type MissCause string
-
-// The causes of a miss.
-const (
-	MissNeverCached MissCause = "never_cached"
-	MissEvicted     MissCause = "evicted"      // it was, and went: by a bound, an admin, from behind our back
-	MissChanged     MissCause = "changed"      // other content of the image is cached
-	MissSameContent MissCause = "same_content" // the image was read, and its content is another entry's: none was made
-)
-
 // Answer is what a request came to.
 type Answer struct {
 	Outcome         Outcome             `json:"outcome" enum:"hit,filled,joined,direct,copied,bypassed" doc:"What the request came to"`

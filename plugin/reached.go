@@ -13,12 +13,12 @@ func (p *Plugin) reached(s *store, err error) {
 	switch {
 	case err == nil:
 		if s.silent.Swap(nil) != nil {
-			p.books.note(catalog.Event{Kind: catalog.EventKind(EventBack), Backend: s.name})
+			p.books.note(catalog.Event{Kind: EventBack, Backend: s.name})
 		}
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 	case errors.Is(err, backends.ErrUnavailable):
 		if s.silent.CompareAndSwap(nil, &silence{since: p.now().UTC(), why: err.Error()}) {
-			p.books.note(catalog.Event{Kind: catalog.EventKind(EventUnreachable), Backend: s.name, Detail: err.Error()})
+			p.books.note(catalog.Event{Kind: EventUnreachable, Backend: s.name, Detail: err.Error()})
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (p *Plugin) recover(ctx context.Context) error {
 	if err := p.bindStores(ctx); err != nil {
 		return err
 	}
-	p.books.note(catalog.Event{Kind: catalog.EventKind(EventStarted), Detail: "host " + p.cfg.Host})
+	p.books.note(catalog.Event{Kind: EventStarted, Detail: "host " + p.cfg.Host})
 	abandoned, err := p.catalog.TakeOver(ctx, p.holder, p.cfg.LeaseFor)
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func (p *Plugin) noteObserved(ctx context.Context, findings []finding) (others [
 		return others, nil
 	}
 	p.log.WithField("entries", len(observed)).Info("held bytes brought up to date")
-	p.books.note(catalog.Event{Kind: catalog.EventKind(EventMended), Reason: "held-bytes", Detail: fmt.Sprintf("held bytes of %d entries brought up to date", len(observed))})
+	p.books.note(catalog.Event{Kind: EventMended, Reason: "held-bytes", Detail: fmt.Sprintf("held bytes of %d entries brought up to date", len(observed))})
 	return others, p.catalog.Observe(ctx, observed)
 }
 
@@ -223,7 +223,7 @@ func (p *Plugin) mend(ctx context.Context, f finding) error {
 		return err
 	}
 	if !f.tells {
-		p.books.note(catalog.Event{Kind: catalog.EventKind(EventMended), Backend: f.Backend, Reason: catalog.Reason(f.Kind), Detail: f.Detail})
+		p.books.note(catalog.Event{Kind: EventMended, Backend: f.Backend, Reason: Reason(f.Kind), Detail: f.Detail})
 	}
 	return nil
 }

@@ -10,13 +10,11 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 // EventID counts events. A later event has a higher one, and none is used twice.
 type EventID int64
-
-// EventKind says what happened; the words are the plugin's.
-type EventKind string
 
 // Event is something that happened. Fields that say nothing of it are zero.
 type Event struct {
@@ -27,13 +25,13 @@ type Event struct {
 	// Routine events are those of which there may be very many: they have half of the rows, the others the
 	// other half, so that neither push the others out.
 	Routine bool
-	Kind    EventKind
+	Kind    words.EventKind
 	Backend backends.Name // or file cache
 	ImageID string
 	Entry   EntryID
 	Volume  backends.VolumeName
-	Outcome Outcome
-	Reason  Reason
+	Outcome words.Outcome
+	Reason  words.Reason
 	Detail  string
 	Bytes   int64
 	Took    time.Duration // in microseconds
@@ -44,9 +42,9 @@ type EventFilter struct {
 	After   EventID   // later ones
 	Since   time.Time // those that happened at this time or later
 	Backend backends.Name
-	Kinds   []EventKind // none: all
-	Limit   int         // 0: no limit
-	Newest  bool        // Limit leaves the newest ones, not the oldest
+	Kinds   []words.EventKind // none: all
+	Limit   int               // 0: no limit
+	Newest  bool              // Limit leaves the newest ones, not the oldest
 }
 
 const (

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/clonecache/clonecache/words"
 )
 
 // keeping opens a catalog that keeps so many events.
@@ -105,9 +107,9 @@ func TestEventsAreSelected(t *testing.T) {
 		{"after", EventFilter{After: 4}, []string{"4", "5"}},
 		{"since", EventFilter{Since: begun.Add(3 * time.Minute)}, []string{"3", "4", "5"}},
 		{"backend", EventFilter{Backend: "y"}, []string{"3", "4", "5"}},
-		{"kind", EventFilter{Kinds: []EventKind{"odd"}}, []string{"1", "3", "5"}},
-		{"kinds", EventFilter{Kinds: []EventKind{"odd", "even"}, Limit: 2}, []string{"0", "1"}},
-		{"all of it", EventFilter{After: 1, Since: begun.Add(2 * time.Minute), Backend: "x", Kinds: []EventKind{"even"}}, []string{"2"}},
+		{"kind", EventFilter{Kinds: []words.EventKind{"odd"}}, []string{"1", "3", "5"}},
+		{"kinds", EventFilter{Kinds: []words.EventKind{"odd", "even"}, Limit: 2}, []string{"0", "1"}},
+		{"all of it", EventFilter{After: 1, Since: begun.Add(2 * time.Minute), Backend: "x", Kinds: []words.EventKind{"even"}}, []string{"2"}},
 		{"none", EventFilter{After: 6}, nil},
 	} {
 		wantDetails(t, test.name, details(t, c, test.f), test.want...)

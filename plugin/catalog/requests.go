@@ -11,16 +11,8 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
-
-// Outcome and Reason are the plugin's words, kept as text.
-type (
-	Outcome string
-	Reason  string
-)
-
-// hitOutcomes are those that used an entry which was there, or on its way, for somebody else.
-var hitOutcomes = map[Outcome]bool{"hit": true, "joined": true, "copied": true}
 
 // Request is one answered request, for the report and for last-used.
 type Request struct {
@@ -29,8 +21,8 @@ type Request struct {
 	Backend         backends.Name
 	ImageID         string
 	Entry           EntryID // "" where none was used
-	Outcome         Outcome
-	Reason          Reason
+	Outcome         words.Outcome
+	Reason          words.Reason
 	Took            time.Duration
 	DownloadedBytes int64
 	SavedBytes      int64 // what a request without the cache would have downloaded
@@ -117,8 +109,8 @@ type requestKey struct {
 	minute  int64
 	backend backends.Name
 	image   string
-	outcome Outcome
-	reason  Reason
+	outcome words.Outcome
+	reason  words.Reason
 }
 
 func (k requestKey) compare(o requestKey) int {
@@ -159,7 +151,7 @@ func (s sums) add(r Request) {
 	n := max(r.Times, 1)
 	if r.Entry != "" {
 		u := s.uses[r.Entry]
-		if hitOutcomes[r.Outcome] && r.DownloadedBytes == 0 { // a copy that downloaded made the entry
+		if r.Outcome.UsesEntry() && r.DownloadedBytes == 0 { // a copy that downloaded made the entry
 			u.hits += n
 		}
 		u.clones += r.Clones

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/clonecache/clonecache/words"
 )
 
 func TestRecordCountsEachRequestOnce(t *testing.T) {
@@ -15,7 +17,7 @@ func TestRecordCountsEachRequestOnce(t *testing.T) {
 		At: used, Backend: "local", ImageID: "i", Entry: e.ID, Outcome: "hit", Reason: "ready",
 		Took: 3 * time.Millisecond, SavedBytes: 50, Clones: 1,
 	}
-	with := func(seq int64, outcome Outcome, at time.Time) Request {
+	with := func(seq int64, outcome words.Outcome, at time.Time) Request {
 		r := hit
 		r.Seq, r.Outcome, r.At = seq, outcome, at
 		return r
@@ -42,7 +44,7 @@ func TestRecordCountsEachRequestOnce(t *testing.T) {
 			t.Errorf("applied of %s: %d, %v, want %d", host, got, err, want)
 		}
 	}
-	stat := func(outcome Outcome, n int64) RequestStat {
+	stat := func(outcome words.Outcome, n int64) RequestStat {
 		return RequestStat{
 			Backend: "local", ImageID: "i", Outcome: outcome, Reason: "ready", Requests: n,
 			SavedBytes: 50 * n, Took: time.Duration(n) * 3 * time.Millisecond,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 // FillRecord is one fill that ended, for the report.
@@ -24,8 +25,8 @@ type FillRecord struct {
 type RequestStat struct {
 	Backend         backends.Name
 	ImageID         string
-	Outcome         Outcome
-	Reason          Reason
+	Outcome         words.Outcome
+	Reason          words.Reason
 	Requests        int64
 	Downloads       int64 // of Requests, those that downloaded: DownloadedBytes > 0
 	DownloadedBytes int64

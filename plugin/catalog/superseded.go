@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 // An image whose content changes leaves the entry of its earlier content behind, which nobody will ask for
@@ -184,32 +185,22 @@ func (t tx) depart(ctx context.Context, e Entry) error {
 	return err
 }
 
-// Absence says why an image has no entry for its content.
-type Absence string
-
-// The reasons of an absence, beside those of an eviction: EvictCause.
-const (
-	NeverCached Absence = "never_cached"
-	Changed     Absence = "changed" // another content of it is cached
-	Departed    Absence = "evicted"
-)
-
 // WhyAbsent tells why an image is about to be filled into a store: it has changed since it was cached, it was
 // evicted (cause says why), or nothing is known of it.
-func (c *Catalog) WhyAbsent(ctx context.Context, store backends.StoreID, domain, image string) (why Absence, cause EvictCause, err error) {
+func (c *Catalog) WhyAbsent(ctx context.Context, store backends.StoreID, domain, image string) (why words.MissCause, cause EvictCause, err error) {
 	err = c.read(ctx, fmt.Sprintf("find why %s is not on %s", image, store), func(t tx) error {
 		all, err := t.bearers(ctx, store, domain, image)
 		if err != nil || len(all) > 0 {
-			why = Changed
+			why = words.MissChanged
 			return err
 		}
 		err = t.row(ctx, selectDeparted, store, domain, image).Scan(&cause)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			why = NeverCached
+			why = words.MissNeverCached
 			return nil
 		case err == nil:
-			why = Departed
+			why = words.MissEvicted
 		}
 		return err
 	})

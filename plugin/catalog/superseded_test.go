@@ -3,6 +3,8 @@ package catalog
 import (
 	"testing"
 	"time"
+
+	"github.com/clonecache/clonecache/words"
 )
 
 // wantAfter wants an entry to be superseded by another one; "" for current, imageGone for nothing.
@@ -124,23 +126,23 @@ func TestAdoptedEntriesAreInTheOrderOfTheirFills(t *testing.T) {
 func TestWhyAnImageIsAbsent(t *testing.T) {
 	c, _ := fresh(t)
 	const store, domain, image = "local", "project:p1", "library:debian.qcow2"
-	want := func(what string, why Absence, cause EvictCause) {
+	want := func(what string, why words.MissCause, cause EvictCause) {
 		t.Helper()
 		got, by, err := c.WhyAbsent(t.Context(), store, domain, image)
 		if err != nil || got != why || by != cause {
 			t.Errorf("%s: got %q %q, %v, want %q %q", what, got, by, err, why, cause)
 		}
 	}
-	want("at first", NeverCached, "")
+	want("at first", words.MissNeverCached, "")
 	e := mustReady(t, c, spec("one"), 10)
-	want("with other content", Changed, "")
+	want("with other content", words.MissChanged, "")
 	if _, err := c.BeginEvict(t.Context(), e.ID, CauseCount); err != nil {
 		t.Fatal(err)
 	}
 	is(t, "detach", c.SetDetached(t.Context(), e.ID, 1, 10), nil)
-	want("detached", Departed, CauseCount)
+	want("detached", words.MissEvicted, CauseCount)
 	is(t, "remove", c.Remove(t.Context(), e.ID), nil)
-	want("removed", Departed, CauseCount)
+	want("removed", words.MissEvicted, CauseCount)
 	is(t, "prune", c.Prune(t.Context(), time.Now().Add(24*365*time.Hour)), nil)
-	want("long ago", NeverCached, "")
+	want("long ago", words.MissNeverCached, "")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/words"
 )
 
 const (
@@ -249,8 +250,8 @@ func (d *decoder) request() catalog.Request {
 		Backend:         backends.Name(d.text(maxBody)),
 		ImageID:         d.text(maxBody),
 		Entry:           catalog.EntryID(d.text(maxBody)),
-		Outcome:         catalog.Outcome(d.text(maxBody)),
-		Reason:          catalog.Reason(d.text(maxBody)),
+		Outcome:         words.Outcome(d.text(maxBody)),
+		Reason:          words.Reason(d.text(maxBody)),
 		Took:            time.Duration(d.varint()),
 		DownloadedBytes: d.varint(),
 		SavedBytes:      d.varint(),

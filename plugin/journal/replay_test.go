@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/words"
 )
 
 // content is a segment of some records, where each ends, and what recovery finds after each.
@@ -164,7 +165,7 @@ func TestRecordsReadAsTheyWereWritten(t *testing.T) {
 			r.of = num("of")
 			r.request = catalog.Request{
 				Seq: r.seq, At: moment.Draw(t, "at"), Backend: backends.Name(str("backend")), ImageID: str("image"),
-				Entry: catalog.EntryID(str("entry")), Outcome: catalog.Outcome(str("outcome")), Reason: catalog.Reason(str("reason")),
+				Entry: catalog.EntryID(str("entry")), Outcome: words.Outcome(str("outcome")), Reason: words.Reason(str("reason")),
 				Took: time.Duration(num("took")), DownloadedBytes: num("down"), SavedBytes: num("saved"), Clones: int(num("clones")),
 				Volume: backends.VolumeName(str("volume")), Detail: str("detail"),
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
+	"github.com/clonecache/clonecache/words"
 )
 
 func local() report.Store {
@@ -23,7 +24,7 @@ func files() report.Store {
 	return report.Store{Name: "files", Kind: "filecache", Entries: 1, HeldBytes: 40, DetachedBytes: 7, MaxSizeBytes: 500}
 }
 
-func request(outcome catalog.Outcome, reason catalog.Reason, count, downloads int64) catalog.RequestStat {
+func request(outcome words.Outcome, reason words.Reason, count, downloads int64) catalog.RequestStat {
 	return catalog.RequestStat{Backend: "local", ImageID: "lib:a", Outcome: outcome, Reason: reason, Requests: count, Downloads: downloads}
 }
 

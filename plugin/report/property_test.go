@@ -10,6 +10,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
+	"github.com/clonecache/clonecache/words"
 )
 
 func drawStore(t *rapid.T) report.Store {
@@ -25,8 +26,8 @@ func drawRequest(t *rapid.T) catalog.RequestStat {
 	return catalog.RequestStat{
 		Backend:         rapid.SampledFrom(names()).Draw(t, "backend"),
 		ImageID:         rapid.SampledFrom([]string{"lib:a", "lib:b", "web:c"}).Draw(t, "image"),
-		Outcome:         rapid.SampledFrom([]catalog.Outcome{"hit", "filled", "joined", "direct", "copied", "bypassed"}).Draw(t, "outcome"),
-		Reason:          rapid.SampledFrom([]catalog.Reason{"ready", "no_room", "over_quota"}).Draw(t, "reason"),
+		Outcome:         rapid.SampledFrom([]words.Outcome{"hit", "filled", "joined", "direct", "copied", "bypassed"}).Draw(t, "outcome"),
+		Reason:          rapid.SampledFrom([]words.Reason{"ready", "no_room", "over_quota"}).Draw(t, "reason"),
 		Requests:        count,
 		Downloads:       rapid.Int64Range(0, count).Draw(t, "downloads"),
 		DownloadedBytes: rapid.Int64Range(0, 1<<40).Draw(t, "downloaded"),

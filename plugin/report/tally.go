@@ -4,16 +4,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
-)
-
-// The outcomes as package plugin names them, which imports this one.
-const (
-	outcomeHit      catalog.Outcome = "hit"
-	outcomeFilled   catalog.Outcome = "filled"
-	outcomeJoined   catalog.Outcome = "joined"
-	outcomeDirect   catalog.Outcome = "direct"
-	outcomeCopied   catalog.Outcome = "copied"
-	outcomeBypassed catalog.Outcome = "bypassed"
+	"github.com/clonecache/clonecache/words"
 )
 
 // tally is figures being summed. Means and ratios are computed at the end.
@@ -50,7 +41,7 @@ func (t *tally) request(r catalog.RequestStat) {
 	t.Misses += misses
 	t.Outcomes[string(r.Outcome)] += r.Requests
 	t.SavedBytes += r.SavedBytes
-	if r.Outcome == outcomeCopied || r.Outcome == outcomeBypassed {
+	if r.Outcome == words.Copied || r.Outcome == words.Bypassed {
 		t.Fallbacks[string(r.Reason)] += r.Requests
 	}
 	image := t.image(r.ImageID)
@@ -64,14 +55,14 @@ func (t *tally) request(r catalog.RequestStat) {
 // download for. Direct clones and bypassed requests are neither: the cache took no part.
 func served(r catalog.RequestStat) (hits, misses int64) {
 	switch r.Outcome {
-	case outcomeHit, outcomeJoined:
+	case words.Hit, words.Joined:
 		return r.Requests, 0
-	case outcomeFilled:
+	case words.Filled:
 		return 0, r.Requests
-	case outcomeCopied:
+	case words.Copied:
 		downloads := min(max(r.Downloads, 0), r.Requests)
 		return r.Requests - downloads, downloads
-	case outcomeDirect, outcomeBypassed:
+	case words.Direct, words.Bypassed:
 		return 0, 0
 	default: // of another version; it is counted under Outcomes
 		return 0, 0

@@ -1,22 +1,22 @@
-package plugin_test
+package words_test
 
 import (
 	"os"
 	"regexp"
 	"testing"
 
-	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/words"
 )
 
 // TestEveryReasonHasAnOutcome: what Outcomes leaves out has no series before it happens.
 func TestEveryReasonHasAnOutcome(t *testing.T) {
 	known := map[string]bool{}
-	for _, reasons := range plugin.Outcomes() {
+	for _, reasons := range words.Outcomes() {
 		for _, r := range reasons {
 			known[string(r)] = true
 		}
 	}
-	source, err := os.ReadFile("plugin.go")
+	source, err := os.ReadFile("words.go")
 	if err != nil {
 		t.Fatal(err)
 	}
