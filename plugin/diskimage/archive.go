@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // What people upload in place of a disk. Each is refused by name, since its bytes would make a volume that
@@ -24,6 +26,25 @@ var archives = []signature{
 	{"cab", 0, "MSCF\x00\x00\x00\x00"},
 	{"xar", 0, "xar!\x00"},
 	{"wim", 0, "MSWIM\x00\x00\x00"},
+	{"vma", 0, "VMA\x00\x00\x00\x00\x01"},
+	{"partclone", 0, "partclone-image"},
+	{"fsarchiver", 0, "FsArCh_"},
+	{"ewf", 0, "EVF\x09\x0d\x0a\xff\x00"},
+	{"ewf", 0, "EVF2\x0d\x0a\x81\x00"},
+	{"android sparse image", 0, "\x3a\xff\x26\xed\x01\x00"},
+}
+
+// otherFiles are what is mistaken for a disk image though it is no archive.
+var otherFiles = []signature{
+	{"an AppImage", 8, "AI\x01\x00"},
+	{"an AppImage", 8, "AI\x02\x00"},
+	{"a saved machine state", 0, "QEVM"},
+	{"a saved machine state", 0, "LibvirtQemudSave"},
+	{"a PDF document", 0, "%PDF-"},
+	{"a torrent", 0, "d8:announce"},
+	{"a torrent", 0, "d13:announce-list"},
+	{"a torrent", 0, "d10:created by"},
+	{"a torrent", 0, "d7:comment"},
 }
 
 // pages are what servers and version control hand out in place of a file, in lower case.
@@ -35,6 +56,8 @@ var pages = []signature{
 	{"an HTML page", 0, "<script"},
 	{"an HTML page", 0, "<!--"},
 	{"an XML document", 0, "<?xml"},
+	{"an XML document", 0, "<error>"},
+	{"a signature or certificate", 0, "-----begin "},
 	{"a Git LFS pointer", 0, "version https://git-lfs.github.com/spec/"},
 	{"a Git LFS pointer", 0, "version https://hawser.github.com/spec/"},
 	{"a git-annex pointer", 0, "/annex/objects/"},
@@ -49,16 +72,65 @@ func refuseNoDisk(h *head) error {
 	if name := archiveOf(b); name != "" {
 		return refuseArchive(name)
 	}
-	text := bytes.ToLower(bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), " \t\r\n"))
-	for _, s := range pages {
-		if s.in(text) {
-			return refuse(RuleNotADisk, "content", s.name)
-		}
+	if name := otherFileOf(b); name != "" {
+		return refuse(RuleNotADisk, "content", name)
 	}
 	if len(b) < sectorBytes {
 		return refuse(RuleSector, "size", len(b))
 	}
-	return nil
+	return refuseText(h)
+}
+
+// otherFileOf is what a file is that begins with b and is neither a disk nor an archive; "": nothing known.
+func otherFileOf(b []byte) string {
+	for _, s := range otherFiles {
+		if s.in(b) {
+			return s.name
+		}
+	}
+	text := bytes.ToLower(bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), " \t\r\n"))
+	for _, s := range pages {
+		if s.in(text) {
+			return s.name
+		}
+	}
+	if isJSON(text) {
+		return "a JSON document"
+	}
+	return ""
+}
+
+// isJSON knows how objects begin, and lists of them.
+func isJSON(text []byte) bool {
+	text, list := bytes.CutPrefix(text, []byte("["))
+	if list {
+		text = bytes.TrimLeft(text, " \t\r\n")
+	}
+	text, object := bytes.CutPrefix(text, []byte("{"))
+	return object && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte(`"`))
+}
+
+// mostText is the longest file that is looked at whether all of it is text.
+const mostText = 64 << 10
+
+// refuseText refuses a short file that is text to its end, as what servers say in place of a file and lists of
+// digests are. Whole sectors of text may be a disk that somebody filled with it.
+func refuseText(h *head) error {
+	if h.size < 0 || h.size > mostText || h.size%sectorBytes == 0 {
+		return nil
+	}
+	b, _, err := h.at(0, int(h.size))
+	if err != nil || !isText(b) {
+		return err
+	}
+	return refuse(RuleNotADisk, "content", "text")
+}
+
+// isText: lines of UTF-8, without control characters.
+func isText(b []byte) bool {
+	return utf8.Valid(b) && bytes.ContainsRune(b, '\n') && !bytes.ContainsFunc(b, func(r rune) bool {
+		return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n\f", r)
+	})
 }
 
 const sectorBytes = 512

@@ -38,7 +38,7 @@ func newDecoding(r *Reader, dst io.WriterAt, progress func(read, written int64))
 		opts:     r.opts,
 		progress: progress,
 		inside:   r.inside,
-		tail:     make([]byte, 0, 2*vhdFooterBytes),
+		tail:     make([]byte, 0, 2*footerBytes),
 	}
 	d.stream, d.lender = r.head.rest()
 	return d
@@ -174,26 +174,27 @@ func (d *decoding) placeBlocks(ctx context.Context, place placer, blocks <-chan 
 }
 
 func (d *decoding) keepTail(data []byte) {
-	data = data[max(0, len(data)-vhdFooterBytes):]
+	data = data[max(0, len(data)-footerBytes):]
 	d.tail = append(d.tail, data...)
-	if drop := len(d.tail) - vhdFooterBytes; drop > 0 {
+	if drop := len(d.tail) - footerBytes; drop > 0 {
 		d.tail = d.tail[:copy(d.tail, d.tail[drop:])]
 	}
 }
 
-// judgeTail looks for the one format that shows only at the end.
+// judgeTail looks for the formats that show only at the end.
 func (d *decoding) judgeTail() error {
-	if !isVHDFooter(d.tail) {
+	format := formatAtEnd(d.tail)
+	if format == "" {
 		return nil
 	}
-	found := []detector{{format: VHD}}
+	found := []detector{{format: format}}
 	if d.header != nil {
 		found = append(found, detector{format: QCOW2})
 	}
 	if _, err := settle(found, false, d.opts); err != nil {
 		return err
 	}
-	return forFormat(refuse(RuleNoDecoder, "disk_format", VHD), VHD)
+	return forFormat(refuse(RuleNoDecoder, "disk_format", format), format)
 }
 
 // rawPlacer: the stream is the disk.

@@ -13,7 +13,7 @@ import (
 
 // InspectorVersion counts changes of the inspector's rules. It is stored with each image-volume, so
 // that those made under older rules can be found.
-const InspectorVersion = 2
+const InspectorVersion = 3
 
 // Format is a disk image format, by the names that image services use.
 type Format string
@@ -31,6 +31,11 @@ const (
 	QCOW1 Format = "qcow"
 	LUKS  Format = "luks"
 	ISO   Format = "iso"
+
+	Parallels Format = "parallels"
+	Bochs     Format = "bochs"
+	Cloop     Format = "cloop"
+	DMG       Format = "dmg"
 )
 
 // ErrRefused is matched by every Refusal.

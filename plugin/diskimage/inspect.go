@@ -27,6 +27,10 @@ var detectors = []detector{
 	{VHD, isVHD, judgeVHD},
 	{VHDX, magicAt(0, "vhdxfile"), judgeVHDX},
 	{VDI, magicAt(vdiSignatureAt, vdiSignature), judgeVDI},
+	{Parallels, isParallels, judgeNothing},
+	{Bochs, magicAt(0, "Bochs Virtual HD Image"), judgeNothing},
+	{Cloop, magicAt(0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop"), judgeNothing},
+	{DMG, isDMG, judgeNothing},
 }
 
 func magicAt(off int64, magic string) func(*head) (bool, error) {
@@ -172,10 +176,17 @@ func (o Options) maxVirtual() int64 {
 	return maxVirtualBytes
 }
 
+// refuseSize refuses a disk beyond the built-in bound, which converting it does not make smaller.
+func refuseSize(field string, size any) *Refusal {
+	r := refuse(RuleVirtualSize, field, size)
+	r.Remedy = "Make the disk 64 TiB or smaller, or see that the file or its server says its right size"
+	return r
+}
+
 // checkVirtual applies the bounds to a disk's size; negative is unknown.
 func checkVirtual(size int64, opts Options) error {
 	if size > maxVirtualBytes {
-		return refuse(RuleVirtualSize, "size", size)
+		return refuseSize("size", size)
 	}
 	if size > opts.maxVirtual() {
 		return refuse(RuleTooLarge, "size", fmt.Sprintf("%d, but the volume has %d bytes", size, opts.MaxVirtualBytes))

@@ -233,7 +233,9 @@ func (q *qcow2Header) readGeometry(b []byte, limit int64) error {
 	switch {
 	case size == 0:
 		return refuse(RuleEmpty, "size", size)
-	case size%512 != 0 || size > maxVirtualBytes:
+	case size > maxVirtualBytes:
+		return refuseSize("size", size)
+	case size%512 != 0:
 		return refuse(RuleVirtualSize, "size", size)
 	}
 	q.size = int64(size)

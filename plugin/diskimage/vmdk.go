@@ -12,6 +12,8 @@ import (
 // descriptor. Little endian.
 const (
 	vmdkMagic         = "KDMV"
+	vmdkESXMagic      = "COWD"                             // an extent of ESX
+	vmdkSEMagic       = "\xbe\xba\xfe\xca\x00\x00\x00\x00" // one of later ones
 	vmdkText          = "# Disk DescriptorFile"
 	vmdkHeaderBytes   = 512
 	vmdkDescriptorAt  = 0x200
@@ -20,8 +22,10 @@ const (
 )
 
 func isVMDK(h *head) (bool, error) {
-	if ok, err := h.has(0, vmdkMagic); ok || err != nil {
-		return ok, err
+	for _, magic := range []string{vmdkMagic, vmdkESXMagic, vmdkSEMagic} {
+		if ok, err := h.has(0, magic); ok || err != nil {
+			return ok, err
+		}
 	}
 	b, _, err := h.at(0, len(vmdkText))
 	return strings.EqualFold(string(b), vmdkText), err
@@ -33,7 +37,7 @@ func judgeVMDK(h *head) (Info, error) {
 		return Info{}, err
 	}
 	if len(b) < 4 || string(b[:4]) != vmdkMagic {
-		return Info{}, refuse(RuleDiskType, "header", "a descriptor alone, whose disk is in other files")
+		return Info{}, refuse(RuleDiskType, "header", "a descriptor alone, or an extent without one")
 	}
 	if len(b) < vmdkHeaderBytes {
 		return Info{}, refuse(RuleTruncated, "header", len(b))

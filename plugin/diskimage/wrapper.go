@@ -2,7 +2,10 @@ package diskimage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -69,6 +72,12 @@ func wrapperOf(h *head) (Compression, error) {
 	case isBzip2(b):
 		return Bzip2, nil
 	}
+	switch {
+	case isLZMA(b):
+		return "lzma", nil
+	case isCompress(b):
+		return "compress", nil
+	}
 	for _, s := range otherCompressions {
 		if s.in(b) {
 			return Compression(s.name), nil
@@ -93,15 +102,31 @@ func isBzip2(b []byte) bool {
 		(string(b[4:10]) == "1AY&SY" || string(b[4:10]) == "\x17\x72\x45\x38\x50\x90")
 }
 
+// isLZMA: the format before xz has no mark. Its header is the usual properties, a dictionary of 2^n or 2^n +
+// 2^(n-1) bytes, and a size that is unknown or below 256 GiB; liblzma knows such files by the same.
+func isLZMA(b []byte) bool {
+	if len(b) < 13 || b[0] != 0x5d {
+		return false
+	}
+	dictionary, size := binary.LittleEndian.Uint32(b[1:]), binary.LittleEndian.Uint64(b[5:])
+	ones := bits.OnesCount32(dictionary)
+	plain := ones == 1 || ones == 2 && bits.Len32(dictionary)-bits.TrailingZeros32(dictionary) == 2
+	return plain && dictionary >= 4<<10 && (size == math.MaxUint64 || size < 256<<30)
+}
+
+// isCompress: behind the mark stand flags, of which two are reserved, and how many bits a code may have.
+func isCompress(b []byte) bool {
+	return len(b) >= 3 && string(b[:2]) == "\x1f\x9d" && b[2]&0x60 == 0 && b[2]&0x1f >= 9 && b[2]&0x1f <= 16
+}
+
 // otherCompressions are recognised so that they can be refused by name.
 var otherCompressions = []signature{
 	{"lz4", 0, "\x04\x22\x4d\x18"},
+	{"lz4", 0, "\x02\x21\x4c\x18"},
 	{"lzip", 0, "LZIP\x01"},
 	{"lzop", 0, "\x89LZO\x00\r\n\x1a\n"},
-	{"lzma", 0, "\x5d\x00\x00\x80\x00"},
-	{"lzma", 0, "\x5d\x00\x00\x00\x04"},
 	{"snappy", 0, "\xff\x06\x00\x00sNaPpY"},
-	{"compress", 0, "\x1f\x9d\x90"},
+	{"lrzip", 0, "LRZI\x00"},
 }
 
 // checkWrapper refuses a compression that is not unpacked here or not switched on.

@@ -67,6 +67,12 @@ func storedXZ(image []byte, dictionary byte) []byte {
 	return append(append(append32(out, crc32.ChecksumIEEE(footer)), footer...), "YZ"...)
 }
 
+// lzma begins as the format before xz does, with a dictionary of that size.
+func lzma(dictionary uint32) []byte {
+	header := append32([]byte{0x5d}, dictionary)
+	return append(append(header, "\xff\xff\xff\xff\xff\xff\xff\xff\x00"...), content(4096)...)
+}
+
 func append32(b []byte, v uint32) []byte { return binary.LittleEndian.AppendUint32(b, v) }
 
 func padded(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
@@ -102,34 +108,6 @@ func tarHeader(name string) []byte {
 	}
 	b[155] = ' '
 	return b
-}
-
-// replacements are what people upload in place of a disk.
-func replacements() []Case {
-	sector := func(begin string) []byte { return append([]byte(begin), make([]byte, 2048)...) }
-	ustar := edit(sector("disk.raw"), func(b []byte) { copy(b[257:], "ustar\x0000") })
-	cases := []Case{
-		{Name: "zip", Bytes: sector("PK\x03\x04")}, {Name: "7z", Bytes: sector("7z\xbc\xaf\x27\x1c")},
-		{Name: "rar", Bytes: sector("Rar!\x1a\x07\x01\x00")}, {Name: "cpio", Bytes: sector("070701")},
-		{Name: "tar", Bytes: ustar}, {Name: "old tar", Bytes: tarHeader("disk.raw")}, {Name: "ova", Bytes: tarHeader("box.ovf")},
-		{Name: "tar declared qcow2", Bytes: ustar, Declared: diskimage.QCOW2}, {Name: "zip declared raw", Bytes: sector("PK\x03\x04"), Declared: diskimage.Raw},
-		{Name: "tar in gzip", Bytes: Compress(diskimage.Gzip, ustar)}, {Name: "zip in xz", Bytes: Compress(diskimage.XZ, sector("PK\x03\x04"))},
-		{Name: "ova in zstd", Bytes: Compress(diskimage.Zstd, tarHeader("BOX.OVF"))},
-	}
-	for i := range cases {
-		cases[i].Rule = diskimage.RuleArchive
-	}
-	const lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
-	return append(cases,
-		Case{Name: "sign-in page", Bytes: []byte("<!DOCTYPE html>\n<html><body>Please accept</body></html>\n"), Rule: diskimage.RuleNotADisk},
-		Case{Name: "page behind blanks", Bytes: sector("\xef\xbb\xbf\r\n <HTML>"), Declared: diskimage.Raw, Rule: diskimage.RuleNotADisk},
-		Case{Name: "XML error", Bytes: sector("<?xml version=\"1.0\"?><Error>"), Rule: diskimage.RuleNotADisk},
-		Case{Name: "page in gzip", Bytes: Compress(diskimage.Gzip, sector("<html>")), Rule: diskimage.RuleNotADisk},
-		Case{Name: "LFS pointer", Bytes: []byte(lfs), Declared: diskimage.Raw, Rule: diskimage.RuleNotADisk},
-		Case{Name: "one byte", Bytes: []byte("x"), Rule: diskimage.RuleSector},
-		Case{Name: "511 bytes", Bytes: content(511), Declared: diskimage.Raw, Rule: diskimage.RuleSector},
-		Case{Name: "511 bytes in bzip2", Bytes: Compress(diskimage.Bzip2, content(511)), Rule: diskimage.RuleSector},
-	)
 }
 
 // compressed are images that are compressed as a whole, in each of the ways.
@@ -173,6 +151,13 @@ func compressed() []Case {
 		{Name: "zstd: window of 2 TiB", Bytes: []byte("\x28\xb5\x2f\xfd\x00\xf8\x03\x00\x00\x00"), Rule: diskimage.RuleWindow},
 		{Name: "zstd: window of 256 MiB", Bytes: []byte("\x28\xb5\x2f\xfd\x00\x90\x03\x00\x00\x00"), Rule: diskimage.RuleWindow},
 		{Name: "lz4", Bytes: append([]byte("\x04\x22\x4d\x18"), content(4096)...), Rule: diskimage.RuleCompression},
+		{Name: "lz4, as it was", Bytes: append([]byte("\x02\x21\x4c\x18"), content(4096)...), Rule: diskimage.RuleCompression},
+		{Name: "lrzip", Bytes: append([]byte("LRZI\x00\x06"), content(4096)...), Rule: diskimage.RuleCompression},
+		{Name: "compress with 12 bits", Bytes: append([]byte("\x1f\x9d\x8c"), content(4096)...), Rule: diskimage.RuleCompression},
+		{Name: "lzma -0", Bytes: lzma(256 << 10), Rule: diskimage.RuleCompression},
+		{Name: "lzma -1", Bytes: lzma(1 << 20), Rule: diskimage.RuleCompression},
+		{Name: "lzma -7", Bytes: lzma(16 << 20), Rule: diskimage.RuleCompression},
+		{Name: "lzma with 96 MiB, declared raw", Bytes: lzma(96 << 20), Declared: diskimage.Raw, Rule: diskimage.RuleCompression},
 		{Name: "lzip declared raw", Bytes: append([]byte("LZIP\x01"), content(4096)...), Declared: diskimage.Raw, Rule: diskimage.RuleCompression},
 		{Name: "bomb for a volume", Bytes: zstdOfZeroes(256), Volume: 16 << 20, Rule: diskimage.RuleTooLarge, Decoding: true},
 	})

@@ -47,7 +47,10 @@ func vmdk() []Case {
 		copy(b[len(b)-1024:], b[:512])
 		binary.LittleEndian.PutUint64(b[len(b)-1024+28:], 2)
 	})
+	begins := func(magic string) []byte { return append([]byte(magic), make([]byte, 8<<10)...) }
 	cases := []Case{
+		{Name: "extent of ESX", Bytes: begins("COWD\x01\x00\x00\x00"), Rule: diskimage.RuleDiskType},
+		{Name: "SE sparse extent", Bytes: begins("\xbe\xba\xfe\xca\x00\x00\x00\x00"), Rule: diskimage.RuleDiskType},
 		{Name: "child by parentCID", Bytes: replace("ffffffff", "12345678"), Rule: diskimage.RuleParent},
 		{Name: "no parentCID", Bytes: replace("parentCID=ffffffff\n", ""), Rule: diskimage.RuleParent},
 		{Name: "parent's name", Bytes: replace("createType", "parentFileNameHint=\""+hostFile+"\"\ncreateType"), Rule: diskimage.RuleParent},
@@ -90,6 +93,11 @@ func vhdFooter(kind uint32, size uint64) []byte {
 	binary.BigEndian.PutUint64(b[48:], size)
 	binary.BigEndian.PutUint32(b[60:], kind)
 	return b
+}
+
+// dmgFooter ends an image of Apple's.
+func dmgFooter() []byte {
+	return append([]byte("koly\x00\x00\x00\x04\x00\x00\x02\x00"), make([]byte, 500)...)
 }
 
 func vhd() []Case {
