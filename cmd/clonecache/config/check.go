@@ -23,6 +23,9 @@ const (
 	maxStopTimeout   = time.Hour      // stop_timeout
 	minRetention     = 24 * time.Hour // report_retention
 	maxRetention     = 3650 * day     // report_retention
+	minStallTimeout  = time.Second    // stall_timeout
+	maxStallTimeout  = time.Hour      // stall_timeout
+	minKeepFailed    = time.Hour      // keep_failed; a refusal is answered from it for so long
 	maxEvents        = 1_000_000      // events_max
 	maxRequestWait   = time.Hour      // request_timeout
 	minMaxIdle       = time.Minute    // max_idle
@@ -96,6 +99,8 @@ func (c *checker) daemon(cfg *Config) {
 	between(c, "fill_limit", cfg.FillLimit, 1, maxFills)
 	c.duration("stop_timeout", cfg.StopTimeout, minStopTimeout, maxStopTimeout)
 	c.duration("report_retention", cfg.ReportRetention, minRetention, maxRetention)
+	c.duration("stall_timeout", cfg.StallTimeout, minStallTimeout, maxStallTimeout)
+	c.duration("keep_failed", cfg.KeepFailed, minKeepFailed, maxRetention)
 	between(c, "events_max", cfg.EventsMax, 0, maxEvents)
 	if _, err := logrus.ParseLevel(cfg.LogLevel); err != nil {
 		c.problem("log_level", fmt.Sprintf("%q is not a level", cfg.LogLevel), `use "debug", "info", "warn" or "error"`)

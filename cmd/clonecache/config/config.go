@@ -8,6 +8,8 @@
 // nothing else. docs/configuration.md documents every key; a test compares it with the types.
 package config
 
+import "time"
+
 // Config is the whole file, with defaults filled in and paths made absolute.
 type Config struct {
 	StateDir            Path           `toml:"state_dir"`
@@ -26,7 +28,9 @@ type Config struct {
 	MaxCompressionRatio int64          `toml:"max_compression_ratio"`
 	FillLimit           int            `toml:"fill_limit"`
 	StopTimeout         Duration       `toml:"stop_timeout"`
+	StallTimeout        Duration       `toml:"stall_timeout"`
 	ReportRetention     Duration       `toml:"report_retention"`
+	KeepFailed          Duration       `toml:"keep_failed"`
 	EventsMax           int            `toml:"events_max"`
 	LogLevel            string         `toml:"log_level"`
 	LogFormat           string         `toml:"log_format"`
@@ -116,8 +120,10 @@ func Default() Config {
 		AcceptCompression:   []string{"gzip", "xz", "zstd", "bzip2"},
 		MaxCompressionRatio: 1000,
 		FillLimit:           4,
-		StopTimeout:         Duration(30e9),
+		StopTimeout:         Duration(30 * time.Second),
+		StallTimeout:        Duration(30 * time.Second),
 		ReportRetention:     Duration(90 * day),
+		KeepFailed:          Duration(day),
 		EventsMax:           10_000,
 		LogLevel:            "info",
 		LogFormat:           LogText,

@@ -151,6 +151,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		MaxCompressionRatio: d.cfg.MaxCompressionRatio,
 		FillLimit:           d.cfg.FillLimit,
 		ReportRetention:     time.Duration(d.cfg.ReportRetention),
+		KeepFailed:          time.Duration(d.cfg.KeepFailed),
 		EventsMax:           eventsMax(d.cfg),
 		Log:                 d.Log,
 		Observer:            metrics,

@@ -163,8 +163,9 @@ func (s *stores) close() error {
 // openSources makes the image sources. It asks none of them anything yet.
 func openSources(cfg config.Config, log logrus.FieldLogger) ([]imagesource.Source, error) {
 	var sources []imagesource.Source
+	fetching := kinds.Fetching{Stall: time.Duration(cfg.StallTimeout), Warn: func(what string) { log.Warn(what) }}
 	for _, c := range cfg.ImageSources {
-		s, err := kinds.OfSource(c).Open(c.Name, func(what string) { log.Warn(what) })
+		s, err := kinds.OfSource(c).Open(c.Name, fetching)
 		if err != nil {
 			return nil, fmt.Errorf("open image source: %w", err)
 		}

@@ -31,8 +31,8 @@ func (s *directorySource) Check(t *config.Table) {
 }
 
 // Open implements Source.
-func (s *directorySource) Open(name string, warn func(string)) (imagesource.Source, error) {
-	return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: name, Path: string(s.Path), ServeStale: time.Duration(s.ServeStale), Warn: warn})
+func (s *directorySource) Open(name string, f Fetching) (imagesource.Source, error) {
+	return imagesource.NewDirectory(imagesource.DirectoryConfig{Name: name, Path: string(s.Path), ServeStale: time.Duration(s.ServeStale), Warn: f.Warn})
 }
 
 // Try implements Source.

@@ -31,22 +31,22 @@ func (s *glanceSource) Check(t *config.Table) {
 }
 
 // Open implements Source.
-func (s *glanceSource) Open(name string, _ func(string)) (imagesource.Source, error) {
-	return s.open(name)
+func (s *glanceSource) Open(name string, f Fetching) (imagesource.Source, error) {
+	return s.open(name, f)
 }
 
-func (s *glanceSource) open(name string) (*glance.Source, error) {
+func (s *glanceSource) open(name string, f Fetching) (*glance.Source, error) {
 	account, err := keystone.New(s.keystone())
 	if err != nil {
 		return nil, fmt.Errorf("image source %s: %w", name, err)
 	}
-	return glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}})
+	return glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}, Stall: f.Stall})
 }
 
 // Try implements Source.
 func (s *glanceSource) Try(ctx context.Context, t *Part) {
 	s.secrets(t)
-	source, err := s.open(t.Name)
+	source, err := s.open(t.Name, Fetching{})
 	if err != nil {
 		t.Problem("", err, "")
 		return

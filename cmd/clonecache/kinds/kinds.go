@@ -9,6 +9,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -64,12 +65,18 @@ type Backend interface {
 // Source is one [[image_source]] of some kind.
 type Source interface {
 	config.Settings
-	// Open makes it. It asks nobody anything yet. What it warns of later goes to warn.
-	Open(name string, warn func(string)) (imagesource.Source, error)
+	// Open makes it. It asks nobody anything yet.
+	Open(name string, f Fetching) (imagesource.Source, error)
 	// Try finds out whether it answers.
 	Try(ctx context.Context, t *Part)
 	// Remote tells that it is another host that answers, which takes time.
 	Remote() bool
+}
+
+// Fetching is how images are fetched from every source.
+type Fetching struct {
+	Stall time.Duration     // how long another host may send nothing before it is asked once more; 0: the source's default
+	Warn  func(what string) // what a source warns of; nil: nobody hears it
 }
 
 // Tenant is the [internal_tenant] of some kind.

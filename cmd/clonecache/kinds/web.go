@@ -74,14 +74,15 @@ func (s *webSource) url(t *config.Table) {
 func isWeb(u *url.URL) bool { return u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") }
 
 // Open implements Source.
-func (s *webSource) Open(name string, warn func(string)) (imagesource.Source, error) {
-	return s.open(name, warn)
+func (s *webSource) Open(name string, f Fetching) (imagesource.Source, error) {
+	return s.open(name, f)
 }
 
-func (s *webSource) open(name string, warn func(string)) (*imagesource.HTTP, error) {
+func (s *webSource) open(name string, f Fetching) (*imagesource.HTTP, error) {
 	return imagesource.NewHTTP(imagesource.HTTPConfig{
 		Name: name, URL: s.URL, CAFile: string(s.CAFile), Proxy: s.Proxy, User: s.User, PasswordFile: string(s.PasswordFile),
-		TokenFile: string(s.TokenFile), Redirects: s.Redirects, ServeStale: time.Duration(s.ServeStale), Warn: warn,
+		TokenFile: string(s.TokenFile), Redirects: s.Redirects, ServeStale: time.Duration(s.ServeStale),
+		Stall: f.Stall, Warn: f.Warn,
 	})
 }
 
@@ -93,7 +94,7 @@ func (s *webSource) Try(ctx context.Context, t *Part) {
 	if !t.secrets(map[string]config.SecretFile{"password_file": s.PasswordFile, "token_file": s.TokenFile}) {
 		return
 	}
-	source, err := s.open(t.Name, nil)
+	source, err := s.open(t.Name, Fetching{})
 	if err != nil {
 		t.Problem("", err, "correct that key")
 		return
