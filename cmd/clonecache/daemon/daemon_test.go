@@ -3,12 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,55 +209,6 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// What "config check" finds, serve meets, in the same words: the store whose filesystem is not mounted, and a
-// directory of images that is missing, keep nobody from the others; a port that is taken keeps it from starting.
-func TestCheckAndServeSayTheSame(t *testing.T) {
-	cfg, dir := parse(t, one+"[[backend]]\nname = \"other\"\nkind = \"file\"\npath = \"other\"\n")
-	first := run(t, cfg) // notes which stores these are
-	first.stop()
-	if err := <-first.ended; err != nil {
-		t.Fatal(err)
-	}
-	first.ended <- nil
-	if err := os.RemoveAll(filepath.Join(dir, "volumes")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "volumes"), 0o755); err != nil { // as where nothing is mounted
-		t.Fatal(err)
-	}
-	problems := Try(t.Context(), cfg).Problems
-	if len(problems) != 2 || problems[0].Key != "backend[0].path" || problems[1].Key != "image_source[0].path" {
-		t.Fatalf("got problems %v", problems)
-	}
-	d := run(t, cfg)
-	views, err := d.Backends(t.Context())
-	if err != nil || views[0].Available || !strings.Contains(views[0].Error, problems[0].What) || !views[1].Available {
-		t.Errorf("got %+v, %v; want %q", views, err, problems[0].What)
-	}
-	wantLogged(t, d.log, "is down", problems[0].Remedy)
-	wantLogged(t, d.log, problems[1].What, problems[1].Remedy)
-}
-
-func TestTryFindsAPortThatIsTaken(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	cfg, dir := parse(t, "insecure_loopback = true\n"+strings.Replace(one, "unix://s", "tcp://"+l.Addr().String(), 1))
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	problems := Try(t.Context(), cfg).Problems
-	if len(problems) != 1 || problems[0].Key != "listen[0]" || !strings.Contains(problems[0].What, l.Addr().String()) {
-		t.Errorf("got problems %v, want the port", problems)
-	}
-	log, _ := test.NewNullLogger()
-	if err := Run(t.Context(), cfg, Options{Log: log}); !errors.Is(err, api.ErrListening) {
-		t.Errorf("serve: got %v, want %v", err, api.ErrListening)
-	}
-}
-
 // The server listens before there is a cache, and says so.
 func TestTheServerSaysStartingBeforeThereIsACache(t *testing.T) {
 	cfg, _ := parse(t, one)
@@ -309,74 +256,6 @@ func TestLogSaysWhatABackendCan(t *testing.T) {
 	}
 }
 
-func TestTryFindsWhatIsGood(t *testing.T) {
-	web := httptest.NewServer(http.NotFoundHandler())
-	defer web.Close()
-	cfg, dir := parse(t, one+"[[file_cache]]\nname = \"files\"\npath = \"files\"\n[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = \""+web.URL+"/images\"\n")
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	trial := Try(t.Context(), cfg)
-	if len(trial.Problems) > 0 {
-		t.Errorf("got problems %v, want none", trial.Problems)
-	}
-	facts := strings.Join(trial.Facts, "\n")
-	for _, part := range []string{"backend local: ", "reflinks", "file cache files: ", "has 0 files", "answers (404"} {
-		if !strings.Contains(facts, part) {
-			t.Errorf("facts do not say %q:\n%s", part, facts)
-		}
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("got %v, %v: want nothing left beside images", left, err)
-	}
-}
-
-func TestTryFindsWhatIsWrong(t *testing.T) {
-	dead := httptest.NewServer(http.NotFoundHandler())
-	dead.Close()
-	cfg, dir := parse(t, strings.Replace(one, "[[image", "socket_group = \"no-such-group\"\ntoken_file = \"token\"\n[tls]\ncert_file = \"cert\"\nkey_file = \"key\"\n[[image", 1)+
-		"[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = \""+dead.URL+"\"\n")
-	for name, mode := range map[string]os.FileMode{"volumes": 0o600, "token": 0o644, "cert": 0o644, "key": 0o600} {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte("no directory, no PEM"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(file, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var keys []string
-	for _, p := range Try(t.Context(), cfg).Problems {
-		keys = append(keys, p.Key)
-	}
-	want := []string{"socket_group", "token_file", "tls", "backend[0].path", "image_source[0].path", "image_source[1].url"}
-	if !slices.Equal(keys, want) {
-		t.Errorf("got problems with %q, want %q", keys, want)
-	}
-}
-
-func TestTrySeesADaemonThatRuns(t *testing.T) {
-	cfg, dir := parse(t, one)
-	l, err := net.Listen("unix", filepath.Join(dir, "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if problems := Try(t.Context(), cfg).Problems; len(problems) == 0 || problems[0].Key != "listen[0]" {
-		t.Errorf("of something else that listens: got problems %v", problems)
-	}
-	lock, err := plugin.LockState(string(cfg.StateDir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if facts := strings.Join(Try(t.Context(), cfg).Facts, "\n"); !strings.Contains(facts, "listens") {
-		t.Errorf("facts do not say that a daemon listens:\n%s", facts)
-	}
-	if err := lock.Unlock(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A second daemon on one state_dir touches nothing, whatever else its configuration names.
 func TestASecondDaemonMakesNothing(t *testing.T) {
 	cfg, dir := parse(t, one)
@@ -396,55 +275,4 @@ func TestASecondDaemonMakesNothing(t *testing.T) {
 	if err := lock.Unlock(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// What keeps serve from a store that is another installation's is found without starting anything.
-func TestCheckFindsAStoreOfAnotherInstallation(t *testing.T) {
-	cfg, dir := parse(t, one)
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	first := run(t, cfg)
-	other := cfg
-	other.StateDir, other.ScratchDir = config.Path(filepath.Join(dir, "other")), config.Path(filepath.Join(dir, "other", "scratch"))
-	other.Listen = []config.Listen{{Network: "unix", Address: filepath.Join(dir, "o")}}
-	if got := Try(t.Context(), cfg).Problems; len(got) > 0 {
-		t.Errorf("its own, while it runs: got %v", got)
-	}
-	if got := Try(t.Context(), other).Problems; len(got) != 1 || got[0].Key != "backend[0].path" || !strings.Contains(got[0].What, "another clonecache uses") {
-		t.Errorf("another one's, while that runs: got %v", got)
-	}
-	first.stop()
-	if err := <-first.ended; err != nil {
-		t.Fatal(err)
-	}
-	first.ended <- nil
-	if got := Try(t.Context(), cfg).Problems; len(got) > 0 {
-		t.Errorf("its own: got %v", got)
-	}
-	if got := Try(t.Context(), other).Problems; len(got) != 1 || !strings.Contains(got[0].Remedy, "take-over local") {
-		t.Errorf("another one's: got %v", got)
-	}
-	log, _ := test.NewNullLogger()
-	if err := Run(t.Context(), other, Options{Log: log}); !errors.Is(err, backends.ErrHeld) {
-		t.Errorf("serve: got %v, want %v", err, backends.ErrHeld)
-	}
-}
-
-// A user that does not exist is found before anything is started, and keeps that backend alone down.
-func TestTryFindsAnOwnerThatDoesNotExist(t *testing.T) {
-	cfg, dir := parse(t, one+"volume_owner = \"no-such-user\"\n")
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	problems := Try(t.Context(), cfg).Problems
-	if len(problems) != 1 || problems[0].Key != "backend[0].volume_owner" || !strings.Contains(problems[0].What, "no-such-user") {
-		t.Errorf("got problems %v", problems)
-	}
-	d := run(t, cfg)
-	views, err := d.Backends(t.Context())
-	if err != nil || views[0].Available || !strings.Contains(views[0].Error, "no-such-user") {
-		t.Errorf("got %+v, %v", views, err)
-	}
-	wantLogged(t, d.log, "is down", problems[0].Remedy)
 }

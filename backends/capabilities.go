@@ -1,0 +1,135 @@
+package backends
+
+import (
+	"context"
+	"io"
+	"iter"
+	"os"
+)
+
+// Late is a Store that may not be open yet; package late has them.
+type Late interface {
+	Store
+	// Down is why it cannot be used at all, an ErrUnavailable, so that nobody begins anything; nil once it is
+	// open. It costs nothing.
+	Down() error
+	// Opened is the store itself, once it is open.
+	Opened() (Store, bool)
+}
+
+// Capability is an optional capability of a store, or of the store that a Late one has opened.
+func Capability[C any](s Store) (C, bool) {
+	if late, ok := s.(Late); ok {
+		opened, open := late.Opened()
+		if !open {
+			var none C
+			return none, false
+		}
+		s = opened
+	}
+	c, ok := s.(C)
+	return c, ok
+}
+
+// Adopter is an optional capability of a Store: its Stage takes StageSpec.Adopt. An adopted volume keeps
+// its name. Stage makes it exactly VirtualBytes long; ErrNotExist: it is not on this backend (another one
+// may share the volume type); ErrNotOurs: it is not empty, or has snapshots, and stays untouched. Retire,
+// Reap and Discard take back what was done to it - content may stay, our snapshot and mark go - and leave
+// the volume itself to its owner's service, which removes it when the claim is released. Gone then means
+// that nothing hinders that.
+type Adopter interface {
+	CanAdopt() bool
+}
+
+// DirectCloner is an optional capability of a backend: cloning a volume from where the image service
+// itself keeps the image.
+type DirectCloner interface {
+	// CanCloneDirect tells, without I/O, whether location could be cloned here.
+	CanCloneDirect(location string) bool
+	// CloneDirect makes a volume as Clone does, with the image at location as its parent; Origin.DirectFrom
+	// is location. The image stays untouched. Errors as Clone's: ErrNotExist where there is no such image or
+	// snapshot, or it may not be read.
+	CloneDirect(ctx context.Context, location string, spec VolumeSpec) (Volume, error)
+}
+
+// Flattener is an optional capability of a backend whose clones depend on their image-volume.
+type Flattener interface {
+	// Flatten copies into a volume what it still shares, so that it depends on nothing any more. It takes
+	// as long as a copy; progress may be nil. A volume that is flat already stays as it is. The volume may
+	// be in use. ErrNotExist, ErrNotOurs, ErrNoSpace. A crash leaves it partly copied and whole: repeat it.
+	Flatten(ctx context.Context, name VolumeName, progress func(done, total int64)) error
+}
+
+// DeepLister is an optional capability of a backend that finds its image-volumes by an index: looking
+// for what carries our mark and no listing names, because the index was lost or somebody meddled.
+type DeepLister interface {
+	// ListStrays looks at everything there is, and changes nothing; it costs a look at each volume. A fill
+	// that is under way is no stray. An error is yielded for what cannot be read, with its Place, and the
+	// listing goes on; an error without a Place ends it.
+	ListStrays(ctx context.Context) iter.Seq2[Stray, error]
+	// Recover makes a stray ordinary again: an image-volume is put back into the index, from where
+	// ListImageVolumes yields it and Retire or Reap end it; an unfinished volume is removed. ErrNotOurs: only a
+	// person can tell whether that is right (Stray.Remedy says how); nothing is done. ErrInUse: somebody has it
+	// open. ErrNotExist: it is gone, or no stray any more.
+	Recover(ctx context.Context, s Stray) error
+}
+
+// Stray is something with our mark that no listing names.
+type Stray struct {
+	Place       string        // as the backend's own tools name it: "images/clonecache-e-1", "images trash 1f3a"
+	ID          VolumeID      // the backend's own
+	ImageVolume ImageVolumeID // which one it says it is, or is of; empty for a volume
+	Volume      VolumeName    // empty for an image-volume
+	HeldBytes   int64         // 0 where unknown
+	Detail      string        // what is wrong with it, as a sentence
+	Remedy      string        // what Recover does; where it may do nothing, the command for a person
+	Recoverable bool          // Recover may act
+}
+
+// FileCopier is an optional capability of a backend: making a volume from an open file on the host
+// without moving the bytes through this process. Content beyond the file reads as zeroes; holes stay
+// holes. progress may be nil; else it is called with the count of src's bytes that are done, holes
+// included, and last with all of them. Errors as VolumeStage's and Volumes.CreateVolume's; ErrTooSmall:
+// SizeBytes is below the file's size. If ctx is cancelled, the copy ends soon and leaves nothing.
+type FileCopier interface {
+	CopyFromFile(ctx context.Context, src *os.File, spec VolumeSpec, progress func(copied int64)) (Volume, CopyMethod, error)
+}
+
+// CopyMethod is how a copy was made, for the answer and the report.
+type CopyMethod string
+
+const (
+	// CopiedByReflink: the file cache and the backend share a filesystem that has reflinks.
+	CopiedByReflink CopyMethod = "reflink"
+	// CopiedInKernel: copy_file_range, holes kept.
+	CopiedInKernel CopyMethod = "copy_file_range"
+	// CopiedByWriting: read and written through VolumeStage, zeroes skipped.
+	CopiedByWriting CopyMethod = "written"
+)
+
+// ImageVolumeStater is an optional capability of a Store whose clones depend on their image-volumes: looking
+// at one without listing all.
+type ImageVolumeStater interface {
+	// StatImageVolume describes an image-volume as ListImageVolumes does. ErrNotExist: there is none.
+	StatImageVolume(ctx context.Context, id ImageVolumeID) (ImageVolume, error)
+}
+
+// ImageVolumeReader is an optional capability of a Store: reading a committed image-volume's content,
+// for a deep check. ErrNotExist.
+type ImageVolumeReader interface {
+	OpenImageVolume(ctx context.Context, id ImageVolumeID) (ImageVolumeContent, error)
+}
+
+// HoleTeller is an optional capability of an ImageVolumeContent, which can say what need not be read.
+type HoleTeller interface {
+	// NextData is the first range at or behind off, [from, to), that may hold something else than zeroes; what
+	// lies between off and from reads as zeroes. Where there is none any more, both are the size. It takes
+	// time in proportion to what is allocated, or to a look at each piece of the store.
+	NextData(ctx context.Context, off int64) (from, to int64, err error)
+}
+
+// ImageVolumeContent is an open image-volume; it stays readable while the image-volume is retired.
+type ImageVolumeContent interface {
+	io.ReaderAt
+	io.Closer
+}
