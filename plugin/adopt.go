@@ -28,8 +28,8 @@ const (
 )
 
 // standingOf looks at the row of the entry that an image-volume says it is of.
-func (p *Plugin) standingOf(ctx context.Context, s *store, iv backends.ImageVolume) (standing, error) {
-	e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+func (rec *reconciler) standingOf(ctx context.Context, s *store, iv backends.ImageVolume) (standing, error) {
+	e, err := rec.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
 	switch {
 	case errors.Is(err, catalog.ErrNotFound):
 		return unnamed, nil
@@ -46,8 +46,8 @@ func (p *Plugin) standingOf(ctx context.Context, s *store, iv backends.ImageVolu
 }
 
 // retireUnnamed removes an image-volume that no row names.
-func (p *Plugin) retireUnnamed(ctx context.Context, s *store, iv backends.ImageVolume) error {
-	is, err := p.standingOf(ctx, s, iv)
+func (rec *reconciler) retireUnnamed(ctx context.Context, s *store, iv backends.ImageVolume) error {
+	is, err := rec.standingOf(ctx, s, iv)
 	if err != nil || is == named {
 		return err
 	}
@@ -59,8 +59,8 @@ func (p *Plugin) retireUnnamed(ctx context.Context, s *store, iv backends.ImageV
 }
 
 // dropMissing drops an entry whose image-volume is still not there.
-func (p *Plugin) dropMissing(ctx context.Context, s *store, e catalog.Entry) error {
-	now, err := p.catalog.Get(ctx, e.ID)
+func (rec *reconciler) dropMissing(ctx context.Context, s *store, e catalog.Entry) error {
+	now, err := rec.catalog.Get(ctx, e.ID)
 	if errors.Is(err, catalog.ErrNotFound) || err == nil && (now.State != catalog.Ready || now.ImageVolume != e.ImageVolume) {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (p *Plugin) dropMissing(ctx context.Context, s *store, e catalog.Entry) err
 	if err != nil || iv.State == backends.Committed {
 		return err
 	}
-	return p.forgetVanished(ctx, s, now)
+	return rec.stock.forgetVanished(ctx, s, now)
 }
 
 // adopt takes a committed image-volume into the catalog, from what it says of itself, and charges the
@@ -79,25 +79,25 @@ func (p *Plugin) dropMissing(ctx context.Context, s *store, e catalog.Entry) err
 // cannot go, since clones live, is adopted as detached, so that it is counted until the last of them is
 // gone; where the quota does not allow that, its row has no claim until it does. One that is in the catalog
 // by now stays as it is there.
-func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) error {
+func (rec *reconciler) adopt(ctx context.Context, s *store, iv backends.ImageVolume) error {
 	if iv.State == backends.Detached {
-		return p.adoptDetached(ctx, s, iv)
+		return rec.adoptDetached(ctx, s, iv)
 	}
-	is, err := p.standingOf(ctx, s, iv)
+	is, err := rec.standingOf(ctx, s, iv)
 	switch {
 	case err != nil || is == named:
 		return err
 	case is == superseded:
-		return p.retireOrDetach(ctx, s, iv)
+		return rec.retireOrDetach(ctx, s, iv)
 	}
 	e := entryOf(s, iv)
 	if is == elsewhere {
 		e.ID = catalog.NewEntryID()
 	}
 	if s.charged() {
-		claim, err := p.claimAnew(ctx, s, e)
+		claim, err := rec.claimAnew(ctx, s, e)
 		if errors.Is(err, internaltenant.ErrOverQuota) || errors.Is(err, errOwnerGone) {
-			return p.retireOrDetach(ctx, s, iv)
+			return rec.retireOrDetach(ctx, s, iv)
 		}
 		if err != nil {
 			return err
@@ -106,27 +106,27 @@ func (p *Plugin) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 	}
 	proven := provenBy(iv.Description)
 	defer s.ready.begin()()
-	err = p.catalog.Adopt(ctx, e, proven...)
+	err = rec.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {
-		return p.adoptLost(ctx, s, iv, e)
+		return rec.adoptLost(ctx, s, iv, e)
 	}
 	if err != nil {
 		return err
 	}
 	s.ready.add(e, proven...)
-	p.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
+	rec.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	return nil
 }
 
 // adoptLost finds out why a row could not be added. That its ID is taken says nothing of its content: the
 // row may be its own. It goes only where another entry, whose image-volume is there, serves the same.
-func (p *Plugin) adoptLost(ctx context.Context, s *store, iv backends.ImageVolume, e catalog.Entry) error {
-	is, err := p.standingOf(ctx, s, iv)
+func (rec *reconciler) adoptLost(ctx context.Context, s *store, iv backends.ImageVolume, e catalog.Entry) error {
+	is, err := rec.standingOf(ctx, s, iv)
 	if err != nil || is == named {
 		return err // the claim is that row's
 	}
 	if is != superseded {
-		other, err := p.catalog.Find(ctx, e.Store, e.Domain, e.Key)
+		other, err := rec.catalog.Find(ctx, e.Store, e.Domain, e.Key)
 		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 			return err
 		}
@@ -141,11 +141,11 @@ func (p *Plugin) adoptLost(ctx context.Context, s *store, iv backends.ImageVolum
 			return fmt.Errorf("image-volume %s stays: entry %s of the same content is not ready: %w", iv.ID, other.ID, ErrBusy)
 		}
 	}
-	return errors.Join(p.releaseClaim(ctx, e.Claim), p.retireOrDetach(ctx, s, iv))
+	return errors.Join(rec.releaseClaim(ctx, e.Claim), rec.retireOrDetach(ctx, s, iv))
 }
 
 // retireOrDetach retires an image-volume that cannot be an entry, and adopts what is left of it.
-func (p *Plugin) retireOrDetach(ctx context.Context, s *store, iv backends.ImageVolume) error {
+func (rec *reconciler) retireOrDetach(ctx context.Context, s *store, iv backends.ImageVolume) error {
 	retired, err := s.images.Retire(ctx, iv.ID)
 	if errors.Is(err, backends.ErrNotExist) {
 		return nil
@@ -154,16 +154,16 @@ func (p *Plugin) retireOrDetach(ctx context.Context, s *store, iv backends.Image
 		return err
 	}
 	if retired.Gone {
-		p.books.noteEntry(EventMended, entryOf(s, iv), catalog.Event{Reason: "unknown-image-volume", Detail: fmt.Sprintf("image-volume %s, which cannot be an entry, was removed", iv.ID)})
+		rec.books.noteEntry(EventMended, entryOf(s, iv), catalog.Event{Reason: "unknown-image-volume", Detail: fmt.Sprintf("image-volume %s, which cannot be an entry, was removed", iv.ID)})
 		return nil
 	}
 	iv.State, iv.Clones = backends.Detached, retired.Clones
-	return p.adoptDetached(ctx, s, iv)
+	return rec.adoptDetached(ctx, s, iv)
 }
 
 // adoptDetached adds a detached row, under a new ID where the image-volume's entry goes on with another one.
-func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageVolume) error {
-	is, err := p.standingOf(ctx, s, iv)
+func (rec *reconciler) adoptDetached(ctx context.Context, s *store, iv backends.ImageVolume) error {
+	is, err := rec.standingOf(ctx, s, iv)
 	if err != nil || is == named {
 		return err
 	}
@@ -173,7 +173,7 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 		e.ID = catalog.NewEntryID()
 	}
 	if s.charged() {
-		claim, err := p.claimAnew(ctx, s, e)
+		claim, err := rec.claimAnew(ctx, s, e)
 		if err != nil && !errors.Is(err, internaltenant.ErrOverQuota) && !errors.Is(err, errOwnerGone) {
 			return err
 		}
@@ -182,10 +182,10 @@ func (p *Plugin) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	if is == superseded {
 		e.ID = catalog.NewEntryID()
 	}
-	if err := p.catalog.Adopt(ctx, e); err != nil {
+	if err := rec.catalog.Adopt(ctx, e); err != nil {
 		return err
 	}
-	p.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
+	rec.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
 	return nil
 }
 
@@ -201,20 +201,20 @@ func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
 }
 
 // releaseClaim releases a claim if there is one.
-func (p *Plugin) releaseClaim(ctx context.Context, id internaltenant.ClaimID) error {
+func (rec *reconciler) releaseClaim(ctx context.Context, id internaltenant.ClaimID) error {
 	if id == "" {
 		return nil
 	}
-	return p.owner.Release(ctx, id)
+	return rec.owner.Release(ctx, id)
 }
 
 // claimAnew charges the quota for an image-volume that exists. errOwnerGone.
-func (p *Plugin) claimAnew(ctx context.Context, s *store, e catalog.Entry) (internaltenant.ClaimID, error) {
+func (rec *reconciler) claimAnew(ctx context.Context, s *store, e catalog.Entry) (internaltenant.ClaimID, error) {
 	var image string
 	if len(e.ImageIDs) > 0 {
 		image = e.ImageIDs[0]
 	}
-	return p.renewClaim(ctx, s, internaltenant.ClaimSpec{
+	return rec.stock.renewClaim(ctx, s, internaltenant.ClaimSpec{
 		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(s.name), ImageID: image, VirtualBytes: e.VirtualBytes,
 	}, e.Claim)
 }

@@ -365,6 +365,6 @@ func (p *Plugin) bindLate(s *store) error {
 		return err
 	}
 	s.bound.Store(&binding{Identity: is, sure: true, told: true})
-	p.owed.Store(true)
+	p.reconciler.leftOut()
 	return nil
 }

@@ -3,36 +3,35 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 
-	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
-	"github.com/clonecache/clonecache/plugin/diskimage"
-	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // Check compares catalog, backends and quota with one another. With Repair it mends what can be mended;
 // with Deep it also looks for what no listing names, reads every image-volume, and looks at every volume's
 // state. Requests go on meanwhile.
 func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error) {
+	return p.reconciler.check(ctx, o)
+}
+
+func (rec *reconciler) check(ctx context.Context, o CheckOptions) (CheckResult, error) {
 	r := CheckResult{OK: true, Problems: []Problem{}}
 	if o.Deep { // first: what is found again is then compared with the rest
-		if err := p.checkPart(ctx, o, &r, p.surveyStrays); err != nil {
+		if err := rec.checkPart(ctx, o, &r, rec.surveyStrays); err != nil {
 			return CheckResult{}, err
 		}
 	}
-	if err := p.checkPart(ctx, o, &r, p.surveyCatalog); err != nil {
+	if err := rec.checkPart(ctx, o, &r, rec.surveyCatalog); err != nil {
 		return CheckResult{}, err
 	}
 	if !o.Deep {
 		return r, nil
 	}
-	deep, err := p.surveyContent(ctx, o) // for hours: others mend meanwhile
+	deep, err := rec.surveyContent(ctx, o) // for hours: others mend meanwhile
 	if err != nil {
 		return CheckResult{}, err
 	}
-	err = p.checkPart(ctx, o, &r, func(context.Context) ([]finding, error) { return deep, nil })
+	err = rec.checkPart(ctx, o, &r, func(context.Context) ([]finding, error) { return deep, nil })
 	if err != nil {
 		return CheckResult{}, err
 	}
@@ -40,50 +39,50 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 }
 
 // checkPart adds what a survey finds to r. Where it is mended, nobody else surveys or mends meanwhile.
-func (p *Plugin) checkPart(ctx context.Context, o CheckOptions, r *CheckResult, survey func(context.Context) ([]finding, error)) error {
+func (rec *reconciler) checkPart(ctx context.Context, o CheckOptions, r *CheckResult, survey func(context.Context) ([]finding, error)) error {
 	part := func() error {
 		findings, err := survey(ctx)
 		if err == nil {
-			p.addFindings(ctx, o, r, findings)
+			rec.addFindings(ctx, o, r, findings)
 		}
 		return err
 	}
 	if !o.Repair {
 		return part()
 	}
-	return p.alone(ctx, part)
+	return rec.alone(ctx, part)
 }
 
 // surveyCatalog compares the catalog with all else, and with itself.
-func (p *Plugin) surveyCatalog(ctx context.Context) ([]finding, error) {
-	flushed := p.books.flush(ctx)
-	findings, err := p.survey(ctx)
+func (rec *reconciler) surveyCatalog(ctx context.Context) ([]finding, error) {
+	flushed := rec.books.flush(ctx)
+	findings, err := rec.survey(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if flushed != nil {
 		findings = append(findings, finding{Problem: Problem{
-			Kind: "catalog-not-written", ID: p.cfg.StateDir, Detail: flushed.Error(),
+			Kind: "catalog-not-written", ID: rec.cfg.StateDir, Detail: flushed.Error(),
 			Remedy: "see that state_dir has space and can be written; answered requests are counted then",
 		}})
 	}
-	if err := p.catalog.Check(ctx); err != nil {
+	if err := rec.catalog.Check(ctx); err != nil {
 		findings = append(findings, finding{Problem: Problem{
-			Kind: "catalog-damaged", ID: p.cfg.StateDir, Detail: err.Error(),
+			Kind: "catalog-damaged", ID: rec.cfg.StateDir, Detail: err.Error(),
 			Remedy: "restart the daemon: a catalog that cannot be read is put aside and rebuilt from the backends",
 		}})
 	}
-	findings = append(findings, p.surveyKept()...)
-	totals, err := p.surveyTotals(ctx)
+	findings = append(findings, rec.surveyKept()...)
+	totals, err := rec.surveyTotals(ctx)
 	return append(findings, totals...), err
 }
 
 // addFindings adds findings to a result, and mends them where that is wanted and can be done.
-func (p *Plugin) addFindings(ctx context.Context, o CheckOptions, r *CheckResult, findings []finding) {
+func (rec *reconciler) addFindings(ctx context.Context, o CheckOptions, r *CheckResult, findings []finding) {
 	for _, f := range findings {
 		problem := f.Problem
 		if o.Repair && f.fix != nil {
-			if err := p.mend(ctx, f); err != nil {
+			if err := rec.mend(ctx, f); err != nil {
 				problem.Detail += "; not repaired: " + err.Error()
 			} else {
 				problem.Repaired = true
@@ -95,151 +94,17 @@ func (p *Plugin) addFindings(ctx context.Context, o CheckOptions, r *CheckResult
 }
 
 // surveyTotals compares the sums that room, quota and reports go by with what they are the sums of.
-func (p *Plugin) surveyTotals(ctx context.Context) ([]finding, error) {
-	wrong, err := p.catalog.Miscounted(ctx)
+func (rec *reconciler) surveyTotals(ctx context.Context) ([]finding, error) {
+	wrong, err := rec.catalog.Miscounted(ctx)
 	if errors.Is(err, catalog.ErrDamaged) {
 		return nil, nil // which is a finding of its own
 	}
 	var findings []finding
 	for _, w := range wrong {
 		findings = append(findings, finding{Problem: Problem{
-			Kind: "catalog-totals", ID: p.cfg.StateDir, Detail: w,
+			Kind: "catalog-totals", ID: rec.cfg.StateDir, Detail: w,
 			Remedy: "check --repair counts them anew",
-		}, fix: p.catalog.Recount})
+		}, fix: rec.catalog.Recount})
 	}
 	return findings, err
-}
-
-// surveyContent reads what the stores hold.
-func (p *Plugin) surveyContent(ctx context.Context, o CheckOptions) ([]finding, error) {
-	var findings []finding
-	var read, total int64
-	held, err := p.catalog.Held(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range held {
-		total += h.Bytes + h.DetachedBytes
-	}
-	for _, s := range p.orderedStores() {
-		reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
-		for iv, err := range s.images.ListImageVolumes(ctx) {
-			if err != nil || iv.State != backends.Committed || !readable {
-				continue // the survey has said so
-			}
-			if f := p.surveyBytes(ctx, s, reader, iv); f != nil {
-				findings = append(findings, *f)
-			}
-			read += iv.HeldBytes
-			if o.Progress != nil {
-				o.Progress(read, total)
-			}
-		}
-		if s.backend != nil {
-			findings = append(findings, surveyVolumes(ctx, s)...)
-		}
-	}
-	return findings, ctx.Err()
-}
-
-// surveyBytes reads one image-volume from end to end, and compares it with what its description and its
-// row say of it.
-func (p *Plugin) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
-	kind, detail := p.wrongBytes(ctx, r, iv)
-	if kind == "" {
-		return nil
-	}
-	return &finding{tells: true, Problem: Problem{
-		Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
-		Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
-	}, fix: func(ctx context.Context) error {
-		e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
-		if errors.Is(err, catalog.ErrNotFound) || err == nil && e.ImageVolume != iv.ID {
-			return nil // evicted meanwhile, and perhaps filled anew
-		}
-		if err != nil {
-			return err
-		}
-		if still, _ := p.wrongBytes(ctx, r, iv); still == "" { // a fault in reading is no fault of what is read
-			return ctx.Err()
-		}
-		return p.forgetVanished(ctx, s, e)
-	}}
-}
-
-// wrongBytes says what is wrong with an image-volume's content; kind is "" where nothing is.
-func (p *Plugin) wrongBytes(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
-	version := iv.Description.InspectorVersion
-	if e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID)); err == nil && e.ImageVolume == iv.ID {
-		version = e.InspectorVersion // it may have been inspected again
-	}
-	if version < diskimage.InspectorVersion {
-		return "old-inspector", fmt.Sprintf("image-volume %s was inspected under rules %d, now they are %d", iv.ID, version, diskimage.InspectorVersion)
-	}
-	return p.wrongContent(ctx, r, iv)
-}
-
-// wrongContent is wrongBytes whatever rules the image was inspected by.
-func (p *Plugin) wrongContent(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
-	content, err := r.OpenImageVolume(ctx, iv.ID)
-	if err != nil {
-		return "", "" // evicted meanwhile, or the survey has said so
-	}
-	defer content.Close()
-	read, err := readContent(ctx, content, iv)
-	if ctx.Err() != nil {
-		return "", "" // which is not the image-volume's fault
-	}
-	if err != nil {
-		return "content", fmt.Sprintf("image-volume %s: %v", iv.ID, err)
-	}
-	e, err := p.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
-	if err != nil {
-		e.ContentSum = "" // there is no row, which the survey has said, or which is gone by now
-	}
-	for _, was := range []struct{ by, sum string }{{"its description", iv.Description.ContentSum}, {"the catalog", e.ContentSum}} {
-		if was.sum != "" && was.sum != read {
-			return "content", fmt.Sprintf("image-volume %s: its content adds up to %s, %s says %s", iv.ID, read, was.by, was.sum)
-		}
-	}
-	return "", ""
-}
-
-// readContent reads an image-volume from end to end and returns its content sum. Where the image was
-// raw, its bytes are the image-volume's, and the digest is compared too.
-func readContent(ctx context.Context, content io.ReaderAt, iv backends.ImageVolume) (sum string, err error) {
-	d := iv.Description
-	digest, err := imagesource.ParseDigest(d.Digest)
-	if err != nil || d.DiskFormat != string(diskimage.Raw) {
-		return dataSum(ctx, content, iv.VirtualBytes)
-	}
-	image := imagesource.Verify(newSparseReader(ctx, content, 0, d.SourceBytes), digest)
-	defer func() { _ = image.Close() }() // only read
-	rest := newSparseReader(ctx, content, d.SourceBytes, max(d.SourceBytes, iv.VirtualBytes))
-	all := io.MultiReader(image, rest)
-	if sum, err = readSum(ctx, all, iv.VirtualBytes); err != nil {
-		return "", err
-	}
-	if _, err := io.Copy(io.Discard, all); err != nil { // the digest is known at the end
-		return "", err
-	}
-	return sum, image.Check()
-}
-
-// surveyVolumes finds volumes of ours that are not whole.
-func surveyVolumes(ctx context.Context, s *store) []finding {
-	var findings []finding
-	for v, err := range s.backend.ListVolumes(ctx) {
-		switch {
-		case err != nil:
-			return append(findings, unavailable(s, err))
-		case !v.Complete:
-			findings = append(findings, finding{Problem: Problem{
-				Kind: "half-made-volume", Backend: s.name, ID: string(v.Name),
-				Detail: fmt.Sprintf("volume %s has %d bytes, and is not what it was made as", v.Name, v.SizeBytes),
-				Remedy: "if its owner did not resize it, delete it and create it again",
-			}})
-		}
-	}
-	return findings
 }

@@ -49,9 +49,5 @@ func (p *Plugin) doChores(ctx context.Context) {
 	p.endAllStranded(ctx)
 	p.expireFailed(ctx)
 	p.settleOpen(ctx)
-	if p.owed.Load() {
-		if err := p.reconcile(ctx); err != nil && ctx.Err() == nil {
-			p.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
-		}
-	}
+	p.reconciler.reconcileLeft(ctx)
 }

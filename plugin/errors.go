@@ -1,5 +1,9 @@
 package plugin
 
+import (
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
 import "errors"
 
 // What CreateVolume and the admin's calls refuse, besides the errors of imagesource, diskimage,
@@ -25,3 +29,8 @@ var (
 	// ErrStopping: the plugin is closing.
 	ErrStopping = errors.New("stopping")
 )
+
+// isGone tells that somebody else has already removed what was to be removed.
+func isGone(err error) bool {
+	return errors.Is(err, catalog.ErrLost) || errors.Is(err, catalog.ErrNotFound)
+}

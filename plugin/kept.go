@@ -1,12 +1,9 @@
 package plugin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/sirupsen/logrus"
 
@@ -112,21 +109,4 @@ func (o *openIntents) kept() map[volumeKey]journal.Kept {
 		}
 	}
 	return all
-}
-
-// surveyKept tells of volumes that were kept.
-func (p *Plugin) surveyKept() []finding {
-	var findings []finding
-	all := p.open.kept()
-	byName := func(a, b volumeKey) int {
-		return cmp.Or(cmp.Compare(a.backend, b.backend), cmp.Compare(a.volume, b.volume))
-	}
-	for _, key := range slices.SortedFunc(maps.Keys(all), byName) {
-		findings = append(findings, finding{Problem: Problem{
-			Kind: "kept-volume", Backend: key.backend, ID: string(key.volume),
-			Detail: fmt.Sprintf("volume %s was kept, and perhaps nobody knows of it: %s", key.volume, keptDetails[all[key]]),
-			Remedy: keptRemedy(key.volume),
-		}})
-	}
-	return findings
 }

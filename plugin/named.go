@@ -21,6 +21,12 @@ func (p *Plugin) backendNamed(name backends.Name) (*store, error) {
 	return nil, fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(p.backends))
 }
 
+// isConfigured tells whether there is a backend or file cache of that name.
+func (p *Plugin) isConfigured(name backends.Name) bool {
+	_, ok := p.stores[name]
+	return ok
+}
+
 // asked refuses to look for what is on a backend or file cache that is neither configured nor has left anything:
 // found is what there is of it. ErrUnknownBackend.
 func (p *Plugin) asked(name backends.Name, found int) error {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -38,8 +37,9 @@ type Plugin struct {
 	begun time.Time
 	gate  gate
 
-	books  *books
-	chores chores
+	books      *books
+	chores     chores
+	reconciler *reconciler
 
 	scratch diskimage.Scratch
 	sources *imagesource.Resolver
@@ -56,9 +56,7 @@ type Plugin struct {
 	quotaTurn chan struct{}      // held by the one for whose claim entries go
 	renewing  singleflight.Group // entries that are inspected again
 	open      openIntents
-	owed      atomic.Bool   // a backend or the claims could not be reconciled yet
-	names     names         // whose turn it is to make a volume
-	mending   chan struct{} // held by the one who surveys and mends
+	names     names // whose turn it is to make a volume
 }
 
 // Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
@@ -97,9 +95,9 @@ func newPlugin(cfg Config) (*Plugin, error) {
 		flights:   flights{byKey: make(map[flightKey]*flight)},
 		names:     names{busy: make(map[volumeKey]*turn)},
 		fillSlots: make(chan struct{}, cfg.FillLimit), quotaTurn: make(chan struct{}, 1),
-		mending: make(chan struct{}, 1),
 	}
 	p.books = newBooks(h, p.label)
+	p.reconciler = newReconciler(p)
 	for _, b := range cfg.Backends {
 		p.backends = append(p.backends, b.Name)
 	}
@@ -185,7 +183,7 @@ func (p *Plugin) start(ctx context.Context) error {
 	if err := p.meetTenant(ctx); err != nil {
 		return err
 	}
-	if err := p.recover(ctx); err != nil {
+	if err := p.reconciler.recover(ctx); err != nil {
 		return err
 	}
 	p.chores.every(p.cfg.FlushEvery, p.books.events.kick, p.books.flushLater)

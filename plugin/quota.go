@@ -95,7 +95,7 @@ func (p *Plugin) addCatalog(ctx context.Context, q *Quota) error {
 	if err != nil {
 		return err
 	}
-	p.explainUnconfigured(q, rows)
+	p.reconciler.explainUnconfigured(q, rows)
 	for _, e := range rows {
 		if e.Claim != "" {
 			q.Volumes.Catalog++

@@ -165,7 +165,7 @@ func (p *Plugin) invalid(ctx context.Context, s *store, e catalog.Entry) (string
 	case !readable:
 		return "", fmt.Errorf("%w: %s cannot be read back", ErrBadRequest, s.name)
 	}
-	if _, detail := p.wrongContent(ctx, reader, iv); detail != "" {
+	if _, detail := wrongContent(ctx, p.catalog, reader, iv); detail != "" {
 		return detail, nil
 	}
 	if err := ctx.Err(); err != nil {

@@ -12,13 +12,13 @@ import (
 
 // surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
 // store has its claim, each claim its image-volume (invariant I6).
-func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
-	claims, unavailable := p.owner.Claims(ctx) // before the rows: a row is there before its claim
-	rows, err := p.catalog.List(ctx, catalog.Filter{})
+func (rec *reconciler) surveyClaims(ctx context.Context) ([]finding, error) {
+	claims, unavailable := rec.owner.Claims(ctx) // before the rows: a row is there before its claim
+	rows, err := rec.catalog.List(ctx, catalog.Filter{})
 	if err != nil {
 		return nil, err
 	}
-	findings := p.surveyUnconfigured(rows)
+	findings := rec.surveyUnconfigured(rows)
 	if unavailable != nil {
 		return append(findings, quotaUnavailable(unavailable)...), nil
 	}
@@ -34,7 +34,7 @@ func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
 		if e.State == catalog.Failed {
 			continue
 		}
-		s := p.storeOf(e.Store)
+		s := rec.stock.storeOf(e.Store)
 		if s == nil { // it is charged, wherever it lies
 			needed[e.Claim] = true
 			continue
@@ -42,22 +42,22 @@ func (p *Plugin) surveyClaims(ctx context.Context) ([]finding, error) {
 		if !s.charged() {
 			continue
 		}
-		f := p.surveyClaim(s, e, byID)
+		f := rec.surveyClaim(s, e, byID)
 		if f == nil && e.Claim != "" && needed[e.Claim] {
-			f = p.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
+			f = rec.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
 		}
 		needed[e.Claim], filling[string(e.ID)] = true, e.State == catalog.Filling
 		if f != nil {
 			findings = append(findings, *f)
 		}
 	}
-	held := &heldByCharged{p: p}
+	held := &heldByCharged{rec: rec}
 	for _, c := range claims {
 		if c.Unsure && !known[c.EntryID] {
 			continue // another installation's, or an image-volume's that finds its claim itself
 		}
 		if !needed[c.ID] && !filling[c.EntryID] {
-			findings = append(findings, p.unknownClaim(c, held))
+			findings = append(findings, rec.unknownClaim(c, held))
 		}
 	}
 	return findings, nil
@@ -73,15 +73,15 @@ func quotaUnavailable(err error) []finding {
 }
 
 // surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
-func (p *Plugin) surveyClaim(s *store, e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
+func (rec *reconciler) surveyClaim(s *store, e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
 	c, charged := claims[e.Claim]
 	switch {
 	case e.State == catalog.Filling:
 		return nil
-	case e.State == catalog.Detached && e.Claim == "" && p.adopting(s):
+	case e.State == catalog.Detached && e.Claim == "" && rec.stock.adopting(s):
 		return nil // its owner's service has let go of it
 	case !charged:
-		return p.missingClaim(s, e, fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume))
+		return rec.missingClaim(s, e, fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume))
 	case c.Gigabytes != internaltenant.Gigabytes(e.VirtualBytes) && e.State == catalog.Ready:
 		return &finding{Problem: Problem{
 			Kind: "wrong-claim", Backend: s.name, ID: string(c.ID),
@@ -92,49 +92,49 @@ func (p *Plugin) surveyClaim(s *store, e catalog.Entry, claims map[internaltenan
 		return &finding{Problem: Problem{
 			Kind: "wrong-claim", Backend: s.name, ID: string(c.ID),
 			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
-		}, fix: func(ctx context.Context) error { return p.owner.Settle(ctx, c.ID) }}
+		}, fix: func(ctx context.Context) error { return rec.owner.Settle(ctx, c.ID) }}
 	}
 	return nil
 }
 
-func (p *Plugin) missingClaim(s *store, e catalog.Entry, detail string) *finding {
+func (rec *reconciler) missingClaim(s *store, e catalog.Entry, detail string) *finding {
 	return &finding{Problem: Problem{
 		Kind: "missing-claim", Backend: s.name, ID: string(e.ID), Detail: detail,
 		Remedy: "check --repair charges it, or drops the entry where the tenant's own volume is gone",
-	}, fix: func(ctx context.Context) error { return p.mendClaim(ctx, s, e) }}
+	}, fix: func(ctx context.Context) error { return rec.mendClaim(ctx, s, e) }}
 }
 
 // mendClaim charges the quota for an image-volume whose claim is missing. Where the claim was a volume of
 // the owner's service, which is gone, the entry goes too: nobody owns what it names.
-func (p *Plugin) mendClaim(ctx context.Context, s *store, e catalog.Entry) error {
-	claim, err := p.claimAnew(ctx, s, e)
+func (rec *reconciler) mendClaim(ctx context.Context, s *store, e catalog.Entry) error {
+	claim, err := rec.claimAnew(ctx, s, e)
 	gone := errors.Is(err, errOwnerGone)
 	if err != nil && !gone {
 		return err
 	}
-	err = p.catalog.SetClaim(ctx, e.ID, claim)
+	err = rec.catalog.SetClaim(ctx, e.ID, claim)
 	if isGone(err) { // evicted meanwhile: nothing is left to charge for
-		return p.releaseClaim(ctx, claim)
+		return rec.releaseClaim(ctx, claim)
 	}
 	if err != nil || !gone || e.State != catalog.Ready {
 		return err
 	}
-	return p.forgetVanished(ctx, s, e)
+	return rec.stock.forgetVanished(ctx, s, e)
 }
 
 // unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
 // looked for once more; and a store may hold what no row names, because it could not be read, or taken
 // into the catalog: then the claim stays.
-func (p *Plugin) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
+func (rec *reconciler) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
 	remedy := "check --repair releases the claim"
-	if !p.placed(c) {
+	if !rec.placed(c) {
 		remedy = fmt.Sprintf("backend %s, for which it was made, is not configured: configure it again, or delete volume %s in Cinder if that backend is gone for good", c.Backend, c.ID)
 	}
 	return finding{Problem: Problem{
 		Kind: "unknown-claim", ID: string(c.ID),
 		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: remedy,
 	}, fix: func(ctx context.Context) error {
-		e, err := p.catalog.Get(ctx, catalog.EntryID(c.EntryID))
+		e, err := rec.catalog.Get(ctx, catalog.EntryID(c.EntryID))
 		switch {
 		case errors.Is(err, catalog.ErrNotFound):
 			if err := held.free(ctx, c); err != nil {
@@ -143,24 +143,23 @@ func (p *Plugin) unknownClaim(c internaltenant.Claim, held *heldByCharged) findi
 		case err != nil || e.State == catalog.Filling || e.Claim == c.ID:
 			return err
 		}
-		return p.owner.Release(ctx, c.ID)
+		return rec.owner.Release(ctx, c.ID)
 	}}
 }
 
 // placed tells whether the store that a claim was made for is configured, as far as its name then tells. What
 // lies on one that is not cannot be looked at.
-func (p *Plugin) placed(c internaltenant.Claim) bool {
+func (rec *reconciler) placed(c internaltenant.Claim) bool {
 	if c.Backend == "" {
 		return true
 	}
-	_, configured := p.stores[p.nowCalled(backends.Name(c.Backend))]
-	return configured
+	return rec.stock.isConfigured(rec.stock.nowCalled(backends.Name(c.Backend)))
 }
 
 // heldByCharged are the image-volumes of all charged stores, listed when they are first asked for: after
 // what could be mended of them was.
 type heldByCharged struct {
-	p      *Plugin
+	rec    *reconciler
 	listed bool
 	err    error
 	byID   map[string]backends.ImageVolumeID // by entry ID
@@ -168,7 +167,7 @@ type heldByCharged struct {
 
 // free tells that no store holds, or may hold, an image-volume of the claim's entry; an error says why not.
 func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error {
-	if !h.p.placed(c) {
+	if !h.rec.placed(c) {
 		return fmt.Errorf("claim %s stays: backend %s, for which it was made, is not configured", c.ID, c.Backend)
 	}
 	if !h.listed {
@@ -185,7 +184,7 @@ func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error 
 
 func (h *heldByCharged) list(ctx context.Context) error {
 	h.byID = make(map[string]backends.ImageVolumeID)
-	for _, s := range h.p.stores {
+	for _, s := range h.rec.stock.orderedStores() {
 		if !s.charged() {
 			continue
 		}

@@ -1,0 +1,79 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// deleteUnconfigured removes the row of an entry whose store is not configured, and its claim where that is
+// only a line in a book: a volume of the tenant's service stays with the image-volume in it. catalog.ErrPinned,
+// ErrHasClones.
+func (p *Plugin) deleteUnconfigured(ctx context.Context, e catalog.Entry, force ForceDetach, r *PruneResult) error {
+	if err := unconfiguredDeletable(e, force); err != nil {
+		return err
+	}
+	view := p.entryView(e)
+	if err := p.forgetRow(ctx, e); err != nil {
+		return err
+	}
+	r.Removed = append(r.Removed, view)
+	detail := "its store is not configured"
+	if e.ImageVolume != "" {
+		r.Left = append(r.Left, LeftBehind{Backend: view.Backend, StoreID: e.Store, ImageVolume: e.ImageVolume})
+		detail = fmt.Sprintf("image-volume %s stays on %s, which is not configured", e.ImageVolume, view.Backend)
+	}
+	p.books.noteEntry(EventDeleted, e, catalog.Event{Detail: detail})
+	return nil
+}
+
+func unconfiguredDeletable(e catalog.Entry, force ForceDetach) error {
+	switch {
+	case e.State == catalog.Ready && e.Pinned:
+		return catalog.ErrPinned
+	case e.State == catalog.Ready && e.Clones > 0 && !bool(force):
+		return fmt.Errorf("%w: %d, when it was last seen; use --force to forget it all the same", ErrHasClones, e.Clones)
+	}
+	return nil
+}
+
+// forgetRow ends a row of whatever state.
+func (p *Plugin) forgetRow(ctx context.Context, e catalog.Entry) error {
+	if e.State == catalog.Ready {
+		if _, err := p.catalog.BeginEvict(ctx, e.ID, catalog.CauseAdmin); err != nil {
+			return err
+		}
+	}
+	if err := p.releaseBooked(ctx, e.Claim); err != nil {
+		return err
+	}
+	if e.State == catalog.Filling {
+		return p.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+	}
+	return p.catalog.Remove(ctx, e.ID)
+}
+
+// releaseBooked releases a claim unless it is a volume of the tenant's service, or may be one.
+func (p *Plugin) releaseBooked(ctx context.Context, id internaltenant.ClaimID) error {
+	if id == "" {
+		return nil
+	}
+	claims, err := p.owner.Claims(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(claims, func(c internaltenant.Claim) bool { return c.ID == id })
+	if i < 0 || claims[i].Volume != "" {
+		return nil
+	}
+	return p.owner.Release(ctx, id)
+}
+
+// passedOver tells whether deleting all entries goes on after an error of one.
+func passedOver(err error) bool {
+	return err == nil || errors.Is(err, catalog.ErrPinned) || errors.Is(err, ErrHasClones) || isGone(err)
+}

@@ -1,0 +1,60 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// Prune evicts what is over the bounds, which may have been lowered, and what nobody has used for longer
+// than MaxIdle. Pinned entries stay.
+func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
+	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
+	if err := p.books.flush(ctx); err != nil {
+		return r, err
+	}
+	for _, s := range p.orderedStores() {
+		err := p.pruneStore(ctx, s, &r)
+		if p.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
+			p.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
+			continue
+		}
+		if err != nil {
+			return r, fmt.Errorf("prune %s: %w", s.name, err)
+		}
+	}
+	return r, nil
+}
+
+func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
+	if err := p.ensure(ctx, s); err != nil {
+		return err
+	}
+	free, err := s.enterRoom(ctx)
+	if err != nil {
+		return err
+	}
+	defer free()
+	going, err := p.prunable(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, g := range going {
+		if err := p.evictInto(ctx, s, g.entry, catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
+			return err
+		}
+	}
+	return nil
+}
+
+// enterRoom waits until nobody else makes room in the store; free lets the next one in.
+func (s *store) enterRoom(ctx context.Context) (free func(), err error) {
+	select {
+	case s.room <- struct{}{}:
+		return func() { <-s.room }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

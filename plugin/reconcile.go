@@ -1,0 +1,115 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// reconciler compares the catalog, the stores and the internal tenant's claims with one another, and mends what
+// needs nobody's decision. It owns whose turn it is to do so, and whether anything was left out.
+//
+// It never serves a request, and never keeps one waiting: what is served goes on. It never removes what a row names,
+// and concludes nothing from what a store or the tenant does not answer. Whoever mends looks once more at what was
+// found. A crash leaves a mending undone, or done in part: the next survey finds the rest.
+type reconciler struct {
+	*house
+	books   *books
+	stock   *Plugin
+	fills   *Plugin
+	intents *Plugin
+
+	turn turnstile // of the one who surveys and mends
+	// incomplete: the last survey left out a store, an image-volume or the claims, which could not be read.
+	incomplete atomic.Bool
+}
+
+func newReconciler(p *Plugin) *reconciler {
+	return &reconciler{house: p.house, books: p.books, stock: p, fills: p, intents: p, turn: make(turnstile, 1)}
+}
+
+// reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.
+func (rec *reconciler) reconcile(ctx context.Context) error {
+	return rec.alone(ctx, func() error { return rec.reconcileAlone(ctx) })
+}
+
+// reconcileLeft reconciles what the last time had to leave out. A failure is logged: the next time tries again.
+func (rec *reconciler) reconcileLeft(ctx context.Context) {
+	if !rec.incomplete.Load() {
+		return
+	}
+	if err := rec.reconcile(ctx); err != nil && ctx.Err() == nil {
+		rec.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
+	}
+}
+
+// leftOut says that something was not compared that can be by now, as a store that has come back.
+func (rec *reconciler) leftOut() { rec.incomplete.Store(true) }
+
+// alone does what surveys and mends while nobody else of this process does: a finding is then not mended
+// twice, nor one that another one's mending has made. What is served goes on.
+func (rec *reconciler) alone(ctx context.Context, do func() error) error {
+	unlock, err := rec.turn.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do()
+}
+
+func (rec *reconciler) reconcileAlone(ctx context.Context) error {
+	findings, err := rec.survey(ctx)
+	if err != nil {
+		return err
+	}
+	rec.incomplete.Store(slices.ContainsFunc(findings, finding.incomplete))
+	if findings, err = rec.noteObserved(ctx, findings); err != nil {
+		return err
+	}
+	for _, f := range findings {
+		log := rec.log.WithFields(map[string]any{"backend": f.Backend, "id": f.ID, "kind": f.Kind})
+		if f.fix == nil {
+			log.Warn(f.Detail)
+			continue
+		}
+		if err := rec.mend(ctx, f); err != nil {
+			log.WithError(err).Error("not mended: " + f.Detail)
+			continue
+		}
+		log.Info("mended: " + f.Detail)
+	}
+	return nil
+}
+
+// noteObserved notes together what was observed of entries, and returns the other findings: clones come
+// and go while nobody looks, so that there may be one for each entry.
+func (rec *reconciler) noteObserved(ctx context.Context, findings []finding) (others []finding, err error) {
+	var observed []catalog.Observation
+	for _, f := range findings {
+		if f.observed != nil {
+			observed = append(observed, *f.observed)
+		} else {
+			others = append(others, f)
+		}
+	}
+	if len(observed) == 0 {
+		return others, nil
+	}
+	rec.log.WithField("entries", len(observed)).Info("held bytes brought up to date")
+	rec.books.note(catalog.Event{Kind: EventMended, Reason: "held-bytes", Detail: fmt.Sprintf("held bytes of %d entries brought up to date", len(observed))})
+	return others, rec.catalog.Observe(ctx, observed)
+}
+
+// mend mends a finding, and notes that.
+func (rec *reconciler) mend(ctx context.Context, f finding) error {
+	if err := f.fix(ctx); err != nil {
+		return err
+	}
+	if !f.noted {
+		rec.books.note(catalog.Event{Kind: EventMended, Backend: f.Backend, Reason: Reason(f.Kind), Detail: f.Detail})
+	}
+	return nil
+}
