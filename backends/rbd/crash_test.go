@@ -33,6 +33,7 @@ type killed struct {
 	Workers                  int
 	Bytes                    int64
 	Adopt                    backends.VolumeName // fill this instead
+	Watch                    []string            // watch images of these RBD IDs instead
 }
 
 // cloneUntilKilled clones with several workers, and says before each clone that it begins ("+name") and
@@ -59,6 +60,10 @@ func cloneUntilKilled(orders string) {
 		say("! " + fillForEver(b, backends.StageSpec{ID: k.Image, VirtualBytes: k.Bytes, Adopt: k.Adopt}).Error())
 		return
 	}
+	if len(k.Watch) > 0 {
+		watchAll(b, k.Watch)
+		return
+	}
 	var running sync.WaitGroup
 	for worker := range k.Workers {
 		running.Go(func() {
@@ -70,6 +75,26 @@ func cloneUntilKilled(orders string) {
 					return
 				}
 				say("=" + name)
+			}
+		})
+	}
+	running.Wait()
+}
+
+// watchAll begins and ends to watch headers, many at once.
+func watchAll(b *Backend, rbdIDs []string) {
+	var running sync.WaitGroup
+	for _, id := range rbdIDs {
+		running.Go(func() {
+			for {
+				w, err := b.sessions.current.volumes.Watch(headerObject + id)
+				if err == nil {
+					err = w.Delete()
+				}
+				if err != nil {
+					fmt.Println("!", err)
+					return
+				}
 			}
 		})
 	}

@@ -4,30 +4,129 @@ package rbd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"github.com/ceph/go-ceph/rados"
+	"github.com/ceph/go-ceph/rbd"
 )
+
+// missDead ends what dead clients of this installation watch on an image; what others watch stays. It takes
+// effect a moment later. Where it cannot be done, they are waited for.
+func (b *Backend) missDead(w *work, io *rados.IOContext, rbdID string) {
+	if err := b.endDeadWatches(w, io, rbdID); err != nil && b.config.Log != nil {
+		b.config.Log.WithField("backend", b.config.Name).WithError(err).Warnf("a dead client's watch of image %s is not ended; it is waited for", rbdID)
+	}
+}
+
+func (b *Backend) endDeadWatches(w *work, io *rados.IOContext, rbdID string) error {
+	var watchers []rbd.ImageWatcher
+	err := lookInto(io, rbdID, func(image *rbd.Image) (err error) {
+		watchers, err = image.ListWatchers()
+		return err
+	})
+	if err != nil || len(watchers) == 0 {
+		return ignore(err, syscall.EINVAL)
+	}
+	clients, err := readIndex[client](w.images, clientKeys)
+	if err != nil {
+		return err
+	}
+	return b.fenceDead(w.session, io, rbdID, watchers, clients)
+}
+
+// fenceDead shuts out those of an image's watchers that are clients of this installation and whose processes are
+// gone. One that is shut out and still watches is one that the OSD has forgotten about.
+func (b *Backend) fenceDead(s *session, io *rados.IOContext, rbdID string, watchers []rbd.ImageWatcher, clients map[string]client) error {
+	forgotten := false
+	for _, c := range watchers {
+		known := clients[strconv.FormatInt(c.Id, 16)]
+		if known.Holder != b.config.Holder || !known.Process.gone() {
+			continue
+		}
+		before, err := b.fence(s, c.Addr)
+		if err != nil {
+			return err
+		}
+		forgotten = forgotten || before
+	}
+	if forgotten {
+		return b.displace(s, io, headerObject+rbdID)
+	}
+	return nil
+}
+
+// displaced is how many objects take the place of another one in an OSD's memory: more than an OSD keeps of each
+// placement group (osd_pg_object_context_cache_count, 64 by default).
+const displaced = 96
+
+// displace has the OSD drop from its memory what it keeps there of an object. It reads the object again when it is
+// next asked for, and ends the watches of clients that are shut out.
+//
+// It does not end them before. An OSD that carries out a watch whose client's connection has just ended notes the
+// watch with the object, and keeps nothing that would let it expire, or end when the client is shut out (Ceph 16:
+// do_osd_op_effects returns where there is no session, check_blocklisted_obc_watchers and the timeouts go by
+// obc->watchers, and populate_obc_watchers fills that when the object is read). What takes the object's place is
+// objects of the same placement group that there are none of: removing a key from each of them fails, and leaves nothing.
+func (b *Backend) displace(s *session, io *rados.IOContext, object string) error {
+	beside, err := b.besides(s, io, object)
+	if err != nil {
+		return fmt.Errorf("open placement group of %s: %w", object, err)
+	}
+	defer beside.Destroy()
+	var all []string
+	for n := range displaced {
+		all = append(all, fmt.Sprintf("clonecache.none.%d", n))
+	}
+	var errs []error
+	for some := range slices.Chunk(all, atOnce) {
+		for _, r := range together(some, func(none string) (struct{}, error) { return struct{}{}, beside.RmOmapKeys(none, []string{"none"}) }) {
+			errs = append(errs, ignore(r.err, syscall.ENOENT))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("displace %s in its OSD's memory: %w", object, err)
+	}
+	return nil
+}
+
+// besides is an image's pool, in which every object lies in the placement group of the one that is named.
+func (b *Backend) besides(s *session, io *rados.IOContext, object string) (*rados.IOContext, error) {
+	name, err := io.GetPoolName()
+	if err != nil {
+		return nil, err
+	}
+	beside, err := s.pool(b.config, name)
+	if err == nil {
+		beside.SetLocator(object)
+	}
+	return beside, err
+}
 
 // fence has the cluster shut out a client of ours whose process is gone. An OSD that was told to watch while the
 // process died may keep its watch for ever, and nothing that is watched can be removed; librbd does the same to
 // the dead owner of an image's lock. address is the client's as ListWatchers tells it; it is never given again.
-// The mons forget it after an hour.
-func (b *Backend) fence(s *session, address string) error {
+// The mons forget it after an hour. before tells that it had been shut out already.
+func (b *Backend) fence(s *session, address string) (before bool, err error) {
 	b.mu.Lock()
-	done := b.fenced[address]
+	before = b.fenced[address]
 	b.fenced[address] = true
 	b.mu.Unlock()
-	if done {
-		return nil
+	if before {
+		return true, nil
 	}
 	command, err := json.Marshal(map[string]string{"prefix": "osd blocklist", "blocklistop": "add", "addr": address})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, _, err := s.conn.MonCommand(command); err != nil {
 		b.mu.Lock()
 		delete(b.fenced, address)
 		b.mu.Unlock()
-		return fmt.Errorf("shut out client %s, whose process is gone: %w", address, err)
+		return false, fmt.Errorf("shut out client %s, whose process is gone: %w", address, err)
 	}
-	return nil
+	return false, nil
 }

@@ -168,6 +168,7 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 	err = rbd.TrashRemove(w.images, l.RBDID, true)
 	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) {
 		// A clone came in the last moment, or a process that died has it open for half a minute yet.
+		b.missDead(w, w.images, l.RBDID)
 		v, err := l.describe(w.images)
 		return backends.Retired{Clones: v.Clones}, err
 	}

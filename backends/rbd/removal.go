@@ -96,6 +96,7 @@ func (b *Backend) purgeVolume(w *work, rbdID string, r removal) error {
 	if r.Half && is(err, syscall.EBUSY) {
 		return err
 	}
+	b.missDead(w, w.volumes, rbdID)
 	return errors.Join(err, b.restore(w, rbdID, r))
 }
 
@@ -223,19 +224,8 @@ func (b *Backend) strangersAway(w *work, rbdID string) error {
 			return fmt.Errorf("client.%d at %s has it open: %w", c.Id, c.Addr, backends.ErrInUse)
 		}
 	}
-	return b.fenceDead(w.session, watchers, clients)
-}
-
-// fenceDead shuts out those of the watchers, all clients of this installation, whose processes are gone. Where
-// that cannot be done they are waited for.
-func (b *Backend) fenceDead(s *session, watchers []rbd.ImageWatcher, clients map[string]client) error {
-	for _, c := range watchers {
-		if !clients[strconv.FormatInt(c.Id, 16)].Process.gone() {
-			continue
-		}
-		if err := b.fence(s, c.Addr); err != nil {
-			return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
-		}
+	if err := b.fenceDead(w.session, w.volumes, rbdID, watchers, clients); err != nil { // they are waited for
+		return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +28,6 @@ func (s *site) settled(tb testing.TB, d *harness.Daemon) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	var wrong []string
-	bustle := sync.OnceFunc(func() { s.bustle(tb) })
 	for began := time.Now(); time.Since(began) < patience; <-tick.C {
 		if _, err := client.Clean(tb.Context()); err != nil {
 			wrong = []string{fmt.Sprintf("clean: %v", err)}
@@ -38,41 +36,8 @@ func (s *site) settled(tb testing.TB, d *harness.Daemon) {
 		if wrong = s.wrong(tb, d); len(wrong) == 0 {
 			return
 		}
-		if time.Since(began) > patience/3 {
-			bustle()
-		}
 	}
 	tb.Errorf("after %v:\n\t%s", patience, strings.Join(wrong, "\n\t"))
-}
-
-// bustle does what goes on in a pool that is in use: others write objects. An OSD that gets a client's
-// watch when the client's connection has just ended notes it and never lets it expire, as long as it has
-// the object in memory (PrimaryLogPG::do_osd_op_effects of Ceph 16); the image cannot be removed until
-// others' objects have taken its place, 64 in each placement group.
-func (s *site) bustle(tb testing.TB) {
-	tb.Helper()
-	const writers, each = 16, 400
-	var all sync.WaitGroup
-	for _, p := range []pool{s.volumes, s.images} {
-		io, err := s.conn.OpenIOContext(p.name)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		defer io.Destroy()
-		io.SetNamespace("bustle")
-		for w := range writers {
-			all.Go(func() {
-				for n := range each {
-					object := fmt.Sprintf("%s-%d-%d", s.Ceph.Namespace, w, n)
-					if err := errors.Join(io.WriteFull(object, []byte("bustle")), io.Delete(object)); err != nil {
-						tb.Error(err)
-						return
-					}
-				}
-			})
-		}
-	}
-	all.Wait()
 }
 
 // wrong is all that an idle daemon and its pools disagree about, and all that is left over.
