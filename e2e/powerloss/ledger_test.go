@@ -63,6 +63,8 @@ type wanted struct {
 	pins    map[string]bool     // nil: they were being changed
 	// begun are creations and deletions that were not answered, by volume.
 	begun map[string]statement
+	// rebuilt: the catalog may have had to be.
+	rebuilt bool
 }
 
 // promised reads marks.
@@ -119,6 +121,9 @@ func (w *wanted) add(s statement) {
 		}
 	}
 }
+
+// olderCatalog says that the catalog is an older one: pins are as they were then.
+func (w *wanted) olderCatalog() { w.pins, w.rebuilt = nil, true }
 
 // mayGo says that entries may be evicted; nil: any of them.
 func (w *wanted) mayGo(ids []string) {
