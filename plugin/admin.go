@@ -109,7 +109,7 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	for _, e := range entries {
 		views = append(views, p.entryView(e))
 	}
-	return views, nil
+	return views, p.readElsewhere(ctx, views)
 }
 
 func (p *Plugin) entryView(e catalog.Entry) EntryView {
@@ -214,7 +214,8 @@ func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryVi
 	return p.fullView(ctx, e), nil
 }
 
-// Fills are the fills in flight.
+// Fills are the images that are waited for here: fills of this process, and those of others that it waits for. It asks
+// nobody; AllFills does.
 func (p *Plugin) Fills() []FillView { return p.flights.views() }
 
 // Backends lists backends and file caches.
@@ -275,9 +276,13 @@ func (p *Plugin) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	fills, err := p.AllFills(ctx)
+	if err != nil {
+		return Status{}, err
+	}
 	return Status{
 		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: p.gate.open(),
-		Fills: p.flights.views(), Backends: views, Sources: p.Sources(),
+		Fills: fills, Backends: views, Sources: p.Sources(),
 	}, nil
 }
 

@@ -93,6 +93,7 @@ type UnavailableView struct {
 // FillView is a fill in flight.
 type FillView struct {
 	EntryID      string        `json:"entry_id"`
+	InstanceID   InstanceID    `json:"instance_id" doc:"The daemon that makes it: another one's figures are as of its last renewal of the lease, and its waiters those that wait here"`
 	Backend      backends.Name `json:"backend"`
 	ImageID      string        `json:"image_id"`
 	Waiters      int           `json:"waiters"`

@@ -25,3 +25,15 @@ func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.Im
 
 // Tidy does what is done every minute.
 func (p *Plugin) Tidy(ctx context.Context) { p.doChores(ctx) }
+
+// FillSpecOf is what a fill for the request would begin with.
+func FillSpecOf(ctx context.Context, p *Plugin, r Request) (catalog.FillSpec, error) {
+	q, err := p.admit(r)
+	if err == nil {
+		err = p.lookUp(ctx, q)
+	}
+	if err != nil {
+		return catalog.FillSpec{}, err
+	}
+	return p.fillSpec(q.store, q), nil
+}

@@ -15,9 +15,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
-// foreignFillPoll is how often a fill of another host is looked at.
-const foreignFillPoll = 500 * time.Millisecond
-
 // filling is one attempt at one image-volume, from the reserved row to the ready one. What it has made
 // so far stands in its fields, for undo.
 type filling struct {
@@ -28,7 +25,7 @@ type filling struct {
 
 	entry    catalog.Entry
 	claim    internaltenant.Claim // zero: none
-	slot     *fillSlot
+	slot     fillSlot
 	ahead    bool // room and claim come before the slot
 	stage    *meteredStage
 	reserved int64
@@ -44,14 +41,6 @@ func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (cat
 	if err := p.refusedBefore(ctx, s, q); err != nil {
 		return catalog.Entry{}, classify(err)
 	}
-	slot := &fillSlot{slots: p.fillSlots}
-	defer slot.leave()
-	ahead := p.claimsAhead(s, f, q)
-	if !ahead {
-		if err := slot.take(ctx); err != nil {
-			return catalog.Entry{}, err
-		}
-	}
 	entry, mine, err := p.reserve(ctx, s, f, q)
 	if err != nil || !mine {
 		return entry, classify(err)
@@ -60,16 +49,19 @@ func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (cat
 	if f.missed == (miss{}) {
 		f.missed = p.whyMissed(ctx, s, q)
 	}
-	w := &filling{p: p, store: s, flight: f, q: q, slot: slot, ahead: ahead, entry: entry, begun: p.now()}
-	p.observer.FillStarted(s.name)
+	w := &filling{p: p, store: s, flight: f, q: q, slot: fillSlot{slots: p.fillSlots}, ahead: p.claimsAhead(s, f, q), entry: entry, begun: p.now()}
+	defer w.slot.leave()
 	entry, err = w.run(ctx)
 	p.flights.land(f)
 	err = classify(err)
-	p.recordFill(w, entry, err)
+	if w.slot.taken || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
+		p.recordFill(w, entry, err)
+	}
 	return entry, err
 }
 
-// fillSlot is a fill's place among those that may read and write at a time.
+// fillSlot is a fill's place among those that may read and write at a time. A fill takes it once the row is its own: one
+// that another process makes is waited for without a place.
 type fillSlot struct {
 	slots chan struct{}
 	taken bool
@@ -97,13 +89,10 @@ func (s *fillSlot) leave() {
 }
 
 // reserve makes the row filling, by us, or returns the entry that somebody else has made in the
-// meantime (mine is false). A fill of another host is waited for.
+// meantime (mine is false). A fill of another process is waited for.
 func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (entry catalog.Entry, mine bool, err error) {
-	spec := catalog.FillSpec{
-		Store: s.id(), Key: q.key, Domain: q.image.Domain, ImageID: q.image.Ref(),
-		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor,
-	}
-	var poll *time.Ticker
+	spec := p.fillSpec(s, q)
+	var pause backoff
 	for {
 		entry, previous, start, stranded, err := p.beginFill(ctx, s, f, spec)
 		if err != nil {
@@ -114,6 +103,7 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (
 			if err := p.undoAttempt(ctx, s, previous); err != nil {
 				return catalog.Entry{}, false, errors.Join(err, p.strand(ctx, entry, previous))
 			}
+			f.stopFollowing(q.image.SizeBytes)
 			return entry, true, nil
 		case catalog.AlreadyReady:
 			return entry, false, nil
@@ -127,15 +117,16 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (
 				continue
 			}
 		}
-		if poll == nil {
-			poll = time.NewTicker(foreignFillPoll)
-			defer poll.Stop()
+		if err := p.follow(ctx, f, entry, &pause); err != nil {
+			return catalog.Entry{}, false, err
 		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return catalog.Entry{}, false, ctx.Err()
-		}
+	}
+}
+
+func (p *Plugin) fillSpec(s *store, q *request) catalog.FillSpec {
+	return catalog.FillSpec{
+		Store: s.id(), Key: q.key, Domain: q.image.Domain, ImageID: q.image.Ref(),
+		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor, TotalBytes: q.image.SizeBytes,
 	}
 }
 
@@ -195,7 +186,7 @@ func (p *Plugin) undoAttempt(ctx context.Context, s *store, previous catalog.Ent
 func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
-	stop := w.p.keepLease(ctx, w.entry, lost)
+	stop := w.p.keepLease(ctx, w.entry, w.flight, lost)
 	entry, err := w.steps(ctx)
 	stop()
 	if err == nil {
@@ -215,7 +206,7 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 			return catalog.Entry{}, err
 		}
 	}
-	if err := w.slot.take(ctx); err != nil {
+	if err := w.takeTurn(ctx); err != nil {
 		return catalog.Entry{}, err
 	}
 	stream, image, err := w.open(ctx)
@@ -237,6 +228,18 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	}
 	failpoint.Reached(failpoint.Verify)
 	return w.publish(ctx, image, stream, stats)
+}
+
+// takeTurn waits for a place among the fills that read and write. What is done ahead of that counts as part of the fill.
+func (w *filling) takeTurn(ctx context.Context) error {
+	if err := w.slot.take(ctx); err != nil {
+		return err
+	}
+	if !w.ahead {
+		w.begun = w.p.now()
+	}
+	w.p.observer.FillStarted(w.store.name)
+	return nil
 }
 
 // prepare makes room and charges the quota, unless that was done ahead, and stages the image-volume, in

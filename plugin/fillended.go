@@ -10,6 +10,9 @@ import (
 // recordFill notes how a fill went, for the report.
 func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	took := p.now().Sub(w.begun)
+	if !w.slot.taken { // it ended before its turn
+		p.observer.FillStarted(w.store.name)
+	}
 	p.observer.FillEnded(w.store.name, took, err)
 	p.observer.Downloaded(w.store.name, w.downloaded.Load())
 	p.reached(w.store, err)

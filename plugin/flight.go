@@ -37,6 +37,7 @@ type flight struct {
 	err        error
 
 	entryID atomic.Value // catalog.EntryID, once it is known
+	follows atomic.Value // catalog.EntryID of the row that another process fills, while that is waited for
 	read    atomic.Int64
 	total   atomic.Int64
 	written atomic.Int64
@@ -111,11 +112,11 @@ func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled,
 	}
 }
 
-// outcome is what a waiter of a fill that went well gets. An entry that another process had filled is a
-// hit; the one that started the fill has downloaded it.
+// outcome is what a waiter of a fill that went well gets. An entry that another process had filled is a hit, or
+// joined where that was waited for; the one that started the fill has downloaded it.
 func (f *flight) outcome(role boarding) *filled {
 	out := &filled{entry: f.entry, role: Joined}
-	if role == started {
+	if role == started && f.followed() == "" {
 		out.role, out.downloaded, out.missed = Filled, f.downloaded, f.missed
 		if f.downloaded == 0 {
 			out.role, out.missed = Hit, miss{}
@@ -167,7 +168,7 @@ func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
 	ctx = imagesource.WithTokens(ctx, func() imagesource.Token { return p.flights.token(f) })
 	f.entry, f.err = p.fill(ctx, s, f, q)
 	switch {
-	case f.err == nil:
+	case f.err == nil && f.followed() == "":
 		f.downloaded = f.read.Load()
 	case p.stopped() && errors.Is(f.err, context.Canceled):
 		f.err = &stepAside{reason: ReasonStopping, cause: ErrStopping}
@@ -214,17 +215,19 @@ func (fl *flights) land(f *flight) (background bool) {
 
 // awaitFlight waits for the end of the fill, telling the caller how far it is.
 func (p *Plugin) awaitFlight(ctx context.Context, f *flight, q *request, role boarding) error {
-	phase := "filling"
-	if role == joined {
-		phase = "joined"
+	phase := func() string {
+		if role == joined || f.followed() != "" {
+			return "joined"
+		}
+		return "filling"
 	}
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
-		q.report(f.progress(phase))
+		q.report(f.progress(phase()))
 		select {
 		case <-f.done:
-			q.report(f.progress(phase))
+			q.report(f.progress(phase()))
 			p.flights.leave(f, q, leaveForGood)
 			return nil
 		case <-ctx.Done():
@@ -313,7 +316,7 @@ func (fl *flights) leave(f *flight, q *request, how leaving) {
 	}
 }
 
-// views are the fills in flight.
+// views are the flights of this process, those that wait for another one's fill among them.
 func (fl *flights) views() []FillView {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
@@ -322,13 +325,23 @@ func (fl *flights) views() []FillView {
 		if f.begun.IsZero() { // its key is closed
 			continue
 		}
-		id, _ := f.entryID.Load().(catalog.EntryID)
-		views = append(views, FillView{
-			EntryID: string(id), Backend: f.key.store, ImageID: f.imageID, Waiters: f.waiters,
-			ReadBytes: f.read.Load(), TotalBytes: f.total.Load(), WrittenBytes: f.written.Load(), StartedAt: f.begun,
-		})
+		views = append(views, f.view())
 	}
 	return views
+}
+
+// view is the flight as people see it; flights.mu is held.
+func (f *flight) view() FillView {
+	id, _ := f.entryID.Load().(catalog.EntryID)
+	return FillView{
+		EntryID: string(id), Backend: f.key.store, ImageID: f.imageID, Waiters: f.waiters,
+		ReadBytes: f.read.Load(), TotalBytes: f.total.Load(), WrittenBytes: f.written.Load(), StartedAt: f.begun,
+	}
+}
+
+// soFar is how far the fill is, for others.
+func (f *flight) soFar() catalog.FillProgress {
+	return catalog.FillProgress{Read: f.read.Load(), Written: f.written.Load(), Total: f.total.Load()}
 }
 
 // fills tells whether a flight other than but fills that row; the store's reserving is held.

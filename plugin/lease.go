@@ -8,10 +8,10 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// keepLease renews the lease of a fill until stop is called, which waits for it. A lease that is lost,
-// or that could not be renewed before it ran out, ends the fill with ErrLost: another host may have
-// begun.
-func (p *Plugin) keepLease(ctx context.Context, e catalog.Entry, lost context.CancelCauseFunc) (stop func()) {
+// keepLease renews the lease of a fill, and tells others how far it is with that, until stop is called, which waits
+// for it. A lease that is lost, or that could not be renewed before it ran out, ends the fill with ErrLost: another
+// host may have begun.
+func (p *Plugin) keepLease(ctx context.Context, e catalog.Entry, f *flight, lost context.CancelCauseFunc) (stop func()) {
 	done, end := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -26,7 +26,7 @@ func (p *Plugin) keepLease(ctx context.Context, e catalog.Entry, lost context.Ca
 				return
 			case <-tick.C:
 			}
-			err := p.catalog.Renew(ctx, e.ID, e.Attempt, p.holder, p.cfg.LeaseFor)
+			err := p.catalog.Renew(ctx, e.ID, e.Attempt, p.holder, p.cfg.LeaseFor, f.soFar())
 			switch {
 			case err == nil:
 				renewed = time.Now()

@@ -168,7 +168,8 @@ func (f *fakeService) Revalidate(ctx context.Context, id string) (plugin.Revalid
 	return plugin.Revalidated{Entry: e, Valid: true}, err
 }
 
-func (f *fakeService) Fills() []plugin.FillView { return nil }
+func (f *fakeService) Fills() []plugin.FillView                            { return nil }
+func (f *fakeService) AllFills(context.Context) ([]plugin.FillView, error) { return nil, nil }
 
 func (f *fakeService) Report(_ context.Context, backend backends.Name, since time.Time) (report.Report, error) {
 	f.mu.Lock()

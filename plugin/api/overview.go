@@ -18,8 +18,8 @@ type reportInput struct {
 }
 
 func (s *Server) overviewRoutes() {
-	route(s, get("list-fills", "/v1/fills", "Fills in flight"), func(_ context.Context, svc Service, _ *none) (*output[[]plugin.FillView], error) {
-		return listed(svc.Fills(), nil)
+	route(s, get("list-fills", "/v1/fills", "Fills in flight"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.FillView], error) {
+		return listed(svc.AllFills(ctx))
 	})
 	route(s, get("report", "/v1/report", "The clone-cache report"), func(ctx context.Context, svc Service, in *reportInput) (*output[report.Report], error) {
 		since, err := parseSince(in.Since, s.cfg.Now())

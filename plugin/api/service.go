@@ -42,6 +42,7 @@ type Entries interface {
 // Overview is what admins look at.
 type Overview interface {
 	Fills() []plugin.FillView
+	AllFills(context.Context) ([]plugin.FillView, error)
 	Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error)
 	Quota(ctx context.Context) (plugin.Quota, error)
 	QuotaUse(ctx context.Context) (plugin.Quota, error)

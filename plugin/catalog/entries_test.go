@@ -123,7 +123,7 @@ func TestAFillFromBeginToEnd(t *testing.T) {
 	_, err := c.ReserveRoom(ctx, e.ID, 1, 150, func(Holdings) (map[EntryID]EvictCause, error) { return nil, nil })
 	is(t, "room", err, nil)
 	renewed := at.add(10 * time.Second)
-	is(t, "renew", c.Renew(ctx, e.ID, 1, me, lease), nil)
+	is(t, "renew", c.Renew(ctx, e.ID, 1, me, lease, FillProgress{}), nil)
 	want.Claim, want.ImageVolume, want.Form, want.VirtualBytes = "claim-1", "iv-1", backends.Decoded, 400
 	want.ReservedBytes, want.LeaseUntil = 150, renewed.Add(lease)
 	same(t, "filling", mustGet(t, c, e.ID), want)
@@ -205,7 +205,7 @@ func TestAnExpiredLeaseIsTakenOver(t *testing.T) {
 		t.Errorf("before it expires: %v, %v", start, err)
 	}
 	at.add(time.Microsecond)
-	is(t, "renew after it expired", c.Renew(ctx, first.ID, 1, me, lease), nil)
+	is(t, "renew after it expired", c.Renew(ctx, first.ID, 1, me, lease, FillProgress{}), nil)
 	at.add(lease)
 	before := mustGet(t, c, first.ID)
 	second, previous, start, err := c.BeginFill(ctx, s)
@@ -223,14 +223,14 @@ func TestAnExpiredLeaseIsTakenOver(t *testing.T) {
 	})
 	_, _, publishErr := c.Publish(ctx, first.ID, 1, published("k", 1))
 	for name, err := range map[string]error{
-		"renew":    c.Renew(ctx, first.ID, 1, me, lease),
+		"renew":    c.Renew(ctx, first.ID, 1, me, lease, FillProgress{}),
 		"claim":    c.RecordClaim(ctx, first.ID, 1, "x"),
 		"stage":    c.RecordStage(ctx, first.ID, 1, "x", backends.Decoded, 1),
 		"room":     reserved,
 		"publish":  publishErr,
 		"fail":     c.FailFill(ctx, first.ID, 1, Failure{Text: "x", RetryAfter: time.Time{}}),
 		"forget":   c.ForgetFill(ctx, first.ID, 1),
-		"not mine": c.Renew(ctx, second.ID, 2, me, lease),
+		"not mine": c.Renew(ctx, second.ID, 2, me, lease, FillProgress{}),
 	} {
 		is(t, name, err, ErrLost)
 	}

@@ -24,6 +24,8 @@ type FillSpec struct {
 	Inspector int
 	Holder    Holder
 	LeaseFor  time.Duration
+	// TotalBytes is the image's length; -1: nobody tells.
+	TotalBytes int64
 }
 
 // FillStart is BeginFill's answer.
@@ -93,7 +95,7 @@ func (t tx) beginFill(ctx context.Context, spec FillSpec) (entry, previous Entry
 	found, err := t.find(ctx, spec.Store, spec.Domain, spec.Key, spec.Inspector)
 	if errors.Is(err, ErrNotFound) {
 		entry, err = t.firstFill(ctx, spec, now)
-		return entry, previous, Started, err
+		return entry, previous, Started, errors.Join(err, t.beginProgress(ctx, spec, entry, now))
 	}
 	if err != nil {
 		return entry, previous, 0, err
@@ -114,7 +116,7 @@ func (t tx) beginFill(ctx context.Context, spec FillSpec) (entry, previous Entry
 		return entry, previous, 0, fmt.Errorf("entry %s is %s and has a live key", found.ID, found.State)
 	}
 	entry, err = t.nextFill(ctx, spec, found, now)
-	return entry, previous, Started, err
+	return entry, previous, Started, errors.Join(err, t.beginProgress(ctx, spec, entry, now))
 }
 
 // firstFill inserts the row.
@@ -158,21 +160,6 @@ func (t tx) nextFill(ctx context.Context, spec FillSpec, e Entry, now time.Time)
 // ofFill is the operation and its subject, for errors.
 func ofFill(op string, id EntryID, attempt int) string {
 	return fmt.Sprintf("%s of entry %s, attempt %d", op, id, attempt)
-}
-
-const renewLease = `UPDATE entries SET lease_until = ?
-	WHERE id = ? AND state = 'filling' AND attempt = ? AND lease_host = ? AND lease_incarnation = ?`
-
-// Renew keeps the lease of a fill: it runs for leaseFor from now. A lease that has run out may be
-// renewed as long as nobody took the fill over. ErrLost.
-func (c *Catalog) Renew(ctx context.Context, id EntryID, attempt int, h Holder, leaseFor time.Duration) error {
-	return c.write(ctx, ofFill("renew lease", id, attempt), func(t tx) error {
-		now, err := t.now(ctx)
-		if err != nil {
-			return err
-		}
-		return t.change(ctx, renewLease, micros(now.Add(leaseFor)), id, attempt, h.Instance, h.Incarnation)
-	})
 }
 
 const setClaim = `UPDATE entries SET claim = ? WHERE id = ? AND state = 'filling' AND attempt = ?`

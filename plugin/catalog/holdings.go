@@ -13,7 +13,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
-// Holdings is what counts against a store's bounds, without the row of the fill that asks. It is of the
+// Holdings is what counts against a store's bounds, without the row of the fill that asks and those of fills that made no room yet. It is of the
 // transaction of ReserveRoom, and of use only while that decides.
 type Holdings struct {
 	Totals []Total // of entries in every state but failed, in no order
@@ -22,16 +22,25 @@ type Holdings struct {
 	store backends.StoreID
 }
 
-// holdings is what counts against the bounds of own's store, but for own, which is filling.
+// holdings is what counts against the bounds of own's store, but for own, which is filling, and for fills that made no
+// room yet.
 func (t tx) holdings(ctx context.Context, own Entry) (Holdings, error) {
 	totals, err := t.totals(ctx, storeTotals, own.Store)
 	if err != nil {
 		return Holdings{}, err
 	}
 	totals = slices.DeleteFunc(totals, func(s Total) bool { return s.State == Failed })
+	waiting, err := t.withoutRoom(ctx, own)
+	if err != nil {
+		return Holdings{}, err
+	}
 	group := Total{Store: own.Store, State: own.State, Pinned: own.Pinned, InUse: own.Clones > 0}
 	for i := range totals {
-		if s := &totals[i]; s.group() == group {
+		s := &totals[i]
+		if s.State == Filling {
+			s.Entries -= waiting[s.Pinned]
+		}
+		if s.group() == group {
 			s.Entries, s.CountedBytes, s.HeldBytes = s.Entries-1, s.CountedBytes-own.CountedBytes(), s.HeldBytes-own.HeldBytes
 		}
 	}

@@ -129,7 +129,7 @@ func (m *model) renew(*rapid.T) {
 	id, attempt := m.row()
 	e := m.filling(id, attempt)
 	holder := Holder{Instance: rapid.SampledFrom([]InstanceID{"x", "y"}).Draw(m.t, "instance")}
-	err := m.c.Renew(m.t.Context(), id, attempt, holder, lease)
+	err := m.c.Renew(m.t.Context(), id, attempt, holder, lease, FillProgress{})
 	ok := e != nil && e.Lease == holder
 	m.expect(err, ok, ErrLost)
 	if ok {

@@ -107,7 +107,7 @@ func TestTakeOverGivesAHostItsOwnFills(t *testing.T) {
 	same(t, "taken", fills[0], want)
 	same(t, "stored", mustGet(t, c, mine.ID), want)
 	same(t, "another host's", mustGet(t, c, others.ID), others)
-	is(t, "the earlier one renews", c.Renew(ctx, mine.ID, 1, me, lease), ErrLost)
+	is(t, "the earlier one renews", c.Renew(ctx, mine.ID, 1, me, lease, FillProgress{}), ErrLost)
 	if fills, err = c.TakeOver(ctx, again, lease); err != nil || len(fills) != 0 {
 		t.Errorf("its own: %v, %+v", err, fills)
 	}

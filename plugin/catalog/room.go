@@ -11,7 +11,7 @@ import (
 )
 
 // ReserveRoom decides, in one transaction that is alone on this store, what goes so that the fill's
-// reservation may grow to bytes: decide gets all that counts (the fill's own row left out) and returns
+// reservation may grow to bytes: decide gets all that counts (the fill's own row left out, and those of fills that made no room yet) and returns
 // the victims, which become evicting with their cause; the fill's row counts bytes from now on. An error
 // of decide changes nothing and is returned as it is. decide must be quick, may read the Holdings as far
 // as it needs them, and must not use the catalog otherwise. A victim that is not a ready entry of the
@@ -46,7 +46,7 @@ func (c *Catalog) ReserveRoom(ctx context.Context, id EntryID, attempt int, byte
 	return victims, nil
 }
 
-const setReserved = `UPDATE entries SET reserved_bytes = ? WHERE id = ? AND state = 'filling' AND attempt = ?`
+const setReserved = `UPDATE entries SET reserved_bytes = ?, fill_room = 1 WHERE id = ? AND state = 'filling' AND attempt = ?`
 
 // evict makes victims evicting, in the order of their IDs.
 func (t tx) evict(ctx context.Context, store backends.StoreID, causes map[EntryID]EvictCause) ([]Entry, error) {

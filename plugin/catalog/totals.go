@@ -64,7 +64,7 @@ func (t tx) totals(ctx context.Context, stmt string, args ...any) ([]Total, erro
 
 // Held is what the entries of one store hold.
 type Held struct {
-	Entries       int // filling, ready and evicting ones
+	Entries       int // ready and evicting ones, and fills that room was made for
 	Bytes         int64
 	Detached      int
 	DetachedBytes int64
@@ -73,8 +73,11 @@ type Held struct {
 // Held is what each store holds, from the totals; one without entries is not in it.
 func (c *Catalog) Held(ctx context.Context) (map[backends.StoreID]Held, error) {
 	var totals []Total
+	var waiting map[backends.StoreID]int
 	err := c.read(ctx, "read totals", func(t tx) (err error) {
-		totals, err = t.totals(ctx, selectTotals)
+		if totals, err = t.totals(ctx, selectTotals); err == nil {
+			waiting, err = t.allWithoutRoom(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -92,6 +95,11 @@ func (c *Catalog) Held(ctx context.Context) (map[backends.StoreID]Held, error) {
 			continue
 		}
 		all[s.Store] = h
+	}
+	for store, n := range waiting {
+		h := all[store]
+		h.Entries -= n
+		all[store] = h
 	}
 	return all, nil
 }
