@@ -28,22 +28,9 @@ func (p *Plugin) adopting(s *store) bool {
 	return ok && s.adopts() && maker.MakesVolumes(string(s.name))
 }
 
-// expectedBytes is the disk's size as far as it is told before the image is read; 0 where nobody tells.
-func (q *request) expectedBytes() int64 {
-	switch {
-	case q.image.VirtualBytes > 0:
-		return q.image.VirtualBytes
-	case q.ImageVirtualBytes > 0:
-		return q.ImageVirtualBytes
-	case q.image.DiskFormat == "raw" && q.image.SizeBytes > 0:
-		return q.image.SizeBytes
-	}
-	return 0
-}
-
 // claimsAhead tells whether a fill makes room and asks for its claim before it waits for its turn.
-func (p *Plugin) claimsAhead(s *store, f *flight, q *request) bool {
-	expected, largest := q.expectedBytes(), p.flights.largestVolume(f)
+func (p *Plugin) claimsAhead(s *store, f *flight, want *wanted) bool {
+	expected, largest := want.expectedBytes(), p.flights.largestVolume(f)
 	return p.adopting(s) && expected > 0 && (largest == 0 || expected <= largest)
 }
 
@@ -70,7 +57,7 @@ func (w *filling) firstBytes(t told) int64 {
 	case t.source >= 0:
 		first = min(t.virtual, t.source)
 	}
-	return max(first, w.store.outsized.needs(w.q.key))
+	return max(first, w.store.outsized.needs(w.want.key))
 }
 
 // acquire makes room for a disk and charges the quota for it, in this order. Repeating it with the same
@@ -98,7 +85,7 @@ func (w *filling) charge(ctx context.Context, virtual int64) error {
 	}
 	claim, err := w.chargeQuota(ctx, internaltenant.ClaimSpec{
 		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, Backend: string(w.store.name),
-		ImageID: w.q.image.Ref(), VirtualBytes: virtual,
+		ImageID: w.want.image.Ref(), VirtualBytes: virtual,
 	})
 	if err != nil {
 		return err

@@ -194,7 +194,7 @@ func (p *Plugin) entryFor(ctx context.Context, q *request, s *store) (*filled, e
 // findOrFill finds the ready entry, or fills it. A volume that an earlier request made, or that is somebody
 // else's, is noticed before anything is downloaded.
 func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled, error) {
-	if e, ok := s.find(q); ok {
+	if e, ok := s.find(&q.wanted); ok {
 		if e, ok = p.current(ctx, s, e); ok {
 			return &filled{entry: e, role: Hit}, q.fits(e.VirtualBytes)
 		}
@@ -206,7 +206,7 @@ func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled,
 	if answer, err := p.alreadyMade(ctx, q); err != nil || answer != nil {
 		return &filled{repeated: answer}, err
 	}
-	f, err := p.fillShared(ctx, q, s)
+	f, err := p.fillShared(ctx, q.wanted, s, q.waiter())
 	if err != nil {
 		return nil, err
 	}

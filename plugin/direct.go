@@ -37,7 +37,7 @@ func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
 		return Answer{}, classify(err)
 	}
 	q.report(Progress{Phase: "cloning", TotalBytes: -1})
-	volume, err := cloner.CloneDirect(ctx, q.image.Location, spec)
+	volume, err := cloner.CloneDirect(ctx, q.location, spec)
 	if err != nil {
 		answer, err := p.notMade(ctx, q, intent, err)
 		return answer, classifyDirect(err)
@@ -70,7 +70,7 @@ func (q *request) directly() (backends.DirectCloner, bool) {
 	cloner, ok := backends.Capability[backends.DirectCloner](q.store.backend)
 	plain := q.image.DiskFormat == string(diskimage.Raw) && q.image.ClaimedBy == imagesource.ByService && q.image.SizeBytes > 0
 	asPromised := q.Digest.IsZero() || q.Digest == q.promised
-	return cloner, ok && plain && asPromised && q.image.Location != "" && cloner.CanCloneDirect(q.image.Location)
+	return cloner, ok && plain && asPromised && q.location != "" && cloner.CanCloneDirect(q.location)
 }
 
 func (q *request) directSpec() backends.VolumeSpec {
@@ -82,7 +82,7 @@ func (q *request) directSpec() backends.VolumeSpec {
 		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),
 		Origin: backends.Origin{
 			ContentKey: string(q.key), LookupKey: string(q.key), ImageID: q.image.Ref(),
-			Store: q.store.name, DirectFrom: q.image.Location,
+			Store: q.store.name, DirectFrom: q.location,
 		},
 	}
 }

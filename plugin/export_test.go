@@ -35,5 +35,25 @@ func FillSpecOf(ctx context.Context, p *Plugin, r Request) (catalog.FillSpec, er
 	if err != nil {
 		return catalog.FillSpec{}, err
 	}
-	return p.fillSpec(q.store, q), nil
+	return p.fillSpec(q.store, &q.wanted), nil
+}
+
+// Fill caches an image, for no volume.
+func Fill(ctx context.Context, p *Plugin, on backends.Name, image string) (EntryView, Outcome, error) {
+	s, err := p.backendNamed(on)
+	if err != nil {
+		return EntryView{}, "", err
+	}
+	want := wanted{sharing: s.sharing()}
+	if err = want.resolve(ctx, p.sources, image); err == nil {
+		err = p.describe(ctx, &want)
+	}
+	if err != nil {
+		return EntryView{}, "", err
+	}
+	f, err := p.fillShared(ctx, want, s, &waiter{})
+	if err != nil {
+		return EntryView{}, "", err
+	}
+	return p.entryView(f.entry), f.role, nil
 }

@@ -21,7 +21,7 @@ type filling struct {
 	p      *Plugin
 	store  *store
 	flight *flight
-	q      *request
+	want   wanted
 
 	entry    catalog.Entry
 	claim    internaltenant.Claim // zero: none
@@ -35,21 +35,21 @@ type filling struct {
 	downloaded atomic.Int64 // bytes that came from the source
 }
 
-// fill makes the image-volume of a request's image in s, or finds that another host has made it.
+// fill makes the image-volume of an image in s, or finds that another host has made it.
 // Whatever goes wrong, nothing is left of it.
-func (p *Plugin) fill(ctx context.Context, s *store, f *flight, q *request) (catalog.Entry, error) {
-	if err := p.refusedBefore(ctx, s, q); err != nil {
+func (p *Plugin) fill(ctx context.Context, s *store, f *flight, want *wanted) (catalog.Entry, error) {
+	if err := p.refusedBefore(ctx, s, want); err != nil {
 		return catalog.Entry{}, classify(err)
 	}
-	entry, mine, err := p.reserve(ctx, s, f, q)
+	entry, mine, err := p.reserve(ctx, s, f, want)
 	if err != nil || !mine {
 		return entry, classify(err)
 	}
 	failpoint.Reached(failpoint.Reserve)
 	if f.missed == (miss{}) {
-		f.missed = p.whyMissed(ctx, s, q)
+		f.missed = p.whyMissed(ctx, s, want)
 	}
-	w := &filling{p: p, store: s, flight: f, q: q, slot: fillSlot{slots: p.fillSlots}, ahead: p.claimsAhead(s, f, q), entry: entry, begun: p.now()}
+	w := &filling{p: p, store: s, flight: f, want: *want, slot: fillSlot{slots: p.fillSlots}, ahead: p.claimsAhead(s, f, want), entry: entry, begun: p.now()}
 	defer w.slot.leave()
 	entry, err = w.run(ctx)
 	p.flights.land(f)
@@ -90,8 +90,8 @@ func (s *fillSlot) leave() {
 
 // reserve makes the row filling, by us, or returns the entry that somebody else has made in the
 // meantime (mine is false). A fill of another process is waited for.
-func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (entry catalog.Entry, mine bool, err error) {
-	spec := p.fillSpec(s, q)
+func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, want *wanted) (entry catalog.Entry, mine bool, err error) {
+	spec := p.fillSpec(s, want)
 	var pause backoff
 	for {
 		entry, previous, start, stranded, err := p.beginFill(ctx, s, f, spec)
@@ -103,12 +103,12 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (
 			if err := p.undoAttempt(ctx, s, previous); err != nil {
 				return catalog.Entry{}, false, errors.Join(err, p.strand(ctx, entry, previous))
 			}
-			f.stopFollowing(q.image.SizeBytes)
+			f.stopFollowing(want.image.SizeBytes)
 			return entry, true, nil
 		case catalog.AlreadyReady:
 			return entry, false, nil
 		case catalog.Waiting:
-			return catalog.Entry{}, false, failedBefore(q.image.Ref(), entry)
+			return catalog.Entry{}, false, failedBefore(want.image.Ref(), entry)
 		case catalog.Busy:
 			if stranded {
 				if err := p.endStranded(ctx, s, entry); err != nil && !isGone(err) {
@@ -123,10 +123,10 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, q *request) (
 	}
 }
 
-func (p *Plugin) fillSpec(s *store, q *request) catalog.FillSpec {
+func (p *Plugin) fillSpec(s *store, want *wanted) catalog.FillSpec {
 	return catalog.FillSpec{
-		Store: s.id(), Key: q.key, Domain: q.image.Domain, ImageID: q.image.Ref(),
-		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor, TotalBytes: q.image.SizeBytes,
+		Store: s.id(), Key: want.key, Domain: want.image.Domain, ImageID: want.image.Ref(),
+		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor, TotalBytes: want.image.SizeBytes,
 	}
 }
 
@@ -202,7 +202,7 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	if w.ahead {
-		if err := w.acquire(ctx, told{virtual: w.q.expectedBytes(), source: w.q.image.SizeBytes, data: -1, format: w.q.image.DiskFormat}); err != nil {
+		if err := w.acquire(ctx, told{virtual: w.want.expectedBytes(), source: w.want.image.SizeBytes, data: -1, format: w.want.image.DiskFormat}); err != nil {
 			return catalog.Entry{}, err
 		}
 	}
@@ -220,7 +220,7 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	}
 	stats, err := image.reader.Decode(ctx, w.stage, image.progress)
 	if err != nil {
-		return catalog.Entry{}, fmt.Errorf("read %s into %s: %w", w.q.image.Ref(), w.entry.ImageVolume, err)
+		return catalog.Entry{}, fmt.Errorf("read %s into %s: %w", w.want.image.Ref(), w.entry.ImageVolume, err)
 	}
 	failpoint.Reached(failpoint.Write)
 	if err := w.verify(ctx, stream); err != nil {
@@ -262,7 +262,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	metered.reserved.Store(w.reserved)
 	var err error
 	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description("", catalog.Published{
-		Key: w.q.key, DiskFormat: image.format, VirtualBytes: virtual,
+		Key: w.want.key, DiskFormat: image.format, VirtualBytes: virtual,
 	})})
 	if err != nil {
 		return err
@@ -277,7 +277,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 func (w *filling) refuseTooLarge(virtual int64) error {
 	w.flight.needs.Store(virtual)
 	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && virtual > largest {
-		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, w.q.image.Ref(), virtual, largest)
+		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, w.want.image.Ref(), virtual, largest)
 	}
 	return nil
 }
@@ -286,10 +286,10 @@ func (w *filling) refuseTooLarge(virtual int64) error {
 // entry turns out to have the same content, that one is used and ours is discarded.
 func (w *filling) publish(ctx context.Context, image *openImage, stream *imageStream, stats diskimage.Stats) (catalog.Entry, error) {
 	digest := stream.digest()
-	proven := w.q.proven(digest)
+	proven := w.want.proven(digest)
 	final := catalog.Published{
 		Key:         catalog.ContentKey(digest.String(), image.format),
-		RevisionKey: proven[0], Also: proven[1:], ImageID: w.q.image.Ref(), Sharing: w.q.store.sharing(),
+		RevisionKey: proven[0], Also: proven[1:], ImageID: w.want.image.Ref(), Sharing: w.want.sharing,
 		Digest: digest.String(), DiskFormat: image.format,
 		SourceBytes: stream.length(), VirtualBytes: image.virtualBytes, InspectorVersion: diskimage.InspectorVersion,
 	}
@@ -351,7 +351,7 @@ func (w *filling) settleClaim(ctx context.Context) {
 		return
 	}
 	if err := w.p.owner.Settle(context.WithoutCancel(ctx), w.claim.ID); err != nil {
-		w.p.log.WithFields(w.q.fields()).WithError(err).Warn("quota claim stays reserved until the next reconcile")
+		w.p.log.WithFields(w.want.fields(w.store)).WithError(err).Warn("quota claim stays reserved until the next reconcile")
 	}
 	failpoint.Reached(failpoint.Settle)
 }
@@ -361,7 +361,7 @@ func (w *filling) settleClaim(ctx context.Context) {
 func (w *filling) undo(ctx context.Context, cause error) {
 	ctx, cancel := w.p.cleanup(ctx)
 	defer cancel()
-	log := w.p.log.WithFields(w.q.fields()).WithField("attempt", w.entry.Attempt)
+	log := w.p.log.WithFields(w.want.fields(w.store)).WithField("attempt", w.entry.Attempt)
 	if errors.Is(cause, catalog.ErrLost) { // the row belongs to another process now, and so does what it names
 		if w.stage != nil {
 			_ = w.stage.Discard(ctx)
@@ -393,7 +393,7 @@ func (w *filling) undo(ctx context.Context, cause error) {
 // image which nobody finds again, since each look at it is told apart.
 func (w *filling) endRow(ctx context.Context, cause error) error {
 	_, aside := steppedAside(classify(cause))
-	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.q.foundOnce() {
+	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.want.foundOnce() {
 		return w.p.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
 	}
 	return w.p.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, w.p.failedBy(cause))
@@ -403,7 +403,7 @@ func (w *filling) endRow(ctx context.Context, cause error) error {
 func (w *filling) description(digest string, final catalog.Published) backends.Description {
 	return backends.Description{
 		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, ContentKey: string(final.Key), Domain: w.entry.Domain,
-		ImageIDs: []string{w.q.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
+		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
 		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
 		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.claim.ProjectID, w.p.tenant.ProjectID),
 		UserID:  cmp.Or(w.claim.UserID, w.p.tenant.UserID),

@@ -17,10 +17,10 @@ func (p *Plugin) recordFill(w *filling, e catalog.Entry, err error) {
 	p.observer.Downloaded(w.store.name, w.downloaded.Load())
 	p.reached(w.store, err)
 	r := catalog.FillRecord{
-		At: p.now().UTC(), Store: w.store.id(), ImageID: w.q.image.Ref(), Took: took,
+		At: p.now().UTC(), Store: w.store.id(), ImageID: w.want.image.Ref(), Took: took,
 		SourceBytes: w.downloaded.Load(), WrittenBytes: w.flight.written.Load(),
 	}
-	log := p.log.WithFields(w.q.fields()).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
+	log := p.log.WithFields(w.want.fields(w.store)).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
 	if err != nil {
 		r.Error = err.Error()
 		p.books.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: failure(err), Detail: r.Error, Took: took})

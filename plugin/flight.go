@@ -50,8 +50,8 @@ type flight struct {
 	background bool
 	leaving    bool // cancelled: nobody may join any more
 	// callers are those with whose tokens the fill may act: who wait, and who wanted it in the background.
-	callers []*request
-	acting  *request // whose token was used last
+	callers []*waiter
+	acting  *waiter // whose token was used last
 }
 
 // flights are the fills of this process: one per store and image.
@@ -69,11 +69,11 @@ type filled struct {
 	repeated   *Answer // set instead: the volume had already been made
 }
 
-// fillShared waits for the one fill of the request's image in s, and starts it where there is none.
-func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled, error) {
-	key := flightKey{s.name, q.key}
+// fillShared waits for the one fill of an image in s, and starts it where there is none.
+func (p *Plugin) fillShared(ctx context.Context, want wanted, s *store, who *waiter) (*filled, error) {
+	key := flightKey{s.name, want.key}
 	for {
-		f, role := p.board(key, q, s)
+		f, role := p.board(key, want, s, who)
 		if f == nil {
 			return nil, &stepAside{reason: ReasonStopping, cause: ErrStopping}
 		}
@@ -85,25 +85,25 @@ func (p *Plugin) fillShared(ctx context.Context, q *request, s *store) (*filled,
 				return nil, ctx.Err()
 			}
 		}
-		if q.OnMiss == Background {
-			p.flights.leave(f, q, stayInBackground)
+		if who.background {
+			p.flights.leave(f, who, stayInBackground)
 			return nil, &stepAside{reason: ReasonFilling, detail: "the image is being cached in the background"}
 		}
-		leave, ok := q.store.waiting.enter()
+		leave, ok := who.places.enter()
 		if !ok {
-			p.flights.leave(f, q, stayInBackground)
+			p.flights.leave(f, who, stayInBackground)
 			return nil, &stepAside{reason: ReasonManyWaiting, detail: "as many requests wait as may; the image is being cached in the background"}
 		}
-		err := p.awaitFlight(ctx, f, q, role)
+		err := p.awaitFlight(ctx, f, who, role)
 		leave()
 		if err != nil {
 			return nil, err
 		}
-		if role == joined && p.flights.anothersFailure(f, q) {
+		if role == joined && p.flights.anothersFailure(f, who) {
 			continue
 		}
 		if errors.Is(f.err, ErrTooSmall) && f.needs.Load() > 0 {
-			return nil, q.fits(f.needs.Load()) // in its own words
+			return nil, want.fits(who.size, f.needs.Load()) // in its own words
 		}
 		if f.err != nil {
 			return nil, f.err
@@ -135,7 +135,7 @@ const (
 )
 
 // board joins the flight of a key, or starts it. It returns nil when the plugin is stopping.
-func (p *Plugin) board(key flightKey, q *request, s *store) (*flight, boarding) {
+func (p *Plugin) board(key flightKey, want wanted, s *store, who *waiter) (*flight, boarding) {
 	p.flights.mu.Lock()
 	defer p.flights.mu.Unlock()
 	f, ok := p.flights.byKey[key]
@@ -143,14 +143,14 @@ func (p *Plugin) board(key flightKey, q *request, s *store) (*flight, boarding) 
 	case ok && f.leaving:
 		return f, dying
 	case ok:
-		f.admit(q)
+		f.admit(who)
 		return f, joined
 	case p.stopped():
 		return nil, 0
 	}
-	f = &flight{key: key, imageID: q.image.Ref(), begun: p.now(), done: make(chan struct{})}
-	f.total.Store(q.image.SizeBytes)
-	f.admit(q)
+	f = &flight{key: key, imageID: want.image.Ref(), begun: p.now(), done: make(chan struct{})}
+	f.total.Store(want.image.SizeBytes)
+	f.admit(who)
 	ctx, cancel := context.WithCancel(p.base)
 	f.cancel = cancel
 	p.flights.byKey[key] = f
@@ -158,15 +158,15 @@ func (p *Plugin) board(key flightKey, q *request, s *store) (*flight, boarding) 
 	go func() {
 		defer p.running.Done()
 		defer cancel()
-		p.fly(ctx, f, q, s)
+		p.fly(ctx, f, want, s)
 	}()
 	return f, started
 }
 
 // fly runs the fill and tells the waiters.
-func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
+func (p *Plugin) fly(ctx context.Context, f *flight, want wanted, s *store) {
 	ctx = imagesource.WithTokens(ctx, func() imagesource.Token { return p.flights.token(f) })
-	f.entry, f.err = p.fill(ctx, s, f, q)
+	f.entry, f.err = p.fill(ctx, s, f, &want)
 	switch {
 	case f.err == nil && f.followed() == "":
 		f.downloaded = f.read.Load()
@@ -175,30 +175,29 @@ func (p *Plugin) fly(ctx context.Context, f *flight, q *request, s *store) {
 	}
 	background := p.flights.land(f)
 	if f.err != nil && background {
-		p.log.WithFields(q.fields()).WithError(f.err).Warn("background fill ended without an image-volume")
+		p.log.WithFields(want.fields(s)).WithError(f.err).Warn("background fill ended without an image-volume")
 	}
 	close(f.done)
 	if background && errors.Is(f.err, imagesource.ErrChanged) {
-		p.fillAgain(ctx, *q, s)
+		p.fillAgain(ctx, want, s)
 	}
 }
 
-// fillAgain fills in the background once more, after the image changed while it was read. q is a copy: the
-// request itself may be answered already.
-func (p *Plugin) fillAgain(ctx context.Context, q request, s *store) {
-	if q.anew {
+// fillAgain fills in the background once more, after the image changed while it was read.
+func (p *Plugin) fillAgain(ctx context.Context, want wanted, s *store) {
+	if want.anew {
 		return
 	}
-	if err := q.lookAgain(ctx); err != nil {
-		p.log.WithFields(q.fields()).WithError(err).Warn("image not looked at again for a background fill")
+	if err := want.lookAgain(ctx); err != nil {
+		p.log.WithFields(want.fields(s)).WithError(err).Warn("image not looked at again for a background fill")
 		return
 	}
-	if e, ready := s.find(&q); ready && !outdated(e) {
+	if e, ready := s.find(&want); ready && !outdated(e) {
 		return
 	}
-	q.OnMiss, q.Deadline = Background, time.Time{}
-	if f, role := p.board(flightKey{s.name, q.key}, &q, s); f != nil && role != dying {
-		p.flights.leave(f, &q, stayInBackground)
+	who := &waiter{token: imagesource.TokenOf(ctx), background: true}
+	if f, role := p.board(flightKey{s.name, want.key}, want, s, who); f != nil && role != dying {
+		p.flights.leave(f, who, stayInBackground)
 	}
 }
 
@@ -214,7 +213,7 @@ func (fl *flights) land(f *flight) (background bool) {
 }
 
 // awaitFlight waits for the end of the fill, telling the caller how far it is.
-func (p *Plugin) awaitFlight(ctx context.Context, f *flight, q *request, role boarding) error {
+func (p *Plugin) awaitFlight(ctx context.Context, f *flight, who *waiter, role boarding) error {
 	phase := func() string {
 		if role == joined || f.followed() != "" {
 			return "joined"
@@ -224,14 +223,14 @@ func (p *Plugin) awaitFlight(ctx context.Context, f *flight, q *request, role bo
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
-		q.report(f.progress(phase()))
+		who.report(f.progress(phase()))
 		select {
 		case <-f.done:
-			q.report(f.progress(phase()))
-			p.flights.leave(f, q, leaveForGood)
+			who.report(f.progress(phase()))
+			p.flights.leave(f, who, leaveForGood)
 			return nil
 		case <-ctx.Done():
-			p.flights.leave(f, q, leaveForGood)
+			p.flights.leave(f, who, leaveForGood)
 			return ctx.Err()
 		case <-tick.C:
 		}
@@ -243,12 +242,12 @@ func (f *flight) progress(phase string) Progress {
 }
 
 // admit counts a waiter; flights.mu is held.
-func (f *flight) admit(q *request) {
+func (f *flight) admit(who *waiter) {
 	f.waiters++
-	f.largest = max(f.largest, q.SizeBytes)
-	f.anySize = f.anySize || q.SizeBytes == 0
-	if q.Token != "" {
-		f.callers = append(f.callers, q)
+	f.largest = max(f.largest, who.size)
+	f.anySize = f.anySize || who.size == 0
+	if who.token != "" {
+		f.callers = append(f.callers, who)
 	}
 }
 
@@ -260,24 +259,24 @@ func (fl *flights) token(f *flight) imagesource.Token {
 		return ""
 	}
 	f.acting = f.callers[0]
-	return f.acting.Token
+	return f.acting.token
 }
 
 // anothersFailure tells that a fill ended by what is only another request's: the image's source refused its token, or
 // its volume was too small. One that joined tries for itself then. The image and its source are the same for
 // all who wait for a fill; so are the store, the room and the quota.
-func (fl *flights) anothersFailure(f *flight, q *request) bool {
+func (fl *flights) anothersFailure(f *flight, who *waiter) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	switch {
 	case errors.Is(f.err, imagesource.ErrForbidden), errors.Is(f.err, imagesource.ErrNotFound):
 		var acted imagesource.Token
 		if f.acting != nil {
-			acted = f.acting.Token
+			acted = f.acting.token
 		}
-		return acted != q.Token
+		return acted != who.token
 	case errors.Is(f.err, ErrTooSmall):
-		return q.SizeBytes == 0 || q.SizeBytes >= f.needs.Load()
+		return who.size == 0 || who.size >= f.needs.Load()
 	}
 	return false
 }
@@ -302,12 +301,12 @@ const (
 
 // leave counts a waiter out, and its token with it; the last one to go ends the fill, unless it goes on
 // in the background.
-func (fl *flights) leave(f *flight, q *request, how leaving) {
+func (fl *flights) leave(f *flight, who *waiter, how leaving) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	f.waiters--
 	if how == leaveForGood {
-		f.callers = slices.DeleteFunc(f.callers, func(c *request) bool { return c == q })
+		f.callers = slices.DeleteFunc(f.callers, func(c *waiter) bool { return c == who })
 	}
 	f.background = f.background || how == stayInBackground
 	if f.waiters == 0 && !f.background {

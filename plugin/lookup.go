@@ -26,43 +26,43 @@ const (
 
 // format is the claimed format in the keys of an image. Bytes that are raw by their name alone may be compressed: they
 // become another disk than bytes whose service says raw, which are taken as they are.
-func (q *request) format() string {
-	if q.image.DiskFormat == string(diskimage.Raw) && q.image.ClaimedBy == imagesource.ByName {
+func (w *wanted) format() string {
+	if w.image.DiskFormat == string(diskimage.Raw) && w.image.ClaimedBy == imagesource.ByName {
 		return rawByName
 	}
-	return cmp.Or(q.image.DiskFormat, unknownFormat)
+	return cmp.Or(w.image.DiskFormat, unknownFormat)
 }
 
 // identify sets what the image is looked up by. A digest that the source promises tells its states apart better
 // than a revision does, which changes with metadata too. One from a list beside the image does not suffice: the image
-// may have been replaced and the list forgotten, so that it counts for the revision that was read and verified. A digest that the request alone brings is part of
+// may have been replaced and the list forgotten, so that it counts for the revision that was read and verified. A digest that who wants it alone brings is part of
 // what a fill is asked for: others, who do not expect it, wait for no such fill.
-func (q *request) identify() {
-	format := q.format()
-	state := cmp.Or(q.promised.String(), q.image.Revision)
-	if q.listed() {
-		state = q.image.Revision + " " + state
+func (w *wanted) identify() {
+	format := w.format()
+	state := cmp.Or(w.promised.String(), w.image.Revision)
+	if w.listed() {
+		state = w.image.Revision + " " + state
 	}
-	q.reading = catalog.RevisionKey(q.image.Ref(), state, format)
-	q.key = q.reading
-	if q.expected.IsZero() {
+	w.reading = catalog.RevisionKey(w.image.Ref(), state, format)
+	w.key = w.reading
+	if w.expected.IsZero() {
 		return
 	}
-	revision := q.image.Revision
-	if !q.image.Stable() {
+	revision := w.image.Revision
+	if !w.image.Stable() {
 		revision = ""
 	}
-	q.key = catalog.RevisionKey(q.image.Ref(), revision+"="+q.expected.String(), format)
+	w.key = catalog.RevisionKey(w.image.Ref(), revision+"="+w.expected.String(), format)
 }
 
 // listed tells that the promised digest is from a list beside the image.
-func (q *request) listed() bool { return !q.promised.IsZero() && q.image.List != "" }
+func (w *wanted) listed() bool { return !w.promised.IsZero() && w.image.List != "" }
 
-// find returns the ready entry that the request's image was read into.
-func (s *store) find(q *request) (catalog.Entry, bool) {
-	for _, key := range []catalog.Key{q.key, q.reading} {
+// find returns the ready entry that the image was read into.
+func (s *store) find(w *wanted) (catalog.Entry, bool) {
+	for _, key := range []catalog.Key{w.key, w.reading} {
 		e, ok := s.ready.find(key)
-		if ok && (q.expected.IsZero() || e.Digest == q.expected.String()) {
+		if ok && (w.expected.IsZero() || e.Digest == w.expected.String()) {
 			return e, true
 		}
 	}
@@ -70,28 +70,28 @@ func (s *store) find(q *request) (catalog.Entry, bool) {
 }
 
 // foundOnce tells that nobody looks the image up by the same key again.
-func (q *request) foundOnce() bool {
-	return !q.image.Stable() && q.expected.IsZero() && (q.promised.IsZero() || q.listed())
+func (w *wanted) foundOnce() bool {
+	return !w.image.Stable() && w.expected.IsZero() && (w.promised.IsZero() || w.listed())
 }
 
-// proven is what the request's image may be found by once its bytes were read and have this digest: as it is now; and
+// proven is what the image may be found by once its bytes were read and have this digest: as it is now; and
 // by the digest, once its source promises it. Where a change of its bytes would not show, the digest is all there is,
 // and a request that brings it finds what everybody could read, as long as everybody can.
-func (q *request) proven(digest imagesource.Digest) []catalog.Key {
-	byDigest := catalog.RevisionKey(q.image.Ref(), digest.String(), q.format())
+func (w *wanted) proven(digest imagesource.Digest) []catalog.Key {
+	byDigest := catalog.RevisionKey(w.image.Ref(), digest.String(), w.format())
 	switch {
-	case q.listed() && q.image.Stable():
-		return []catalog.Key{q.reading, catalog.RevisionKey(q.image.Ref(), q.image.Revision, q.format())}
-	case !q.promised.IsZero():
+	case w.listed() && w.image.Stable():
+		return []catalog.Key{w.reading, catalog.RevisionKey(w.image.Ref(), w.image.Revision, w.format())}
+	case !w.promised.IsZero():
 		return []catalog.Key{byDigest}
-	case !q.image.Stable() && q.expected.IsZero(), !q.image.Stable() && q.image.Domain != "":
+	case !w.image.Stable() && w.expected.IsZero(), !w.image.Stable() && w.image.Domain != "":
 		return []catalog.Key{byDigest}
-	case !q.image.Stable():
-		return []catalog.Key{q.key, byDigest}
-	case q.key != q.reading:
-		return []catalog.Key{q.reading, q.key, byDigest}
+	case !w.image.Stable():
+		return []catalog.Key{w.key, byDigest}
+	case w.key != w.reading:
+		return []catalog.Key{w.reading, w.key, byDigest}
 	}
-	return []catalog.Key{q.reading, byDigest}
+	return []catalog.Key{w.reading, byDigest}
 }
 
 // provenBy is the same for an image-volume that tells of itself, earlier versions' ones too: the image that it names is

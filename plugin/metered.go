@@ -98,7 +98,7 @@ func (m *meteredStage) grow(need, ample int64) error {
 	}
 	err := m.w.makeRoom(m.ctx, need, evicting)
 	if short := (*lru.Shortage)(nil); errors.As(err, &short) && errors.Is(err, lru.ErrTooLarge) {
-		m.w.store.outsized.note(m.w.q.key, short.Need)
+		m.w.store.outsized.note(m.w.want.key, short.Need)
 	}
 	if err != nil {
 		return err

@@ -43,9 +43,9 @@ func failedBefore(image string, e catalog.Entry) error {
 
 // refusedBefore answers a refusal that still holds, before a fill waits for its turn. What cannot be asked now is met
 // again when the fill begins.
-func (p *Plugin) refusedBefore(ctx context.Context, s *store, q *request) error {
-	if e, err := p.catalog.Find(ctx, s.id(), q.image.Domain, q.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(p.now()) {
-		return failedBefore(q.image.Ref(), e)
+func (p *Plugin) refusedBefore(ctx context.Context, s *store, want *wanted) error {
+	if e, err := p.catalog.Find(ctx, s.id(), want.image.Domain, want.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(p.now()) {
+		return failedBefore(want.image.Ref(), e)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (p *Plugin) sameContent(q *request, o backends.Origin) bool {
 	if o.LookupKey == string(q.key) || q.sameDigest(o) {
 		return true
 	}
-	e, ok := q.store.find(q)
+	e, ok := q.store.find(&q.wanted)
 	return ok && o.ContentKey == string(e.Key)
 }
 

@@ -6,97 +6,46 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
-// request is a Request that was checked, with its image as the source described it for this requester.
+// request is a Request that was checked: a volume that is asked for, and the image that it is to be made from.
 type request struct {
 	Request
-	store  *store
-	source imagesource.Source
-	id     string // of the image, as the source is asked for it
-	anew   bool   // the image was looked at once more, after it had changed while it was read
-	image  imagesource.Image
-	// key is what a fill of the image is known by, reading what the image is looked up by; see identify.
-	key      catalog.Key
-	reading  catalog.Key
-	promised imagesource.Digest // by the source itself
-	expected imagesource.Digest // by the request alone; zero where the source promises it
-	asked    int64              // SizeBytes as the request had it, which is rounded up since
+	wanted          // the image, as its source described it for this requester
+	store    *store // the backend that is asked
+	location string // where the backend may clone the image from itself; "": nowhere
+	asked    int64  // SizeBytes as the request had it, which is rounded up since
 	begun    time.Time
 }
 
 // admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend.
 func (p *Plugin) admit(r Request) (*request, error) {
-	q := &request{Request: r, image: imagesource.Image{ID: imagesource.ShownRef(r.Image)}, asked: r.SizeBytes, begun: p.now()}
+	q := &request{Request: r, asked: r.SizeBytes, begun: p.now()}
+	q.image = imagesource.Image{ID: imagesource.ShownRef(r.Image)}
 	q.SizeBytes = backends.RoundUp(r.SizeBytes)
 	var err error
 	if q.store, err = p.backendNamed(r.Backend); err != nil {
 		return nil, err
 	}
 	q.Deadline = q.store.deadline(q.begun, r.Deadline)
+	q.declared, q.digest, q.virtualBytes, q.sharing = r.DiskFormat, r.Digest, r.ImageVirtualBytes, q.store.sharing()
 	return q, r.wellFormed()
 }
 
 // lookUp asks the source for the image, which authorises the request: hits too.
 func (p *Plugin) lookUp(ctx context.Context, q *request) error {
-	source, id, err := p.sources.Resolve(ctx, q.Image)
-	if err != nil {
+	if err := q.resolve(ctx, p.sources, q.Image); err != nil {
 		return err
 	}
-	q.source, q.id = source, id
-	q.image = imagesource.Image{Source: source.Name(), ID: imagesource.ShownID(source, id)}
 	if err := q.suited(); err != nil {
 		return err
 	}
-	image, err := source.Stat(ctx, id)
-	if err != nil {
-		p.noteGone(ctx, q, source, err)
+	if err := p.describe(ctx, &q.wanted); err != nil {
 		return err
 	}
-	return q.take(image)
-}
-
-// take makes the request one for the image as the source describes it. imagesource.ErrDigestMismatch,
-// ErrBadRequest.
-func (q *request) take(image imagesource.Image) error {
-	q.image, q.promised, q.expected = image, image.Digest, imagesource.Digest{}
-	q.image.Location = q.ownLocation()
-	if q.DiskFormat != "" && q.DiskFormat != q.image.DiskFormat {
-		q.image.DiskFormat, q.image.ClaimedBy = q.DiskFormat, imagesource.ByName
-	}
-	if err := q.require(q.Digest); err != nil {
-		return err
-	}
-	q.identify()
-	return nil
-}
-
-// lookAgain asks the source for the image once more, by this requester's right, and for nothing from memory.
-func (q *request) lookAgain(ctx context.Context) error {
-	q.anew = true
-	image, err := q.source.Stat(imagesource.Anew(ctx), q.id)
-	if err != nil {
-		return err
-	}
-	return q.take(image)
-}
-
-// require makes the image the one of that digest, if one is given. Where the source promises a digest
-// itself, both must be one. imagesource.ErrDigestMismatch, ErrBadRequest.
-func (q *request) require(digest imagesource.Digest) error {
-	switch {
-	case digest.IsZero() || digest == q.promised:
-		return nil
-	case !q.promised.IsZero() && q.promised.Algorithm != digest.Algorithm:
-		return fmt.Errorf("%w: digest: the source tells the %s of %s; give that, or none", ErrBadRequest, q.promised.Algorithm, q.image.Ref())
-	case !q.promised.IsZero():
-		return fmt.Errorf("%w: %s has %s at its source, the request wants %s", imagesource.ErrDigestMismatch, q.image.Ref(), q.promised, digest)
-	}
-	q.expected = digest
-	q.image.Digest, q.image.List = digest, ""
+	q.location = q.ownLocation()
 	return nil
 }
 
@@ -125,12 +74,12 @@ func (q *request) rounded(v backends.Volume, f *filled) bool {
 	return asked > 0 && v.SizeBytes > asked && v.SizeBytes == backends.RoundUp(asked)
 }
 
-// fits refuses a volume that is smaller than the image.
-func (q *request) fits(virtual int64) error {
-	if q.SizeBytes != 0 && q.SizeBytes < virtual {
-		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, q.image.Ref(), virtual, q.SizeBytes)
-	}
-	return nil
+// fits refuses a volume that is smaller than the image. ErrTooSmall.
+func (q *request) fits(virtual int64) error { return q.wanted.fits(q.SizeBytes, virtual) }
+
+// waiter is who waits for the request's fill.
+func (q *request) waiter() *waiter {
+	return &waiter{size: q.SizeBytes, token: q.Token, background: q.OnMiss == Background, progress: q.Progress, places: q.store.waiting}
 }
 
 // late tells whether too little time is left to start a clone.

@@ -44,7 +44,7 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error
 	}
 	w.reserved, w.counted = bytes, true
 	for _, v := range victims {
-		if err := w.p.finishEvictionFor(ctx, w.store, v, w.q.image.Ref()); err != nil {
+		if err := w.p.finishEvictionFor(ctx, w.store, v, w.want.image.Ref()); err != nil {
 			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
 		}
 	}
@@ -94,7 +94,7 @@ func (w *filling) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, e
 			return nil, errInUse
 		}
 		if err != nil {
-			return nil, fmt.Errorf("room for %s in %s: %w", w.q.image.Ref(), w.store.name, err)
+			return nil, fmt.Errorf("room for %s in %s: %w", w.want.image.Ref(), w.store.name, err)
 		}
 		for _, v := range plan {
 			w.store.ready.remove(catalog.EntryID(v.ID))

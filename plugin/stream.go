@@ -48,25 +48,25 @@ type openImage struct {
 
 // open opens the source's stream and inspects the image's headers.
 func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
-	opened, err := w.q.source.Open(ctx, w.q.image)
+	opened, err := w.want.source.Open(ctx, w.want.image)
 	if err != nil {
 		return nil, nil, err
 	}
 	if r, ok := opened.(imagesource.Revised); ok && r.Revision() != "" {
-		image := w.q.image
+		image := w.want.image
 		image.Revision = r.Revision()
-		w.isAbout(image)
+		w.want = w.want.about(image)
 	}
 	data := int64(-1)
 	if teller, ok := opened.(imagesource.DataTeller); ok {
 		data = teller.DataBytes()
 	}
 	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
-	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.q.image.Digest)}
+	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.want.image.Digest)}
 	image, err := s.inspect(ctx, w)
 	if err != nil {
 		s.close()
-		return nil, nil, w.tooSmall(fmt.Errorf("inspect %s: %w", w.q.image.Ref(), err))
+		return nil, nil, w.tooSmall(fmt.Errorf("inspect %s: %w", w.want.image.Ref(), err))
 	}
 	if !image.measured {
 		image.dataBytes = data
@@ -99,14 +99,14 @@ func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, erro
 	return image, nil
 }
 
-// options are the bounds of the request's image.
+// options are the bounds of the image.
 func (w *filling) options() diskimage.Options {
 	options := diskimage.Options{
-		Declared: diskimage.Format(w.q.image.DiskFormat), SourceBytes: w.q.image.SizeBytes,
+		Declared: diskimage.Format(w.want.image.DiskFormat), SourceBytes: w.want.image.SizeBytes,
 		Accept: w.p.cfg.AcceptFormats, AcceptCompression: w.p.cfg.AcceptCompression, MaxRatio: w.p.cfg.MaxCompressionRatio,
 		Scratch: w.p.scratch,
 	}
-	if w.q.image.ClaimedBy == imagesource.ByService {
+	if w.want.image.ClaimedBy == imagesource.ByService {
 		options.DeclaredBy = diskimage.ByService
 	}
 	return options
@@ -139,7 +139,7 @@ func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage
 func (w *filling) tooSmall(err error) error {
 	var refusal *diskimage.Refusal
 	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && errors.As(err, &refusal) && refusal.Rule == diskimage.RuleTooLarge {
-		return fmt.Errorf("%w: %s needs %s; ask for a larger one", ErrTooSmall, w.q.image.Ref(), refusal.Value)
+		return fmt.Errorf("%w: %s needs %s; ask for a larger one", ErrTooSmall, w.want.image.Ref(), refusal.Value)
 	}
 	return err
 }
@@ -157,25 +157,11 @@ func (z zeroTail) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// isAbout makes the fill one of an image that is, or is described, otherwise than the request said: what it
-// makes is found by that.
-func (w *filling) isAbout(image imagesource.Image) {
-	q := *w.q
-	q.image = image
-	if q.expected.IsZero() {
-		q.promised = image.Digest
-	} else { // the request brought a digest
-		q.image.Digest, q.image.List = q.expected, ""
-	}
-	q.identify()
-	w.q = &q
-}
-
 // verify compares the digest with what was promised. Where a list beside the image promised it, and it is
 // not the digest of the bytes, the list and the image are asked for once more before anybody is blamed: one
 // of the two may have been published just before the other. imagesource.ErrDigestMismatch, ErrChanged.
 func (w *filling) verify(ctx context.Context, s *imageStream) error {
-	image := w.q.image
+	image := w.want.image
 	err, got := s.hashed.Check(), s.digest()
 	if err == nil || !got.IsZero() && (image.Digest.IsZero() || got == image.Digest) { // it may have been learnt meanwhile
 		return nil
@@ -183,7 +169,7 @@ func (w *filling) verify(ctx context.Context, s *imageStream) error {
 	if image.List == "" || !errors.Is(err, imagesource.ErrDigestMismatch) {
 		return fmt.Errorf("%s: %w", image.Ref(), err)
 	}
-	now, again := w.q.source.Stat(imagesource.Anew(ctx), w.q.id)
+	now, again := w.want.source.Stat(imagesource.Anew(ctx), w.want.id)
 	switch {
 	case again != nil:
 		return fmt.Errorf("%s: %w (%s beside it was not to be read again: %v)", image.Ref(), err, image.List, again)
@@ -191,7 +177,7 @@ func (w *filling) verify(ctx context.Context, s *imageStream) error {
 		return fmt.Errorf("%w: was %s with %s, is %s with %s", imagesource.ErrChanged, image.Revision, image.Digest, now.Revision, now.Digest)
 	case now.Digest.IsZero() || now.Digest == got:
 		now.DiskFormat, now.ClaimedBy = image.DiskFormat, image.ClaimedBy
-		w.isAbout(now)
+		w.want = w.want.about(now)
 		return nil
 	}
 	return fmt.Errorf("%s: %w: %s beside it says %s, its %d bytes have %s; publish the image and the list anew, or correct the one that is wrong",

@@ -1,5 +1,23 @@
 package plugin
 
+import "github.com/clonecache/clonecache/plugin/imagesource"
+
+// waiter is one who waits for a fill, or wants it to go on in the background. How long it waits is its context's.
+type waiter struct {
+	size       int64             // of the volume that is to be made; 0: any
+	token      imagesource.Token // the fill may act with; "": it brings none
+	background bool              // it does not wait
+	progress   func(Progress)    // nil: it is not told
+	places     waitingSlots      // it takes one while it waits
+}
+
+// report tells the waiter how far the fill is, if it wants to know.
+func (w *waiter) report(so Progress) {
+	if w.progress != nil {
+		w.progress(so)
+	}
+}
+
 // waitingSlots are the places for requests that wait for fills; nil bounds nothing. A caller that waits may
 // hold a worker of its control plane, and that very control plane may have to make the image-volume: if
 // all its workers waited, the fill would never end.
