@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +18,7 @@ const cleanupTime = 30 * time.Second
 
 // house is what all parts of the plugin are given: the configuration, the catalog, the internal tenant, and who
 // this instance is. Open fills it in before anybody is served; from then on it is only read, by any goroutine.
-// It does nothing of its own, and what it names is safe for concurrent use.
+// It serves nobody itself, and what it names is safe for concurrent use.
 type house struct {
 	cfg      Config
 	log      logrus.FieldLogger
@@ -40,6 +41,49 @@ func newHouse(cfg Config) *house {
 	h := &house{cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, holder: catalog.Holder{Incarnation: uuid.NewString()}}
 	h.base, h.end = context.WithCancel(context.Background())
 	return h
+}
+
+// openHouse finds out which daemon this is, and opens the catalog and the internal tenant. closeHouse is due even if it fails.
+func (h *house) openHouse(ctx context.Context) (err error) {
+	if h.holder.Instance, err = InstanceOf(h.cfg.StateDir); err != nil {
+		return err
+	}
+	if err := h.openCatalog(ctx); err != nil {
+		return err
+	}
+	if err := h.identify(ctx); err != nil {
+		return err
+	}
+	if err := h.catalog.TrimEvents(ctx); err != nil {
+		return err
+	}
+	if err := h.catalog.RetryFailed(ctx); err != nil { // rules, formats and sources may be other ones now
+		return err
+	}
+	if h.owner, err = h.cfg.NewOwner(h.catalog.Ledger()); err != nil {
+		return err
+	}
+	return h.meetTenant(ctx)
+}
+
+// meetTenant asks who the internal tenant is. One that does not answer, or is not there yet, does not keep
+// the daemon from starting: until it is, requests are served without image-volumes.
+func (h *house) meetTenant(ctx context.Context) error {
+	var err error
+	h.tenant, err = h.owner.Usage(ctx)
+	if errors.Is(err, internaltenant.ErrUnavailable) || errors.Is(err, internaltenant.ErrNoTenant) {
+		h.log.WithError(err).Error("internal tenant cannot be used now; images are not cached on backends until it can")
+		return nil
+	}
+	return err
+}
+
+// closeHouse closes what openHouse opened.
+func (h *house) closeHouse() error {
+	if h.catalog == nil {
+		return nil
+	}
+	return h.catalog.Close()
 }
 
 func (h *house) stopped() bool { return h.base.Err() != nil }

@@ -53,21 +53,21 @@ func KnownCatalogOf(dir string) (backends.CatalogID, error) {
 
 // identify finds out which catalog is open, and makes it this instance's own. Where catalog and file differ,
 // the catalog is right: it has been brought from elsewhere.
-func (p *Plugin) identify(ctx context.Context) error {
-	known, err := CatalogOf(p.cfg.StateDir)
+func (h *house) identify(ctx context.Context) error {
+	known, err := CatalogOf(h.cfg.StateDir)
 	if err != nil {
 		return err
 	}
-	if p.self, err = p.catalog.Identify(ctx, known); err != nil {
+	if h.self, err = h.catalog.Identify(ctx, known); err != nil {
 		return err
 	}
-	if p.self != known {
-		p.log.WithFields(map[string]any{"catalog": p.self, "state_dir_had": known}).Warn("the catalog is not the one that state_dir had before; it counts")
-		if err := writeID(filepath.Join(p.cfg.StateDir, catalogFile), string(p.self)); err != nil {
+	if h.self != known {
+		h.log.WithFields(map[string]any{"catalog": h.self, "state_dir_had": known}).Warn("the catalog is not the one that state_dir had before; it counts")
+		if err := writeID(filepath.Join(h.cfg.StateDir, catalogFile), string(h.self)); err != nil {
 			return err
 		}
 	}
-	return p.catalog.Inherit(ctx, p.holder.Instance)
+	return h.catalog.Inherit(ctx, h.holder.Instance)
 }
 
 // readOrMakeID is readID of a file that is made where there is none.

@@ -48,3 +48,15 @@ func listed(names []backends.Name) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// unknownLabel stands for every backend that is not configured: what callers invent is no label of a metric.
+const unknownLabel backends.Name = "unknown"
+
+// labelOf is the configured backend that a request names, for metrics.
+func (p *Plugin) labelOf(name backends.Name) backends.Name {
+	s, err := p.backendNamed(name)
+	if err != nil {
+		return unknownLabel
+	}
+	return s.name
+}

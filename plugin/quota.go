@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -42,30 +43,32 @@ type Quota struct {
 
 // Quota is the internal tenant's use beside what the catalog says and what really exists on the backends.
 // internaltenant.ErrUnavailable, internaltenant.ErrNoTenant.
-func (p *Plugin) Quota(ctx context.Context) (Quota, error) {
-	u, err := p.owner.Usage(ctx)
+func (p *Plugin) Quota(ctx context.Context) (Quota, error) { return p.reconciler.quota(ctx) }
+
+func (rec *reconciler) quota(ctx context.Context) (Quota, error) {
+	q, err := quotaUse(ctx, rec.owner)
 	if err != nil {
 		return Quota{}, err
 	}
-	q := Quota{ProjectID: u.ProjectID, UserID: u.UserID, Volumes: amounts(u.Volumes), Gigabytes: amounts(u.Gigabytes),
-		Resources: []QuotaResource{}, Warnings: []string{}}
-	if d, ok := p.owner.(internaltenant.Detailed); ok {
+	if d, ok := rec.owner.(internaltenant.Detailed); ok {
 		if err := q.detail(ctx, d); err != nil {
 			return Quota{}, err
 		}
 	}
-	if err := p.addCatalog(ctx, &q); err != nil {
+	if err := rec.addCatalog(ctx, &q); err != nil {
 		return Quota{}, err
 	}
-	p.addActual(ctx, &q)
-	p.compareBounds(&q)
+	rec.addActual(ctx, &q)
+	q.compareBounds(rec.stock.orderedStores())
 	return q, nil
 }
 
 // QuotaUse is the internal tenant's limits and use as its own service counts them, and nothing that would have to be
 // listed: for monitors. internaltenant.ErrUnavailable, internaltenant.ErrNoTenant.
-func (p *Plugin) QuotaUse(ctx context.Context) (Quota, error) {
-	u, err := p.owner.Usage(ctx)
+func (p *Plugin) QuotaUse(ctx context.Context) (Quota, error) { return quotaUse(ctx, p.owner) }
+
+func quotaUse(ctx context.Context, owner internaltenant.Owner) (Quota, error) {
+	u, err := owner.Usage(ctx)
 	if err != nil {
 		return Quota{}, err
 	}
@@ -90,12 +93,12 @@ func (q *Quota) detail(ctx context.Context, d internaltenant.Detailed) error {
 }
 
 // addCatalog adds what the entries are charged for.
-func (p *Plugin) addCatalog(ctx context.Context, q *Quota) error {
-	rows, err := p.catalog.List(ctx, catalog.Filter{})
+func (rec *reconciler) addCatalog(ctx context.Context, q *Quota) error {
+	rows, err := rec.catalog.List(ctx, catalog.Filter{})
 	if err != nil {
 		return err
 	}
-	p.reconciler.explainUnconfigured(q, rows)
+	rec.explainUnconfigured(q, rows)
 	for _, e := range rows {
 		if e.Claim != "" {
 			q.Volumes.Catalog++
@@ -109,8 +112,8 @@ func (p *Plugin) addCatalog(ctx context.Context, q *Quota) error {
 }
 
 // addActual adds what there is on the backends.
-func (p *Plugin) addActual(ctx context.Context, q *Quota) {
-	for _, s := range p.orderedStores() {
+func (rec *reconciler) addActual(ctx context.Context, q *Quota) {
+	for _, s := range rec.stock.orderedStores() {
 		if !s.charged() {
 			continue
 		}
@@ -126,14 +129,9 @@ func (p *Plugin) addActual(ctx context.Context, q *Quota) {
 }
 
 // compareBounds warns of limits that are reached before the caches' own bounds are: these never decide then.
-func (p *Plugin) compareBounds(q *Quota) {
+func (q *Quota) compareBounds(all []*store) {
 	limits := q.limits()
-	var stores []*store
-	for _, s := range p.orderedStores() {
-		if s.charged() {
-			stores = append(stores, s)
-		}
-	}
+	stores := slices.DeleteFunc(all, func(s *store) bool { return !s.charged() })
 	q.compare(limits, "", "all backends together", stores...)
 	for _, s := range stores {
 		if s.suits != "" {

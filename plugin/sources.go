@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -17,46 +19,65 @@ type SourceView struct {
 	StaleAnswers int64      `json:"stale_answers" doc:"How often it was answered for while it was down"`
 }
 
-// watch wraps sources, so that their health is known and logged.
-func (p *Plugin) watch(sources []imagesource.Source) []imagesource.Source {
-	var all []imagesource.Source
-	for _, s := range sources {
-		name := s.Name()
-		w := imagesource.Watch(s, func(h imagesource.Health) {
-			if h.Up {
-				p.log.WithField("source", name).Info("image source answers again")
-				return
-			}
-			p.log.WithField("source", name).WithError(h.Err).Warn("image source is down")
-		})
-		p.watched = append(p.watched, w)
-		all = append(all, w)
+// sources are the image sources, each watched, so that its health is known and logged.
+type sources struct {
+	*imagesource.Resolver
+	watched []*imagesource.Watched // in the order of the configuration
+}
+
+func newSources(log logrus.FieldLogger, all []imagesource.Source) (*sources, error) {
+	s := &sources{}
+	wrapped := make([]imagesource.Source, 0, len(all))
+	for _, source := range all {
+		w := imagesource.Watch(source, tellHealth(log.WithField("source", source.Name())))
+		s.watched, wrapped = append(s.watched, w), append(wrapped, w)
 	}
-	return all
+	var err error
+	s.Resolver, err = imagesource.NewResolver(wrapped)
+	return s, err
+}
+
+// tellHealth logs that a source answers again, or does not.
+func tellHealth(log logrus.FieldLogger) func(imagesource.Health) {
+	return func(h imagesource.Health) {
+		if h.Up {
+			log.Info("image source answers again")
+			return
+		}
+		log.WithError(h.Err).Warn("image source is down")
+	}
+}
+
+// close ends what the sources keep open.
+func (s *sources) close() {
+	for _, w := range s.watched {
+		w.Close()
+	}
 }
 
 // Sources lists the image sources in the order of the configuration, and how each is. Nobody is asked.
 func (p *Plugin) Sources() []SourceView {
-	views := []SourceView{}
-	for _, w := range p.watched {
-		h := w.Health()
-		v := SourceView{Name: w.Name(), State: "unknown", ServeStale: int64(w.StaleFor() / time.Second), StaleAnswers: h.StaleAnswers}
-		switch {
-		case h.Asked && h.Up:
-			v.State = "up"
-		case h.Asked:
-			v.State = "down"
-		}
-		if h.Asked {
-			since := h.Since.UTC()
-			v.Since = &since
-		}
-		if h.Err != nil {
-			v.Error = h.Err.Error()
-		}
-		views = append(views, v)
+	views := make([]SourceView, 0, len(p.sources.watched))
+	for _, w := range p.sources.watched {
+		views = append(views, sourceView(w))
 	}
 	return views
+}
+
+func sourceView(w *imagesource.Watched) SourceView {
+	h := w.Health()
+	v := SourceView{Name: w.Name(), State: "unknown", ServeStale: int64(w.StaleFor() / time.Second), StaleAnswers: h.StaleAnswers}
+	if h.Asked {
+		since := h.Since.UTC()
+		v.State, v.Since = "down", &since
+	}
+	if h.Asked && h.Up {
+		v.State = "up"
+	}
+	if h.Err != nil {
+		v.Error = h.Err.Error()
+	}
+	return v
 }
 
 // stale says since when the image's source does not answer; "" where it does.

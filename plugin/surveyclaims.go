@@ -22,45 +22,65 @@ func (rec *reconciler) surveyClaims(ctx context.Context) ([]finding, error) {
 	if unavailable != nil {
 		return append(findings, quotaUnavailable(unavailable)...), nil
 	}
-	byID := make(map[internaltenant.ClaimID]internaltenant.Claim, len(claims))
-	for _, c := range claims {
-		byID[c.ID] = c
-	}
-	needed := make(map[internaltenant.ClaimID]bool, len(rows))
-	known := make(map[string]bool, len(rows))
-	filling := make(map[string]bool) // entries whose row may not have learnt of its claim yet
+	charges := newCharges(claims)
 	for _, e := range rows {
-		known[string(e.ID)] = true
-		if e.State == catalog.Failed {
-			continue
-		}
-		s := rec.stock.storeOf(e.Store)
-		if s == nil { // it is charged, wherever it lies
-			needed[e.Claim] = true
-			continue
-		}
-		if !s.charged() {
-			continue
-		}
-		f := rec.surveyClaim(s, e, byID)
-		if f == nil && e.Claim != "" && needed[e.Claim] {
-			f = rec.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
-		}
-		needed[e.Claim], filling[string(e.ID)] = true, e.State == catalog.Filling
-		if f != nil {
+		if f := rec.surveyCharge(e, charges); f != nil {
 			findings = append(findings, *f)
 		}
 	}
 	held := &heldByCharged{rec: rec}
 	for _, c := range claims {
-		if c.Unsure && !known[c.EntryID] {
-			continue // another installation's, or an image-volume's that finds its claim itself
-		}
-		if !needed[c.ID] && !filling[c.EntryID] {
+		if charges.unknown(c) {
 			findings = append(findings, rec.unknownClaim(c, held))
 		}
 	}
 	return findings, nil
+}
+
+// charges are the claims, and what was seen of the rows that they are for.
+type charges struct {
+	claims  map[internaltenant.ClaimID]internaltenant.Claim
+	needed  map[internaltenant.ClaimID]bool
+	known   map[string]bool // by entry ID: it has a row
+	filling map[string]bool // by entry ID: its row may not have learnt of its claim yet
+}
+
+func newCharges(claims []internaltenant.Claim) charges {
+	byID := make(map[internaltenant.ClaimID]internaltenant.Claim, len(claims))
+	for _, c := range claims {
+		byID[c.ID] = c
+	}
+	return charges{claims: byID, needed: make(map[internaltenant.ClaimID]bool), known: make(map[string]bool), filling: make(map[string]bool)}
+}
+
+// unknown tells that no row needs a claim, once all rows were seen.
+func (c charges) unknown(claim internaltenant.Claim) bool {
+	if claim.Unsure && !c.known[claim.EntryID] {
+		return false // another installation's, or an image-volume's that finds its claim itself
+	}
+	return !c.needed[claim.ID] && !c.filling[claim.EntryID]
+}
+
+// surveyCharge compares one row with the claims, and keeps in mind what it needs.
+func (rec *reconciler) surveyCharge(e catalog.Entry, c charges) *finding {
+	c.known[string(e.ID)] = true
+	if e.State == catalog.Failed {
+		return nil
+	}
+	s := rec.stock.storeOf(e.Store)
+	if s == nil { // it is charged, wherever it lies
+		c.needed[e.Claim] = true
+		return nil
+	}
+	if !s.charged() {
+		return nil
+	}
+	f := rec.surveyClaim(s, e, c.claims)
+	if f == nil && e.Claim != "" && c.needed[e.Claim] {
+		f = rec.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
+	}
+	c.needed[e.Claim], c.filling[string(e.ID)] = true, e.State == catalog.Filling
+	return f
 }
 
 // quotaDown is the kind of problem that keeps claims from being compared.

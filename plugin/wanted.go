@@ -30,8 +30,8 @@ type wanted struct {
 }
 
 // resolve finds out whose image a reference names. The image has but a name then.
-func (w *wanted) resolve(ctx context.Context, sources *imagesource.Resolver, ref string) (err error) {
-	if w.source, w.id, err = sources.Resolve(ctx, ref); err != nil {
+func (w *wanted) resolve(ctx context.Context, from *sources, ref string) (err error) {
+	if w.source, w.id, err = from.Resolve(ctx, ref); err != nil {
 		return err
 	}
 	w.image = imagesource.Image{Source: w.source.Name(), ID: imagesource.ShownID(w.source, w.id)}
