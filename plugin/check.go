@@ -17,7 +17,7 @@ func (p *Plugin) Check(ctx context.Context, o CheckOptions) (CheckResult, error)
 func (rec *reconciler) check(ctx context.Context, o CheckOptions) (CheckResult, error) {
 	r := CheckResult{OK: true, Problems: []Problem{}}
 	if o.Deep { // first: what is found again is then compared with the rest
-		if err := rec.checkPart(ctx, o, &r, rec.surveyStrays); err != nil {
+		if err := rec.checkPart(ctx, o, &r, rec.surveyor.surveyStrays); err != nil {
 			return CheckResult{}, err
 		}
 	}
@@ -27,7 +27,7 @@ func (rec *reconciler) check(ctx context.Context, o CheckOptions) (CheckResult, 
 	if !o.Deep {
 		return r, nil
 	}
-	deep, err := rec.surveyContent(ctx, o) // for hours: others mend meanwhile
+	deep, err := rec.surveyor.surveyContent(ctx, o) // for hours: others mend meanwhile
 	if err != nil {
 		return CheckResult{}, err
 	}
@@ -56,7 +56,7 @@ func (rec *reconciler) checkPart(ctx context.Context, o CheckOptions, r *CheckRe
 // surveyCatalog compares the catalog with all else, and with itself.
 func (rec *reconciler) surveyCatalog(ctx context.Context) ([]finding, error) {
 	flushed := rec.books.flush(ctx)
-	findings, err := rec.survey(ctx)
+	findings, err := rec.surveyor.survey(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (rec *reconciler) surveyCatalog(ctx context.Context) ([]finding, error) {
 		}})
 	}
 	findings = append(findings, rec.surveyKept()...)
-	totals, err := rec.surveyTotals(ctx)
+	totals, err := rec.surveyor.surveyTotals(ctx)
 	return append(findings, totals...), err
 }
 
@@ -94,17 +94,17 @@ func (rec *reconciler) addFindings(ctx context.Context, o CheckOptions, r *Check
 }
 
 // surveyTotals compares the sums that room, quota and reports go by with what they are the sums of.
-func (rec *reconciler) surveyTotals(ctx context.Context) ([]finding, error) {
-	wrong, err := rec.catalog.Miscounted(ctx)
+func (v *surveyor) surveyTotals(ctx context.Context) ([]finding, error) {
+	wrong, err := v.catalog.Miscounted(ctx)
 	if errors.Is(err, catalog.ErrDamaged) {
 		return nil, nil // which is a finding of its own
 	}
 	var findings []finding
 	for _, w := range wrong {
 		findings = append(findings, finding{Problem: Problem{
-			Kind: "catalog-totals", ID: rec.cfg.StateDir, Detail: w,
+			Kind: "catalog-totals", ID: v.cfg.StateDir, Detail: w,
 			Remedy: "check --repair counts them anew",
-		}, fix: rec.catalog.Recount})
+		}, fix: v.catalog.Recount})
 	}
 	return findings, err
 }

@@ -13,23 +13,23 @@ import (
 )
 
 // surveyContent reads what the stores hold.
-func (rec *reconciler) surveyContent(ctx context.Context, o CheckOptions) ([]finding, error) {
+func (v *surveyor) surveyContent(ctx context.Context, o CheckOptions) ([]finding, error) {
 	var findings []finding
 	var read, total int64
-	held, err := rec.catalog.Held(ctx)
+	held, err := v.catalog.Held(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range held {
 		total += h.Bytes + h.DetachedBytes
 	}
-	for _, s := range rec.stock.orderedStores() {
+	for _, s := range v.stock.orderedStores() {
 		reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
 		for iv, err := range s.images.ListImageVolumes(ctx) {
 			if err != nil || iv.State != backends.Committed || !readable {
 				continue // the survey has said so
 			}
-			if f := rec.surveyBytes(ctx, s, reader, iv); f != nil {
+			if f := v.surveyBytes(ctx, s, reader, iv); f != nil {
 				findings = append(findings, *f)
 			}
 			read += iv.HeldBytes
@@ -46,8 +46,8 @@ func (rec *reconciler) surveyContent(ctx context.Context, o CheckOptions) ([]fin
 
 // surveyBytes reads one image-volume from end to end, and compares it with what its description and its
 // row say of it.
-func (rec *reconciler) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
-	kind, detail := rec.wrongBytes(ctx, r, iv)
+func (v *surveyor) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
+	kind, detail := v.wrongBytes(ctx, r, iv)
 	if kind == "" {
 		return nil
 	}
@@ -55,30 +55,30 @@ func (rec *reconciler) surveyBytes(ctx context.Context, s *store, r backends.Ima
 		Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
 		Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
 	}, fix: func(ctx context.Context) error {
-		e, err := rec.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+		e, err := v.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
 		if errors.Is(err, catalog.ErrNotFound) || err == nil && e.ImageVolume != iv.ID {
 			return nil // evicted meanwhile, and perhaps filled anew
 		}
 		if err != nil {
 			return err
 		}
-		if still, _ := rec.wrongBytes(ctx, r, iv); still == "" { // a fault in reading is no fault of what is read
+		if still, _ := v.wrongBytes(ctx, r, iv); still == "" { // a fault in reading is no fault of what is read
 			return ctx.Err()
 		}
-		return rec.stock.forgetVanished(ctx, s, e)
+		return v.stock.forgetVanished(ctx, s, e)
 	}}
 }
 
 // wrongBytes says what is wrong with an image-volume's content; kind is "" where nothing is.
-func (rec *reconciler) wrongBytes(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
+func (v *surveyor) wrongBytes(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
 	version := iv.Description.InspectorVersion
-	if e, err := rec.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID)); err == nil && e.ImageVolume == iv.ID {
+	if e, err := v.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID)); err == nil && e.ImageVolume == iv.ID {
 		version = e.InspectorVersion // it may have been inspected again
 	}
 	if version < diskimage.InspectorVersion {
 		return "old-inspector", fmt.Sprintf("image-volume %s was inspected under rules %d, now they are %d", iv.ID, version, diskimage.InspectorVersion)
 	}
-	return wrongContent(ctx, rec.catalog, r, iv)
+	return wrongContent(ctx, v.catalog, r, iv)
 }
 
 // wrongContent is wrongBytes whatever rules the image was inspected by.

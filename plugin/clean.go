@@ -50,7 +50,7 @@ func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
 }
 
 func (rec *reconciler) cleanFindings(ctx context.Context, r *CleanResult) error {
-	findings, err := rec.survey(ctx)
+	findings, err := rec.surveyor.survey(ctx)
 	if err != nil {
 		return err
 	}

@@ -17,10 +17,11 @@ import (
 // found. A crash leaves a mending undone, or done in part: the next survey finds the rest.
 type reconciler struct {
 	*house
-	books   *books
-	stock   *Plugin
-	fills   *Plugin
-	intents *Plugin
+	books    *books
+	surveyor *surveyor
+	stock    *Plugin
+	fills    *Plugin
+	intents  *Plugin
 
 	turn turnstile // of the one who surveys and mends
 	// incomplete: the last survey left out a store, an image-volume or the claims, which could not be read.
@@ -28,7 +29,8 @@ type reconciler struct {
 }
 
 func newReconciler(p *Plugin) *reconciler {
-	return &reconciler{house: p.house, books: p.books, stock: p, fills: p, intents: p, turn: make(turnstile, 1)}
+	v := &surveyor{house: p.house, mender: &mender{house: p.house, books: p.books, stock: p}, stock: p}
+	return &reconciler{house: p.house, books: p.books, surveyor: v, stock: p, fills: p, intents: p, turn: make(turnstile, 1)}
 }
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.
@@ -61,7 +63,7 @@ func (rec *reconciler) alone(ctx context.Context, do func() error) error {
 }
 
 func (rec *reconciler) reconcileAlone(ctx context.Context) error {
-	findings, err := rec.survey(ctx)
+	findings, err := rec.surveyor.survey(ctx)
 	if err != nil {
 		return err
 	}

@@ -10,9 +10,9 @@ import (
 
 // surveyStrays looks on every backend that can do so for what carries our mark and no listing names. It
 // takes a look at each volume.
-func (rec *reconciler) surveyStrays(ctx context.Context) ([]finding, error) {
+func (v *surveyor) surveyStrays(ctx context.Context) ([]finding, error) {
 	var findings []finding
-	for _, s := range rec.stock.orderedStores() {
+	for _, s := range v.stock.orderedStores() {
 		lister, ok := backends.Capability[backends.DeepLister](s.images)
 		if !ok {
 			continue
@@ -20,7 +20,7 @@ func (rec *reconciler) surveyStrays(ctx context.Context) ([]finding, error) {
 		for stray, err := range lister.ListStrays(ctx) {
 			switch {
 			case err == nil:
-				findings = append(findings, rec.stray(s, lister, stray))
+				findings = append(findings, v.stray(s, lister, stray))
 			case stray.Place == "":
 				findings = append(findings, unavailable(s, err))
 			default:
@@ -36,7 +36,7 @@ func (rec *reconciler) surveyStrays(ctx context.Context) ([]finding, error) {
 
 // stray is a finding of one. What is put back into the listing, and no row names, is dealt with at once as
 // a survey would: taken into the catalog, or removed.
-func (rec *reconciler) stray(s *store, lister backends.DeepLister, stray backends.Stray) finding {
+func (v *surveyor) stray(s *store, lister backends.DeepLister, stray backends.Stray) finding {
 	f := finding{Problem: Problem{
 		Kind: "stray-image-volume", Backend: s.name, ID: stray.Place, Detail: stray.Detail, Remedy: stray.Remedy,
 	}}
@@ -54,18 +54,18 @@ func (rec *reconciler) stray(s *store, lister backends.DeepLister, stray backend
 		if err != nil {
 			return fmt.Errorf("recover %s: %w", stray.Place, err)
 		}
-		rec.log.WithFields(map[string]any{"backend": s.name, "id": stray.Place, "image_volume": stray.ImageVolume}).Info("stray recovered")
-		return rec.surveyRecovered(ctx, s, stray.ImageVolume)
+		v.log.WithFields(map[string]any{"backend": s.name, "id": stray.Place, "image_volume": stray.ImageVolume}).Info("stray recovered")
+		return v.surveyRecovered(ctx, s, stray.ImageVolume)
 	}
 	return f
 }
 
 // surveyRecovered does with an image-volume that is listed again what its store's survey says of it.
-func (rec *reconciler) surveyRecovered(ctx context.Context, s *store, id backends.ImageVolumeID) error {
+func (v *surveyor) surveyRecovered(ctx context.Context, s *store, id backends.ImageVolumeID) error {
 	if id == "" {
 		return nil
 	}
-	findings, err := rec.surveyStore(ctx, s)
+	findings, err := v.surveyStore(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -8,34 +8,42 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
+// surveyor finds out where catalog, stores and claims do not agree, and how that is mended. It owns nothing and mends
+// nothing itself; all that it writes is how many clones were counted.
+type surveyor struct {
+	*house
+	mender *mender
+	stock  *Plugin
+}
+
 // survey compares the catalog with every store and with the internal tenant's claims. A store that does
 // not answer is a finding itself, and nothing is concluded about what it holds.
-func (rec *reconciler) survey(ctx context.Context) ([]finding, error) {
+func (v *surveyor) survey(ctx context.Context) ([]finding, error) {
 	var all []finding
-	for _, s := range rec.stock.orderedStores() {
-		found, err := rec.surveyStore(ctx, s)
+	for _, s := range v.stock.orderedStores() {
+		found, err := v.surveyStore(ctx, s)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
 	}
-	claims, err := rec.surveyClaims(ctx)
+	claims, err := v.surveyClaims(ctx)
 	return append(all, claims...), err
 }
 
 // surveyStore lists the store, then the rows, then the store again. Fills and evictions go on meanwhile:
 // only what both listings show, and no row names, is unknown; and only a row that the second listing
 // does not bear out is missing.
-func (rec *reconciler) surveyStore(ctx context.Context, s *store) ([]finding, error) {
-	if err := rec.stock.ensure(ctx, s); err != nil {
+func (v *surveyor) surveyStore(ctx context.Context, s *store) ([]finding, error) {
+	if err := v.stock.ensure(ctx, s); err != nil {
 		return []finding{unavailable(s, err)}, ctx.Err()
 	}
 	before, err := listStore(ctx, s)
 	if err != nil {
-		rec.stock.reached(s, err)
+		v.stock.reached(s, err)
 		return []finding{unavailable(s, err)}, nil
 	}
-	rows, err := rec.catalog.List(ctx, catalog.Filter{Store: s.id()})
+	rows, err := v.catalog.List(ctx, catalog.Filter{Store: s.id()})
 	if err != nil {
 		return nil, err
 	}
@@ -43,20 +51,20 @@ func (rec *reconciler) surveyStore(ctx context.Context, s *store) ([]finding, er
 	if err != nil {
 		return []finding{unavailable(s, err)}, nil
 	}
-	if rows, err = rec.noteClones(ctx, s, rows, after); err != nil {
+	if rows, err = v.noteClones(ctx, s, rows, after); err != nil {
 		return nil, err
 	}
 	findings := before.findings(s)
 	named := make(map[backends.ImageVolumeID]bool, len(rows))
 	for _, e := range rows {
 		named[e.ImageVolume] = true
-		if f := rec.surveyRow(s, e, after); f != nil {
+		if f := v.surveyRow(s, e, after); f != nil {
 			findings = append(findings, *f)
 		}
 	}
 	for id, iv := range after.read {
 		if before.has(id) && !named[id] && after.damaged[id] == nil { // such a one may be anybody's
-			findings = append(findings, rec.unknown(s, iv))
+			findings = append(findings, v.unknown(s, iv))
 		}
 	}
 	return findings, nil
@@ -64,7 +72,7 @@ func (rec *reconciler) surveyStore(ctx context.Context, s *store) ([]finding, er
 
 // noteClones brings the live clones of rows up to date, before anything is compared: that some were deleted
 // is no problem.
-func (rec *reconciler) noteClones(ctx context.Context, s *store, rows []catalog.Entry, held listing) ([]catalog.Entry, error) {
+func (v *surveyor) noteClones(ctx context.Context, s *store, rows []catalog.Entry, held listing) ([]catalog.Entry, error) {
 	if s.images.Info().IndependentClones {
 		return rows, nil
 	}
@@ -80,11 +88,11 @@ func (rec *reconciler) noteClones(ctx context.Context, s *store, rows []catalog.
 	if len(differ) == 0 {
 		return rows, nil
 	}
-	return rows, rec.catalog.Observe(ctx, differ)
+	return rows, v.catalog.Observe(ctx, differ)
 }
 
 // surveyRow compares one row with what the store holds.
-func (rec *reconciler) surveyRow(s *store, e catalog.Entry, held listing) *finding {
+func (v *surveyor) surveyRow(s *store, e catalog.Entry, held listing) *finding {
 	if _, unread := held.unread[e.ImageVolume]; unread || e.State != catalog.Ready {
 		return nil
 	}
@@ -98,31 +106,31 @@ func (rec *reconciler) surveyRow(s *store, e catalog.Entry, held listing) *findi
 			problem.Detail = fmt.Sprintf("entry %s: %v", e.ID, lost)
 		}
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
-		return &finding{Problem: problem, noted: true, fix: func(ctx context.Context) error { return rec.dropMissing(ctx, s, e) }}
+		return &finding{Problem: problem, noted: true, fix: func(ctx context.Context) error { return v.mender.dropMissing(ctx, s, e) }}
 	case iv.HeldBytes != e.HeldBytes:
 		problem.Kind = "held-bytes"
 		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes, the catalog says %d", e.ImageVolume, iv.HeldBytes, e.HeldBytes)
 		problem.Remedy = "check --repair corrects the figures"
 		o := catalog.Observation{ID: e.ID, HeldBytes: iv.HeldBytes, Clones: iv.Clones}
 		return &finding{Problem: problem, observed: &o, fix: func(ctx context.Context) error {
-			return rec.catalog.Observe(ctx, []catalog.Observation{o})
+			return v.catalog.Observe(ctx, []catalog.Observation{o})
 		}}
 	}
 	return nil
 }
 
 // unknown is an image-volume that no row names: of a fill that died, or of a catalog that was lost.
-func (rec *reconciler) unknown(s *store, iv backends.ImageVolume) finding {
+func (v *surveyor) unknown(s *store, iv backends.ImageVolume) finding {
 	f := finding{Problem: Problem{Backend: s.name, ID: string(iv.ID), Kind: "unknown-image-volume"}}
 	if iv.State != backends.Staged && iv.Description.Digest != "" {
 		f.Detail = fmt.Sprintf("image-volume %s (%v) is in no entry", iv.ID, iv.Description.ImageIDs)
 		f.Remedy = "check --repair takes it into the catalog again"
-		f.noted, f.fix = true, func(ctx context.Context) error { return rec.adopt(ctx, s, iv) }
+		f.noted, f.fix = true, func(ctx context.Context) error { return v.mender.adopt(ctx, s, iv) }
 		return f
 	}
 	f.Kind = "unfinished-image-volume"
 	f.Detail = fmt.Sprintf("image-volume %s is %s and in no entry", iv.ID, iv.State)
 	f.Remedy = "check --repair removes it"
-	f.fix = func(ctx context.Context) error { return rec.retireUnnamed(ctx, s, iv) }
+	f.fix = func(ctx context.Context) error { return v.mender.retireUnnamed(ctx, s, iv) }
 	return f
 }

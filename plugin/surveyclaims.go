@@ -12,26 +12,26 @@ import (
 
 // surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
 // store has its claim, each claim its image-volume (invariant I6).
-func (rec *reconciler) surveyClaims(ctx context.Context) ([]finding, error) {
-	claims, unavailable := rec.owner.Claims(ctx) // before the rows: a row is there before its claim
-	rows, err := rec.catalog.List(ctx, catalog.Filter{})
+func (v *surveyor) surveyClaims(ctx context.Context) ([]finding, error) {
+	claims, unavailable := v.owner.Claims(ctx) // before the rows: a row is there before its claim
+	rows, err := v.catalog.List(ctx, catalog.Filter{})
 	if err != nil {
 		return nil, err
 	}
-	findings := rec.surveyUnconfigured(rows)
+	findings := v.surveyUnconfigured(rows)
 	if unavailable != nil {
 		return append(findings, quotaUnavailable(unavailable)...), nil
 	}
 	charges := newCharges(claims)
 	for _, e := range rows {
-		if f := rec.surveyCharge(e, charges); f != nil {
+		if f := v.surveyCharge(e, charges); f != nil {
 			findings = append(findings, *f)
 		}
 	}
-	held := &heldByCharged{rec: rec}
+	held := &heldByCharged{surveyor: v}
 	for _, c := range claims {
 		if charges.unknown(c) {
-			findings = append(findings, rec.unknownClaim(c, held))
+			findings = append(findings, v.unknownClaim(c, held))
 		}
 	}
 	return findings, nil
@@ -62,12 +62,12 @@ func (c charges) unknown(claim internaltenant.Claim) bool {
 }
 
 // surveyCharge compares one row with the claims, and keeps in mind what it needs.
-func (rec *reconciler) surveyCharge(e catalog.Entry, c charges) *finding {
+func (v *surveyor) surveyCharge(e catalog.Entry, c charges) *finding {
 	c.known[string(e.ID)] = true
 	if e.State == catalog.Failed {
 		return nil
 	}
-	s := rec.stock.storeOf(e.Store)
+	s := v.stock.storeOf(e.Store)
 	if s == nil { // it is charged, wherever it lies
 		c.needed[e.Claim] = true
 		return nil
@@ -75,9 +75,9 @@ func (rec *reconciler) surveyCharge(e catalog.Entry, c charges) *finding {
 	if !s.charged() {
 		return nil
 	}
-	f := rec.surveyClaim(s, e, c.claims)
+	f := v.surveyClaim(s, e, c.claims)
 	if f == nil && e.Claim != "" && c.needed[e.Claim] {
-		f = rec.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
+		f = v.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
 	}
 	c.needed[e.Claim], c.filling[string(e.ID)] = true, e.State == catalog.Filling
 	return f
@@ -93,15 +93,15 @@ func quotaUnavailable(err error) []finding {
 }
 
 // surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
-func (rec *reconciler) surveyClaim(s *store, e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
+func (v *surveyor) surveyClaim(s *store, e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
 	c, charged := claims[e.Claim]
 	switch {
 	case e.State == catalog.Filling:
 		return nil
-	case e.State == catalog.Detached && e.Claim == "" && rec.stock.adopting(s):
+	case e.State == catalog.Detached && e.Claim == "" && v.stock.adopting(s):
 		return nil // its owner's service has let go of it
 	case !charged:
-		return rec.missingClaim(s, e, fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume))
+		return v.missingClaim(s, e, fmt.Sprintf("image-volume %s is not charged to the internal tenant", e.ImageVolume))
 	case c.Gigabytes != internaltenant.Gigabytes(e.VirtualBytes) && e.State == catalog.Ready:
 		return &finding{Problem: Problem{
 			Kind: "wrong-claim", Backend: s.name, ID: string(c.ID),
@@ -112,49 +112,31 @@ func (rec *reconciler) surveyClaim(s *store, e catalog.Entry, claims map[interna
 		return &finding{Problem: Problem{
 			Kind: "wrong-claim", Backend: s.name, ID: string(c.ID),
 			Detail: fmt.Sprintf("claim of image-volume %s is still reserved", e.ImageVolume), Remedy: "check --repair settles it",
-		}, fix: func(ctx context.Context) error { return rec.owner.Settle(ctx, c.ID) }}
+		}, fix: func(ctx context.Context) error { return v.owner.Settle(ctx, c.ID) }}
 	}
 	return nil
 }
 
-func (rec *reconciler) missingClaim(s *store, e catalog.Entry, detail string) *finding {
+func (v *surveyor) missingClaim(s *store, e catalog.Entry, detail string) *finding {
 	return &finding{Problem: Problem{
 		Kind: "missing-claim", Backend: s.name, ID: string(e.ID), Detail: detail,
 		Remedy: "check --repair charges it, or drops the entry where the tenant's own volume is gone",
-	}, fix: func(ctx context.Context) error { return rec.mendClaim(ctx, s, e) }}
-}
-
-// mendClaim charges the quota for an image-volume whose claim is missing. Where the claim was a volume of
-// the owner's service, which is gone, the entry goes too: nobody owns what it names.
-func (rec *reconciler) mendClaim(ctx context.Context, s *store, e catalog.Entry) error {
-	claim, err := rec.claimAnew(ctx, s, e)
-	gone := errors.Is(err, errOwnerGone)
-	if err != nil && !gone {
-		return err
-	}
-	err = rec.catalog.SetClaim(ctx, e.ID, claim)
-	if isGone(err) { // evicted meanwhile: nothing is left to charge for
-		return rec.releaseClaim(ctx, claim)
-	}
-	if err != nil || !gone || e.State != catalog.Ready {
-		return err
-	}
-	return rec.stock.forgetVanished(ctx, s, e)
+	}, fix: func(ctx context.Context) error { return v.mender.mendClaim(ctx, s, e) }}
 }
 
 // unknownClaim is a charge for nothing. Its fill may have begun after the rows were read, so the row is
 // looked for once more; and a store may hold what no row names, because it could not be read, or taken
 // into the catalog: then the claim stays.
-func (rec *reconciler) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
+func (v *surveyor) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
 	remedy := "check --repair releases the claim"
-	if !rec.placed(c) {
+	if !v.placed(c) {
 		remedy = fmt.Sprintf("backend %s, for which it was made, is not configured: configure it again, or delete volume %s in Cinder if that backend is gone for good", c.Backend, c.ID)
 	}
 	return finding{Problem: Problem{
 		Kind: "unknown-claim", ID: string(c.ID),
 		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: remedy,
 	}, fix: func(ctx context.Context) error {
-		e, err := rec.catalog.Get(ctx, catalog.EntryID(c.EntryID))
+		e, err := v.catalog.Get(ctx, catalog.EntryID(c.EntryID))
 		switch {
 		case errors.Is(err, catalog.ErrNotFound):
 			if err := held.free(ctx, c); err != nil {
@@ -163,23 +145,23 @@ func (rec *reconciler) unknownClaim(c internaltenant.Claim, held *heldByCharged)
 		case err != nil || e.State == catalog.Filling || e.Claim == c.ID:
 			return err
 		}
-		return rec.owner.Release(ctx, c.ID)
+		return v.owner.Release(ctx, c.ID)
 	}}
 }
 
 // placed tells whether the store that a claim was made for is configured, as far as its name then tells. What
 // lies on one that is not cannot be looked at.
-func (rec *reconciler) placed(c internaltenant.Claim) bool {
+func (v *surveyor) placed(c internaltenant.Claim) bool {
 	if c.Backend == "" {
 		return true
 	}
-	return rec.stock.isConfigured(rec.stock.nowCalled(backends.Name(c.Backend)))
+	return v.stock.isConfigured(v.stock.nowCalled(backends.Name(c.Backend)))
 }
 
 // heldByCharged are the image-volumes of all charged stores, listed when they are first asked for: after
 // what could be mended of them was.
 type heldByCharged struct {
-	rec    *reconciler
+	*surveyor
 	listed bool
 	err    error
 	byID   map[string]backends.ImageVolumeID // by entry ID
@@ -187,7 +169,7 @@ type heldByCharged struct {
 
 // free tells that no store holds, or may hold, an image-volume of the claim's entry; an error says why not.
 func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error {
-	if !h.rec.placed(c) {
+	if !h.placed(c) {
 		return fmt.Errorf("claim %s stays: backend %s, for which it was made, is not configured", c.ID, c.Backend)
 	}
 	if !h.listed {
@@ -204,7 +186,7 @@ func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error 
 
 func (h *heldByCharged) list(ctx context.Context) error {
 	h.byID = make(map[string]backends.ImageVolumeID)
-	for _, s := range h.rec.stock.orderedStores() {
+	for _, s := range h.stock.orderedStores() {
 		if !s.charged() {
 			continue
 		}

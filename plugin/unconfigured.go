@@ -26,14 +26,14 @@ type abandoned struct {
 }
 
 // unconfigured are the entries of stores that are not configured, by store.
-func (rec *reconciler) unconfigured(rows []catalog.Entry) map[backends.StoreID]abandoned {
+func (v *surveyor) unconfigured(rows []catalog.Entry) map[backends.StoreID]abandoned {
 	all := make(map[backends.StoreID]abandoned)
 	for _, e := range rows {
-		if rec.stock.storeOf(e.Store) != nil {
+		if v.stock.storeOf(e.Store) != nil {
 			continue
 		}
 		a := all[e.Store]
-		a.name, a.entries, a.bytes = rec.stock.label(e.Store), a.entries+1, a.bytes+e.CountedBytes()
+		a.name, a.entries, a.bytes = v.stock.label(e.Store), a.entries+1, a.bytes+e.CountedBytes()
 		if e.Claim != "" {
 			a.claims, a.gigabytes = a.claims+1, a.gigabytes+internaltenant.Gigabytes(e.VirtualBytes)
 		}
@@ -43,8 +43,8 @@ func (rec *reconciler) unconfigured(rows []catalog.Entry) map[backends.StoreID]a
 }
 
 // surveyUnconfigured finds entries of stores that are not configured.
-func (rec *reconciler) surveyUnconfigured(rows []catalog.Entry) []finding {
-	all := rec.unconfigured(rows)
+func (v *surveyor) surveyUnconfigured(rows []catalog.Entry) []finding {
+	all := v.unconfigured(rows)
 	var findings []finding
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		a := all[id]
@@ -59,7 +59,7 @@ func (rec *reconciler) surveyUnconfigured(rows []catalog.Entry) []finding {
 
 // explainUnconfigured tells what the quota is charged for on stores that are not configured.
 func (rec *reconciler) explainUnconfigured(q *Quota, rows []catalog.Entry) {
-	all := rec.unconfigured(rows)
+	all := rec.surveyor.unconfigured(rows)
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if a := all[id]; a.claims > 0 {
 			q.warn("%d volumes and %d GiB are charged for entries on %s, which is not configured; they are not in `actual`; configure it again, or delete them with `clonecache entry delete --all --backend %s`",
