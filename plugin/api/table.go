@@ -117,6 +117,8 @@ var table = []row{
 		"the entry changed in the meantime; look at it again and repeat", false},
 	{catalog.ErrDamaged, "catalog_damaged", http.StatusServiceUnavailable, final,
 		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
+	{catalog.ErrClosed, "stopping", http.StatusServiceUnavailable, later, // in the midst of what was asked
+		"the daemon is stopping; try again once it is back", false},
 
 	{backends.ErrBadName, "bad_name", http.StatusBadRequest, final,
 		"no volume can be called that; use letters, digits, '.', '_' and '-', and begin with a letter, a digit or '_'", false},

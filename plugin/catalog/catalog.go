@@ -12,6 +12,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,8 @@ var (
 	ErrPinned = errors.New("entry is pinned")
 	// ErrDamaged: the database cannot be read.
 	ErrDamaged = errors.New("catalog is damaged")
+	// ErrClosed: Close was called; whoever was in the midst of something ends with it.
+	ErrClosed = errors.New("catalog is closed")
 )
 
 // EntryID names one entry, for ever. IDs sort by when they were made.
@@ -99,6 +102,7 @@ type Catalog struct {
 	latest  latest
 
 	maxEvents int // rows
+	closed    atomic.Bool
 }
 
 // Open opens or creates the catalog and brings its schema up to date; a process that dies in that leaves
@@ -108,7 +112,8 @@ func Open(ctx context.Context, cfg Config) (*Catalog, error) {
 	return openSQLite(ctx, cfg, migrationFiles)
 }
 
-// Close closes the database.
+// Close closes the database. What is under way ends with ErrClosed.
 func (c *Catalog) Close() error {
+	c.closed.Store(true)
 	return errors.Join(c.readers.Close(), c.writer.Close())
 }

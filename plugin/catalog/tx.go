@@ -41,13 +41,15 @@ func (c *Catalog) inTx(ctx context.Context, db *sql.DB, op string, f func(tx) er
 	return c.wrap(op, err)
 }
 
-// wrap adds the operation, and ErrDamaged where that is what the database said.
+// wrap adds the operation, and ErrDamaged or ErrClosed where that is why the database failed.
 func (c *Catalog) wrap(op string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case c.dialect.damaged(err):
 		return fmt.Errorf("%s: %w: %w", op, ErrDamaged, err)
+	case c.closed.Load():
+		return fmt.Errorf("%s: %w: %w", op, ErrClosed, err)
 	}
 	return fmt.Errorf("%s: %w", op, err)
 }

@@ -1,0 +1,24 @@
+package catalog
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+)
+
+// Who is in the midst of something when the catalog is closed is told so.
+func TestAClosedCatalogSaysSo(t *testing.T) {
+	c, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "catalog.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.List(t.Context(), Filter{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("list: got %v, want %v", err, ErrClosed)
+	}
+	if err := c.Remove(t.Context(), "e"); !errors.Is(err, ErrClosed) || errors.Is(err, ErrNotFound) {
+		t.Errorf("remove: got %v, want %v", err, ErrClosed)
+	}
+}
