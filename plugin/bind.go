@@ -137,7 +137,8 @@ func (p *Plugin) nowCalled(name backends.Name) backends.Name {
 }
 
 // identifyStores finds out which stores are configured, and refuses those that are another installation's, and
-// two on one place. One that does not answer is taken for what it was, and asked again later.
+// two on one place: these are mistakes of the configuration. One that does not say which it is, for whatever reason, keeps
+// nobody from the others; it is taken for what it was, and asked again later.
 func (p *Plugin) identifyStores(ctx context.Context) error {
 	if err := p.readLabels(ctx); err != nil {
 		return err
@@ -149,8 +150,8 @@ func (p *Plugin) identifyStores(ctx context.Context) error {
 		if err == nil {
 			s.bound.Store(&binding{Identity: is, sure: true, told: true})
 		}
-		if errors.Is(err, backends.ErrUnavailable) {
-			p.reached(s, err)
+		if err != nil && ctx.Err() == nil && !misconfigured(err) {
+			p.reached(s, fmt.Errorf("%w: %w", backends.ErrUnavailable, err))
 			p.log.WithField("backend", s.name).WithError(err).Error("store not identified; its entries wait until it answers")
 			silent, err = append(silent, s), nil
 		}
@@ -162,8 +163,13 @@ func (p *Plugin) identifyStores(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
+// misconfigured tells that waiting does not help: what was configured is somebody else's.
+func misconfigured(err error) bool {
+	return errors.Is(err, backends.ErrHeld) || errors.Is(err, ErrBadRequest)
+}
+
 // identifyStore asks a store which it is, and makes it this catalog's. backends.ErrHeld, ErrBadRequest (it is
-// another one's place), backends.ErrUnavailable.
+// another one's place); any other error is the store's own.
 func (p *Plugin) identifyStore(ctx context.Context, s *store) (backends.Identity, error) {
 	is, err := s.images.Identify(ctx)
 	if err != nil {

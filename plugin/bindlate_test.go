@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -141,4 +142,52 @@ func TestAFileCacheThatIsNotIdentifiedGetsNoEntries(t *testing.T) {
 		t.Errorf("entry %+v", e)
 	}
 	checkClean(t, r)
+}
+
+// A store that does not say which it is keeps nobody from the others, whatever its error, and serves as soon as it
+// says so.
+func TestAStoreThatCannotBeIdentifiedKeepsNobodyFromTheOthers(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		method backendtest.Method
+		err    error
+	}{
+		{"no answer", backendtest.MethodIdentify, backends.ErrUnavailable},
+		{"it may not be read", backendtest.MethodIdentify, os.ErrPermission},
+		{"its record is damaged", backendtest.MethodIdentify, errors.New("store-id holds no UUID")},
+		{"it is full", backendtest.MethodIdentify, backends.ErrNoSpace},
+		{"it may not be written", backendtest.MethodHoldFor, os.ErrPermission},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, memory := cacheOfThree(t)
+			faulty := backendtest.NewFaulty(memory)
+			beside := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+			r.reopen(t, func() {
+				for n := range 50 { // as often as anybody asks
+					faulty.FailBefore(c.method, n+1, c.err)
+				}
+				r.config.Backends[0].Backend = faulty
+				r.config.Backends = append(r.config.Backends, plugin.BackendConfig{Name: "beside", Backend: beside})
+			})
+			if a := ask(t, r, "beside", "v-beside"); a.Outcome != plugin.Filled {
+				t.Errorf("on another backend: got %+v, want it filled", a)
+			}
+			a := ask(t, r, "local", "v-first")
+			if a.Outcome != plugin.Bypassed || a.Reason != plugin.ReasonUnavailable {
+				t.Errorf("got %+v, want it bypassed: %s", a, plugin.ReasonUnavailable)
+			}
+			r.reopen(t, func() { r.config.Backends[0].Backend = memory })
+			wantHit(t, r, "local", "library:disk1.raw", "v-later")
+			r.wantEntries(t, 4)
+		})
+	}
+}
+
+func ask(t *testing.T, r *rig, backend backends.Name, volume string) plugin.Answer {
+	t.Helper()
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Backend: backend, Image: "library:disk1.raw", Volume: backends.VolumeName(volume)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }

@@ -61,6 +61,35 @@ func TestASteppingClock(t *testing.T) {
 	}
 }
 
+// A host that has lost its clock when the daemon starts, and gets it back later, is as any other: what was cached
+// serves, new images are cached, and nothing is removed for its age that was just used.
+func TestAStartWithoutAClock(t *testing.T) {
+	mount := mountXFS(t)
+	var c clock
+	r, disks := newClockRig(t, mount, &c)
+	for n := range 2 {
+		r.served(t, imageRef(n), fmt.Sprint("before-", n), disks[n])
+	}
+	r.restart(t, func() { c.step(-time.Since(time.Unix(0, 0))) })
+	for n, want := range []plugin.Outcome{plugin.Hit, plugin.Hit, plugin.Filled} {
+		if a := r.served(t, imageRef(n), fmt.Sprint("in-1970-", n), disks[n]); a.Outcome != want {
+			t.Errorf("image %d without a clock: got %s (%s), want %s", n, a.Outcome, a.Detail, want)
+		}
+	}
+	c.step(time.Since(time.Unix(0, 0)))
+	for n := range 3 {
+		if a := r.served(t, imageRef(n), fmt.Sprint("after-", n), disks[n]); a.Outcome != plugin.Hit {
+			t.Errorf("image %d with the clock again: got %s (%s), want a hit", n, a.Outcome, a.Detail)
+		}
+	}
+	if pruned, err := r.Prune(t.Context()); err != nil || len(pruned.Removed) > 0 {
+		t.Errorf("prune: removed %+v, %v; all were just used", pruned.Removed, err)
+	}
+	if a := r.served(t, imageRef(3), "new", disks[3]); a.Outcome != plugin.Filled {
+		t.Errorf("a new image: got %s (%s), want filled", a.Outcome, a.Detail)
+	}
+}
+
 // A fill during which the clock steps keeps its lease, and ends as any other.
 func TestTheClockStepsDuringAFill(t *testing.T) {
 	mount := mountXFS(t)

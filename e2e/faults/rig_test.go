@@ -24,7 +24,8 @@ import (
 // configuration cannot be set up for.
 type rig struct {
 	*plugin.Plugin
-	dir string // with volumes/, files/ and state/
+	dir    string // with volumes/, files/ and state/
+	config plugin.Config
 }
 
 // rigConfig is what differs between rigs.
@@ -61,7 +62,7 @@ func newRig(t *testing.T, dir string, c rigConfig) *rig {
 	if c.change != nil {
 		c.change(&config)
 	}
-	r := &rig{dir: dir}
+	r := &rig{dir: dir, config: config}
 	if r.Plugin, err = plugin.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +72,19 @@ func newRig(t *testing.T, dir string, c rigConfig) *rig {
 		}
 	})
 	return r
+}
+
+// restart closes the plugin, and opens it again after between.
+func (r *rig) restart(t *testing.T, between func()) {
+	t.Helper()
+	err := r.Close(t.Context())
+	if err == nil {
+		between()
+		r.Plugin, err = plugin.Open(t.Context(), r.config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // mountXFS mounts an XFS for the rigs of a test.
