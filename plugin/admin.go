@@ -21,14 +21,14 @@ type Pinning bool
 // ListVolumes lists the volumes that the plugin made on a backend, or on all (""). Where all are meant and some do not
 // answer, the others' volumes come beside a *PartialError.
 func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]VolumeView, error) {
-	stores, err := p.backendsNamed(backend)
+	stores, err := p.stock.backendsNamed(backend)
 	if err != nil {
 		return nil, err
 	}
 	views := []VolumeView{}
 	var silent []UnavailableView
 	for _, s := range stores {
-		if err := p.volumesOf(ctx, s, &views); err != nil && (backend != "" || !p.leaveOut(&silent, s, err)) {
+		if err := p.ladder.volumesOf(ctx, s, &views); err != nil && (backend != "" || !p.stock.leaveOut(&silent, s, err)) {
 			return nil, err
 		}
 	}
@@ -45,28 +45,28 @@ func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]Volu
 // DeleteVolume removes a volume that the plugin made. backends.ErrNotExist, backends.ErrNotOurs,
 // backends.ErrInUse.
 func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
-	s, err := p.backendNamed(backend)
+	s, err := p.stock.backendNamed(backend)
 	if err != nil {
 		return err
 	}
 	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
 		return err
 	}
-	p.forgetKept(volumeKey{s.name, volume})
+	p.ladder.forgetKept(volumeKey{s.name, volume})
 	p.books.note(catalog.Event{Kind: EventVolumeDeleted, Backend: s.name, Volume: volume})
 	p.books.writeNow(ctx)
 	return nil
 }
 
 // backendsNamed is one backend, or all in the configuration's order.
-func (p *Plugin) backendsNamed(name backends.Name) ([]*store, error) {
+func (k *stock) backendsNamed(name backends.Name) ([]*store, error) {
 	if name != "" {
-		s, err := p.backendNamed(name)
+		s, err := k.backendNamed(name)
 		return []*store{s}, err
 	}
-	all := make([]*store, 0, len(p.backends))
-	for _, n := range p.backends {
-		all = append(all, p.stores[n])
+	all := make([]*store, 0, len(k.backends))
+	for _, n := range k.backends {
+		all = append(all, k.stores[n])
 	}
 	return all, nil
 }
@@ -87,7 +87,7 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	var store backends.StoreID
 	if f.Backend != "" {
 		var err error
-		store, err = p.storeID(ctx, f.Backend)
+		store, err = p.stock.storeID(ctx, f.Backend)
 		if errors.Is(err, backends.ErrUnavailable) {
 			return []EntryView{}, nil
 		}
@@ -101,20 +101,20 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	if err != nil {
 		return nil, err
 	}
-	if err := p.asked(f.Backend, len(entries)); err != nil {
+	if err := p.stock.asked(f.Backend, len(entries)); err != nil {
 		return nil, err
 	}
-	p.freshen(ctx, entries)
+	p.stock.freshen(ctx, entries)
 	views := make([]EntryView, 0, len(entries))
 	for _, e := range entries {
-		views = append(views, p.entryView(e))
+		views = append(views, p.stock.entryView(e))
 	}
-	return views, p.readElsewhere(ctx, views)
+	return views, p.fills.readElsewhere(ctx, views)
 }
 
-func (p *Plugin) entryView(e catalog.Entry) EntryView {
+func (k *stock) entryView(e catalog.Entry) EntryView {
 	v := EntryView{
-		ID: string(e.ID), Backend: p.label(e.Store), StoreID: e.Store, Configured: p.storeOf(e.Store) != nil, ImageIDs: e.ImageIDs, Digest: e.Digest, DiskFormat: e.DiskFormat,
+		ID: string(e.ID), Backend: k.label(e.Store), StoreID: e.Store, Configured: k.storeOf(e.Store) != nil, ImageIDs: e.ImageIDs, Digest: e.Digest, DiskFormat: e.DiskFormat,
 		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume), SourceBytes: e.SourceBytes,
 		VirtualBytes: e.VirtualBytes, HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
 		InspectorVersion: e.InspectorVersion, CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
@@ -124,7 +124,7 @@ func (p *Plugin) entryView(e catalog.Entry) EntryView {
 		v.SupersededAt = &e.SupersededAt
 	}
 	if e.State == catalog.Filling {
-		v.ReadBytes = p.flights.bytesRead(e.ID)
+		v.ReadBytes = k.bytesRead(e.ID)
 	}
 	return v
 }
@@ -135,35 +135,35 @@ func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
 	if err := p.books.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
-	e, err := p.entry(ctx, id)
+	e, err := p.stock.entry(ctx, id)
 	if err != nil {
 		return EntryView{}, err
 	}
 	shown := []catalog.Entry{e}
-	p.freshen(ctx, shown)
-	return p.fullView(ctx, shown[0]), nil
+	p.stock.freshen(ctx, shown)
+	return p.stock.fullView(ctx, shown[0]), nil
 }
 
 // fullView is an entry with the volumes that depend on it, where the backend can tell.
-func (p *Plugin) fullView(ctx context.Context, e catalog.Entry) EntryView {
-	view := p.entryView(e)
+func (k *stock) fullView(ctx context.Context, e catalog.Entry) EntryView {
+	view := k.entryView(e)
 	view.Dependents = []backends.VolumeName{}
-	if s := p.storeOf(e.Store); s != nil && e.ImageVolume != "" {
+	if s := k.storeOf(e.Store); s != nil && e.ImageVolume != "" {
 		names, err := s.dependents(ctx, e.ImageVolume)
 		if err != nil {
-			p.log.WithField("entry", e.ID).WithError(err).Debug("volumes that depend on it not listed")
+			k.log.WithField("entry", e.ID).WithError(err).Debug("volumes that depend on it not listed")
 		}
 		view.Dependents = append(view.Dependents, names...)
 	}
 	return view
 }
 
-func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
-	e, err := p.catalog.Get(ctx, catalog.EntryID(id))
+func (k *stock) entry(ctx context.Context, id string) (catalog.Entry, error) {
+	e, err := k.catalog.Get(ctx, catalog.EntryID(id))
 	if !errors.Is(err, catalog.ErrNotFound) || len(id) < catalog.MinPart {
 		return e, err
 	}
-	matches, err := p.catalog.Match(ctx, id, candidates+1)
+	matches, err := k.catalog.Match(ctx, id, candidates+1)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -171,23 +171,23 @@ func (p *Plugin) entry(ctx context.Context, id string) (catalog.Entry, error) {
 	case 0:
 		return catalog.Entry{}, fmt.Errorf("%w: %s", catalog.ErrNotFound, id)
 	case 1:
-		return p.catalog.Get(ctx, matches[0].ID)
+		return k.catalog.Get(ctx, matches[0].ID)
 	}
-	return catalog.Entry{}, fmt.Errorf("%w: id: several entries begin or end with %s: %s; give more of it", ErrBadRequest, id, p.listed(matches))
+	return catalog.Entry{}, fmt.Errorf("%w: id: several entries begin or end with %s: %s; give more of it", ErrBadRequest, id, k.listed(matches))
 }
 
 // candidates is how many entries are named where an ID was not enough of one.
 const candidates = 8
 
 // listed names entries that an ID may have meant, with where each is.
-func (p *Plugin) listed(matches []catalog.Entry) string {
+func (k *stock) listed(matches []catalog.Entry) string {
 	more := ""
 	if len(matches) > candidates {
 		matches, more = matches[:candidates], " and more"
 	}
 	names := make([]string, len(matches))
 	for i, e := range matches {
-		names[i] = fmt.Sprintf("%s (%s)", e.ID, p.label(e.Store))
+		names[i] = fmt.Sprintf("%s (%s)", e.ID, k.label(e.Store))
 	}
 	return strings.Join(names, ", ") + more
 }
@@ -195,7 +195,7 @@ func (p *Plugin) listed(matches []catalog.Entry) string {
 // SetPinned pins an entry, or unpins it, and returns it as that left it: what is done to it by others at
 // the same time comes before or after. catalog.ErrNotFound.
 func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryView, error) {
-	e, err := p.entry(ctx, id)
+	e, err := p.stock.entry(ctx, id)
 	if err != nil {
 		return EntryView{}, err
 	}
@@ -211,12 +211,12 @@ func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryVi
 	}
 	p.books.noteEntry(kind, e, catalog.Event{})
 	p.books.writeNow(ctx)
-	return p.fullView(ctx, e), nil
+	return p.stock.fullView(ctx, e), nil
 }
 
 // Fills are the images that are waited for here: fills of this process, and those of others that it waits for. It asks
 // nobody; AllFills does.
-func (p *Plugin) Fills() []FillView { return p.flights.views() }
+func (p *Plugin) Fills() []FillView { return p.fills.flights.views() }
 
 // Backends lists backends and file caches.
 func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
@@ -224,8 +224,8 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 	if err != nil {
 		return nil, err
 	}
-	views := make([]BackendView, 0, len(p.stores))
-	for _, s := range p.orderedStores() {
+	views := make([]BackendView, 0, len(p.stock.stores))
+	for _, s := range p.stock.orderedStores() {
 		info, h := s.images.Info(), held[s.id()]
 		v := BackendView{
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
@@ -236,7 +236,7 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 			v.Fallback = s.fallback.name
 		}
 		capacity, err := s.images.Capacity(ctx)
-		p.reached(s, err)
+		p.stock.reached(s, err)
 		if err != nil {
 			v.Available, v.Error = false, err.Error()
 		}
@@ -250,7 +250,7 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 // of them: each is asked at least once a minute.
 func (p *Plugin) Unavailable() []UnavailableView {
 	down := []UnavailableView{}
-	for _, s := range p.orderedStores() {
+	for _, s := range p.stock.orderedStores() {
 		if silence := s.silent.Load(); silence != nil {
 			down = append(down, UnavailableView{Name: s.name, Since: silence.since, Error: silence.why})
 		}
@@ -259,13 +259,13 @@ func (p *Plugin) Unavailable() []UnavailableView {
 }
 
 // orderedStores are the backends, then the file caches, as configured.
-func (p *Plugin) orderedStores() []*store {
-	all := make([]*store, 0, len(p.stores))
-	for _, n := range p.backends {
-		all = append(all, p.stores[n])
+func (k *stock) orderedStores() []*store {
+	all := make([]*store, 0, len(k.stores))
+	for _, n := range k.backends {
+		all = append(all, k.stores[n])
 	}
-	for _, c := range p.cfg.FileCaches {
-		all = append(all, p.stores[c.Name])
+	for _, c := range k.cfg.FileCaches {
+		all = append(all, k.stores[c.Name])
 	}
 	return all
 }

@@ -23,15 +23,15 @@ func (s *store) adopts() bool {
 }
 
 // adopting tells whether image-volumes of s are volumes that the tenant's service makes.
-func (p *Plugin) adopting(s *store) bool {
-	maker, ok := p.owner.(internaltenant.VolumeMaker)
+func (k *stock) adopting(s *store) bool {
+	maker, ok := k.owner.(internaltenant.VolumeMaker)
 	return ok && s.adopts() && maker.MakesVolumes(string(s.name))
 }
 
 // claimsAhead tells whether a fill makes room and asks for its claim before it waits for its turn.
-func (p *Plugin) claimsAhead(s *store, f *flight, want *wanted) bool {
-	expected, largest := want.expectedBytes(), p.flights.largestVolume(f)
-	return p.adopting(s) && expected > 0 && (largest == 0 || expected <= largest)
+func (fl *fills) claimsAhead(s *store, f *flight, want *wanted) bool {
+	expected, largest := want.expectedBytes(), fl.flights.largestVolume(f)
+	return fl.stock.adopting(s) && expected > 0 && (largest == 0 || expected <= largest)
 }
 
 // told is what a fill knows of its image before it has read it.
@@ -78,7 +78,7 @@ func (w *filling) charge(ctx context.Context, virtual int64) error {
 		return nil
 	}
 	if w.claim.ID != "" { // what was told of the image was wrong
-		if err := w.p.owner.Release(ctx, w.claim.ID); err != nil {
+		if err := w.fl.owner.Release(ctx, w.claim.ID); err != nil {
 			return err
 		}
 		w.claim = internaltenant.Claim{}
@@ -95,14 +95,14 @@ func (w *filling) charge(ctx context.Context, virtual int64) error {
 	if claim.Volume != "" && !w.store.adopts() {
 		return &stepAside{reason: ReasonMismatch, detail: fmt.Sprintf("the internal tenant made volume %s for this, and backend %s cannot take volumes over; configure image_volumes = \"outside\"", claim.Volume, w.store.name)}
 	}
-	return w.p.catalog.RecordClaim(ctx, w.entry.ID, w.entry.Attempt, claim.ID)
+	return w.fl.catalog.RecordClaim(ctx, w.entry.ID, w.entry.Attempt, claim.ID)
 }
 
 // stageIt stages the image-volume in what the claim has brought, or anew.
 func (w *filling) stageIt(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
 	spec.Adopt = backends.VolumeName(w.claim.Volume)
 	var stage backends.ImageVolumeStage
-	err := w.p.withSpace(ctx, w.store, spaceWanted{bytes: w.reserved}, func() (err error) {
+	err := w.fl.stock.withSpace(ctx, w.store, spaceWanted{bytes: w.reserved}, func() (err error) {
 		stage, err = w.store.images.Stage(ctx, spec)
 		return err
 	})
@@ -117,23 +117,23 @@ func (w *filling) stageIt(ctx context.Context, spec backends.StageSpec) (backend
 
 // renewClaim charges the quota for an image-volume that exists. errOwnerGone: its owner's service no longer
 // has the volume, and would only make another one.
-func (p *Plugin) renewClaim(ctx context.Context, s *store, c internaltenant.ClaimSpec, was internaltenant.ClaimID) (internaltenant.ClaimID, error) {
-	if p.adopting(s) {
-		return p.findClaim(ctx, c)
+func (k *stock) renewClaim(ctx context.Context, s *store, c internaltenant.ClaimSpec, was internaltenant.ClaimID) (internaltenant.ClaimID, error) {
+	if k.adopting(s) {
+		return k.findClaim(ctx, c)
 	}
-	claim, err := p.owner.Claim(ctx, c)
+	claim, err := k.owner.Claim(ctx, c)
 	if err != nil {
 		return "", err
 	}
 	if claim.Volume != "" && claim.ID != was {
-		return "", errors.Join(errOwnerGone, p.owner.Release(ctx, claim.ID))
+		return "", errors.Join(errOwnerGone, k.owner.Release(ctx, claim.ID))
 	}
-	return claim.ID, p.owner.Settle(ctx, claim.ID)
+	return claim.ID, k.owner.Settle(ctx, claim.ID)
 }
 
 // findClaim looks for the claim that was made for an image-volume. errOwnerGone: there is none.
-func (p *Plugin) findClaim(ctx context.Context, c internaltenant.ClaimSpec) (internaltenant.ClaimID, error) {
-	if f, ok := p.owner.(internaltenant.Finder); ok {
+func (k *stock) findClaim(ctx context.Context, c internaltenant.ClaimSpec) (internaltenant.ClaimID, error) {
+	if f, ok := k.owner.(internaltenant.Finder); ok {
 		known, err := f.Find(ctx, c)
 		if errors.Is(err, internaltenant.ErrUnknownClaim) {
 			return "", errOwnerGone
@@ -141,15 +141,15 @@ func (p *Plugin) findClaim(ctx context.Context, c internaltenant.ClaimSpec) (int
 		if err != nil {
 			return "", err
 		}
-		return known.ID, p.owner.Settle(ctx, known.ID)
+		return known.ID, k.owner.Settle(ctx, known.ID)
 	}
-	claims, err := p.owner.Claims(ctx)
+	claims, err := k.owner.Claims(ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, known := range claims {
 		if known.EntryID == c.EntryID && known.Attempt == c.Attempt {
-			return known.ID, p.owner.Settle(ctx, known.ID)
+			return known.ID, k.owner.Settle(ctx, known.ID)
 		}
 	}
 	return "", errOwnerGone

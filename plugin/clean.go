@@ -30,7 +30,7 @@ func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
 		}
 		r.FailedEntries++
 	}
-	rec.intents.settleOpen(ctx)
+	rec.ladder.settleOpen(ctx)
 	for _, s := range rec.stock.orderedStores() {
 		reaped, err := rec.stock.reap(ctx, s)
 		if errors.Is(err, backends.ErrUnavailable) {

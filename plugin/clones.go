@@ -65,14 +65,14 @@ func (l *looked) turn(then func(after catalog.EntryID) catalog.EntryID) {
 // freshen brings the live clones of entries that are about to be shown up to date, here and in the catalog:
 // of those that the catalog believes in use, and no more than can be looked at in a moment. A backend that
 // does not answer leaves them as they are.
-func (p *Plugin) freshen(ctx context.Context, entries []catalog.Entry) {
+func (k *stock) freshen(ctx context.Context, entries []catalog.Entry) {
 	ctx, cancel := context.WithTimeout(ctx, lookFor)
 	defer cancel()
 	due := make(map[*store][]catalog.Entry)
 	left := mostLooks
 	for _, e := range entries {
-		s := p.storeOf(e.Store)
-		if s == nil || left == 0 || !s.mayBeStale(e) || !s.looked.due(e.ID, p.now()) {
+		s := k.storeOf(e.Store)
+		if s == nil || left == 0 || !s.mayBeStale(e) || !s.looked.due(e.ID, k.now()) {
 			continue
 		}
 		due[s] = append(due[s], e)
@@ -80,7 +80,7 @@ func (p *Plugin) freshen(ctx context.Context, entries []catalog.Entry) {
 	}
 	seen := make(map[catalog.EntryID]int)
 	for s, some := range due {
-		for _, o := range p.lookAt(ctx, s, some) {
+		for _, o := range k.lookAt(ctx, s, some) {
 			seen[o.ID] = o.Clones
 		}
 	}
@@ -98,7 +98,7 @@ func (s *store) mayBeStale(e catalog.Entry) bool {
 
 // lookAt observes some entries, notes that, and returns what was observed. What could not be looked at in
 // time is not in it.
-func (p *Plugin) lookAt(ctx context.Context, s *store, some []catalog.Entry) []catalog.Observation {
+func (k *stock) lookAt(ctx context.Context, s *store, some []catalog.Entry) []catalog.Observation {
 	var mu sync.Mutex
 	var all []catalog.Observation
 	look := s.lookAtOne(ctx)
@@ -121,12 +121,12 @@ func (p *Plugin) lookAt(ctx context.Context, s *store, some []catalog.Entry) []c
 	}
 	err := group.Wait()
 	if len(all) > 0 {
-		err = errors.Join(err, p.catalog.Observe(context.WithoutCancel(ctx), all))
+		err = errors.Join(err, k.catalog.Observe(context.WithoutCancel(ctx), all))
 	}
 	if err != nil {
-		p.log.WithField("backend", s.name).WithError(err).Debug("live clones not brought up to date")
+		k.log.WithField("backend", s.name).WithError(err).Debug("live clones not brought up to date")
 	}
-	s.looked.note(all, p.now())
+	s.looked.note(all, k.now())
 	return all
 }
 
@@ -150,17 +150,17 @@ func (s *store) lookAtOne(ctx context.Context) func(context.Context, backends.Im
 }
 
 // lookAround observes some entries that the catalog believes in use, the next ones each time.
-func (p *Plugin) lookAround(ctx context.Context, s *store) {
+func (k *stock) lookAround(ctx context.Context, s *store) {
 	if s.images.Info().IndependentClones || !s.sure() {
 		return
 	}
 	s.looked.turn(func(after catalog.EntryID) catalog.EntryID {
-		some, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), InUse: true, After: after, Limit: mostLooks})
+		some, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), InUse: true, After: after, Limit: mostLooks})
 		if err != nil {
-			p.log.WithField("backend", s.name).WithError(err).Debug("entries in use not listed")
+			k.log.WithField("backend", s.name).WithError(err).Debug("entries in use not listed")
 			return after
 		}
-		p.lookAt(ctx, s, some)
+		k.lookAt(ctx, s, some)
 		if len(some) < mostLooks {
 			return ""
 		}

@@ -13,12 +13,12 @@ import (
 
 // copied answers with a copy from the backend's file cache, which is filled first where the image is
 // not in it. why is what kept the image-volume from serving.
-func (p *Plugin) copied(ctx context.Context, q *request, why *stepAside) (Answer, error) {
+func (l *ladder) copied(ctx context.Context, q *request, why *stepAside) (Answer, error) {
 	files := q.store.fallback
 	if files == nil {
 		return Answer{}, why
 	}
-	if err := p.ensure(ctx, files); err != nil {
+	if err := l.stock.ensure(ctx, files); err != nil {
 		if ctx.Err() != nil {
 			return Answer{}, ctx.Err()
 		}
@@ -27,18 +27,18 @@ func (p *Plugin) copied(ctx context.Context, q *request, why *stepAside) (Answer
 	var err error
 	for range 2 {
 		var found *filled
-		if found, err = p.entryFor(ctx, q, files); err != nil {
+		if found, err = l.entryFor(ctx, q, files); err != nil {
 			return Answer{}, alsoWhy(err, files.name, why)
 		}
 		if found.repeated != nil {
 			return *found.repeated, nil
 		}
 		var answer Answer
-		answer, err = p.copyFrom(ctx, q, files, found, why)
+		answer, err = l.copyFrom(ctx, q, files, found, why)
 		if !errors.Is(err, errImageGone) {
 			return answer, classify(err)
 		}
-		if err := p.forgetVanished(ctx, files, found.entry); err != nil {
+		if err := l.stock.forgetVanished(ctx, files, found.entry); err != nil {
 			return Answer{}, classify(err)
 		}
 	}
@@ -58,8 +58,8 @@ func alsoWhy(err error, files backends.Name, first *stepAside) error {
 }
 
 // copyFrom writes the volume from the cached file, between intent and answer.
-func (p *Plugin) copyFrom(ctx context.Context, q *request, files *store, f *filled, why *stepAside) (Answer, error) {
-	if q.late(p.now()) {
+func (l *ladder) copyFrom(ctx context.Context, q *request, files *store, f *filled, why *stepAside) (Answer, error) {
+	if q.late(l.now()) {
 		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a copy"}
 	}
 	src, image, err := files.cache.OpenImage(ctx, f.entry.ImageVolume)
@@ -71,30 +71,30 @@ func (p *Plugin) copyFrom(ctx context.Context, q *request, files *store, f *fill
 	}
 	defer src.Close()
 	spec := q.volumeSpec(q.store.fallback.name, f.entry)
-	intent, err := p.intend(q, journal.Copy, spec)
+	intent, err := l.intend(q, journal.Copy, spec)
 	if err != nil {
 		return Answer{}, err
 	}
 	var volume backends.Volume
 	var method backends.CopyMethod
-	err = p.withSpace(ctx, q.store, spaceWanted{bytes: image.HeldBytes}, func() error {
-		return p.withSpace(ctx, files.besides(q.store), spaceWanted{image.HeldBytes, f.entry.ID}, func() (err error) {
-			volume, method, err = p.writeVolume(ctx, q, src, spec, image.HeldBytes)
+	err = l.stock.withSpace(ctx, q.store, spaceWanted{bytes: image.HeldBytes}, func() error {
+		return l.stock.withSpace(ctx, files.besides(q.store), spaceWanted{image.HeldBytes, f.entry.ID}, func() (err error) {
+			volume, method, err = l.writeVolume(ctx, q, src, spec, image.HeldBytes)
 			return err
 		})
 	})
 	if err != nil {
-		return p.notMade(ctx, q, intent, err)
+		return l.notMade(ctx, q, intent, err)
 	}
 	failpoint.Reached(failpoint.Copy)
-	return p.made(ctx, q, intent, volume, Answer{
+	return l.made(ctx, q, intent, volume, Answer{
 		Outcome: Copied, Reason: why.reason, Detail: why.Error(), EntryID: string(f.entry.ID),
 		DownloadedBytes: f.downloaded, CopyMethod: method,
 	}, f)
 }
 
 // writeVolume lets the backend copy where it can, and writes through it where it cannot.
-func (p *Plugin) writeVolume(ctx context.Context, q *request, src *os.File, spec backends.VolumeSpec, total int64) (backends.Volume, backends.CopyMethod, error) {
+func (l *ladder) writeVolume(ctx context.Context, q *request, src *os.File, spec backends.VolumeSpec, total int64) (backends.Volume, backends.CopyMethod, error) {
 	progress := func(copied int64) {
 		q.report(Progress{Phase: "copying", ReadBytes: copied, TotalBytes: total, Written: copied})
 	}
@@ -107,7 +107,7 @@ func (p *Plugin) writeVolume(ctx context.Context, q *request, src *os.File, spec
 	}
 	volume, err := copyInto(ctx, src, stage, progress)
 	if err != nil {
-		undo, cancel := p.cleanup(ctx)
+		undo, cancel := l.cleanup(ctx)
 		defer cancel()
 		return backends.Volume{}, "", errors.Join(err, stage.Discard(undo))
 	}

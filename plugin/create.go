@@ -37,14 +37,14 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)() // Close's time is over
-	q, err := p.admit(r)
+	q, err := p.ladder.admit(r)
 	if err != nil {
-		p.observer.RequestError(p.labelOf(r.Backend), err)
+		p.observer.RequestError(p.stock.labelOf(r.Backend), err)
 		return Answer{}, err
 	}
-	answer, err := p.inTime(ctx, q)
+	answer, err := p.ladder.inTime(ctx, q)
 	if p.stopped() && errors.Is(err, context.Canceled) {
-		return p.bypass(q, &stepAside{reason: ReasonStopping, cause: ErrStopping}), nil
+		return p.ladder.bypass(q, &stepAside{reason: ReasonStopping, cause: ErrStopping}), nil
 	}
 	if err != nil {
 		p.observer.RequestError(q.store.name, err)
@@ -55,93 +55,93 @@ func (p *Plugin) CreateVolume(ctx context.Context, r Request) (Answer, error) {
 
 // inTime serves the request, and waits for nothing beyond its deadline, neither the image's source nor a fill:
 // then the caller goes its usual way.
-func (p *Plugin) inTime(ctx context.Context, q *request) (Answer, error) {
+func (l *ladder) inTime(ctx context.Context, q *request) (Answer, error) {
 	if q.Deadline.IsZero() {
-		return p.lookUpAndServe(ctx, q)
+		return l.lookUpAndServe(ctx, q)
 	}
-	timed, cancel := context.WithTimeout(ctx, q.Deadline.Sub(p.now()))
+	timed, cancel := context.WithTimeout(ctx, q.Deadline.Sub(l.now()))
 	defer cancel()
-	answer, err := p.lookUpAndServe(timed, q)
+	answer, err := l.lookUpAndServe(timed, q)
 	if err != nil && errors.Is(timed.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
-		return p.bypass(q, &stepAside{reason: ReasonDeadline, cause: err, detail: "the deadline came before the volume"}), nil
+		return l.bypass(q, &stepAside{reason: ReasonDeadline, cause: err, detail: "the deadline came before the volume"}), nil
 	}
 	return answer, err
 }
 
 // lookUpAndServe asks the image's source, which authorises the request, and then makes the volume.
-func (p *Plugin) lookUpAndServe(ctx context.Context, q *request) (Answer, error) {
-	err := p.lookUp(imagesource.WithToken(ctx, q.Token), q)
+func (l *ladder) lookUpAndServe(ctx context.Context, q *request) (Answer, error) {
+	err := l.lookUp(imagesource.WithToken(ctx, q.Token), q)
 	if exhausted(err) {
 		err = &stepAside{reason: ReasonCacheError, cause: err}
 	}
 	if why, aside := steppedAside(err); aside {
-		p.logAside(q, why, "image not looked up")
-		return p.bypass(q, why), nil
+		l.logAside(q, why, "image not looked up")
+		return l.bypass(q, why), nil
 	}
 	if err != nil {
 		return Answer{}, err
 	}
-	return p.serveAlone(ctx, q)
+	return l.serveAlone(ctx, q)
 }
 
 // serveAlone serves the request while nobody else makes a volume of that name.
-func (p *Plugin) serveAlone(ctx context.Context, q *request) (Answer, error) {
-	unlock, err := p.names.lock(ctx, volumeKey{q.store.name, q.Volume})
+func (l *ladder) serveAlone(ctx context.Context, q *request) (Answer, error) {
+	unlock, err := l.names.lock(ctx, volumeKey{q.store.name, q.Volume})
 	if err != nil {
 		return Answer{}, err
 	}
 	defer unlock()
 	if err := q.store.down(); err != nil {
-		p.reached(q.store, err)
-		return p.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err}), nil
+		l.stock.reached(q.store, err)
+		return l.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err}), nil
 	}
-	if err := p.ensure(ctx, q.store); err != nil {
+	if err := l.stock.ensure(ctx, q.store); err != nil {
 		if ctx.Err() != nil {
 			return Answer{}, ctx.Err()
 		}
-		return p.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}), nil
+		return l.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}), nil
 	}
-	if err := p.settleFirst(ctx, q); err != nil {
-		return p.bypass(q, err), nil
+	if err := l.settleFirst(ctx, q); err != nil {
+		return l.bypass(q, err), nil
 	}
-	return p.serve(ctx, q)
+	return l.serve(ctx, q)
 }
 
 // serve goes down the ladder: the image's own clone, the image-volume's clone, the file cache's copy, out
 // of the way.
-func (p *Plugin) serve(ctx context.Context, q *request) (Answer, error) {
-	answer, err := p.direct(ctx, q)
+func (l *ladder) serve(ctx context.Context, q *request) (Answer, error) {
+	answer, err := l.direct(ctx, q)
 	step, aside := steppedAside(err)
 	switch {
 	case errors.Is(err, errNotDirect):
 	case !aside:
 		return answer, err
 	case step.final():
-		return p.bypass(q, step), nil
+		return l.bypass(q, step), nil
 	default:
-		p.logAside(q, step, "no clone of the image itself")
+		l.logAside(q, step, "no clone of the image itself")
 	}
-	answer, err = p.cloned(ctx, q)
+	answer, err = l.cloned(ctx, q)
 	step, aside = steppedAside(err)
 	if !aside {
 		return answer, err
 	}
 	if step.final() {
-		return p.bypass(q, step), nil
+		return l.bypass(q, step), nil
 	}
-	p.logAside(q, step, "no clone of an image-volume")
-	answer, err = p.copied(ctx, q, step)
+	l.logAside(q, step, "no clone of an image-volume")
+	answer, err = l.copied(ctx, q, step)
 	if step, aside = steppedAside(err); aside {
-		p.logAside(q, step, "no copy from a file cache")
-		return p.bypass(q, step), nil
+		l.logAside(q, step, "no copy from a file cache")
+		return l.bypass(q, step), nil
 	}
 	return answer, err
 }
 
 // logAside logs why a rung of the ladder was left: an error of the cache's own needs a human, and what is
 // wrong with the internal tenant stays so until somebody mends it.
-func (p *Plugin) logAside(q *request, why *stepAside, what string) {
-	log := p.log.WithFields(q.fields()).WithField("reason", why.reason).WithError(why)
+func (l *ladder) logAside(q *request, why *stepAside, what string) {
+	log := l.log.WithFields(q.fields()).WithField("reason", why.reason).WithError(why)
 	switch why.reason {
 	case ReasonCacheError:
 		log.Error(what)
@@ -153,25 +153,25 @@ func (p *Plugin) logAside(q *request, why *stepAside, what string) {
 }
 
 // cloned answers with a clone of the image-volume, which is filled first where it is missing.
-func (p *Plugin) cloned(ctx context.Context, q *request) (Answer, error) {
+func (l *ladder) cloned(ctx context.Context, q *request) (Answer, error) {
 	if info := q.store.images.Info(); !info.CanClone {
 		return Answer{}, &stepAside{reason: ReasonCannotClone, detail: info.NoClone}
 	}
 	var err error
 	for range 2 {
 		var found *filled
-		if found, err = p.entryFor(ctx, q, q.store); err != nil {
+		if found, err = l.entryFor(ctx, q, q.store); err != nil {
 			return Answer{}, err
 		}
 		if found.repeated != nil {
 			return *found.repeated, nil
 		}
 		var answer Answer
-		answer, err = p.clone(ctx, q, found)
+		answer, err = l.clone(ctx, q, found)
 		if !errors.Is(err, backends.ErrNotExist) {
 			return answer, classify(err)
 		}
-		if err := p.forgetVanished(ctx, q.store, found.entry); err != nil {
+		if err := l.stock.forgetVanished(ctx, q.store, found.entry); err != nil {
 			return Answer{}, classify(err)
 		}
 	}
@@ -180,22 +180,22 @@ func (p *Plugin) cloned(ctx context.Context, q *request) (Answer, error) {
 
 // entryFor finds the ready entry in a store, or fills it; once more where the image changed meanwhile: each
 // who waited asks for the image again, and one of them fills.
-func (p *Plugin) entryFor(ctx context.Context, q *request, s *store) (*filled, error) {
-	f, err := p.findOrFill(ctx, q, s)
+func (l *ladder) entryFor(ctx context.Context, q *request, s *store) (*filled, error) {
+	f, err := l.findOrFill(ctx, q, s)
 	if q.anew || !errors.Is(err, imagesource.ErrChanged) {
 		return f, err
 	}
 	if err := q.lookAgain(imagesource.WithToken(ctx, q.Token)); err != nil {
 		return nil, classify(err)
 	}
-	return p.findOrFill(ctx, q, s)
+	return l.findOrFill(ctx, q, s)
 }
 
 // findOrFill finds the ready entry, or fills it. A volume that an earlier request made, or that is somebody
 // else's, is noticed before anything is downloaded.
-func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled, error) {
+func (l *ladder) findOrFill(ctx context.Context, q *request, s *store) (*filled, error) {
 	if e, ok := s.find(&q.wanted); ok {
-		if e, ok = p.current(ctx, s, e); ok {
+		if e, ok = l.fills.current(ctx, s, e); ok {
 			return &filled{entry: e, role: Hit}, q.fits(e.VirtualBytes)
 		}
 	}
@@ -203,10 +203,10 @@ func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled,
 		return nil, fmt.Errorf("%w: %s does not answer since %s, and %s is not cached as it was then",
 			imagesource.ErrUnavailable, q.image.Source, q.image.StaleSince.UTC().Format(time.RFC3339), q.image.Ref())
 	}
-	if answer, err := p.alreadyMade(ctx, q); err != nil || answer != nil {
+	if answer, err := l.alreadyMade(ctx, q); err != nil || answer != nil {
 		return &filled{repeated: answer}, err
 	}
-	f, err := p.fillShared(ctx, q.wanted, s, q.waiter())
+	f, err := l.fills.fillShared(ctx, q.wanted, s, q.waiter())
 	if err != nil {
 		return nil, err
 	}
@@ -214,27 +214,27 @@ func (p *Plugin) findOrFill(ctx context.Context, q *request, s *store) (*filled,
 }
 
 // clone makes the volume from an entry's image-volume, between intent and answer.
-func (p *Plugin) clone(ctx context.Context, q *request, f *filled) (Answer, error) {
-	if q.late(p.now()) {
+func (l *ladder) clone(ctx context.Context, q *request, f *filled) (Answer, error) {
+	if q.late(l.now()) {
 		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a clone"}
 	}
 	spec := q.volumeSpec(q.store.name, f.entry)
-	intent, err := p.intend(q, journal.Clone, spec)
+	intent, err := l.intend(q, journal.Clone, spec)
 	if err != nil {
 		return Answer{}, err
 	}
 	q.report(Progress{Phase: "cloning", TotalBytes: -1})
 	var volume backends.Volume
-	err = p.withSpace(ctx, q.store, spaceWanted{but: f.entry.ID}, func() (err error) {
+	err = l.stock.withSpace(ctx, q.store, spaceWanted{but: f.entry.ID}, func() (err error) {
 		volume, err = q.store.backend.Clone(ctx, f.entry.ImageVolume, spec)
 		return err
 	})
-	p.reached(q.store, err)
+	l.stock.reached(q.store, err)
 	if err != nil {
-		return p.notMade(ctx, q, intent, err)
+		return l.notMade(ctx, q, intent, err)
 	}
 	failpoint.Reached(failpoint.Clone)
-	return p.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: cmp.Or(f.missed.detail, q.stale()), MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
+	return l.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: cmp.Or(f.missed.detail, q.stale()), MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
 }
 
 // volumeSpec is the volume that the request asks for, as made from an entry of store.
@@ -254,16 +254,16 @@ func (q *request) volumeSpec(store backends.Name, e catalog.Entry) backends.Volu
 
 // notMade ends the intent of a clone or copy that the backend did not make. A backend that did not
 // answer may still be at it: then the intent stays, and is settled later.
-func (p *Plugin) notMade(ctx context.Context, q *request, intent journal.Intent, cause error) (Answer, error) {
+func (l *ladder) notMade(ctx context.Context, q *request, intent journal.Intent, cause error) (Answer, error) {
 	if errors.Is(cause, backends.ErrUnavailable) {
-		p.open.add(mustGo, intent)
+		l.open.add(mustGo, intent)
 		return Answer{}, cause
 	}
-	p.books.drop(intent)
+	l.books.drop(intent)
 	if !errors.Is(cause, backends.ErrExist) {
 		return Answer{}, cause
 	}
-	answer, err := p.alreadyMade(ctx, q)
+	answer, err := l.alreadyMade(ctx, q)
 	switch {
 	case err != nil:
 		return Answer{}, err
@@ -274,16 +274,16 @@ func (p *Plugin) notMade(ctx context.Context, q *request, intent journal.Intent,
 }
 
 // bypass answers that the cache steps aside.
-func (p *Plugin) bypass(q *request, why *stepAside) Answer {
+func (l *ladder) bypass(q *request, why *stepAside) Answer {
 	a := Answer{
 		Outcome: Bypassed, Reason: why.reason, Detail: why.Error(),
 		Backend: q.store.name, ImageID: q.image.Ref(), Volume: q.Volume, SizeBytes: q.SizeBytes,
 	}
 	if why.reason == ReasonUndelivered { // it was noted when its volume was made
-		a.TookMS = milliseconds(p.now().Sub(q.begun))
+		a.TookMS = milliseconds(l.now().Sub(q.begun))
 		return a
 	}
-	_ = p.answered(q, 0, &a, nil) // it ends no intent, and is logged
+	_ = l.answered(q, 0, &a, nil) // it ends no intent, and is logged
 	return a
 }
 

@@ -11,46 +11,46 @@ import (
 // DeleteEntry evicts an entry now; its volumes stay. One with live clones is detached only with force.
 // catalog.ErrNotFound, catalog.ErrPinned, ErrHasClones, ErrBusy (it is being filled or evicted).
 func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
-	e, err := p.entry(ctx, id)
+	e, err := p.stock.entry(ctx, id)
 	if err != nil {
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := p.removable(ctx, e); err != nil {
+	if err := p.stock.removable(ctx, e); err != nil {
 		return r, err
 	}
 	defer p.books.writeNow(ctx)
-	return r, p.deleteEntry(ctx, e, force, p.liveClones, &r)
+	return r, p.stock.deleteEntry(ctx, e, force, p.stock.liveClones, &r)
 }
 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
 // ones stay, and so do those with live clones, unless with force. Where all stores are meant, those of one that does
 // not answer stay too, and it is in Unavailable.
 func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
-	return p.deleteEntries(ctx, backend, force, func(catalog.Entry) bool { return true })
+	return p.stock.deleteEntries(ctx, backend, force, func(catalog.Entry) bool { return true })
 }
 
 // deleteEntries evicts those of the ready and the failed entries that are wanted gone.
-func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
+func (k *stock) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := p.books.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
+	if err := k.books.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
 		return r, err
 	}
-	entries, err := p.entriesToDelete(ctx, backend)
+	entries, err := k.entriesToDelete(ctx, backend)
 	if err != nil {
 		return r, err
 	}
-	defer p.books.writeNow(ctx)
-	clones, removable := p.listedClones(), p.allRemovable()
+	defer k.books.writeNow(ctx)
+	clones, removable := k.listedClones(), k.allRemovable()
 	for _, e := range entries {
 		if !wanted(e) {
 			continue
 		}
 		err := removable(ctx, e)
 		if err == nil {
-			err = p.deleteEntry(ctx, e, force, clones, &r)
+			err = k.deleteEntry(ctx, e, force, clones, &r)
 		}
-		if s := p.storeOf(e.Store); passedOver(err) || backend == "" && s != nil && p.leaveOut(&r.Unavailable, s, err) {
+		if s := k.storeOf(e.Store); passedOver(err) || backend == "" && s != nil && k.leaveOut(&r.Unavailable, s, err) {
 			continue
 		}
 		return r, err
@@ -61,51 +61,51 @@ func (p *Plugin) deleteEntries(ctx context.Context, backend backends.Name, force
 // DeleteSupersededEntries evicts the superseded entries of a backend or file cache, or of all (""): those that no
 // image will be asked for by. Pinned ones stay, and so do those with live clones, unless with force.
 func (p *Plugin) DeleteSupersededEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
-	return p.deleteEntries(ctx, backend, force, func(e catalog.Entry) bool { return !e.SupersededAt.IsZero() })
+	return p.stock.deleteEntries(ctx, backend, force, func(e catalog.Entry) bool { return !e.SupersededAt.IsZero() })
 }
 
 // entriesToDelete are the ready and failed entries of a store, or of all that are configured (""). Of one that
 // is not configured, which only its name or ID means, they are those in every state. ErrUnknownBackend.
-func (p *Plugin) entriesToDelete(ctx context.Context, name backends.Name) ([]catalog.Entry, error) {
+func (k *stock) entriesToDelete(ctx context.Context, name backends.Name) ([]catalog.Entry, error) {
 	f := catalog.Filter{States: []catalog.State{catalog.Ready, catalog.Failed}}
 	if name == "" {
-		all, err := p.catalog.List(ctx, f)
-		return slices.DeleteFunc(all, func(e catalog.Entry) bool { return p.storeOf(e.Store) == nil }), err
+		all, err := k.catalog.List(ctx, f)
+		return slices.DeleteFunc(all, func(e catalog.Entry) bool { return k.storeOf(e.Store) == nil }), err
 	}
-	id, err := p.storeID(ctx, name)
+	id, err := k.storeID(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if f.Store = id; p.storeOf(id) == nil {
+	if f.Store = id; k.storeOf(id) == nil {
 		f.States = nil
 	}
-	return p.catalog.List(ctx, f)
+	return k.catalog.List(ctx, f)
 }
 
 // cloneCount tells how many live clones depend on an entry's image-volume.
 type cloneCount func(ctx context.Context, s *store, e catalog.Entry) (int, error)
 
-func (p *Plugin) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
-	s := p.storeOf(e.Store)
+func (k *stock) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
+	s := k.storeOf(e.Store)
 	if s == nil {
-		return p.deleteUnconfigured(ctx, e, force, r)
+		return k.deleteUnconfigured(ctx, e, force, r)
 	}
-	if err := p.deletable(ctx, e, force, clones); err != nil {
+	if err := k.deletable(ctx, e, force, clones); err != nil {
 		return err
 	}
 	if e.State == catalog.Failed {
-		if err := p.catalog.Remove(ctx, e.ID); err != nil {
+		if err := k.catalog.Remove(ctx, e.ID); err != nil {
 			return err
 		}
-		p.books.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
-		r.Removed = append(r.Removed, p.entryView(e))
+		k.books.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
+		r.Removed = append(r.Removed, k.entryView(e))
 		return nil
 	}
-	return p.evictInto(ctx, s, e, catalog.CauseAdmin, r)
+	return k.evictInto(ctx, s, e, catalog.CauseAdmin, r)
 }
 
 // liveClones asks the backend where clones depend on their image-volume.
-func (p *Plugin) liveClones(ctx context.Context, s *store, e catalog.Entry) (int, error) {
+func (k *stock) liveClones(ctx context.Context, s *store, e catalog.Entry) (int, error) {
 	if s.images.Info().IndependentClones || s.backend == nil {
 		return 0, nil
 	}
@@ -114,7 +114,7 @@ func (p *Plugin) liveClones(ctx context.Context, s *store, e catalog.Entry) (int
 }
 
 // listedClones is liveClones for many entries: each store is listed once.
-func (p *Plugin) listedClones() cloneCount {
+func (k *stock) listedClones() cloneCount {
 	held := make(map[backends.Name]listing)
 	return func(ctx context.Context, s *store, e catalog.Entry) (int, error) {
 		if s.images.Info().IndependentClones || s.backend == nil {
@@ -133,13 +133,13 @@ func (p *Plugin) listedClones() cloneCount {
 }
 
 // evictInto evicts and adds what came of it to r.
-func (p *Plugin) evictInto(ctx context.Context, s *store, e catalog.Entry, cause catalog.EvictCause, r *PruneResult) error {
-	evicted, err := p.evict(ctx, s, e.ID, cause)
+func (k *stock) evictInto(ctx context.Context, s *store, e catalog.Entry, cause catalog.EvictCause, r *PruneResult) error {
+	evicted, err := k.evict(ctx, s, e.ID, cause)
 	if err != nil {
 		return err
 	}
-	r.Removed = append(r.Removed, p.entryView(e))
-	left, err := p.catalog.Get(ctx, evicted.ID)
+	r.Removed = append(r.Removed, k.entryView(e))
+	left, err := k.catalog.Get(ctx, evicted.ID)
 	if err == nil && left.State == catalog.Detached {
 		r.Detached++
 		return nil

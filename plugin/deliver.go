@@ -15,42 +15,42 @@ import (
 
 // made is the point of no return: the volume exists. What goes wrong from here on is logged and never
 // returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
-func (p *Plugin) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
-	if ctx.Err() != nil || q.overdue(p.now()) {
-		return p.unmake(ctx, q, intent, v)
+func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
+	if ctx.Err() != nil || q.overdue(l.now()) {
+		return l.unmake(ctx, q, intent, v)
 	}
 	// ── point of no return ──
 	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
 	a.Path, a.SizeBytes, a.Rounded = v.Path, v.SizeBytes, q.rounded(v, f)
-	err := p.answered(q, intent.Seq, &a, f)
+	err := l.answered(q, intent.Seq, &a, f)
 	if err != nil && fateAfterCrash(intent) == mustGo { // after a kill it would go, whoever was told of it
-		_, _ = p.unmake(ctx, q, intent, v)
+		_, _ = l.unmake(ctx, q, intent, v)
 		return Answer{}, &stepAside{reason: ReasonCacheError, cause: err}
 	}
 	if q.Deliver == nil {
 		return a, nil
 	}
 	if err := q.Deliver(a); err != nil {
-		p.log.WithFields(q.fields()).WithError(err).Warn("answer not delivered; its volume is removed again")
-		return p.takeBack(ctx, q, intent, v)
+		l.log.WithFields(q.fields()).WithError(err).Warn("answer not delivered; its volume is removed again")
+		return l.takeBack(ctx, q, intent, v)
 	}
 	return a, nil
 }
 
 // takeBack removes a volume whose answer was noted and then reached nobody. A new intent goes first, so
 // that the removal is ended after a crash.
-func (p *Plugin) takeBack(ctx context.Context, q *request, made journal.Intent, v backends.Volume) (Answer, error) {
-	undo, err := p.intend(q, made.Op, made.Spec)
+func (l *ladder) takeBack(ctx context.Context, q *request, made journal.Intent, v backends.Volume) (Answer, error) {
+	undo, err := l.intend(q, made.Op, made.Spec)
 	if err != nil {
-		p.log.WithFields(q.fields()).WithError(err).Warn("removal not noted; a crash now leaves the volume")
+		l.log.WithFields(q.fields()).WithError(err).Warn("removal not noted; a crash now leaves the volume")
 	}
-	became := p.remove(ctx, q, undo, v)
+	became := l.remove(ctx, q, undo, v)
 	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the volume " + became}
 }
 
 // unmake removes a volume whose requester has gone or whose deadline has passed.
-func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
-	became := p.remove(ctx, q, intent, v)
+func (l *ladder) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
+	became := l.remove(ctx, q, intent, v)
 	if err := ctx.Err(); err != nil {
 		return Answer{}, err
 	}
@@ -59,21 +59,21 @@ func (p *Plugin) unmake(ctx context.Context, q *request, intent journal.Intent, 
 
 // remove takes back a volume that nobody was told of, and says what became of it. Where somebody has it all
 // the same, it stays; where the backend does not answer, its intent stays open, and it is tried again.
-func (p *Plugin) remove(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (became string) {
-	undo, cancel := p.cleanup(ctx)
+func (l *ladder) remove(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (became string) {
+	undo, cancel := l.cleanup(ctx)
 	defer cancel()
-	log := p.log.WithFields(q.fields())
+	log := l.log.WithFields(q.fields())
 	err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID})
 	switch {
 	case errors.Is(err, backends.ErrInUse):
-		p.keep(openIntent{Intent: intent, fate: mayStay}, journal.InUse)
+		l.keep(openIntent{Intent: intent, fate: mayStay}, journal.InUse)
 		return "stays: somebody has it already"
 	case err != nil && !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrNotOurs): // others have it, or removed it
 		log.WithError(err).Error("volume made too late and not removed; trying again")
-		p.open.add(mustGo, intent)
+		l.open.add(mustGo, intent)
 		return "is removed again once its backend answers"
 	}
 	log.Info("volume made too late was removed")
-	p.books.drop(intent)
+	l.books.drop(intent)
 	return "was removed again"
 }

@@ -20,7 +20,7 @@ var errNotDirect = errors.New("the image is not on this backend")
 
 // direct answers with a clone of the image itself, where the image service keeps it on the request's own
 // backend: then there is nothing to cache. errNotDirect: the next rung of the ladder serves the request.
-func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
+func (l *ladder) direct(ctx context.Context, q *request) (Answer, error) {
 	cloner, ok := q.directly()
 	if !ok {
 		return Answer{}, errNotDirect
@@ -28,22 +28,22 @@ func (p *Plugin) direct(ctx context.Context, q *request) (Answer, error) {
 	if err := q.fits(q.image.SizeBytes); err != nil {
 		return Answer{}, err
 	}
-	if q.late(p.now()) {
+	if q.late(l.now()) {
 		return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a clone"}
 	}
 	spec := q.directSpec()
-	intent, err := p.intend(q, journal.Direct, spec)
+	intent, err := l.intend(q, journal.Direct, spec)
 	if err != nil {
 		return Answer{}, classify(err)
 	}
 	q.report(Progress{Phase: "cloning", TotalBytes: -1})
 	volume, err := cloner.CloneDirect(ctx, q.location, spec)
 	if err != nil {
-		answer, err := p.notMade(ctx, q, intent, err)
+		answer, err := l.notMade(ctx, q, intent, err)
 		return answer, classifyDirect(err)
 	}
 	failpoint.Reached(failpoint.Clone)
-	return p.made(ctx, q, intent, volume, Answer{Outcome: Direct, Reason: ReasonOnBackend}, nil)
+	return l.made(ctx, q, intent, volume, Answer{Outcome: Direct, Reason: ReasonOnBackend}, nil)
 }
 
 // ownLocation is the first place that the backend can clone the image from, of those that its service tells and

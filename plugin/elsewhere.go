@@ -37,10 +37,10 @@ func (b *backoff) wait(ctx context.Context) error {
 
 // follow waits until the fill of a row that is another holder's has ended, or its lease has run out. The flight shows
 // how far it is.
-func (p *Plugin) follow(ctx context.Context, f *flight, e catalog.Entry, pause *backoff) error {
+func (fl *fills) follow(ctx context.Context, f *flight, e catalog.Entry, pause *backoff) error {
 	f.follows.Store(e.ID)
 	for {
-		there, err := p.catalog.FillOf(ctx, e.ID)
+		there, err := fl.catalog.FillOf(ctx, e.ID)
 		if errors.Is(err, catalog.ErrNotFound) {
 			return nil
 		}
@@ -77,7 +77,7 @@ func (p *Plugin) AllFills(ctx context.Context) ([]FillView, error) {
 	if err != nil {
 		return nil, err
 	}
-	views, waiting := p.flights.apart()
+	views, waiting := p.fills.flights.apart()
 	for i := range views {
 		views[i].InstanceID = p.holder.Instance
 	}
@@ -86,7 +86,7 @@ func (p *Plugin) AllFills(ctx context.Context) ([]FillView, error) {
 			continue
 		}
 		v := FillView{
-			EntryID: string(f.Entry.ID), InstanceID: f.Entry.Lease.Instance, Backend: p.label(f.Entry.Store), Waiters: waiting[f.Entry.ID],
+			EntryID: string(f.Entry.ID), InstanceID: f.Entry.Lease.Instance, Backend: p.stock.label(f.Entry.Store), Waiters: waiting[f.Entry.ID],
 			ReadBytes: f.Progress.Read, TotalBytes: f.Progress.Total, WrittenBytes: f.Progress.Written, StartedAt: f.BegunAt,
 		}
 		if len(f.Entry.ImageIDs) > 0 {
@@ -113,18 +113,18 @@ func (fl *flights) apart() (own []FillView, waiting map[catalog.EntryID]int) {
 }
 
 // readElsewhere adds to views of entries how much of the image was read where another process fills them.
-func (p *Plugin) readElsewhere(ctx context.Context, views []EntryView) error {
+func (fl *fills) readElsewhere(ctx context.Context, views []EntryView) error {
 	filling := func(v EntryView) bool { return v.State == string(catalog.Filling) && v.ReadBytes == 0 }
 	if !slices.ContainsFunc(views, filling) {
 		return nil
 	}
-	all, err := p.catalog.InFlight(ctx)
+	all, err := fl.catalog.InFlight(ctx)
 	if err != nil {
 		return err
 	}
 	for _, f := range all {
 		for i := range views {
-			if filling(views[i]) && views[i].ID == string(f.Entry.ID) && f.Entry.Lease != p.holder {
+			if filling(views[i]) && views[i].ID == string(f.Entry.ID) && f.Entry.Lease != fl.holder {
 				views[i].ReadBytes = f.Progress.Read
 			}
 		}

@@ -47,7 +47,7 @@ func (p *Plugin) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return events, p.asked(f.Backend, len(events))
+	return events, p.stock.asked(f.Backend, len(events))
 }
 
 // FollowEvents calls take for the events that there are, as Events lists them, and then for each new one,

@@ -12,30 +12,30 @@ import (
 )
 
 // evict removes a ready entry. ErrPinned, catalog.ErrLost (it is not ready any more).
-func (p *Plugin) evict(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
-	e, err := p.beginEviction(ctx, s, id, cause)
+func (k *stock) evict(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
+	e, err := k.beginEviction(ctx, s, id, cause)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
-	return e, p.finishEviction(ctx, s, e)
+	return e, k.finishEviction(ctx, s, e)
 }
 
-func (p *Plugin) beginEviction(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
+func (k *stock) beginEviction(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
 	defer s.ready.begin()()
 	s.ready.remove(id)
-	return p.catalog.BeginEvict(ctx, id, cause)
+	return k.catalog.BeginEvict(ctx, id, cause)
 }
 
 // finishEviction takes an evicting entry to its end: the image-volume is gone, or detached while clones
 // live; then the claim is released; then the row goes. It may be repeated after a crash at any point.
-func (p *Plugin) finishEviction(ctx context.Context, s *store, e catalog.Entry) error {
-	return p.finishEvictionFor(ctx, s, e, "")
+func (k *stock) finishEviction(ctx context.Context, s *store, e catalog.Entry) error {
+	return k.finishEvictionFor(ctx, s, e, "")
 }
 
 // finishEvictionFor is finishEviction to make room for an image; "" where it is for none, or after a crash.
-func (p *Plugin) finishEvictionFor(ctx context.Context, s *store, e catalog.Entry, image string) error {
+func (k *stock) finishEvictionFor(ctx context.Context, s *store, e catalog.Entry, image string) error {
 	failpoint.Reached(failpoint.Evict)
-	if err := p.ensure(ctx, s); err != nil {
+	if err := k.ensure(ctx, s); err != nil {
 		return err
 	}
 	if s.id() != e.Store { // it had been assumed to be: that it lacks the image-volume says nothing
@@ -49,20 +49,20 @@ func (p *Plugin) finishEvictionFor(ctx context.Context, s *store, e catalog.Entr
 		return fmt.Errorf("retire image-volume %s: %w", e.ImageVolume, err)
 	}
 	failpoint.Reached(failpoint.Retire)
-	log := p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "cause": e.EvictCause})
+	log := k.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "cause": e.EvictCause})
 	if image != "" {
 		log = log.WithField("for", image)
 	}
 	if !retired.Gone {
-		if err := p.catalog.SetDetached(ctx, e.ID, retired.Clones, e.HeldBytes); err != nil {
+		if err := k.catalog.SetDetached(ctx, e.ID, retired.Clones, e.HeldBytes); err != nil {
 			return err
 		}
 		failpoint.Reached(failpoint.Detach)
-		p.books.noteEntry(EventDetached, e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
+		k.books.noteEntry(EventDetached, e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
 		log.WithField("clones", retired.Clones).Info("image-volume detached; its space is held until the last clone is gone")
 		return nil
 	}
-	if err := p.removeRow(ctx, s, e, image); err != nil {
+	if err := k.removeRow(ctx, s, e, image); err != nil {
 		return err
 	}
 	log.WithField("bytes", e.HeldBytes).Info("image-volume evicted")
@@ -79,31 +79,31 @@ func evictedFor(e catalog.Entry, image string) string {
 
 // removeRow ends an entry whose image-volume is gone: the claim first, so that no quota is charged for
 // what no row names.
-func (p *Plugin) removeRow(ctx context.Context, s *store, e catalog.Entry, image string) error {
+func (k *stock) removeRow(ctx context.Context, s *store, e catalog.Entry, image string) error {
 	if e.Claim != "" {
-		if err := p.owner.Release(ctx, e.Claim); err != nil {
+		if err := k.owner.Release(ctx, e.Claim); err != nil {
 			return fmt.Errorf("release claim %s: %w", e.Claim, err)
 		}
 	}
 	failpoint.Reached(failpoint.Release)
-	if err := p.catalog.Remove(ctx, e.ID); err != nil {
+	if err := k.catalog.Remove(ctx, e.ID); err != nil {
 		return err
 	}
 	failpoint.Reached(failpoint.Remove)
-	p.books.noteEntry(evictedKind(e), e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
-	p.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
+	k.books.noteEntry(evictedKind(e), e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
+	k.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
 	return nil
 }
 
 // forgetVanished drops an entry whose image-volume turned out not to be there any more.
-func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) error {
-	p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume}).Warn("image-volume has vanished from its backend; the image is cached anew")
-	_, err := p.evict(ctx, s, e.ID, catalog.CauseGone)
+func (k *stock) forgetVanished(ctx context.Context, s *store, e catalog.Entry) error {
+	k.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume}).Warn("image-volume has vanished from its backend; the image is cached anew")
+	_, err := k.evict(ctx, s, e.ID, catalog.CauseGone)
 	if errors.Is(err, catalog.ErrPinned) { // there is nothing left to pin
-		if _, err := p.catalog.SetPinned(ctx, e.ID, false); err != nil {
+		if _, err := k.catalog.SetPinned(ctx, e.ID, false); err != nil {
 			return err
 		}
-		_, err = p.evict(ctx, s, e.ID, catalog.CauseGone)
+		_, err = k.evict(ctx, s, e.ID, catalog.CauseGone)
 	}
 	if errors.Is(err, catalog.ErrLost) || errors.Is(err, catalog.ErrNotFound) { // somebody else was faster
 		return nil
@@ -113,26 +113,26 @@ func (p *Plugin) forgetVanished(ctx context.Context, s *store, e catalog.Entry) 
 
 // reap frees detached image-volumes of a store whose last clone is gone, and ends what an eviction, or a
 // reap that a kill interrupted, had to leave. It returns the bytes that came free.
-func (p *Plugin) reap(ctx context.Context, s *store) (backends.Reaped, error) {
-	if err := p.ensure(ctx, s); err != nil {
+func (k *stock) reap(ctx context.Context, s *store) (backends.Reaped, error) {
+	if err := k.ensure(ctx, s); err != nil {
 		return backends.Reaped{}, err
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Evicting, catalog.Detached}})
+	entries, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return backends.Reaped{}, err
 	}
 	var problems []error
 	for _, e := range entries {
 		if e.State == catalog.Evicting {
-			problems = append(problems, p.finishEvictionAlone(ctx, s, e))
+			problems = append(problems, k.finishEvictionAlone(ctx, s, e))
 		}
 	}
 	reaped, err := s.images.Reap(ctx)
-	p.reached(s, err)
+	k.reached(s, err)
 	failpoint.Reached(failpoint.Reap)
 	gone, lookErr := goneDetached(ctx, s, entries, reaped.ImageVolumes)
 	for _, e := range gone {
-		problems = append(problems, p.removeRow(ctx, s, e, ""))
+		problems = append(problems, k.removeRow(ctx, s, e, ""))
 	}
 	return reaped, errors.Join(append(problems, err, lookErr)...)
 }
@@ -165,19 +165,19 @@ func goneDetached(ctx context.Context, s *store, entries []catalog.Entry, reaped
 }
 
 // finishEvictionAlone ends a left-over eviction, unless somebody is at it.
-func (p *Plugin) finishEvictionAlone(ctx context.Context, s *store, e catalog.Entry) error {
+func (k *stock) finishEvictionAlone(ctx context.Context, s *store, e catalog.Entry) error {
 	select {
 	case s.room <- struct{}{}:
 		defer func() { <-s.room }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	now, err := p.catalog.Get(ctx, e.ID)
+	now, err := k.catalog.Get(ctx, e.ID)
 	if errors.Is(err, catalog.ErrNotFound) || (err == nil && now.State != catalog.Evicting) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return p.finishEviction(ctx, s, now)
+	return k.finishEviction(ctx, s, now)
 }

@@ -10,7 +10,7 @@ import (
 // AdoptAfter mends the finding that no row names an image-volume, after somebody has added the row that it
 // says it is, changed by row.
 func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.ImageVolumeID, row func(*catalog.Entry)) error {
-	s := p.stores[on]
+	s := p.stock.stores[on]
 	iv, err := findImageVolume(ctx, s, id)
 	if err != nil {
 		return err
@@ -28,32 +28,32 @@ func (p *Plugin) Tidy(ctx context.Context) { p.doChores(ctx) }
 
 // FillSpecOf is what a fill for the request would begin with.
 func FillSpecOf(ctx context.Context, p *Plugin, r Request) (catalog.FillSpec, error) {
-	q, err := p.admit(r)
+	q, err := p.ladder.admit(r)
 	if err == nil {
-		err = p.lookUp(ctx, q)
+		err = p.ladder.lookUp(ctx, q)
 	}
 	if err != nil {
 		return catalog.FillSpec{}, err
 	}
-	return p.fillSpec(q.store, &q.wanted), nil
+	return p.fills.fillSpec(q.store, &q.wanted), nil
 }
 
 // Fill caches an image, for no volume.
 func Fill(ctx context.Context, p *Plugin, on backends.Name, image string) (EntryView, Outcome, error) {
-	s, err := p.backendNamed(on)
+	s, err := p.stock.backendNamed(on)
 	if err != nil {
 		return EntryView{}, "", err
 	}
 	want := wanted{sharing: s.sharing()}
 	if err = want.resolve(ctx, p.sources, image); err == nil {
-		err = p.describe(ctx, &want)
+		err = p.fills.describe(ctx, &want)
 	}
 	if err != nil {
 		return EntryView{}, "", err
 	}
-	f, err := p.fillShared(ctx, want, s, &waiter{})
+	f, err := p.fills.fillShared(ctx, want, s, &waiter{})
 	if err != nil {
 		return EntryView{}, "", err
 	}
-	return p.entryView(f.entry), f.role, nil
+	return p.stock.entryView(f.entry), f.role, nil
 }

@@ -18,7 +18,7 @@ import (
 // filling is one attempt at one image-volume, from the reserved row to the ready one. What it has made
 // so far stands in its fields, for undo.
 type filling struct {
-	p      *Plugin
+	fl     *fills
 	store  *store
 	flight *flight
 	want   wanted
@@ -37,25 +37,25 @@ type filling struct {
 
 // fill makes the image-volume of an image in s, or finds that another host has made it.
 // Whatever goes wrong, nothing is left of it.
-func (p *Plugin) fill(ctx context.Context, s *store, f *flight, want *wanted) (catalog.Entry, error) {
-	if err := p.refusedBefore(ctx, s, want); err != nil {
+func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (catalog.Entry, error) {
+	if err := fl.refusedBefore(ctx, s, want); err != nil {
 		return catalog.Entry{}, classify(err)
 	}
-	entry, mine, err := p.reserve(ctx, s, f, want)
+	entry, mine, err := fl.reserve(ctx, s, f, want)
 	if err != nil || !mine {
 		return entry, classify(err)
 	}
 	failpoint.Reached(failpoint.Reserve)
 	if f.missed == (miss{}) {
-		f.missed = p.whyMissed(ctx, s, want)
+		f.missed = fl.whyMissed(ctx, s, want)
 	}
-	w := &filling{p: p, store: s, flight: f, want: *want, slot: fillSlot{slots: p.fillSlots}, ahead: p.claimsAhead(s, f, want), entry: entry, begun: p.now()}
+	w := &filling{fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.fillSlots}, ahead: fl.claimsAhead(s, f, want), entry: entry, begun: fl.now()}
 	defer w.slot.leave()
 	entry, err = w.run(ctx)
-	p.flights.land(f)
+	fl.flights.land(f)
 	err = classify(err)
 	if w.slot.taken || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
-		p.recordFill(w, entry, err)
+		fl.recordFill(w, entry, err)
 	}
 	return entry, err
 }
@@ -90,18 +90,18 @@ func (s *fillSlot) leave() {
 
 // reserve makes the row filling, by us, or returns the entry that somebody else has made in the
 // meantime (mine is false). A fill of another process is waited for.
-func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, want *wanted) (entry catalog.Entry, mine bool, err error) {
-	spec := p.fillSpec(s, want)
+func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted) (entry catalog.Entry, mine bool, err error) {
+	spec := fl.fillSpec(s, want)
 	var pause backoff
 	for {
-		entry, previous, start, stranded, err := p.beginFill(ctx, s, f, spec)
+		entry, previous, start, stranded, err := fl.beginFill(ctx, s, f, spec)
 		if err != nil {
 			return catalog.Entry{}, false, err
 		}
 		switch start {
 		case catalog.Started:
-			if err := p.undoAttempt(ctx, s, previous); err != nil {
-				return catalog.Entry{}, false, errors.Join(err, p.strand(ctx, entry, previous))
+			if err := fl.undoAttempt(ctx, s, previous); err != nil {
+				return catalog.Entry{}, false, errors.Join(err, fl.strand(ctx, entry, previous))
 			}
 			f.stopFollowing(want.image.SizeBytes)
 			return entry, true, nil
@@ -111,35 +111,35 @@ func (p *Plugin) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 			return catalog.Entry{}, false, failedBefore(want.image.Ref(), entry)
 		case catalog.Busy:
 			if stranded {
-				if err := p.endStranded(ctx, s, entry); err != nil && !isGone(err) {
+				if err := fl.endStranded(ctx, s, entry); err != nil && !isGone(err) {
 					return catalog.Entry{}, false, err
 				}
 				continue
 			}
 		}
-		if err := p.follow(ctx, f, entry, &pause); err != nil {
+		if err := fl.follow(ctx, f, entry, &pause); err != nil {
 			return catalog.Entry{}, false, err
 		}
 	}
 }
 
-func (p *Plugin) fillSpec(s *store, want *wanted) catalog.FillSpec {
+func (fl *fills) fillSpec(s *store, want *wanted) catalog.FillSpec {
 	return catalog.FillSpec{
 		Store: s.id(), Key: want.key, Domain: want.image.Domain, ImageID: want.image.Ref(),
-		Inspector: diskimage.InspectorVersion, Holder: p.holder, LeaseFor: p.cfg.LeaseFor, TotalBytes: want.image.SizeBytes,
+		Inspector: diskimage.InspectorVersion, Holder: fl.holder, LeaseFor: fl.cfg.LeaseFor, TotalBytes: want.image.SizeBytes,
 	}
 }
 
 // beginFill is the catalog's, and keeps in mind what it finds ready. A row that is busy under our own
 // lease, and that no other flight fills, is stranded.
-func (p *Plugin) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
+func (fl *fills) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
 	defer s.ready.begin()()
 	unlock, err := s.reserving.lock(ctx)
 	if err != nil {
 		return entry, previous, 0, false, err
 	}
 	defer unlock()
-	entry, previous, start, err = p.catalog.BeginFill(ctx, spec)
+	entry, previous, start, err = fl.catalog.BeginFill(ctx, spec)
 	if err != nil {
 		return entry, previous, start, false, err
 	}
@@ -149,35 +149,35 @@ func (p *Plugin) beginFill(ctx context.Context, s *store, f *flight, spec catalo
 	case catalog.AlreadyReady:
 		s.ready.add(entry, spec.Key)
 	case catalog.Busy:
-		stranded = entry.Lease == p.holder && !p.flights.fills(entry.ID, f)
+		stranded = entry.Lease == fl.holder && !fl.flights.fills(entry.ID, f)
 	case catalog.Waiting:
 	}
 	return entry, previous, start, stranded, nil
 }
 
 // strand lets a row name again what its previous attempt had made and could not be removed now.
-func (p *Plugin) strand(ctx context.Context, e, previous catalog.Entry) error {
-	ctx, cancel := p.cleanup(ctx)
+func (fl *fills) strand(ctx context.Context, e, previous catalog.Entry) error {
+	ctx, cancel := fl.cleanup(ctx)
 	defer cancel()
 	var staged, claimed error
 	if previous.ImageVolume != "" {
-		staged = p.catalog.RecordStage(ctx, e.ID, e.Attempt, previous.ImageVolume, previous.Form, previous.VirtualBytes)
+		staged = fl.catalog.RecordStage(ctx, e.ID, e.Attempt, previous.ImageVolume, previous.Form, previous.VirtualBytes)
 	}
 	if previous.Claim != "" {
-		claimed = p.catalog.RecordClaim(ctx, e.ID, e.Attempt, previous.Claim)
+		claimed = fl.catalog.RecordClaim(ctx, e.ID, e.Attempt, previous.Claim)
 	}
 	return errors.Join(staged, claimed)
 }
 
 // undoAttempt removes what a dead holder's attempt had staged and claimed.
-func (p *Plugin) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
+func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
 	if previous.ImageVolume != "" {
 		if _, err := s.images.Retire(ctx, previous.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
 			return fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
 		}
 	}
 	if previous.Claim != "" {
-		return p.owner.Release(ctx, previous.Claim)
+		return fl.owner.Release(ctx, previous.Claim)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (p *Plugin) undoAttempt(ctx context.Context, s *store, previous catalog.Ent
 func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
-	stop := w.p.keepLease(ctx, w.entry, w.flight, lost)
+	stop := w.fl.keepLease(ctx, w.entry, w.flight, lost)
 	entry, err := w.steps(ctx)
 	stop()
 	if err == nil {
@@ -236,9 +236,9 @@ func (w *filling) takeTurn(ctx context.Context) error {
 		return err
 	}
 	if !w.ahead {
-		w.begun = w.p.now()
+		w.begun = w.fl.now()
 	}
-	w.p.observer.FillStarted(w.store.name)
+	w.fl.observer.FillStarted(w.store.name)
 	return nil
 }
 
@@ -253,7 +253,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 		return err
 	}
 	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))
-	if err := w.p.catalog.RecordStage(ctx, w.entry.ID, w.entry.Attempt, id, backends.Decoded, virtual); err != nil {
+	if err := w.fl.catalog.RecordStage(ctx, w.entry.ID, w.entry.Attempt, id, backends.Decoded, virtual); err != nil {
 		return err
 	}
 	w.entry.ImageVolume = id
@@ -276,7 +276,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 // is staged.
 func (w *filling) refuseTooLarge(virtual int64) error {
 	w.flight.needs.Store(virtual)
-	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && virtual > largest {
+	if largest := w.fl.flights.largestVolume(w.flight); largest != 0 && virtual > largest {
 		return fmt.Errorf("%w: %s needs %d bytes, the volume has %d; ask for a larger one", ErrTooSmall, w.want.image.Ref(), virtual, largest)
 	}
 	return nil
@@ -326,17 +326,17 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 func (w *filling) name(ctx context.Context, final catalog.Published) (entry catalog.Entry, duplicate *catalog.Entry, err error) {
 	var pinned Pinning
 	for {
-		entry, duplicate, err = w.p.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
+		entry, duplicate, err = w.fl.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
 		if err != nil || duplicate == nil || !outdated(*duplicate) {
 			break
 		}
 		pinned = pinned || Pinning(duplicate.Pinned)
-		if err := w.p.giveWay(ctx, w.store, *duplicate); err != nil {
+		if err := w.fl.stock.giveWay(ctx, w.store, *duplicate); err != nil {
 			return catalog.Entry{}, nil, err
 		}
 	}
 	if err == nil && duplicate == nil && pinned {
-		return w.p.pinAnew(ctx, entry), nil, nil
+		return w.fl.stock.pinAnew(ctx, entry), nil, nil
 	}
 	return entry, duplicate, err
 }
@@ -350,8 +350,8 @@ func (w *filling) settleClaim(ctx context.Context) {
 	if w.claim.ID == "" {
 		return
 	}
-	if err := w.p.owner.Settle(context.WithoutCancel(ctx), w.claim.ID); err != nil {
-		w.p.log.WithFields(w.want.fields(w.store)).WithError(err).Warn("quota claim stays reserved until the next reconcile")
+	if err := w.fl.owner.Settle(context.WithoutCancel(ctx), w.claim.ID); err != nil {
+		w.fl.log.WithFields(w.want.fields(w.store)).WithError(err).Warn("quota claim stays reserved until the next reconcile")
 	}
 	failpoint.Reached(failpoint.Settle)
 }
@@ -359,9 +359,9 @@ func (w *filling) settleClaim(ctx context.Context) {
 // undo removes what a fill that came to nothing has made, in the reverse order: the image-volume, the
 // claim, the row. What cannot be removed now keeps its row, and is removed by the next reconcile.
 func (w *filling) undo(ctx context.Context, cause error) {
-	ctx, cancel := w.p.cleanup(ctx)
+	ctx, cancel := w.fl.cleanup(ctx)
 	defer cancel()
-	log := w.p.log.WithFields(w.want.fields(w.store)).WithField("attempt", w.entry.Attempt)
+	log := w.fl.log.WithFields(w.want.fields(w.store)).WithField("attempt", w.entry.Attempt)
 	if errors.Is(cause, catalog.ErrLost) { // the row belongs to another process now, and so does what it names
 		if w.stage != nil {
 			_ = w.stage.Discard(ctx)
@@ -379,7 +379,7 @@ func (w *filling) undo(ctx context.Context, cause error) {
 		}
 	}
 	if w.claim.ID != "" {
-		if err := w.p.owner.Release(ctx, w.claim.ID); err != nil {
+		if err := w.fl.owner.Release(ctx, w.claim.ID); err != nil {
 			log.WithError(err).Warn("quota claim not released; the next reconcile releases it")
 			return
 		}
@@ -394,9 +394,9 @@ func (w *filling) undo(ctx context.Context, cause error) {
 func (w *filling) endRow(ctx context.Context, cause error) error {
 	_, aside := steppedAside(classify(cause))
 	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.want.foundOnce() {
-		return w.p.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
+		return w.fl.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
 	}
-	return w.p.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, w.p.failedBy(cause))
+	return w.fl.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, w.fl.failedBy(cause))
 }
 
 // description is what the image-volume says of itself.
@@ -405,9 +405,9 @@ func (w *filling) description(digest string, final catalog.Published) backends.D
 		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, ContentKey: string(final.Key), Domain: w.entry.Domain,
 		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
 		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
-		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.claim.ProjectID, w.p.tenant.ProjectID),
-		UserID:  cmp.Or(w.claim.UserID, w.p.tenant.UserID),
-		ClaimID: string(w.claim.ID), Form: backends.Decoded, CreatedAt: w.p.now().UTC(),
+		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.claim.ProjectID, w.fl.tenant.ProjectID),
+		UserID:  cmp.Or(w.claim.UserID, w.fl.tenant.UserID),
+		ClaimID: string(w.claim.ID), Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
 	}
 }
 

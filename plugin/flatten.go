@@ -31,7 +31,7 @@ func (p *Plugin) FlattenVolume(ctx context.Context, backend backends.Name, volum
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.base, cancel)()
-	s, err := p.backendNamed(backend)
+	s, err := p.stock.backendNamed(backend)
 	if err != nil {
 		return Flattened{}, err
 	}
@@ -40,7 +40,7 @@ func (p *Plugin) FlattenVolume(ctx context.Context, backend backends.Name, volum
 		return Flattened{}, fmt.Errorf("flatten volume %s on %s: %w", volume, s.name, err)
 	}
 	log := p.log.WithFields(map[string]any{"backend": s.name, "volume": volume})
-	reaped, err := p.reap(ctx, s)
+	reaped, err := p.stock.reap(ctx, s)
 	if err != nil { // the volume is flat; tidy tries again
 		log.WithError(err).Warn("detached image-volumes not reaped; trying again")
 	}

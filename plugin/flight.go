@@ -70,10 +70,10 @@ type filled struct {
 }
 
 // fillShared waits for the one fill of an image in s, and starts it where there is none.
-func (p *Plugin) fillShared(ctx context.Context, want wanted, s *store, who *waiter) (*filled, error) {
+func (fl *fills) fillShared(ctx context.Context, want wanted, s *store, who *waiter) (*filled, error) {
 	key := flightKey{s.name, want.key}
 	for {
-		f, role := p.board(key, want, s, who)
+		f, role := fl.board(key, want, s, who)
 		if f == nil {
 			return nil, &stepAside{reason: ReasonStopping, cause: ErrStopping}
 		}
@@ -86,20 +86,20 @@ func (p *Plugin) fillShared(ctx context.Context, want wanted, s *store, who *wai
 			}
 		}
 		if who.background {
-			p.flights.leave(f, who, stayInBackground)
+			fl.flights.leave(f, who, stayInBackground)
 			return nil, &stepAside{reason: ReasonFilling, detail: "the image is being cached in the background"}
 		}
 		leave, ok := who.places.enter()
 		if !ok {
-			p.flights.leave(f, who, stayInBackground)
+			fl.flights.leave(f, who, stayInBackground)
 			return nil, &stepAside{reason: ReasonManyWaiting, detail: "as many requests wait as may; the image is being cached in the background"}
 		}
-		err := p.awaitFlight(ctx, f, who, role)
+		err := fl.awaitFlight(ctx, f, who, role)
 		leave()
 		if err != nil {
 			return nil, err
 		}
-		if role == joined && p.flights.anothersFailure(f, who) {
+		if role == joined && fl.flights.anothersFailure(f, who) {
 			continue
 		}
 		if errors.Is(f.err, ErrTooSmall) && f.needs.Load() > 0 {
@@ -135,69 +135,69 @@ const (
 )
 
 // board joins the flight of a key, or starts it. It returns nil when the plugin is stopping.
-func (p *Plugin) board(key flightKey, want wanted, s *store, who *waiter) (*flight, boarding) {
-	p.flights.mu.Lock()
-	defer p.flights.mu.Unlock()
-	f, ok := p.flights.byKey[key]
+func (fl *fills) board(key flightKey, want wanted, s *store, who *waiter) (*flight, boarding) {
+	fl.flights.mu.Lock()
+	defer fl.flights.mu.Unlock()
+	f, ok := fl.flights.byKey[key]
 	switch {
 	case ok && f.leaving:
 		return f, dying
 	case ok:
 		f.admit(who)
 		return f, joined
-	case p.stopped():
+	case fl.stopped():
 		return nil, 0
 	}
-	f = &flight{key: key, imageID: want.image.Ref(), begun: p.now(), done: make(chan struct{})}
+	f = &flight{key: key, imageID: want.image.Ref(), begun: fl.now(), done: make(chan struct{})}
 	f.total.Store(want.image.SizeBytes)
 	f.admit(who)
-	ctx, cancel := context.WithCancel(p.base)
+	ctx, cancel := context.WithCancel(fl.base)
 	f.cancel = cancel
-	p.flights.byKey[key] = f
-	p.running.Add(1)
+	fl.flights.byKey[key] = f
+	fl.running.Add(1)
 	go func() {
-		defer p.running.Done()
+		defer fl.running.Done()
 		defer cancel()
-		p.fly(ctx, f, want, s)
+		fl.fly(ctx, f, want, s)
 	}()
 	return f, started
 }
 
 // fly runs the fill and tells the waiters.
-func (p *Plugin) fly(ctx context.Context, f *flight, want wanted, s *store) {
-	ctx = imagesource.WithTokens(ctx, func() imagesource.Token { return p.flights.token(f) })
-	f.entry, f.err = p.fill(ctx, s, f, &want)
+func (fl *fills) fly(ctx context.Context, f *flight, want wanted, s *store) {
+	ctx = imagesource.WithTokens(ctx, func() imagesource.Token { return fl.flights.token(f) })
+	f.entry, f.err = fl.fill(ctx, s, f, &want)
 	switch {
 	case f.err == nil && f.followed() == "":
 		f.downloaded = f.read.Load()
-	case p.stopped() && errors.Is(f.err, context.Canceled):
+	case fl.stopped() && errors.Is(f.err, context.Canceled):
 		f.err = &stepAside{reason: ReasonStopping, cause: ErrStopping}
 	}
-	background := p.flights.land(f)
+	background := fl.flights.land(f)
 	if f.err != nil && background {
-		p.log.WithFields(want.fields(s)).WithError(f.err).Warn("background fill ended without an image-volume")
+		fl.log.WithFields(want.fields(s)).WithError(f.err).Warn("background fill ended without an image-volume")
 	}
 	close(f.done)
 	if background && errors.Is(f.err, imagesource.ErrChanged) {
-		p.fillAgain(ctx, want, s)
+		fl.fillAgain(ctx, want, s)
 	}
 }
 
 // fillAgain fills in the background once more, after the image changed while it was read.
-func (p *Plugin) fillAgain(ctx context.Context, want wanted, s *store) {
+func (fl *fills) fillAgain(ctx context.Context, want wanted, s *store) {
 	if want.anew {
 		return
 	}
 	if err := want.lookAgain(ctx); err != nil {
-		p.log.WithFields(want.fields(s)).WithError(err).Warn("image not looked at again for a background fill")
+		fl.log.WithFields(want.fields(s)).WithError(err).Warn("image not looked at again for a background fill")
 		return
 	}
 	if e, ready := s.find(&want); ready && !outdated(e) {
 		return
 	}
 	who := &waiter{token: imagesource.TokenOf(ctx), background: true}
-	if f, role := p.board(flightKey{s.name, want.key}, want, s, who); f != nil && role != dying {
-		p.flights.leave(f, who, stayInBackground)
+	if f, role := fl.board(flightKey{s.name, want.key}, want, s, who); f != nil && role != dying {
+		fl.flights.leave(f, who, stayInBackground)
 	}
 }
 
@@ -213,7 +213,7 @@ func (fl *flights) land(f *flight) (background bool) {
 }
 
 // awaitFlight waits for the end of the fill, telling the caller how far it is.
-func (p *Plugin) awaitFlight(ctx context.Context, f *flight, who *waiter, role boarding) error {
+func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role boarding) error {
 	phase := func() string {
 		if role == joined || f.followed() != "" {
 			return "joined"
@@ -227,10 +227,10 @@ func (p *Plugin) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 		select {
 		case <-f.done:
 			who.report(f.progress(phase()))
-			p.flights.leave(f, who, leaveForGood)
+			fl.flights.leave(f, who, leaveForGood)
 			return nil
 		case <-ctx.Done():
-			p.flights.leave(f, who, leaveForGood)
+			fl.flights.leave(f, who, leaveForGood)
 			return ctx.Err()
 		case <-tick.C:
 		}

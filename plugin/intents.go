@@ -98,9 +98,9 @@ func (o *openIntents) end(key volumeKey, token string) (ended openIntent, known 
 }
 
 // intend notes in the journal what is about to be made, so that a crash from here on is settled.
-func (p *Plugin) intend(q *request, op journal.Op, spec backends.VolumeSpec) (journal.Intent, error) {
-	i := journal.Intent{At: p.now().UTC(), Op: op, Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
-	i, err := p.books.begin(i)
+func (l *ladder) intend(q *request, op journal.Op, spec backends.VolumeSpec) (journal.Intent, error) {
+	i := journal.Intent{At: l.now().UTC(), Op: op, Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
+	i, err := l.books.begin(i)
 	if err != nil {
 		return i, fmt.Errorf("note the intent to make %s: %w", spec.Name, err)
 	}
@@ -109,14 +109,14 @@ func (p *Plugin) intend(q *request, op journal.Op, spec backends.VolumeSpec) (jo
 
 // settleOpen settles the intents that are still open. Those whose backend does not answer stay open, and
 // are tried again.
-func (p *Plugin) settleOpen(ctx context.Context) {
-	for _, name := range p.open.names() {
-		unlock, ok := p.names.tryLock(name)
+func (l *ladder) settleOpen(ctx context.Context) {
+	for _, name := range l.open.names() {
+		unlock, ok := l.names.tryLock(name)
 		if !ok {
 			continue // a repeated request is at it; its turn comes
 		}
-		for _, i := range p.open.take(name) {
-			p.settleAndDrop(ctx, i)
+		for _, i := range l.open.take(name) {
+			l.settleAndDrop(ctx, i)
 		}
 		unlock()
 	}
@@ -125,15 +125,15 @@ func (p *Plugin) settleOpen(ctx context.Context) {
 // settleFirst settles what an earlier attempt at the request's volume may have left: half a volume would
 // look like somebody else's. A whole one stays for alreadyMade to find. What cannot be settled yet makes
 // the request step aside. The turn of the name is held.
-func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
+func (l *ladder) settleFirst(ctx context.Context, q *request) *stepAside {
 	var unsettled error
-	for _, i := range p.open.take(volumeKey{q.store.name, q.Volume}) {
-		settled, err := p.settle(ctx, i.Intent)
+	for _, i := range l.open.take(volumeKey{q.store.name, q.Volume}) {
+		settled, err := l.settle(ctx, i.Intent)
 		if err == nil && settled != backends.Whole {
-			p.books.drop(i.Intent)
+			l.books.drop(i.Intent)
 			continue
 		}
-		p.open.put(i)
+		l.open.put(i)
 		unsettled = errors.Join(unsettled, err)
 	}
 	if unsettled == nil {
@@ -144,42 +144,42 @@ func (p *Plugin) settleFirst(ctx context.Context, q *request) *stepAside {
 
 // settleAndDrop settles one intent, or leaves it open. The turn of its volume's name is held. Who has a
 // volume keeps it: what is in use is not tried again.
-func (p *Plugin) settleAndDrop(ctx context.Context, i openIntent) {
+func (l *ladder) settleAndDrop(ctx context.Context, i openIntent) {
 	if i.found {
-		p.lookAtKept(ctx, i)
+		l.lookAtKept(ctx, i)
 		return
 	}
-	log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
-	settled, err := p.settleOne(ctx, i)
+	log := l.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
+	settled, err := l.settleOne(ctx, i)
 	switch inUse := errors.Is(err, backends.ErrInUse); {
 	case inUse && settled == backends.Whole:
-		p.keep(i, journal.InUse)
+		l.keep(i, journal.InUse)
 	case inUse: // not whole, and somebody has it: nothing of it is ours any more
 		log.WithError(err).Warn("what was half made is in use, and stays")
-		p.noteKept(i, journal.InUse)
-		p.books.drop(i.Intent)
+		l.noteKept(i, journal.InUse)
+		l.books.drop(i.Intent)
 	case err != nil:
 		log.WithError(err).Error("volume in the making not settled; trying again")
-		p.open.put(i)
+		l.open.put(i)
 	case settled == backends.Whole:
-		p.keep(i, i.whyKept())
+		l.keep(i, i.whyKept())
 	default:
-		p.books.drop(i.Intent)
+		l.books.drop(i.Intent)
 		log.WithField("settled", settled).Info("volume in the making was settled")
 	}
 }
 
 // settleOne settles an intent, and takes back a whole volume that certainly nobody was told of.
 // backends.ErrInUse: somebody has it all the same; with backends.Whole it is whole.
-func (p *Plugin) settleOne(ctx context.Context, i openIntent) (backends.Settled, error) {
-	settled, err := p.settle(ctx, i.Intent)
+func (l *ladder) settleOne(ctx context.Context, i openIntent) (backends.Settled, error) {
+	settled, err := l.settle(ctx, i.Intent)
 	if err != nil {
 		return 0, err
 	}
 	if settled != backends.Whole || i.fate == mayStay {
 		return settled, nil
 	}
-	b := p.stores[i.Backend].backend
+	b := l.stock.stores[i.Backend].backend
 	v, err := b.StatVolume(ctx, i.Spec.Name)
 	if err == nil && v.Token == i.Spec.Token {
 		err = b.DeleteVolume(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID})
@@ -194,8 +194,8 @@ func (p *Plugin) settleOne(ctx context.Context, i openIntent) (backends.Settled,
 }
 
 // settle asks the backend to end one intent.
-func (p *Plugin) settle(ctx context.Context, i journal.Intent) (backends.Settled, error) {
-	s, ok := p.stores[i.Backend]
+func (l *ladder) settle(ctx context.Context, i journal.Intent) (backends.Settled, error) {
+	s, ok := l.stock.stores[i.Backend]
 	if !ok || s.backend == nil {
 		return 0, fmt.Errorf("%w: %q is no longer configured; configure it once more so that %s can be settled", ErrUnknownBackend, i.Backend, i.Spec.Name)
 	}

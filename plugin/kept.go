@@ -28,49 +28,49 @@ func keptRemedy(name backends.VolumeName) string {
 }
 
 // keep leaves a whole volume alone from now on, and says so, once.
-func (p *Plugin) keep(i openIntent, why journal.Kept) {
-	p.books.keep(i.Intent, why)
-	p.noteKept(i, why)
+func (l *ladder) keep(i openIntent, why journal.Kept) {
+	l.books.keep(i.Intent, why)
+	l.noteKept(i, why)
 	i.Kept, i.fate, i.found = why, mayStay, true
-	p.open.put(i)
+	l.open.put(i)
 }
 
 // noteKept tells people of a volume that stays.
-func (p *Plugin) noteKept(i openIntent, why journal.Kept) {
-	p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
+func (l *ladder) noteKept(i openIntent, why journal.Kept) {
+	l.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
 		Warn("a volume stays of which perhaps nobody knows; " + keptDetails[why])
-	p.books.note(catalog.Event{
+	l.books.note(catalog.Event{
 		Kind: EventKept, Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: catalog.EntryID(i.Spec.Origin.EntryID),
 		Volume: i.Spec.Name, Reason: Reason(why), Detail: keptDetails[why] + "; " + keptRemedy(i.Spec.Name),
 	})
 }
 
 // lookAtKept ends the intent of a kept volume that is no longer there.
-func (p *Plugin) lookAtKept(ctx context.Context, i openIntent) {
-	log := p.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name})
-	s, ok := p.stores[i.Backend]
+func (l *ladder) lookAtKept(ctx context.Context, i openIntent) {
+	log := l.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name})
+	s, ok := l.stock.stores[i.Backend]
 	if !ok || s.backend == nil {
-		p.open.put(i)
+		l.open.put(i)
 		return
 	}
 	v, err := s.backend.StatVolume(ctx, i.Spec.Name)
 	gone := errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) || err == nil && v.Token != i.Spec.Token
 	if !gone {
-		p.open.put(i)
+		l.open.put(i)
 		return
 	}
-	p.books.drop(i.Intent)
+	l.books.drop(i.Intent)
 	log.Info("a volume that was kept is gone, or another's by now")
 }
 
 // KeepVolume says that a volume which was kept is wanted: it is an ordinary volume from now on. One that is
 // ordinary already stays so. backends.ErrNotExist, backends.ErrNotOurs, ErrUnknownBackend.
 func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
-	s, err := p.backendNamed(backend)
+	s, err := p.stock.backendNamed(backend)
 	if err != nil {
 		return err
 	}
-	unlock, err := p.names.lock(ctx, volumeKey{s.name, volume})
+	unlock, err := p.ladder.names.lock(ctx, volumeKey{s.name, volume})
 	if err != nil {
 		return err
 	}
@@ -79,20 +79,20 @@ func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume b
 	if err != nil {
 		return err
 	}
-	if i, known := p.open.end(volumeKey{s.name, volume}, v.Token); known {
+	if i, known := p.ladder.open.end(volumeKey{s.name, volume}, v.Token); known {
 		p.books.drop(i.Intent)
 	}
 	return nil
 }
 
 // forgetKept ends what is open of a volume that somebody has deleted.
-func (p *Plugin) forgetKept(key volumeKey) {
-	for _, i := range p.open.take(key) {
+func (l *ladder) forgetKept(key volumeKey) {
+	for _, i := range l.open.take(key) {
 		if !i.found {
-			p.open.put(i) // half made, perhaps: it is settled
+			l.open.put(i) // half made, perhaps: it is settled
 			continue
 		}
-		p.books.drop(i.Intent)
+		l.books.drop(i.Intent)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 type mender struct {
 	*house
 	books *books
-	stock *Plugin
+	stock *stock
 }
 
 // What a survey found may be otherwise by the time that it is mended: a fill has ended, somebody else has

@@ -36,7 +36,7 @@ type meteredStage struct {
 // WriteAt writes; the stage asks for the room that it takes.
 func (m *meteredStage) WriteAt(b []byte, off int64) (n int, err error) {
 	m.addSum(b, off)
-	err = m.w.p.withSpace(m.ctx, m.w.store, m.rest(), func() error {
+	err = m.w.fl.stock.withSpace(m.ctx, m.w.store, m.rest(), func() error {
 		n, err = m.ImageVolumeStage.WriteAt(b, off)
 		return err
 	})
@@ -62,7 +62,7 @@ func (m *meteredStage) addSum(b []byte, off int64) {
 // Commit writes down the sum of what was written with the image-volume, for check --deep.
 func (m *meteredStage) Commit(ctx context.Context, d backends.Description) (v backends.ImageVolume, err error) {
 	d.ContentSum = m.sum.String()
-	err = m.w.p.withSpace(ctx, m.w.store, m.rest(), func() error {
+	err = m.w.fl.stock.withSpace(ctx, m.w.store, m.rest(), func() error {
 		v, err = m.ImageVolumeStage.Commit(ctx, d)
 		return err
 	})

@@ -21,10 +21,10 @@ func sameContent() miss {
 
 // whyMissed finds out why an image is not in a store. What cannot be found out is nothing that a request
 // should end for.
-func (p *Plugin) whyMissed(ctx context.Context, s *store, want *wanted) miss {
-	why, cause, err := p.catalog.WhyAbsent(ctx, s.id(), want.image.Domain, want.image.Ref())
+func (fl *fills) whyMissed(ctx context.Context, s *store, want *wanted) miss {
+	why, cause, err := fl.catalog.WhyAbsent(ctx, s.id(), want.image.Domain, want.image.Ref())
 	if err != nil {
-		p.log.WithFields(want.fields(s)).WithError(err).Warn("why the image is not cached was not found out")
+		fl.log.WithFields(want.fields(s)).WithError(err).Warn("why the image is not cached was not found out")
 		return miss{}
 	}
 	switch why {
@@ -40,11 +40,11 @@ func (p *Plugin) whyMissed(ctx context.Context, s *store, want *wanted) miss {
 }
 
 // noteGone lets the entries of an image go first once its source has it no more, for anybody.
-func (p *Plugin) noteGone(ctx context.Context, want *wanted, err error) {
+func (fl *fills) noteGone(ctx context.Context, want *wanted, err error) {
 	if _, all := imagesource.Underlying(want.source).(imagesource.SameForAll); !all || !errors.Is(err, imagesource.ErrNotFound) {
 		return
 	}
-	if err := p.catalog.ImageGone(ctx, want.image.Ref()); err != nil && ctx.Err() == nil {
-		p.log.WithField("image", want.image.Ref()).WithError(err).Warn("entries of an image that is gone are not marked as superseded")
+	if err := fl.catalog.ImageGone(ctx, want.image.Ref()); err != nil && ctx.Err() == nil {
+		fl.log.WithField("image", want.image.Ref()).WithError(err).Warn("entries of an image that is gone are not marked as superseded")
 	}
 }

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
-	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 )
@@ -25,21 +21,10 @@ type Plugin struct {
 	chores     chores
 	reconciler *reconciler
 
-	scratch diskimage.Scratch
+	stock   *stock
+	fills   *fills
+	ladder  *ladder
 	sources *sources
-
-	stores   map[backends.Name]*store // backends and file caches
-	labels   labels
-	placing  sync.Mutex      // held by the store that takes its place among the others
-	backends []backends.Name // backends alone, as configured
-
-	running   sync.WaitGroup // fills
-	flights   flights
-	fillSlots chan struct{}
-	quotaTurn chan struct{}      // held by the one for whose claim entries go
-	renewing  singleflight.Group // entries that are inspected again
-	open      openIntents
-	names     names // whose turn it is to make a volume
 }
 
 // Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
@@ -68,27 +53,29 @@ func newPlugin(cfg Config) (*Plugin, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	stores, err := newStores(cfg)
-	if err != nil {
-		return nil, err
-	}
-	h := newHouse(cfg)
-	p := &Plugin{
-		house: h, begun: cfg.Now(), chores: chores{house: h}, stores: stores,
-		flights:   flights{byKey: make(map[flightKey]*flight)},
-		names:     names{busy: make(map[volumeKey]*turn)},
-		fillSlots: make(chan struct{}, cfg.FillLimit), quotaTurn: make(chan struct{}, 1),
-	}
-	p.books = newBooks(h, p.label)
-	p.reconciler = newReconciler(p)
-	for _, b := range cfg.Backends {
-		p.backends = append(p.backends, b.Name)
-	}
-	if p.sources, err = newSources(cfg.Log, cfg.Sources); err != nil {
-		h.end()
+	p := &Plugin{house: newHouse(cfg), begun: cfg.Now()}
+	if err := p.build(); err != nil {
+		p.end()
 		return nil, err
 	}
 	return p, nil
+}
+
+// build makes the parts, each of which knows those before it.
+func (p *Plugin) build() (err error) {
+	p.chores = chores{house: p.house}
+	if p.stock, err = newStock(p.house); err != nil {
+		return err
+	}
+	if p.sources, err = newSources(p.cfg.Log, p.cfg.Sources); err != nil {
+		return err
+	}
+	p.books = newBooks(p.house, p.stock.label)
+	p.fills = newFills(p.house, p.books, p.stock)
+	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
+	p.reconciler = newReconciler(p)
+	p.stock.books, p.stock.bytesRead, p.stock.returned = p.books, p.fills.flights.bytesRead, p.reconciler.leftOut
+	return nil
 }
 
 // start is Open after the configuration was found good.
@@ -98,7 +85,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if p.scratch, err = diskimage.NewDirScratch(p.cfg.ScratchDir, p.cfg.ScratchMaxBytes); err != nil {
+	if p.fills.scratch, err = diskimage.NewDirScratch(p.cfg.ScratchDir, p.cfg.ScratchMaxBytes); err != nil {
 		return err
 	}
 	if err := p.openHouse(ctx); err != nil {
@@ -121,13 +108,13 @@ func (p *Plugin) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		p.gate.wait()
-		p.running.Wait()
+		p.fills.running.Wait()
 		close(ended)
 	}()
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		p.log.WithField("fills", len(p.flights.views())).Warn("time to stop is over; fills in flight are undone")
+		p.log.WithField("fills", len(p.fills.flights.views())).Warn("time to stop is over; fills in flight are undone")
 	}
 	p.end()
 	<-ended

@@ -23,25 +23,25 @@ const quotaRounds = 8
 // chargeQuota charges the quota, and makes room in it where that is refused. internaltenant.ErrOverQuota: all
 // that may go would not be enough, and nothing went; or it was not enough.
 func (w *filling) chargeQuota(ctx context.Context, spec internaltenant.ClaimSpec) (internaltenant.Claim, error) {
-	claim, err := w.p.owner.Claim(ctx, spec)
+	claim, err := w.fl.owner.Claim(ctx, spec)
 	if !errors.Is(err, internaltenant.ErrOverQuota) || w.store.keepForQuota {
 		return claim, err
 	}
 	select {
-	case w.p.quotaTurn <- struct{}{}:
-		defer func() { <-w.p.quotaTurn }()
+	case w.fl.stock.quotaTurn <- struct{}{}:
+		defer func() { <-w.fl.stock.quotaTurn }()
 	case <-ctx.Done():
 		return claim, ctx.Err()
 	}
 	for range quotaRounds {
-		made, evictErr := w.p.makeQuota(ctx, w.store, err)
+		made, evictErr := w.fl.stock.makeQuota(ctx, w.store, err)
 		if evictErr != nil {
 			return claim, errors.Join(err, evictErr)
 		}
 		if !made {
 			return claim, err
 		}
-		if claim, err = w.p.owner.Claim(ctx, spec); !errors.Is(err, internaltenant.ErrOverQuota) {
+		if claim, err = w.fl.owner.Claim(ctx, spec); !errors.Is(err, internaltenant.ErrOverQuota) {
 			return claim, err
 		}
 	}
@@ -49,23 +49,23 @@ func (w *filling) chargeQuota(ctx context.Context, spec internaltenant.ClaimSpec
 }
 
 // makeQuota evicts what refusal says is missing; false where that cannot be done, and then nothing went.
-func (p *Plugin) makeQuota(ctx context.Context, s *store, refusal error) (bool, error) {
-	if err := p.books.flush(ctx); err != nil { // last-used decides
+func (k *stock) makeQuota(ctx context.Context, s *store, refusal error) (bool, error) {
+	if err := k.books.flush(ctx); err != nil { // last-used decides
 		return false, err
 	}
-	missing, err := p.missingQuota(ctx, refusal)
+	missing, err := k.missingQuota(ctx, refusal)
 	if err != nil || missing.amount <= 0 {
 		return false, err
 	}
-	sharers := p.sharers(s, missing)
-	victims, err := p.quotaVictims(ctx, sharers, missing)
+	sharers := k.sharers(s, missing)
+	victims, err := k.quotaVictims(ctx, sharers, missing)
 	if err == nil && victims == nil { // clones may be gone that the catalog believes in
 		for _, s := range sharers {
-			_, reapErr := p.reap(ctx, s)
-			err = errors.Join(err, reapErr, p.observeClones(ctx, s))
+			_, reapErr := k.reap(ctx, s)
+			err = errors.Join(err, reapErr, k.observeClones(ctx, s))
 		}
 		if err == nil {
-			victims, err = p.quotaVictims(ctx, sharers, missing)
+			victims, err = k.quotaVictims(ctx, sharers, missing)
 		}
 	}
 	gone := false
@@ -73,7 +73,7 @@ func (p *Plugin) makeQuota(ctx context.Context, s *store, refusal error) (bool, 
 		if err != nil {
 			break
 		}
-		switch _, err = p.evict(ctx, p.storeOf(v.Store), v.ID, catalog.CauseQuota); {
+		switch _, err = k.evict(ctx, k.storeOf(v.Store), v.ID, catalog.CauseQuota); {
 		case err == nil:
 			gone = true
 		case isGone(err) || errors.Is(err, catalog.ErrPinned):
@@ -100,7 +100,7 @@ func (g quotaGap) of(e catalog.Entry) int64 {
 
 // missingQuota is what is missing, as the refusal says, or the tenant's use, or one volume where neither
 // does. Its amount is 0 where nothing that goes could help.
-func (p *Plugin) missingQuota(ctx context.Context, refusal error) (quotaGap, error) {
+func (k *stock) missingQuota(ctx context.Context, refusal error) (quotaGap, error) {
 	var q *internaltenant.QuotaError
 	if !errors.As(refusal, &q) {
 		return quotaGap{amount: 1}, nil
@@ -114,7 +114,7 @@ func (p *Plugin) missingQuota(ctx context.Context, refusal error) (quotaGap, err
 		return gap, nil
 	}
 	gap.amount = 1
-	detailed, ok := p.owner.(internaltenant.Detailed)
+	detailed, ok := k.owner.(internaltenant.Detailed)
 	if !ok {
 		return gap, nil
 	}
@@ -128,10 +128,10 @@ func (p *Plugin) missingQuota(ctx context.Context, refusal error) (quotaGap, err
 }
 
 // sharers are the backends whose entries the same limit counts as those of s.
-func (p *Plugin) sharers(s *store, g quotaGap) []*store {
+func (k *stock) sharers(s *store, g quotaGap) []*store {
 	var all []*store
-	for _, other := range p.orderedStores() {
-		same := other.charged() && p.adopting(other) == p.adopting(s)
+	for _, other := range k.orderedStores() {
+		same := other.charged() && k.adopting(other) == k.adopting(s)
 		if same && (g.volumeType == "" || other.suits == g.volumeType || other == s) {
 			all = append(all, other)
 		}
@@ -144,17 +144,17 @@ const fewIdle = 64
 
 // quotaVictims are the least recently used idle entries that are charged for what is missing, no more than
 // are needed; nil where all together are not.
-func (p *Plugin) quotaVictims(ctx context.Context, among []*store, missing quotaGap) ([]catalog.Entry, error) {
+func (k *stock) quotaVictims(ctx context.Context, among []*store, missing quotaGap) ([]catalog.Entry, error) {
 	for n := fewIdle; ; n *= 8 {
 		var all []catalog.Entry
 		whole := true
 		for _, s := range among {
-			idle, err := p.catalog.Idle(ctx, s.id(), n)
+			idle, err := k.catalog.Idle(ctx, s.id(), n)
 			if err != nil {
 				return nil, err
 			}
 			whole = whole && len(idle) < n
-			all = append(all, slices.DeleteFunc(idle, func(e catalog.Entry) bool { return e.Claim == "" || s.tooYoung(e, p.now()) })...)
+			all = append(all, slices.DeleteFunc(idle, func(e catalog.Entry) bool { return e.Claim == "" || s.tooYoung(e, k.now()) })...)
 		}
 		slices.SortStableFunc(all, func(a, b catalog.Entry) int { return cmp.Compare(lastUse(a).UnixNano(), lastUse(b).UnixNano()) })
 		if victims := fewest(all, missing); victims != nil || whole {

@@ -30,15 +30,15 @@ func (e *PartialError) Unwrap() error { return backends.ErrUnavailable }
 
 // leaveOut adds a store to those that an answer about all of them leaves out, and tells whether its error is
 // that it does not answer; any other one is not for the others to bear.
-func (p *Plugin) leaveOut(list *[]UnavailableView, s *store, err error) bool {
+func (k *stock) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 	if !errors.Is(err, backends.ErrUnavailable) {
 		return false
 	}
-	p.reached(s, err)
+	k.reached(s, err)
 	if slices.ContainsFunc(*list, func(u UnavailableView) bool { return u.Name == s.name }) {
 		return true
 	}
-	since := p.now().UTC()
+	since := k.now().UTC()
 	if silence := s.silent.Load(); silence != nil {
 		since = silence.since
 	}
@@ -48,15 +48,15 @@ func (p *Plugin) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 
 // removable asks the store of an entry whether it answers, so that nothing begins that could not be ended: an
 // entry whose eviction has begun serves nobody any more. backends.ErrUnavailable.
-func (p *Plugin) removable(ctx context.Context, e catalog.Entry) error {
-	return p.allRemovable()(ctx, e)
+func (k *stock) removable(ctx context.Context, e catalog.Entry) error {
+	return k.allRemovable()(ctx, e)
 }
 
 // allRemovable is removable for many entries: each store is asked once.
-func (p *Plugin) allRemovable() func(context.Context, catalog.Entry) error {
+func (k *stock) allRemovable() func(context.Context, catalog.Entry) error {
 	asked := make(map[backends.Name]error)
 	return func(ctx context.Context, e catalog.Entry) error {
-		s := p.storeOf(e.Store)
+		s := k.storeOf(e.Store)
 		if s == nil || e.State == catalog.Failed { // only the row goes
 			return nil
 		}
@@ -70,8 +70,8 @@ func (p *Plugin) allRemovable() func(context.Context, catalog.Entry) error {
 }
 
 // volumesOf adds a backend's volumes to views. What was listed before a failure stays in them.
-func (p *Plugin) volumesOf(ctx context.Context, s *store, views *[]VolumeView) error {
-	kept := p.open.kept()
+func (l *ladder) volumesOf(ctx context.Context, s *store, views *[]VolumeView) error {
+	kept := l.open.kept()
 	for v, err := range s.backend.ListVolumes(ctx) {
 		if err != nil {
 			return err

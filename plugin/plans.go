@@ -24,31 +24,31 @@ func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
 	if err := p.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	for _, s := range p.orderedStores() {
+	for _, s := range p.stock.orderedStores() {
 		_, err := s.images.Capacity(ctx)
 		var all []going
 		if err == nil {
-			all, err = p.prunable(ctx, s)
+			all, err = p.stock.prunable(ctx, s)
 		}
-		if p.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
+		if p.stock.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
 			continue
 		}
 		if err != nil {
 			return r, fmt.Errorf("plan to prune %s: %w", s.name, err)
 		}
 		for _, g := range all {
-			r.Planned = append(r.Planned, PlannedRemoval{Entry: p.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
+			r.Planned = append(r.Planned, PlannedRemoval{Entry: p.stock.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
 		}
 	}
 	return r, nil
 }
 
 // prunable are the entries of a store that are idle for too long, and then those that are over a bound.
-func (p *Plugin) prunable(ctx context.Context, s *store) ([]going, error) {
-	if err := p.observeClones(ctx, s); err != nil {
+func (k *stock) prunable(ctx context.Context, s *store) ([]going, error) {
+	if err := k.observeClones(ctx, s); err != nil {
 		return nil, err
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	entries, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (p *Plugin) prunable(ctx context.Context, s *store) ([]going, error) {
 	for _, e := range entries {
 		byID[string(e.ID)] = e
 	}
-	now, l := p.now(), load(entries, capacity)
+	now, l := k.now(), load(entries, capacity)
 	var all []going
 	for _, id := range lru.Aged(now, l, s.maxIdle) {
 		all = append(all, going{entry: byID[id], why: idleFor(now, byID[id], s.maxIdle)})
@@ -108,20 +108,20 @@ func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, err
 	if err := p.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	entries, err := p.entriesToDelete(ctx, d.Backend)
+	entries, err := p.stock.entriesToDelete(ctx, d.Backend)
 	if err != nil {
 		return r, err
 	}
-	clones, removable := p.listedClones(), p.allRemovable()
+	clones, removable := p.stock.listedClones(), p.stock.allRemovable()
 	for _, e := range entries {
 		if d.Superseded && e.SupersededAt.IsZero() {
 			continue
 		}
-		planned, err := p.planDeletion(ctx, e, d.Force, clones)
+		planned, err := p.stock.planDeletion(ctx, e, d.Force, clones)
 		if gone := removable(ctx, e); gone != nil {
 			planned.Goes, planned.Detached, planned.Why, err = false, false, "its backend does not answer", gone
 		}
-		if s := p.storeOf(e.Store); s != nil && p.leaveOut(&r.Unavailable, s, err) {
+		if s := p.stock.storeOf(e.Store); s != nil && p.stock.leaveOut(&r.Unavailable, s, err) {
 			err = nil
 		}
 		if err != nil {
@@ -143,9 +143,9 @@ func whyDeleted(e catalog.Entry) string {
 	return "its image has other content by now"
 }
 
-func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
-	planned := PlannedRemoval{Entry: p.entryView(e), Goes: true, Why: whyDeleted(e)}
-	switch err := p.deletable(ctx, e, force, clones); {
+func (k *stock) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
+	planned := PlannedRemoval{Entry: k.entryView(e), Goes: true, Why: whyDeleted(e)}
+	switch err := k.deletable(ctx, e, force, clones); {
 	case errors.Is(err, catalog.ErrPinned):
 		planned.Goes, planned.Why = false, "it is pinned"
 		return planned, nil
@@ -162,7 +162,7 @@ func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceD
 		planned.Why = "its fill failed"
 		return planned, nil
 	}
-	s := p.storeOf(e.Store)
+	s := k.storeOf(e.Store)
 	if s == nil {
 		planned.Why = "its backend is not configured; the image-volume stays there"
 		return planned, nil
@@ -178,8 +178,8 @@ func (p *Plugin) planDeletion(ctx context.Context, e catalog.Entry, force ForceD
 
 // deletable tells why an admin's deletion would refuse an entry: ErrUnknownBackend, ErrBusy, catalog.ErrPinned,
 // ErrHasClones.
-func (p *Plugin) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
-	s := p.storeOf(e.Store)
+func (k *stock) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
+	s := k.storeOf(e.Store)
 	if s == nil {
 		return unconfiguredDeletable(e, force)
 	}

@@ -15,9 +15,9 @@ func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
 	if err := p.books.flush(ctx); err != nil {
 		return r, err
 	}
-	for _, s := range p.orderedStores() {
-		err := p.pruneStore(ctx, s, &r)
-		if p.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
+	for _, s := range p.stock.orderedStores() {
+		err := p.stock.pruneStore(ctx, s, &r)
+		if p.stock.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
 			p.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
 			continue
 		}
@@ -28,8 +28,8 @@ func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
 	return r, nil
 }
 
-func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
-	if err := p.ensure(ctx, s); err != nil {
+func (k *stock) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
+	if err := k.ensure(ctx, s); err != nil {
 		return err
 	}
 	free, err := s.enterRoom(ctx)
@@ -37,12 +37,12 @@ func (p *Plugin) pruneStore(ctx context.Context, s *store, r *PruneResult) error
 		return err
 	}
 	defer free()
-	going, err := p.prunable(ctx, s)
+	going, err := k.prunable(ctx, s)
 	if err != nil {
 		return err
 	}
 	for _, g := range going {
-		if err := p.evictInto(ctx, s, g.entry, catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
+		if err := k.evictInto(ctx, s, g.entry, catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
 			return err
 		}
 	}

@@ -9,16 +9,16 @@ import (
 )
 
 // reached notes that a store answers, or does not, where that is news.
-func (p *Plugin) reached(s *store, err error) {
+func (k *stock) reached(s *store, err error) {
 	switch {
 	case err == nil:
 		if s.silent.Swap(nil) != nil {
-			p.books.note(catalog.Event{Kind: EventBack, Backend: s.name})
+			k.books.note(catalog.Event{Kind: EventBack, Backend: s.name})
 		}
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 	case errors.Is(err, backends.ErrUnavailable):
-		if s.silent.CompareAndSwap(nil, &silence{since: p.now().UTC(), why: err.Error()}) {
-			p.books.note(catalog.Event{Kind: EventUnreachable, Backend: s.name, Detail: err.Error()})
+		if s.silent.CompareAndSwap(nil, &silence{since: k.now().UTC(), why: err.Error()}) {
+			k.books.note(catalog.Event{Kind: EventUnreachable, Backend: s.name, Detail: err.Error()})
 		}
 	}
 }

@@ -19,9 +19,9 @@ type reconciler struct {
 	*house
 	books    *books
 	surveyor *surveyor
-	stock    *Plugin
-	fills    *Plugin
-	intents  *Plugin
+	stock    *stock
+	fills    *fills
+	ladder   *ladder
 
 	turn turnstile // of the one who surveys and mends
 	// incomplete: the last survey left out a store, an image-volume or the claims, which could not be read.
@@ -29,8 +29,8 @@ type reconciler struct {
 }
 
 func newReconciler(p *Plugin) *reconciler {
-	v := &surveyor{house: p.house, mender: &mender{house: p.house, books: p.books, stock: p}, stock: p}
-	return &reconciler{house: p.house, books: p.books, surveyor: v, stock: p, fills: p, intents: p, turn: make(turnstile, 1)}
+	v := &surveyor{house: p.house, mender: &mender{house: p.house, books: p.books, stock: p.stock}, stock: p.stock}
+	return &reconciler{house: p.house, books: p.books, surveyor: v, stock: p.stock, fills: p.fills, ladder: p.ladder, turn: make(turnstile, 1)}
 }
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.

@@ -17,7 +17,7 @@ func (rec *reconciler) recover(ctx context.Context) error {
 	if err := rec.stock.identifyStores(ctx); err != nil {
 		return err
 	}
-	if err := rec.intents.replay(ctx); err != nil {
+	if err := rec.ladder.replay(ctx); err != nil {
 		return err
 	}
 	if err := rec.stock.bindStores(ctx); err != nil {
@@ -46,28 +46,28 @@ func (rec *reconciler) recover(ctx context.Context) error {
 
 // replay opens the journal, counts the answers that the catalog has not seen, and settles the intents
 // that were never answered.
-func (p *Plugin) replay(ctx context.Context) error {
-	recovered, err := p.books.open(ctx)
+func (l *ladder) replay(ctx context.Context) error {
+	recovered, err := l.books.open(ctx)
 	if err != nil {
 		return err
 	}
 	for _, i := range recovered.Recent {
-		i.Backend = p.nowCalled(i.Backend)
-		p.lookAgain(ctx, i)
+		i.Backend = l.stock.nowCalled(i.Backend)
+		l.lookAgain(ctx, i)
 	}
 	for _, i := range recovered.Unfinished {
-		i.Backend = p.nowCalled(i.Backend)
-		p.open.add(fateAfterCrash(i), i)
+		i.Backend = l.stock.nowCalled(i.Backend)
+		l.open.add(fateAfterCrash(i), i)
 	}
-	p.settleOpen(ctx)
+	l.settleOpen(ctx)
 	return nil
 }
 
 // lookAgain looks at a volume that was answered in the minute before a reboot. It is its owner's, whatever it
 // looks like.
-func (p *Plugin) lookAgain(ctx context.Context, i journal.Intent) {
-	log := p.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
-	s, ok := p.stores[i.Backend]
+func (l *ladder) lookAgain(ctx context.Context, i journal.Intent) {
+	log := l.log.WithFields(map[string]any{"backend": i.Backend, "volume": i.Spec.Name})
+	s, ok := l.stock.stores[i.Backend]
 	if !ok || s.backend == nil {
 		return
 	}
@@ -131,15 +131,15 @@ func (rec *reconciler) publishAbandoned(ctx context.Context, s *store, e catalog
 }
 
 // loadView reads the ready entries of stores that are bound, and their aliases.
-func (p *Plugin) loadView(ctx context.Context, stores ...*store) error {
+func (k *stock) loadView(ctx context.Context, stores ...*store) error {
 	for _, s := range stores {
 		defer s.ready.begin()()
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
+	entries, err := k.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
 	if err != nil {
 		return err
 	}
-	aliases, err := p.catalog.Aliases(ctx)
+	aliases, err := k.catalog.Aliases(ctx)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (p *Plugin) loadView(ctx context.Context, stores ...*store) error {
 		}
 	}
 	for _, e := range entries {
-		if s := p.storeOf(e.Store); s != nil && slices.Contains(stores, s) {
+		if s := k.storeOf(e.Store); s != nil && slices.Contains(stores, s) {
 			s.ready.add(e, keys[e.ID]...)
 		}
 	}

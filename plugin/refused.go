@@ -18,7 +18,7 @@ const refusalHolds = time.Hour
 // failedBy is what a row keeps of a fill's error. That an image breaks a rule lies in its bytes: the same bytes
 // would be downloaded to be refused again, so that the refusal is kept whole and answered for a while. All else may
 // be otherwise at the next try.
-func (p *Plugin) failedBy(cause error) catalog.Failure {
+func (fl *fills) failedBy(cause error) catalog.Failure {
 	f := catalog.Failure{Text: cause.Error()}
 	var refusal *diskimage.Refusal
 	if !errors.As(cause, &refusal) || mayPass(refusal.Rule) {
@@ -28,7 +28,7 @@ func (p *Plugin) failedBy(cause error) catalog.Failure {
 	if err != nil {
 		return f
 	}
-	f.Record, f.RetryAfter = string(record), p.now().Add(refusalHolds)
+	f.Record, f.RetryAfter = string(record), fl.now().Add(refusalHolds)
 	return f
 }
 
@@ -43,8 +43,8 @@ func failedBefore(image string, e catalog.Entry) error {
 
 // refusedBefore answers a refusal that still holds, before a fill waits for its turn. What cannot be asked now is met
 // again when the fill begins.
-func (p *Plugin) refusedBefore(ctx context.Context, s *store, want *wanted) error {
-	if e, err := p.catalog.Find(ctx, s.id(), want.image.Domain, want.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(p.now()) {
+func (fl *fills) refusedBefore(ctx context.Context, s *store, want *wanted) error {
+	if e, err := fl.catalog.Find(ctx, s.id(), want.image.Domain, want.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(fl.now()) {
 		return failedBefore(want.image.Ref(), e)
 	}
 	return nil
@@ -60,12 +60,12 @@ func mayPass(rule string) bool {
 }
 
 // expireFailed removes the rows of fills that failed long ago.
-func (p *Plugin) expireFailed(ctx context.Context) {
-	n, err := p.catalog.ExpireFailed(ctx, p.now().Add(-p.cfg.KeepFailed))
+func (fl *fills) expireFailed(ctx context.Context) {
+	n, err := fl.catalog.ExpireFailed(ctx, fl.now().Add(-fl.cfg.KeepFailed))
 	switch {
 	case err != nil && ctx.Err() == nil:
-		p.log.WithError(err).Warn("rows of failed fills not expired; trying again")
+		fl.log.WithError(err).Warn("rows of failed fills not expired; trying again")
 	case n > 0:
-		p.log.WithField("entries", n).Debug("rows of failed fills expired")
+		fl.log.WithField("entries", n).Debug("rows of failed fills expired")
 	}
 }

@@ -17,12 +17,12 @@ import (
 
 // current is an entry that may serve: e itself, or as it is after it was inspected again. Else the image is to be
 // filled anew.
-func (p *Plugin) current(ctx context.Context, s *store, e catalog.Entry) (catalog.Entry, bool) {
+func (fl *fills) current(ctx context.Context, s *store, e catalog.Entry) (catalog.Entry, bool) {
 	if !outdated(e) {
 		return e, true
 	}
-	log := p.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume})
-	inspected := p.renewing.DoChan(string(e.ID), func() (any, error) { return p.inspectAgain(p.base, s, e) })
+	log := fl.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume})
+	inspected := fl.renewing.DoChan(string(e.ID), func() (any, error) { return fl.inspectAgain(fl.base, s, e) })
 	select {
 	case r := <-inspected:
 		if r.Err == nil {
@@ -39,7 +39,7 @@ var errNotRaw = errors.New("only a raw image can be inspected where it is cached
 
 // inspectAgain inspects an entry's bytes by the rules of now, from end to end. An entry that they refuse is dropped:
 // diskimage.ErrRefused. errNotRaw: it stays as it is.
-func (p *Plugin) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (catalog.Entry, error) {
+func (fl *fills) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (catalog.Entry, error) {
 	reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
 	if e.DiskFormat != string(diskimage.Raw) || !readable {
 		return catalog.Entry{}, errNotRaw
@@ -50,20 +50,20 @@ func (p *Plugin) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (c
 	}
 	defer content.Close()
 	err = inspectRaw(ctx, io.NewSectionReader(content, 0, e.SourceBytes), diskimage.Options{
-		Declared: diskimage.Raw, SourceBytes: e.SourceBytes, Accept: p.cfg.AcceptFormats, AcceptCompression: p.cfg.AcceptCompression, Scratch: p.scratch,
+		Declared: diskimage.Raw, SourceBytes: e.SourceBytes, Accept: fl.cfg.AcceptFormats, AcceptCompression: fl.cfg.AcceptCompression, Scratch: fl.scratch,
 	})
 	if errors.Is(err, diskimage.ErrRefused) {
-		return catalog.Entry{}, errors.Join(err, p.giveWay(ctx, s, e))
+		return catalog.Entry{}, errors.Join(err, fl.stock.giveWay(ctx, s, e))
 	}
 	if err != nil {
 		return catalog.Entry{}, err
 	}
 	defer s.ready.begin()()
-	if e, err = p.catalog.SetInspected(ctx, e.ID, diskimage.InspectorVersion); err != nil {
+	if e, err = fl.catalog.SetInspected(ctx, e.ID, diskimage.InspectorVersion); err != nil {
 		return catalog.Entry{}, err
 	}
 	s.ready.add(e)
-	p.books.noteEntry(EventMended, e, catalog.Event{Reason: "old-inspector", Detail: fmt.Sprintf("image-volume %s was inspected again, under rules %d", e.ImageVolume, diskimage.InspectorVersion)})
+	fl.books.noteEntry(EventMended, e, catalog.Event{Reason: "old-inspector", Detail: fmt.Sprintf("image-volume %s was inspected again, under rules %d", e.ImageVolume, diskimage.InspectorVersion)})
 	return e, nil
 }
 
@@ -88,13 +88,13 @@ type nowhere struct{}
 func (nowhere) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 
 // giveWay evicts an entry that may not serve any more, pinned or not.
-func (p *Plugin) giveWay(ctx context.Context, s *store, e catalog.Entry) error {
-	_, err := p.evict(ctx, s, e.ID, catalog.CauseStale)
+func (k *stock) giveWay(ctx context.Context, s *store, e catalog.Entry) error {
+	_, err := k.evict(ctx, s, e.ID, catalog.CauseStale)
 	if errors.Is(err, catalog.ErrPinned) {
-		if _, err := p.catalog.SetPinned(ctx, e.ID, false); err != nil {
+		if _, err := k.catalog.SetPinned(ctx, e.ID, false); err != nil {
 			return err
 		}
-		_, err = p.evict(ctx, s, e.ID, catalog.CauseStale)
+		_, err = k.evict(ctx, s, e.ID, catalog.CauseStale)
 	}
 	if isGone(err) { // somebody else was faster
 		return nil
@@ -103,10 +103,10 @@ func (p *Plugin) giveWay(ctx context.Context, s *store, e catalog.Entry) error {
 }
 
 // pinAnew pins the entry that took a pinned one's place. A failure is logged.
-func (p *Plugin) pinAnew(ctx context.Context, e catalog.Entry) catalog.Entry {
-	pinned, err := p.catalog.SetPinned(context.WithoutCancel(ctx), e.ID, true)
+func (k *stock) pinAnew(ctx context.Context, e catalog.Entry) catalog.Entry {
+	pinned, err := k.catalog.SetPinned(context.WithoutCancel(ctx), e.ID, true)
 	if err != nil {
-		p.log.WithField("entry", e.ID).WithError(err).Warn("entry not pinned as the one was whose place it took")
+		k.log.WithField("entry", e.ID).WithError(err).Warn("entry not pinned as the one was whose place it took")
 		return e
 	}
 	return pinned
@@ -123,16 +123,16 @@ type Revalidated struct {
 // by the rules of now. One that does not pass is dropped, pinned or not; volumes made from it should be looked at.
 // catalog.ErrNotFound, ErrBadRequest, ErrBusy (it is not ready), backends.ErrUnavailable.
 func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error) {
-	e, err := p.entry(ctx, id)
+	e, err := p.stock.entry(ctx, id)
 	if err != nil {
 		return Revalidated{}, err
 	}
 	if e.State != catalog.Ready {
 		return Revalidated{}, fmt.Errorf("%w: it is %s; only what is ready can be looked at", ErrBusy, e.State)
 	}
-	s := p.storeOf(e.Store)
+	s := p.stock.storeOf(e.Store)
 	if s == nil {
-		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.label(e.Store))
+		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.stock.label(e.Store))
 	}
 	defer p.books.writeNow(ctx)
 	why, err := p.invalid(ctx, s, e)
@@ -140,16 +140,16 @@ func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error)
 		return Revalidated{}, err
 	}
 	if why != "" {
-		if err := p.giveWay(ctx, s, e); err != nil {
+		if err := p.stock.giveWay(ctx, s, e); err != nil {
 			return Revalidated{}, err
 		}
 		p.books.noteEntry(EventMended, e, catalog.Event{Reason: "content", Detail: "dropped: " + why})
-		return Revalidated{Entry: p.entryView(e), Detail: why}, nil
+		return Revalidated{Entry: p.stock.entryView(e), Detail: why}, nil
 	}
 	if e, err = p.catalog.Get(ctx, e.ID); err != nil {
 		return Revalidated{}, err
 	}
-	return Revalidated{Entry: p.fullView(ctx, e), Valid: true}, nil
+	return Revalidated{Entry: p.stock.fullView(ctx, e), Valid: true}, nil
 }
 
 // invalid says why an entry must not serve any more; "" where it may.
@@ -171,7 +171,7 @@ func (p *Plugin) invalid(ctx context.Context, s *store, e catalog.Entry) (string
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	_, err = p.inspectAgain(ctx, s, e)
+	_, err = p.fills.inspectAgain(ctx, s, e)
 	switch {
 	case errors.Is(err, errNotRaw) && !outdated(e):
 		return "", nil

@@ -11,9 +11,9 @@ import (
 
 // alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
 // different volume of that name is ErrConflict; none is nil.
-func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
+func (l *ladder) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 	v, err := q.store.backend.StatVolume(ctx, q.Volume)
-	p.reached(q.store, err)
+	l.stock.reached(q.store, err)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):
 		return nil, nil
@@ -22,23 +22,23 @@ func (p *Plugin) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
 	case err != nil:
 		return nil, classify(err)
 	}
-	if !v.Complete || (q.SizeBytes != 0 && backends.RoundUp(v.SizeBytes) != q.SizeBytes) || !p.sameContent(q, v.Origin) {
+	if !v.Complete || (q.SizeBytes != 0 && backends.RoundUp(v.SizeBytes) != q.SizeBytes) || !l.sameContent(q, v.Origin) {
 		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
 	a := &Answer{
 		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
 		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes, Rounded: q.rounded(v, nil),
 	}
-	open, known := p.open.end(volumeKey{q.store.name, v.Name}, v.Token)
-	if err := p.answered(q, open.Seq, a, nil); err != nil && known && open.fate == mustGo {
-		p.open.put(open)
+	open, known := l.open.end(volumeKey{q.store.name, v.Name}, v.Token)
+	if err := l.answered(q, open.Seq, a, nil); err != nil && known && open.fate == mustGo {
+		l.open.put(open)
 		return nil, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
 	}
 	return a, nil
 }
 
 // sameContent tells whether a volume was made from the content that the request asks for.
-func (p *Plugin) sameContent(q *request, o backends.Origin) bool {
+func (l *ladder) sameContent(q *request, o backends.Origin) bool {
 	if o.LookupKey == string(q.key) || q.sameDigest(o) {
 		return true
 	}

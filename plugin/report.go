@@ -13,7 +13,7 @@ import (
 // Report is the clone-cache report of one backend or file cache, or of all (""), since a time; the zero
 // time is the beginning.
 func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error) {
-	if err := p.asked(backend, 0); err != nil {
+	if err := p.stock.asked(backend, 0); err != nil {
 		return report.Report{}, err
 	}
 	if err := p.books.flushToRead(ctx); err != nil {
@@ -24,7 +24,7 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 		return report.Report{}, err
 	}
 	in := report.Input{Since: sinceOrNil(since)}
-	for _, s := range p.orderedStores() {
+	for _, s := range p.stock.orderedStores() {
 		if backend == "" || s.name == backend {
 			in.Stores = append(in.Stores, s.reported(held[s.id()]))
 		}

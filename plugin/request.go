@@ -21,12 +21,12 @@ type request struct {
 }
 
 // admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend.
-func (p *Plugin) admit(r Request) (*request, error) {
-	q := &request{Request: r, asked: r.SizeBytes, begun: p.now()}
+func (l *ladder) admit(r Request) (*request, error) {
+	q := &request{Request: r, asked: r.SizeBytes, begun: l.now()}
 	q.image = imagesource.Image{ID: imagesource.ShownRef(r.Image)}
 	q.SizeBytes = backends.RoundUp(r.SizeBytes)
 	var err error
-	if q.store, err = p.backendNamed(r.Backend); err != nil {
+	if q.store, err = l.stock.backendNamed(r.Backend); err != nil {
 		return nil, err
 	}
 	q.Deadline = q.store.deadline(q.begun, r.Deadline)
@@ -35,14 +35,14 @@ func (p *Plugin) admit(r Request) (*request, error) {
 }
 
 // lookUp asks the source for the image, which authorises the request: hits too.
-func (p *Plugin) lookUp(ctx context.Context, q *request) error {
-	if err := q.resolve(ctx, p.sources, q.Image); err != nil {
+func (l *ladder) lookUp(ctx context.Context, q *request) error {
+	if err := q.resolve(ctx, l.sources, q.Image); err != nil {
 		return err
 	}
 	if err := q.suited(); err != nil {
 		return err
 	}
-	if err := p.describe(ctx, &q.wanted); err != nil {
+	if err := l.fills.describe(ctx, &q.wanted); err != nil {
 		return err
 	}
 	q.location = q.ownLocation()

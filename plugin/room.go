@@ -23,7 +23,7 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := w.p.books.flush(ctx); err != nil { // last-used decides
+	if err := w.fl.books.flush(ctx); err != nil { // last-used decides
 		return err
 	}
 	capacity, err := w.store.capacity(ctx)
@@ -33,7 +33,7 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error
 	ask := roomAsked{bytes: bytes, may: may, capacity: capacity, clones: believed}
 	victims, err := w.decide(ctx, ask)
 	if errors.Is(err, errInUse) {
-		if err := w.p.observeClones(ctx, w.store); err != nil {
+		if err := w.fl.stock.observeClones(ctx, w.store); err != nil {
 			return err
 		}
 		ask.clones = seen
@@ -44,7 +44,7 @@ func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error
 	}
 	w.reserved, w.counted = bytes, true
 	for _, v := range victims {
-		if err := w.p.finishEvictionFor(ctx, w.store, v, w.want.image.Ref()); err != nil {
+		if err := w.fl.stock.finishEvictionFor(ctx, w.store, v, w.want.image.Ref()); err != nil {
 			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
 		}
 	}
@@ -85,8 +85,8 @@ var errInUse = errors.New("live clones decide")
 // decide lets the policy choose who goes, in one transaction with the reservation. errInUse, errWouldEvict.
 func (w *filling) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, error) {
 	defer w.store.ready.begin()()
-	return w.p.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(w.p.now(), lru.Need{Bytes: ask.bytes, Count: 1}, stock(ctx, h, ask.capacity), w.store.bounds)
+	return w.fl.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
+		plan, err := lru.Plan(w.fl.now(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), w.store.bounds)
 		if ask.may == evictNobody && (err != nil || len(plan) > 0) {
 			return nil, errWouldEvict
 		}
@@ -113,11 +113,11 @@ func inUse(v lru.Victim) bool { return v.InUse }
 
 // observeClones corrects what the catalog believes of live clones and held bytes, where clones depend on
 // their image-volume. It costs a listing of the store.
-func (p *Plugin) observeClones(ctx context.Context, s *store) error {
+func (k *stock) observeClones(ctx context.Context, s *store) error {
 	if s.images.Info().IndependentClones {
 		return nil
 	}
-	rows, err := p.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Ready}})
+	rows, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Ready}})
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (p *Plugin) observeClones(ctx context.Context, s *store) error {
 	if len(differ) == 0 {
 		return nil
 	}
-	return p.catalog.Observe(ctx, differ)
+	return k.catalog.Observe(ctx, differ)
 }
 
 // capacity is asked only where a bound needs it: it may be a call over the network.
@@ -146,10 +146,10 @@ func (s *store) capacity(ctx context.Context) (backends.Capacity, error) {
 	return s.images.Capacity(ctx)
 }
 
-// stock is what counts against the bounds, read as far as the policy asks. Deciding about room is
+// inventory is what counts against the bounds, read as far as the policy asks. Deciding about room is
 // serialised with the evictions that follow, so an entry that is evicting here is one that could not be
 // removed: its bytes are still held and count, and it cannot go twice.
-func stock(ctx context.Context, h catalog.Holdings, c backends.Capacity) lru.Stock {
+func inventory(ctx context.Context, h catalog.Holdings, c backends.Capacity) lru.Stock {
 	return lru.Stock{
 		Sums: roomSums(h.Totals, c),
 		Young: func(after, until time.Time) (lru.Young, error) {

@@ -115,7 +115,7 @@ func comparePlans(t *rapid.T, c *catalog.Catalog) {
 	var got []lru.Victim
 	var gotErr error
 	victims, err := c.ReserveRoom(t.Context(), own.ID, own.Attempt, need.Bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		got, gotErr = lru.Plan(now, need, stock(context.WithoutCancel(t.Context()), h, capacity), bounds)
+		got, gotErr = lru.Plan(now, need, inventory(context.WithoutCancel(t.Context()), h, capacity), bounds)
 		return causes(got), gotErr
 	})
 	if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(gotErr, wantErr) || err != gotErr {
@@ -177,7 +177,7 @@ func BenchmarkDecide(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
 				for b.Loop() {
 					_, err := c.ReserveRoom(b.Context(), own.ID, own.Attempt, 10, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-						_, err := lru.Plan(now, lru.Need{Bytes: 10, Count: 1}, stock(b.Context(), h, backends.Capacity{}), bounds)
+						_, err := lru.Plan(now, lru.Need{Bytes: 10, Count: 1}, inventory(b.Context(), h, backends.Capacity{}), bounds)
 						return nil, err
 					})
 					if err != nil && name != "NoRoom" {

@@ -77,7 +77,7 @@ func (s *store) besides(other *store) *store {
 
 // withSpace does what needs space in a store. Where that is full, idle entries go, and it is done once more.
 // It costs nothing where the store is not full. Without a store it is just done.
-func (p *Plugin) withSpace(ctx context.Context, s *store, want spaceWanted, do func() error) error {
+func (k *stock) withSpace(ctx context.Context, s *store, want spaceWanted, do func() error) error {
 	if s == nil {
 		return do()
 	}
@@ -86,12 +86,12 @@ func (p *Plugin) withSpace(ctx context.Context, s *store, want spaceWanted, do f
 	if !errors.Is(err, backends.ErrNoSpace) {
 		return err
 	}
-	made, evictErr := p.makeSpace(ctx, s, want, times)
+	made, evictErr := k.makeSpace(ctx, s, want, times)
 	if evictErr != nil || !made {
 		return errors.Join(err, evictErr)
 	}
 	if err = do(); errors.Is(err, backends.ErrNoSpace) {
-		s.full.inVain(p.now())
+		s.full.inVain(k.now())
 		err = fmt.Errorf("%w (idle entries were evicted, and that was not enough)", err)
 	}
 	return err
@@ -99,7 +99,7 @@ func (p *Plugin) withSpace(ctx context.Context, s *store, want spaceWanted, do f
 
 // makeSpace evicts idle entries that hold so many bytes together, if somebody else has not done so since
 // they had gone so many times; false where nobody could go.
-func (p *Plugin) makeSpace(ctx context.Context, s *store, want spaceWanted, times int) (bool, error) {
+func (k *stock) makeSpace(ctx context.Context, s *store, want spaceWanted, times int) (bool, error) {
 	select {
 	case s.room <- struct{}{}:
 		defer func() { <-s.room }()
@@ -109,15 +109,15 @@ func (p *Plugin) makeSpace(ctx context.Context, s *store, want spaceWanted, time
 	switch now, rest := s.full.state(); {
 	case now != times:
 		return true, nil
-	case p.now().Before(rest):
+	case k.now().Before(rest):
 		return false, nil
 	}
-	victims, err := p.spaceVictims(ctx, s, want)
+	victims, err := k.spaceVictims(ctx, s, want)
 	if err != nil || len(victims) == 0 {
 		return false, err
 	}
 	for _, v := range victims {
-		if _, err := p.evict(ctx, s, v.ID, catalog.CauseFull); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
+		if _, err := k.evict(ctx, s, v.ID, catalog.CauseFull); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
 			return false, err
 		}
 	}
@@ -126,12 +126,12 @@ func (p *Plugin) makeSpace(ctx context.Context, s *store, want spaceWanted, time
 }
 
 // spaceVictims are the least recently used idle entries, until they hold what is wanted, or all.
-func (p *Plugin) spaceVictims(ctx context.Context, s *store, want spaceWanted) ([]catalog.Entry, error) {
-	if err := p.books.flush(ctx); err != nil { // last-used decides
+func (k *stock) spaceVictims(ctx context.Context, s *store, want spaceWanted) ([]catalog.Entry, error) {
+	if err := k.books.flush(ctx); err != nil { // last-used decides
 		return nil, err
 	}
 	const most = 1000
-	idle, err := p.catalog.Idle(ctx, s.id(), most)
+	idle, err := k.catalog.Idle(ctx, s.id(), most)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (p *Plugin) spaceVictims(ctx context.Context, s *store, want spaceWanted) (
 		if left <= 0 {
 			break
 		}
-		if e.ID != want.but && !s.tooYoung(e, p.now()) {
+		if e.ID != want.but && !s.tooYoung(e, k.now()) {
 			victims, left = append(victims, e), left-e.HeldBytes
 		}
 	}

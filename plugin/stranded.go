@@ -11,11 +11,11 @@ import (
 // stranded. It is ended by the next request for the image, or by tidy, whichever comes first.
 
 // endStranded ends a stranded row, which no flight fills.
-func (p *Plugin) endStranded(ctx context.Context, s *store, e catalog.Entry) error {
-	if err := p.undoAttempt(ctx, s, e); err != nil {
+func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) error {
+	if err := fl.undoAttempt(ctx, s, e); err != nil {
 		return err
 	}
-	claims, err := p.owner.Claims(ctx) // the row may not have learnt of its claim
+	claims, err := fl.owner.Claims(ctx) // the row may not have learnt of its claim
 	if err != nil {
 		return err
 	}
@@ -23,34 +23,34 @@ func (p *Plugin) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 		if c.EntryID != string(e.ID) || c.Attempt > e.Attempt {
 			continue
 		}
-		if err := p.owner.Release(ctx, c.ID); err != nil {
+		if err := fl.owner.Release(ctx, c.ID); err != nil {
 			return err
 		}
 	}
-	return p.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+	return fl.catalog.ForgetFill(ctx, e.ID, e.Attempt)
 }
 
 // endAllStranded ends every stranded row, as far as the catalog can be written by now.
-func (p *Plugin) endAllStranded(ctx context.Context) {
-	rows, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling}})
+func (fl *fills) endAllStranded(ctx context.Context) {
+	rows, err := fl.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling}})
 	if err != nil {
-		p.log.WithError(err).Warn("fills that nobody works on not looked for; trying again")
+		fl.log.WithError(err).Warn("fills that nobody works on not looked for; trying again")
 		return
 	}
 	for _, e := range rows {
-		s := p.storeOf(e.Store)
-		if s == nil || !s.sure() || e.Lease != p.holder {
+		s := fl.stock.storeOf(e.Store)
+		if s == nil || !s.sure() || e.Lease != fl.holder {
 			continue
 		}
-		if err := p.endIfStranded(ctx, s, e); err != nil && !isGone(err) && ctx.Err() == nil {
-			p.log.WithField("entry", e.ID).WithError(err).Warn("fill that nobody works on not ended; trying again")
+		if err := fl.endIfStranded(ctx, s, e); err != nil && !isGone(err) && ctx.Err() == nil {
+			fl.log.WithField("entry", e.ID).WithError(err).Warn("fill that nobody works on not ended; trying again")
 		}
 	}
 }
 
 // endIfStranded ends a row unless a flight has its key; while it does so, none can begin.
-func (p *Plugin) endIfStranded(ctx context.Context, s *store, e catalog.Entry) error {
-	release, ok := p.flights.close(flightKey{s.name, e.Key})
+func (fl *fills) endIfStranded(ctx context.Context, s *store, e catalog.Entry) error {
+	release, ok := fl.flights.close(flightKey{s.name, e.Key})
 	if !ok {
 		return nil
 	}
@@ -59,13 +59,13 @@ func (p *Plugin) endIfStranded(ctx context.Context, s *store, e catalog.Entry) e
 	if err != nil {
 		return err
 	}
-	now, err := p.catalog.Get(ctx, e.ID) // a flight may have ended it since the rows were read
-	filled := p.flights.fills(e.ID, nil) // one of another of its keys
+	now, err := fl.catalog.Get(ctx, e.ID) // a flight may have ended it since the rows were read
+	filled := fl.flights.fills(e.ID, nil) // one of another of its keys
 	unlock()
-	if err != nil || now.State != catalog.Filling || now.Lease != p.holder || filled {
+	if err != nil || now.State != catalog.Filling || now.Lease != fl.holder || filled {
 		return err
 	}
-	return p.endStranded(ctx, s, now)
+	return fl.endStranded(ctx, s, now)
 }
 
 // close keeps flights of a key from beginning until release is called; those who want one wait. It is

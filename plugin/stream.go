@@ -77,7 +77,7 @@ func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
 func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, error) {
 	options := w.options()
 	if options.SourceBytes < 0 { // where the size is known, refuseTooLarge says it as it does for hits
-		options.MaxVirtualBytes = w.p.flights.largestVolume(w.flight)
+		options.MaxVirtualBytes = w.fl.flights.largestVolume(w.flight)
 	}
 	var err error
 	if s.reader, err = diskimage.Open(ctx, s.hashed, options); err != nil {
@@ -103,8 +103,8 @@ func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, erro
 func (w *filling) options() diskimage.Options {
 	options := diskimage.Options{
 		Declared: diskimage.Format(w.want.image.DiskFormat), SourceBytes: w.want.image.SizeBytes,
-		Accept: w.p.cfg.AcceptFormats, AcceptCompression: w.p.cfg.AcceptCompression, MaxRatio: w.p.cfg.MaxCompressionRatio,
-		Scratch: w.p.scratch,
+		Accept: w.fl.cfg.AcceptFormats, AcceptCompression: w.fl.cfg.AcceptCompression, MaxRatio: w.fl.cfg.MaxCompressionRatio,
+		Scratch: w.fl.scratch,
 	}
 	if w.want.image.ClaimedBy == imagesource.ByService {
 		options.DeclaredBy = diskimage.ByService
@@ -115,10 +115,10 @@ func (w *filling) options() diskimage.Options {
 // measure spools a raw image whose length nobody tells, or which is compressed, since an image-volume has a
 // size from the start. The largest volume that waits bounds it.
 func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage.Options) (stats diskimage.Stats, err error) {
-	if s.spool, err = w.p.scratch.File(); err != nil {
+	if s.spool, err = w.fl.scratch.File(); err != nil {
 		return stats, err
 	}
-	s.reader.Bound(w.p.flights.largestVolume(w.flight))
+	s.reader.Bound(w.fl.flights.largestVolume(w.flight))
 	if stats, err = s.reader.Decode(ctx, s.spool, w.progress); err != nil {
 		return stats, w.tooSmall(err)
 	}
@@ -138,7 +138,7 @@ func (s *imageStream) measure(ctx context.Context, w *filling, options diskimage
 // from the start.
 func (w *filling) tooSmall(err error) error {
 	var refusal *diskimage.Refusal
-	if largest := w.p.flights.largestVolume(w.flight); largest != 0 && errors.As(err, &refusal) && refusal.Rule == diskimage.RuleTooLarge {
+	if largest := w.fl.flights.largestVolume(w.flight); largest != 0 && errors.As(err, &refusal) && refusal.Rule == diskimage.RuleTooLarge {
 		return fmt.Errorf("%w: %s needs %s; ask for a larger one", ErrTooSmall, w.want.image.Ref(), refusal.Value)
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 type surveyor struct {
 	*house
 	mender *mender
-	stock  *Plugin
+	stock  *stock
 }
 
 // survey compares the catalog with every store and with the internal tenant's claims. A store that does

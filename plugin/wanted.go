@@ -39,10 +39,10 @@ func (w *wanted) resolve(ctx context.Context, from *sources, ref string) (err er
 }
 
 // describe asks the source for the image, which authorises who asks.
-func (p *Plugin) describe(ctx context.Context, w *wanted) error {
+func (fl *fills) describe(ctx context.Context, w *wanted) error {
 	image, err := w.source.Stat(ctx, w.id)
 	if err != nil {
-		p.noteGone(ctx, w, err)
+		fl.noteGone(ctx, w, err)
 		return err
 	}
 	return w.take(image)
