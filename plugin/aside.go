@@ -44,6 +44,17 @@ func (s *stepAside) final() bool {
 	}
 }
 
+// behind is s, met after first had kept a better rung from serving: both are told of. where is what s was met in.
+func (s *stepAside) behind(first *stepAside, where backends.Name) *stepAside {
+	return &stepAside{reason: s.reason, cause: s.cause, detail: fmt.Sprintf("%s; file cache %s: %s", first, where, s)}
+}
+
+// cachesFault tells that an error is of the cache's own making or means, and says nothing of the image.
+func cachesFault(err error) bool {
+	_, aside := steppedAside(classify(err))
+	return aside
+}
+
 func steppedAside(err error) (*stepAside, bool) {
 	var s *stepAside
 	ok := errors.As(err, &s)
@@ -85,7 +96,8 @@ func reasons() []struct {
 	}
 }
 
-// classify turns an error into one for the caller, or into a reason to step aside.
+// classify turns an error into one for the caller, or into a reason to step aside. Rungs and fills return what they met
+// as it is: serve classifies it, once, and so does who writes down how a fill ended.
 func classify(err error) error {
 	if err == nil {
 		return nil

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/clonecache/clonecache/backends"
@@ -11,50 +10,22 @@ import (
 	"github.com/clonecache/clonecache/plugin/journal"
 )
 
-// copied answers with a copy from the backend's file cache, which is filled first where the image is
-// not in it. why is what kept the image-volume from serving.
+// mayCopy tells that the request's backend has a file cache.
+func (q *request) mayCopy() bool { return q.store.fallback != nil }
+
+// fileCache is what the file cache of the request's backend is called.
+func (q *request) fileCache() backends.Name { return q.store.fallback.name }
+
+// copied answers with a copy from the backend's file cache, which is filled first where the image is not in it. why is what kept the image-volume from serving.
 func (l *ladder) copied(ctx context.Context, q *request, why *stepAside) (Answer, error) {
 	files := q.store.fallback
-	if files == nil {
-		return Answer{}, why
-	}
 	if err := l.stock.ensure(ctx, files); err != nil {
 		if ctx.Err() != nil {
 			return Answer{}, ctx.Err()
 		}
-		return Answer{}, alsoWhy(&stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}, files.name, why)
+		return Answer{}, &stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}
 	}
-	var err error
-	for range 2 {
-		var found *filled
-		if found, err = l.entryFor(ctx, q, files); err != nil {
-			return Answer{}, alsoWhy(err, files.name, why)
-		}
-		if found.repeated != nil {
-			return *found.repeated, nil
-		}
-		var answer Answer
-		answer, err = l.copyFrom(ctx, q, files, found, why)
-		if !errors.Is(err, errImageGone) {
-			return answer, classify(err)
-		}
-		if err := l.stock.forgetVanished(ctx, files, found.entry); err != nil {
-			return Answer{}, classify(err)
-		}
-	}
-	return Answer{}, classify(fmt.Errorf("the cached file vanished twice: %w", err))
-}
-
-// errImageGone: the file cache no longer has the image.
-var errImageGone = errors.New("the file cache no longer has the image")
-
-// alsoWhy keeps the first reason in sight when the file cache steps aside too.
-func alsoWhy(err error, files backends.Name, first *stepAside) error {
-	second, aside := steppedAside(err)
-	if !aside {
-		return err
-	}
-	return &stepAside{reason: second.reason, cause: second.cause, detail: fmt.Sprintf("%s; file cache %s: %s", first, files, second)}
+	return l.fromEntry(ctx, q, files, func(f *filled) (Answer, error) { return l.copyFrom(ctx, q, files, f, why) })
 }
 
 // copyFrom writes the volume from the cached file, between intent and answer.
@@ -64,7 +35,7 @@ func (l *ladder) copyFrom(ctx context.Context, q *request, files *store, f *fill
 	}
 	src, image, err := files.cache.OpenImage(ctx, f.entry.ImageVolume)
 	if errors.Is(err, backends.ErrNotExist) {
-		return Answer{}, errImageGone
+		return Answer{}, errVanished
 	}
 	if err != nil {
 		return Answer{}, err

@@ -107,35 +107,53 @@ func (l *ladder) serveAlone(ctx context.Context, q *request) (Answer, error) {
 	return l.serve(ctx, q)
 }
 
-// serve goes down the ladder: the image's own clone, the image-volume's clone, the file cache's copy, out
-// of the way.
+// rung is one way of making the volume that is asked for.
+type rung struct {
+	without string // what logs say where it does not serve
+	// suits tells whether the way is one for the request at all.
+	suits func(*request) bool
+	// make makes the volume; why is what kept the rung before from doing so, nil at the first. Errors are as they were met.
+	make func(ctx context.Context, q *request, why *stepAside) (Answer, error)
+	// in is where the way goes through besides the request's backend; "": nowhere.
+	in func(*request) backends.Name
+}
+
+// always suits every request.
+func always(*request) bool { return true }
+
+// allRungs are the ways, the best one first.
+func (l *ladder) allRungs() []rung {
+	return []rung{
+		{without: "no clone of the image itself", suits: (*request).liesHere, make: l.direct},
+		{without: "no clone of an image-volume", suits: always, make: l.cloned},
+		{without: "no copy from a file cache", suits: (*request).mayCopy, make: l.copied, in: (*request).fileCache},
+	}
+}
+
+// serve goes down the ladder: the image's own clone, the image-volume's clone, the file cache's copy, out of the way.
+// Here, and nowhere else, it is decided what is for the caller to know and what only keeps one way from serving.
 func (l *ladder) serve(ctx context.Context, q *request) (Answer, error) {
-	answer, err := l.direct(ctx, q)
-	step, aside := steppedAside(err)
-	switch {
-	case errors.Is(err, errNotDirect):
-	case !aside:
-		return answer, err
-	case step.final():
-		return l.bypass(q, step), nil
-	default:
-		l.logAside(q, step, "no clone of the image itself")
+	var why *stepAside // what kept the last rung from serving
+	for _, way := range l.rungs {
+		if !way.suits(q) {
+			continue
+		}
+		answer, err := way.make(ctx, q, why)
+		err = classify(err)
+		step, aside := steppedAside(err)
+		if !aside {
+			return answer, err
+		}
+		if step.final() {
+			return l.bypass(q, step), nil
+		}
+		if way.in != nil && why != nil {
+			step = step.behind(why, way.in(q))
+		}
+		l.logAside(q, step, way.without)
+		why = step
 	}
-	answer, err = l.cloned(ctx, q)
-	step, aside = steppedAside(err)
-	if !aside {
-		return answer, err
-	}
-	if step.final() {
-		return l.bypass(q, step), nil
-	}
-	l.logAside(q, step, "no clone of an image-volume")
-	answer, err = l.copied(ctx, q, step)
-	if step, aside = steppedAside(err); aside {
-		l.logAside(q, step, "no copy from a file cache")
-		return l.bypass(q, step), nil
-	}
-	return answer, err
+	return l.bypass(q, why), nil
 }
 
 // logAside logs why a rung of the ladder was left: an error of the cache's own needs a human, and what is
@@ -153,64 +171,76 @@ func (l *ladder) logAside(q *request, why *stepAside, what string) {
 }
 
 // cloned answers with a clone of the image-volume, which is filled first where it is missing.
-func (l *ladder) cloned(ctx context.Context, q *request) (Answer, error) {
+func (l *ladder) cloned(ctx context.Context, q *request, _ *stepAside) (Answer, error) {
 	if info := q.store.images.Info(); !info.CanClone {
 		return Answer{}, &stepAside{reason: ReasonCannotClone, detail: info.NoClone}
 	}
-	var err error
-	for range 2 {
-		var found *filled
-		if found, err = l.entryFor(ctx, q, q.store); err != nil {
-			return Answer{}, err
-		}
-		if found.repeated != nil {
-			return *found.repeated, nil
-		}
-		var answer Answer
-		answer, err = l.clone(ctx, q, found)
-		if !errors.Is(err, backends.ErrNotExist) {
-			return answer, classify(err)
-		}
-		if err := l.stock.forgetVanished(ctx, q.store, found.entry); err != nil {
-			return Answer{}, classify(err)
-		}
-	}
-	return Answer{}, classify(fmt.Errorf("the image-volume vanished twice: %w", err))
+	return l.fromEntry(ctx, q, q.store, func(f *filled) (Answer, error) { return l.clone(ctx, q, f) })
 }
 
-// entryFor finds the ready entry in a store, or fills it; once more where the image changed meanwhile: each
-// who waited asks for the image again, and one of them fills.
-func (l *ladder) entryFor(ctx context.Context, q *request, s *store) (*filled, error) {
-	f, err := l.findOrFill(ctx, q, s)
+// errVanished: what an entry names is not there any more.
+var errVanished = errors.New("what was cached has vanished")
+
+// fromEntry makes the volume from an entry in s, which is filled where there is none; once more where what the entry
+// names turns out to have vanished.
+func (l *ladder) fromEntry(ctx context.Context, q *request, s *store, do func(*filled) (Answer, error)) (Answer, error) {
+	var err error
+	for range 2 {
+		f, repeated, notFound := l.entryFor(ctx, q, s)
+		switch {
+		case notFound != nil:
+			return Answer{}, notFound
+		case repeated != nil:
+			return *repeated, nil
+		}
+		var answer Answer
+		if answer, err = do(f); !errors.Is(err, errVanished) {
+			return answer, err
+		}
+		if err := l.stock.forgetVanished(ctx, s, f.entry); err != nil {
+			return Answer{}, err
+		}
+	}
+	return Answer{}, fmt.Errorf("twice: %w", err)
+}
+
+// entryFor finds the ready entry in a store, or fills it: f is the entry and the part that the request had in making
+// it. Instead, repeated is the answer where an earlier request made the volume already. Where the image changed
+// meanwhile, each who waited asks for it once more, and one of them fills.
+func (l *ladder) entryFor(ctx context.Context, q *request, s *store) (f *filled, repeated *Answer, err error) {
+	f, repeated, err = l.findOrFill(ctx, q, s)
 	if q.anew || !errors.Is(err, imagesource.ErrChanged) {
-		return f, err
+		return f, repeated, err
 	}
 	if err := q.lookAgain(imagesource.WithToken(ctx, q.Token)); err != nil {
-		return nil, classify(err)
+		return nil, nil, err
 	}
 	return l.findOrFill(ctx, q, s)
 }
 
 // findOrFill finds the ready entry, or fills it. A volume that an earlier request made, or that is somebody
 // else's, is noticed before anything is downloaded.
-func (l *ladder) findOrFill(ctx context.Context, q *request, s *store) (*filled, error) {
+func (l *ladder) findOrFill(ctx context.Context, q *request, s *store) (f *filled, repeated *Answer, err error) {
 	if e, ok := s.find(&q.wanted); ok {
 		if e, ok = l.fills.current(ctx, s, e); ok {
-			return &filled{entry: e, role: Hit}, q.fits(e.VirtualBytes)
+			return &filled{entry: e, role: Hit}, nil, q.fits(e.VirtualBytes)
 		}
 	}
 	if !q.image.StaleSince.IsZero() {
-		return nil, fmt.Errorf("%w: %s does not answer since %s, and %s is not cached as it was then",
+		return nil, nil, fmt.Errorf("%w: %s does not answer since %s, and %s is not cached as it was then",
 			imagesource.ErrUnavailable, q.image.Source, q.image.StaleSince.UTC().Format(time.RFC3339), q.image.Ref())
 	}
-	if answer, err := l.alreadyMade(ctx, q); err != nil || answer != nil {
-		return &filled{repeated: answer}, err
+	answer, made, err := l.alreadyMade(ctx, q)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case made:
+		return nil, &answer, nil
 	}
-	f, err := l.fills.fillShared(ctx, q.wanted, s, q.waiter())
-	if err != nil {
-		return nil, err
+	if f, err = l.fills.fillShared(ctx, q.wanted, s, q.waiter()); err != nil {
+		return nil, nil, err
 	}
-	return f, q.fits(f.entry.VirtualBytes)
+	return f, nil, q.fits(f.entry.VirtualBytes)
 }
 
 // clone makes the volume from an entry's image-volume, between intent and answer.
@@ -231,7 +261,11 @@ func (l *ladder) clone(ctx context.Context, q *request, f *filled) (Answer, erro
 	})
 	l.stock.reached(q.store, err)
 	if err != nil {
-		return l.notMade(ctx, q, intent, err)
+		answer, err := l.notMade(ctx, q, intent, err)
+		if errors.Is(err, backends.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", errVanished, err)
+		}
+		return answer, err
 	}
 	failpoint.Reached(failpoint.Clone)
 	return l.made(ctx, q, intent, volume, Answer{Outcome: f.role, Reason: reasonOf(f.role), Detail: cmp.Or(f.missed.detail, q.stale()), MissCause: f.missed.cause, EntryID: string(f.entry.ID), DownloadedBytes: f.downloaded}, f)
@@ -263,14 +297,11 @@ func (l *ladder) notMade(ctx context.Context, q *request, intent journal.Intent,
 	if !errors.Is(cause, backends.ErrExist) {
 		return Answer{}, cause
 	}
-	answer, err := l.alreadyMade(ctx, q)
-	switch {
-	case err != nil:
-		return Answer{}, err
-	case answer == nil: // it was there a moment ago
+	answer, made, err := l.alreadyMade(ctx, q)
+	if err == nil && !made { // it was there a moment ago
 		return Answer{}, fmt.Errorf("%w: %s came and went while it was made; repeat the request", ErrConflict, q.Volume)
 	}
-	return *answer, nil
+	return answer, err
 }
 
 // bypass answers that the cache steps aside.

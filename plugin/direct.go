@@ -15,16 +15,10 @@ import (
 	"github.com/clonecache/clonecache/plugin/journal"
 )
 
-// errNotDirect: the image is not one that this backend clones from where it lies.
-var errNotDirect = errors.New("the image is not on this backend")
-
 // direct answers with a clone of the image itself, where the image service keeps it on the request's own
-// backend: then there is nothing to cache. errNotDirect: the next rung of the ladder serves the request.
-func (l *ladder) direct(ctx context.Context, q *request) (Answer, error) {
-	cloner, ok := q.directly()
-	if !ok {
-		return Answer{}, errNotDirect
-	}
+// backend: then there is nothing to cache. It is asked only where liesHere.
+func (l *ladder) direct(ctx context.Context, q *request, _ *stepAside) (Answer, error) {
+	cloner, _ := backends.Capability[backends.DirectCloner](q.store.backend)
 	if err := q.fits(q.image.SizeBytes); err != nil {
 		return Answer{}, err
 	}
@@ -34,13 +28,13 @@ func (l *ladder) direct(ctx context.Context, q *request) (Answer, error) {
 	spec := q.directSpec()
 	intent, err := l.intend(q, journal.Direct, spec)
 	if err != nil {
-		return Answer{}, classify(err)
+		return Answer{}, err
 	}
 	q.report(Progress{Phase: "cloning", TotalBytes: -1})
 	volume, err := cloner.CloneDirect(ctx, q.location, spec)
 	if err != nil {
 		answer, err := l.notMade(ctx, q, intent, err)
-		return answer, classifyDirect(err)
+		return answer, notDirect(err)
 	}
 	failpoint.Reached(failpoint.Clone)
 	return l.made(ctx, q, intent, volume, Answer{Outcome: Direct, Reason: ReasonOnBackend}, nil)
@@ -64,13 +58,13 @@ func (q *request) ownLocation() string {
 	return ""
 }
 
-// directly is what clones the image where it lies: only images that their service calls raw are what their bytes
+// liesHere tells whether the backend can clone the image where it lies: only images that their service calls raw are what their bytes
 // say, and only bytes that nobody was promised otherwise need no check.
-func (q *request) directly() (backends.DirectCloner, bool) {
+func (q *request) liesHere() bool {
 	cloner, ok := backends.Capability[backends.DirectCloner](q.store.backend)
 	plain := q.image.DiskFormat == string(diskimage.Raw) && q.image.ClaimedBy == imagesource.ByService && q.image.SizeBytes > 0
 	asPromised := q.Digest.IsZero() || q.Digest == q.promised
-	return cloner, ok && plain && asPromised && q.location != "" && cloner.CanCloneDirect(q.location)
+	return ok && plain && asPromised && q.location != "" && cloner.CanCloneDirect(q.location)
 }
 
 func (q *request) directSpec() backends.VolumeSpec {
@@ -87,11 +81,11 @@ func (q *request) directSpec() backends.VolumeSpec {
 	}
 }
 
-// classifyDirect lets whatever keeps the image from being cloned where it lies lead to the next rung, but
-// for what the caller's usual way would meet too.
-func classifyDirect(err error) error {
+// notDirect says of what keeps the image from being cloned where it lies that it does, and that the next rung may serve;
+// but for what the caller's usual way would meet too.
+func notDirect(err error) error {
 	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrCannotClone) || errors.Is(err, backends.ErrLimit) || errors.Is(err, backends.ErrNotOurs) {
-		return fmt.Errorf("%w: %w", errNotDirect, err)
+		return &stepAside{reason: ReasonCannotClone, cause: err, detail: fmt.Sprintf("the image is not to be cloned where it lies: %v", err)}
 	}
-	return classify(err)
+	return err
 }

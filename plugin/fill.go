@@ -39,11 +39,11 @@ type filling struct {
 // Whatever goes wrong, nothing is left of it.
 func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (catalog.Entry, error) {
 	if err := fl.refusedBefore(ctx, s, want); err != nil {
-		return catalog.Entry{}, classify(err)
+		return catalog.Entry{}, err
 	}
 	entry, mine, err := fl.reserve(ctx, s, f, want)
 	if err != nil || !mine {
-		return entry, classify(err)
+		return entry, err
 	}
 	failpoint.Reached(failpoint.Reserve)
 	if f.missed == (miss{}) {
@@ -53,7 +53,6 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 	defer w.slot.leave()
 	entry, err = w.run(ctx)
 	fl.flights.land(f)
-	err = classify(err)
 	if w.slot.taken || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
 		fl.recordFill(w, entry, err)
 	}
@@ -392,8 +391,7 @@ func (w *filling) undo(ctx context.Context, cause error) {
 // endRow keeps the error of an image or its source in the row, for people to see; all other rows go. So does that of an
 // image which nobody finds again, since each look at it is told apart.
 func (w *filling) endRow(ctx context.Context, cause error) error {
-	_, aside := steppedAside(classify(cause))
-	if aside || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.want.foundOnce() {
+	if cachesFault(cause) || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.want.foundOnce() {
 		return w.fl.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
 	}
 	return w.fl.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, w.fl.failedBy(cause))

@@ -9,7 +9,7 @@ import (
 
 // recordFill notes how a fill went, for the report.
 func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
-	took := fl.now().Sub(w.begun)
+	took, err := fl.now().Sub(w.begun), classify(err)
 	if !w.slot.taken { // it ended before its turn
 		fl.observer.FillStarted(w.store.name)
 	}

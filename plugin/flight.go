@@ -65,8 +65,7 @@ type filled struct {
 	entry      catalog.Entry
 	role       Outcome // Hit, Filled or Joined
 	downloaded int64
-	missed     miss    // of role Filled
-	repeated   *Answer // set instead: the volume had already been made
+	missed     miss // of role Filled
 }
 
 // fillShared waits for the one fill of an image in s, and starts it where there is none.

@@ -13,10 +13,13 @@ type ladder struct {
 	fills   *fills
 	sources *sources
 
+	rungs []rung // the ways of making a volume, the best one first
 	open  openIntents
 	names names // whose turn it is to make a volume
 }
 
 func newLadder(h *house, b *books, k *stock, fl *fills, sources *sources) *ladder {
-	return &ladder{house: h, books: b, stock: k, fills: fl, sources: sources, names: names{busy: make(map[volumeKey]*turn)}}
+	l := &ladder{house: h, books: b, stock: k, fills: fl, sources: sources, names: names{busy: make(map[volumeKey]*turn)}}
+	l.rungs = l.allRungs()
+	return l
 }

@@ -10,31 +10,31 @@ import (
 )
 
 // alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
-// different volume of that name is ErrConflict; none is nil.
-func (l *ladder) alreadyMade(ctx context.Context, q *request) (*Answer, error) {
+// different volume of that name is ErrConflict; made is false where there is none.
+func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, made bool, err error) {
 	v, err := q.store.backend.StatVolume(ctx, q.Volume)
 	l.stock.reached(q.store, err)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):
-		return nil, nil
+		return Answer{}, false, nil
 	case errors.Is(err, backends.ErrNotOurs):
-		return nil, fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
+		return Answer{}, false, fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
 	case err != nil:
-		return nil, classify(err)
+		return Answer{}, false, err
 	}
 	if !v.Complete || (q.SizeBytes != 0 && backends.RoundUp(v.SizeBytes) != q.SizeBytes) || !l.sameContent(q, v.Origin) {
-		return nil, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
+		return Answer{}, false, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
-	a := &Answer{
+	a := Answer{
 		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
 		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes, Rounded: q.rounded(v, nil),
 	}
 	open, known := l.open.end(volumeKey{q.store.name, v.Name}, v.Token)
-	if err := l.answered(q, open.Seq, a, nil); err != nil && known && open.fate == mustGo {
+	if err := l.answered(q, open.Seq, &a, nil); err != nil && known && open.fate == mustGo {
 		l.open.put(open)
-		return nil, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
+		return Answer{}, false, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
 	}
-	return a, nil
+	return a, true, nil
 }
 
 // sameContent tells whether a volume was made from the content that the request asks for.
