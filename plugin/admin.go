@@ -52,7 +52,7 @@ func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume
 	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
 		return err
 	}
-	p.ladder.forgetKept(volumeKey{s.name, volume})
+	p.ladder.forgetKept(s, volume)
 	p.books.note(catalog.Event{Kind: EventVolumeDeleted, Backend: s.name, Volume: volume})
 	p.books.writeNow(ctx)
 	return nil

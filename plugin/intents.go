@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/clonecache/clonecache/backends"
@@ -14,10 +12,11 @@ import (
 )
 
 // openIntents are volumes in the making whose end is not known: an earlier process died, or the backend
-// did not answer. They are settled when the backend does.
+// did not answer. They are settled when the backend does. They are found by the volume's name, and told apart by the
+// store: two stores may have a volume of one name each.
 type openIntents struct {
 	mu       sync.Mutex
-	byVolume map[volumeKey][]openIntent // no key without intents
+	byVolume map[backends.VolumeName][]openIntent // no name without intents
 }
 
 type openIntent struct {
@@ -56,50 +55,91 @@ func (o *openIntents) put(i openIntent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.byVolume == nil {
-		o.byVolume = map[volumeKey][]openIntent{}
+		o.byVolume = map[backends.VolumeName][]openIntent{}
 	}
-	key := volumeKey{i.Backend, i.Spec.Name}
-	o.byVolume[key] = append(o.byVolume[key], i)
+	o.byVolume[i.Spec.Name] = append(o.byVolume[i.Spec.Name], i)
 }
 
-// names are the volumes whose intents are open.
-func (o *openIntents) names() []volumeKey {
+// all are the intents that are open.
+func (o *openIntents) all() []openIntent {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Collect(maps.Keys(o.byVolume))
+	var all []openIntent
+	for _, intents := range o.byVolume {
+		all = append(all, intents...)
+	}
+	return all
 }
 
-// take hands out a volume's intents to be settled.
-func (o *openIntents) take(key volumeKey) []openIntent {
+// take hands out those of a volume's intents that are meant, to be settled.
+func (o *openIntents) take(volume backends.VolumeName, meant func(openIntent) bool) []openIntent {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	taken := o.byVolume[key]
-	delete(o.byVolume, key)
+	var taken, left []openIntent
+	for _, i := range o.byVolume[volume] {
+		if meant(i) {
+			taken = append(taken, i)
+		} else {
+			left = append(left, i)
+		}
+	}
+	if len(left) == 0 {
+		delete(o.byVolume, volume)
+	} else if len(taken) > 0 {
+		o.byVolume[volume] = left
+	}
 	return taken
+}
+
+// storeOf is the backend that an intent is of, by its ID; nil where that is not configured. One that has not answered
+// since it was configured is taken for the one of its name. So is that of a record which has no ID, in which the name
+// is the one of that time.
+func (l *ladder) storeOf(i journal.Intent) *store {
+	s := l.stock.storeOf(i.Store)
+	if named := l.stock.stores[i.Backend]; s == nil && named != nil && (i.Store == "" || named.id() == "") {
+		s = named
+	}
+	if s == nil || s.backend == nil {
+		return nil
+	}
+	return s
+}
+
+// on means the intents of a store.
+func (l *ladder) on(s *store) func(openIntent) bool {
+	return func(i openIntent) bool { return l.storeOf(i.Intent) == s }
 }
 
 // end takes out the intent of a volume which a repeated request has found whole: the answer ends it. It is
 // not known where there is none.
-func (o *openIntents) end(key volumeKey, token string) (ended openIntent, known bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	intents := o.byVolume[key]
-	n := slices.IndexFunc(intents, func(i openIntent) bool { return i.Spec.Token == token })
-	if n < 0 || token == "" {
+func (l *ladder) end(s *store, v backends.Volume) (ended openIntent, known bool) {
+	if v.Token == "" {
 		return openIntent{}, false
 	}
-	ended = intents[n]
-	if intents = slices.Delete(intents, n, n+1); len(intents) == 0 {
-		delete(o.byVolume, key)
-	} else {
-		o.byVolume[key] = intents
+	taken := l.open.take(v.Name, func(i openIntent) bool { return i.Spec.Token == v.Token && l.storeOf(i.Intent) == s })
+	if len(taken) == 0 {
+		return openIntent{}, false
 	}
-	return ended, true
+	return taken[0], true
+}
+
+// resume keeps the intent of an earlier process, under the name that its backend has now.
+func (l *ladder) resume(i journal.Intent) { l.open.add(fateAfterCrash(i), l.nowCalled(i)) }
+
+// nowCalled is an intent with the name that its backend has now, where that is configured. Records of earlier versions
+// have names alone.
+func (l *ladder) nowCalled(i journal.Intent) journal.Intent {
+	if i.Store == "" {
+		i.Backend = l.stock.nowCalled(i.Backend)
+	} else if s := l.stock.storeOf(i.Store); s != nil {
+		i.Backend = s.name
+	}
+	return i
 }
 
 // intend notes in the journal what is about to be made, so that a crash from here on is settled.
 func (l *ladder) intend(q *request, op journal.Op, spec backends.VolumeSpec) (journal.Intent, error) {
-	i := journal.Intent{At: l.now().UTC(), Op: op, Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
+	i := journal.Intent{At: l.now().UTC(), Op: op, Store: q.store.id(), Backend: q.store.name, Spec: spec, Deadline: q.Deadline}
 	i, err := l.books.begin(i)
 	if err != nil {
 		return i, fmt.Errorf("note the intent to make %s: %w", spec.Name, err)
@@ -110,12 +150,12 @@ func (l *ladder) intend(q *request, op journal.Op, spec backends.VolumeSpec) (jo
 // settleOpen settles the intents that are still open. Those whose backend does not answer stay open, and
 // are tried again.
 func (l *ladder) settleOpen(ctx context.Context) {
-	for _, name := range l.open.names() {
-		unlock, ok := l.names.tryLock(name)
+	for _, i := range l.open.all() {
+		unlock, ok := l.names.tryLock(volumeKey{i.Backend, i.Spec.Name})
 		if !ok {
 			continue // a repeated request is at it; its turn comes
 		}
-		for _, i := range l.open.take(name) {
+		for _, i := range l.open.take(i.Spec.Name, func(o openIntent) bool { return o.Seq == i.Seq }) {
 			l.settleAndDrop(ctx, i)
 		}
 		unlock()
@@ -127,8 +167,8 @@ func (l *ladder) settleOpen(ctx context.Context) {
 // the request step aside. The turn of the name is held.
 func (l *ladder) settleFirst(ctx context.Context, q *request) *stepAside {
 	var unsettled error
-	for _, i := range l.open.take(volumeKey{q.store.name, q.Volume}) {
-		settled, err := l.settle(ctx, i.Intent)
+	for _, i := range l.open.take(q.Volume, l.on(q.store)) {
+		settled, err := q.store.backend.Settle(ctx, i.Spec)
 		if err == nil && settled != backends.Whole {
 			l.books.drop(i.Intent)
 			continue
@@ -172,14 +212,17 @@ func (l *ladder) settleAndDrop(ctx context.Context, i openIntent) {
 // settleOne settles an intent, and takes back a whole volume that certainly nobody was told of.
 // backends.ErrInUse: somebody has it all the same; with backends.Whole it is whole.
 func (l *ladder) settleOne(ctx context.Context, i openIntent) (backends.Settled, error) {
-	settled, err := l.settle(ctx, i.Intent)
+	b, err := l.backendOf(i.Intent)
+	if err != nil {
+		return 0, err
+	}
+	settled, err := b.Settle(ctx, i.Spec)
 	if err != nil {
 		return 0, err
 	}
 	if settled != backends.Whole || i.fate == mayStay {
 		return settled, nil
 	}
-	b := l.stock.stores[i.Backend].backend
 	v, err := b.StatVolume(ctx, i.Spec.Name)
 	if err == nil && v.Token == i.Spec.Token {
 		err = b.DeleteVolume(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID})
@@ -193,11 +236,11 @@ func (l *ladder) settleOne(ctx context.Context, i openIntent) (backends.Settled,
 	return backends.Removed, nil
 }
 
-// settle asks the backend to end one intent.
-func (l *ladder) settle(ctx context.Context, i journal.Intent) (backends.Settled, error) {
-	s, ok := l.stock.stores[i.Backend]
-	if !ok || s.backend == nil {
-		return 0, fmt.Errorf("%w: %q is no longer configured; configure it once more so that %s can be settled", ErrUnknownBackend, i.Backend, i.Spec.Name)
+// backendOf is what an intent is settled on. ErrUnknownBackend.
+func (l *ladder) backendOf(i journal.Intent) (backends.Backend, error) {
+	s := l.storeOf(i)
+	if s == nil {
+		return nil, fmt.Errorf("%w: %q is no longer configured; configure it once more so that %s can be settled", ErrUnknownBackend, i.Backend, i.Spec.Name)
 	}
-	return s.backend.Settle(ctx, i.Spec)
+	return s.backend, nil
 }

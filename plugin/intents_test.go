@@ -1,13 +1,16 @@
 package plugin_test
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
+	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/journal"
 )
 
 // What an earlier attempt left is settled before the volume is asked for again: half of it would look like
@@ -66,4 +69,51 @@ func TestAnImageVolumeReapedByAProcessThatDied(t *testing.T) {
 		t.Errorf("quota: got %+v, %v, want one image-volume", q, err)
 	}
 	checkClean(t, r)
+}
+
+// An intent is of the store whose ID it bears, whatever that is called; one of an earlier version, which bears none, is
+// of the store of that name.
+func TestAnIntentIsOfItsStore(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		of      func(local backends.StoreID) (backends.StoreID, backends.Name)
+		settled bool // and with that, removed
+	}{
+		{name: "an earlier version's, by the name", settled: true, of: func(backends.StoreID) (backends.StoreID, backends.Name) { return "", "local" }},
+		{name: "by the ID, called otherwise then", settled: true, of: func(local backends.StoreID) (backends.StoreID, backends.Name) { return local, "ssd" }},
+		{name: "another store's, called so then", of: func(backends.StoreID) (backends.StoreID, backends.Name) { return "another-store", "local" }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{})
+			r.image(t, "disk.raw", mib)
+			r.create(t, "library:disk.raw", "v1", 0)
+			views, err := r.Backends(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := r.config.Backends[0].Backend.StatVolume(t.Context(), "v1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.reopen(t, func() { // it was made for one who had a deadline, and was not told
+				j, _, err := journal.Open(journal.Config{Dir: filepath.Join(r.dir, "state", "journal")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				i := journal.Intent{At: time.Now(), Op: journal.Clone, Deadline: time.Now(), Spec: backends.VolumeSpec{Name: v.Name, SizeBytes: v.SizeBytes, Token: v.Token, Origin: v.Origin}}
+				i.Store, i.Backend = c.of(views[0].StoreID)
+				if _, err = j.Begin(i); err == nil {
+					err = j.Close()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			})
+			if c.settled {
+				r.noVolume(t, "v1")
+			} else if a := r.create(t, "library:disk.raw", "v1", 0); a.Reason != plugin.ReasonRepeated {
+				t.Errorf("asked for again: %+v, want the volume that is there", a)
+			}
+		})
+	}
 }

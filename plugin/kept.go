@@ -48,8 +48,8 @@ func (l *ladder) noteKept(i openIntent, why journal.Kept) {
 // lookAtKept ends the intent of a kept volume that is no longer there.
 func (l *ladder) lookAtKept(ctx context.Context, i openIntent) {
 	log := l.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name})
-	s, ok := l.stock.stores[i.Backend]
-	if !ok || s.backend == nil {
+	s := l.storeOf(i.Intent)
+	if s == nil {
 		l.open.put(i)
 		return
 	}
@@ -70,7 +70,12 @@ func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume b
 	if err != nil {
 		return err
 	}
-	unlock, err := p.ladder.names.lock(ctx, volumeKey{s.name, volume})
+	return p.ladder.wantKept(ctx, s, volume)
+}
+
+// wantKept ends what is open of a volume that somebody wants. backends.ErrNotExist, backends.ErrNotOurs.
+func (l *ladder) wantKept(ctx context.Context, s *store, volume backends.VolumeName) error {
+	unlock, err := l.names.lock(ctx, volumeKey{s.name, volume})
 	if err != nil {
 		return err
 	}
@@ -79,15 +84,16 @@ func (p *Plugin) KeepVolume(ctx context.Context, backend backends.Name, volume b
 	if err != nil {
 		return err
 	}
-	if i, known := p.ladder.open.end(volumeKey{s.name, volume}, v.Token); known {
-		p.books.drop(i.Intent)
+	v.Name = volume
+	if i, known := l.end(s, v); known {
+		l.books.drop(i.Intent)
 	}
 	return nil
 }
 
 // forgetKept ends what is open of a volume that somebody has deleted.
-func (l *ladder) forgetKept(key volumeKey) {
-	for _, i := range l.open.take(key) {
+func (l *ladder) forgetKept(s *store, volume backends.VolumeName) {
+	for _, i := range l.open.take(volume, l.on(s)) {
 		if !i.found {
 			l.open.put(i) // half made, perhaps: it is settled
 			continue
@@ -96,16 +102,23 @@ func (l *ladder) forgetKept(key volumeKey) {
 	}
 }
 
+// keptOn is why volumes of a store were kept.
+func (l *ladder) keptOn(s *store) map[backends.VolumeName]journal.Kept {
+	all := map[backends.VolumeName]journal.Kept{}
+	for _, i := range l.open.all() {
+		if i.found && l.storeOf(i.Intent) == s {
+			all[i.Spec.Name] = i.Kept
+		}
+	}
+	return all
+}
+
 // kept is why volumes were kept, by their names.
-func (o *openIntents) kept() map[volumeKey]journal.Kept {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (l *ladder) kept() map[volumeKey]journal.Kept {
 	all := map[volumeKey]journal.Kept{}
-	for key, intents := range o.byVolume {
-		for _, i := range intents {
-			if i.found {
-				all[key] = i.Kept
-			}
+	for _, i := range l.open.all() {
+		if i.found {
+			all[volumeKey{i.Backend, i.Spec.Name}] = i.Kept
 		}
 	}
 	return all

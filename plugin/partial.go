@@ -71,14 +71,14 @@ func (k *stock) allRemovable() func(context.Context, catalog.Entry) error {
 
 // volumesOf adds a backend's volumes to views. What was listed before a failure stays in them.
 func (l *ladder) volumesOf(ctx context.Context, s *store, views *[]VolumeView) error {
-	kept := l.open.kept()
+	kept := l.keptOn(s)
 	for v, err := range s.backend.ListVolumes(ctx) {
 		if err != nil {
 			return err
 		}
 		*views = append(*views, VolumeView{
 			Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
-			SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn, Kept: kept[volumeKey{s.name, v.Name}],
+			SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn, Kept: kept[v.Name],
 		})
 	}
 	return nil

@@ -29,7 +29,7 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
 		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes, Rounded: q.rounded(v, nil),
 	}
-	open, known := l.open.end(volumeKey{q.store.name, v.Name}, v.Token)
+	open, known := l.end(q.store, v)
 	if err := l.answered(q, open.Seq, &a, nil); err != nil && known && open.fate == mustGo {
 		l.open.put(open)
 		return Answer{}, false, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)

@@ -10,7 +10,7 @@ import (
 // surveyKept tells of volumes that were kept.
 func (rec *reconciler) surveyKept() []finding {
 	var findings []finding
-	all := rec.ladder.open.kept()
+	all := rec.ladder.kept()
 	byName := func(a, b volumeKey) int {
 		return cmp.Or(cmp.Compare(a.backend, b.backend), cmp.Compare(a.volume, b.volume))
 	}

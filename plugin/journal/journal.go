@@ -82,10 +82,12 @@ const (
 
 // Intent is a volume about to be made.
 type Intent struct {
-	Seq      int64 // set by Begin
-	At       time.Time
-	Op       Op
-	Backend  backends.Name
+	Seq int64 // set by Begin
+	At  time.Time
+	Op  Op
+	// Store is the backend's own ID, whatever it is called; "": an earlier version wrote the record.
+	Store    backends.StoreID
+	Backend  backends.Name // what it was called
 	Spec     backends.VolumeSpec
 	Deadline time.Time // zero: none
 	// Kept says why a whole volume of it stays; "": it need not. Set by Keep and by Open; Begin ignores it.

@@ -197,7 +197,10 @@ func appendIntent(buf []byte, i Intent) []byte {
 	buf = appendText(buf, o.DirectFrom)
 	buf = appendTime(buf, i.At)
 	buf = appendTime(buf, i.Deadline)
-	if i.Kept != "" { // others end here, as all did in earlier versions
+	if i.Store != "" { // earlier versions ended with what follows here, or before it
+		return appendText(appendText(buf, i.Kept), i.Store)
+	}
+	if i.Kept != "" {
 		buf = appendText(buf, i.Kept)
 	}
 	return buf
@@ -221,7 +224,11 @@ func (d *decoder) intent() Intent {
 	i.At = d.time()
 	i.Deadline = d.time()
 	if len(d.p) > 0 {
-		if i.Kept = Kept(d.text(maxBody)); i.Kept == "" {
+		i.Kept = Kept(d.text(maxBody))
+		if len(d.p) > 0 {
+			i.Store = backends.StoreID(d.text(maxBody))
+		}
+		if i.Kept == "" && i.Store == "" {
 			d.fail(errInvalid)
 		}
 	}

@@ -152,7 +152,7 @@ func TestRecordsReadAsTheyWereWritten(t *testing.T) {
 		switch r.kind {
 		case kindBegin:
 			r.intent = Intent{
-				Seq: r.seq, At: moment.Draw(t, "at"), Op: Op(str("op")), Backend: backends.Name(str("backend")), Deadline: moment.Draw(t, "deadline"),
+				Seq: r.seq, At: moment.Draw(t, "at"), Op: Op(str("op")), Store: backends.StoreID(str("id")), Backend: backends.Name(str("backend")), Kept: Kept(str("kept")), Deadline: moment.Draw(t, "deadline"),
 				Spec: backends.VolumeSpec{
 					Name: backends.VolumeName(str("name")), SizeBytes: num("size"), Token: str("token"),
 					Origin: backends.Origin{
