@@ -41,7 +41,7 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 		e.Claim = claim
 	}
 	proven := provenBy(iv.Description)
-	defer s.ready.begin()()
+	defer s.changing()()
 	err = m.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {
 		return m.adoptLost(ctx, s, iv, e)
@@ -49,7 +49,7 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 	if err != nil {
 		return err
 	}
-	s.ready.add(e, proven...)
+	s.learn(e, proven...)
 	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	return nil
 }

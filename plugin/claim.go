@@ -57,52 +57,26 @@ func (w *filling) firstBytes(t told) int64 {
 	case t.source >= 0:
 		first = min(t.virtual, t.source)
 	}
-	return max(first, w.store.outsized.needs(w.want.key))
+	return max(first, w.berth.atLeast())
 }
 
 // acquire makes room for a disk and charges the quota for it, in this order. Repeating it with the same
 // size does nothing; with another one the claim is exchanged.
 func (w *filling) acquire(ctx context.Context, t told) error {
-	if first := w.firstBytes(t); first > w.reserved || !w.counted {
-		if err := w.makeRoom(ctx, first, evicting); err != nil {
+	if first := w.firstBytes(t); first > w.berth.bytes || !w.berth.made {
+		if err := w.berth.makeRoom(ctx, first, evicting); err != nil {
 			return err
 		}
 		failpoint.Reached(failpoint.Room)
 	}
-	return w.charge(ctx, t.virtual)
-}
-
-// charge charges the internal tenant's quota, where image-volumes of this store count.
-func (w *filling) charge(ctx context.Context, virtual int64) error {
-	if !w.store.charged() || w.claim.ID != "" && w.claim.Gigabytes == internaltenant.Gigabytes(virtual) {
-		return nil
-	}
-	if w.claim.ID != "" { // what was told of the image was wrong
-		if err := w.fl.owner.Release(ctx, w.claim.ID); err != nil {
-			return err
-		}
-		w.claim = internaltenant.Claim{}
-	}
-	claim, err := w.chargeQuota(ctx, internaltenant.ClaimSpec{
-		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, Backend: string(w.store.name),
-		ImageID: w.want.image.Ref(), VirtualBytes: virtual,
-	})
-	if err != nil {
-		return err
-	}
-	w.claim = claim
-	failpoint.Reached(failpoint.Claim)
-	if claim.Volume != "" && !w.store.adopts() {
-		return &stepAside{reason: ReasonMismatch, detail: fmt.Sprintf("the internal tenant made volume %s for this, and backend %s cannot take volumes over; configure image_volumes = \"outside\"", claim.Volume, w.store.name)}
-	}
-	return w.fl.catalog.RecordClaim(ctx, w.entry.ID, w.entry.Attempt, claim.ID)
+	return w.berth.charge(ctx, t.virtual)
 }
 
 // stageIt stages the image-volume in what the claim has brought, or anew.
 func (w *filling) stageIt(ctx context.Context, spec backends.StageSpec) (backends.ImageVolumeStage, error) {
-	spec.Adopt = backends.VolumeName(w.claim.Volume)
+	spec.Adopt = backends.VolumeName(w.berth.claim.Volume)
 	var stage backends.ImageVolumeStage
-	err := w.fl.stock.withSpace(ctx, w.store, spaceWanted{bytes: w.reserved}, func() (err error) {
+	err := w.fl.stock.withSpace(ctx, w.store, spaceWanted{bytes: w.berth.bytes}, func() (err error) {
 		stage, err = w.store.images.Stage(ctx, spec)
 		return err
 	})

@@ -21,7 +21,7 @@ func (k *stock) evict(ctx context.Context, s *store, id catalog.EntryID, cause c
 }
 
 func (k *stock) beginEviction(ctx context.Context, s *store, id catalog.EntryID, cause catalog.EvictCause) (catalog.Entry, error) {
-	defer s.ready.begin()()
+	defer s.changing()()
 	s.ready.remove(id)
 	return k.catalog.BeginEvict(ctx, id, cause)
 }
@@ -166,12 +166,11 @@ func goneDetached(ctx context.Context, s *store, entries []catalog.Entry, reaped
 
 // finishEvictionAlone ends a left-over eviction, unless somebody is at it.
 func (k *stock) finishEvictionAlone(ctx context.Context, s *store, e catalog.Entry) error {
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-	case <-ctx.Done():
-		return ctx.Err()
+	free, err := s.enterRoom(ctx)
+	if err != nil {
+		return err
 	}
+	defer free()
 	now, err := k.catalog.Get(ctx, e.ID)
 	if errors.Is(err, catalog.ErrNotFound) || (err == nil && now.State != catalog.Evicting) {
 		return nil

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
@@ -23,14 +22,12 @@ type filling struct {
 	flight *flight
 	want   wanted
 
-	entry    catalog.Entry
-	claim    internaltenant.Claim // zero: none
-	slot     fillSlot
-	ahead    bool // room and claim come before the slot
-	stage    *meteredStage
-	reserved int64
-	counted  bool // room was made for it: it counts as an entry
-	begun    time.Time
+	entry catalog.Entry
+	berth *berth // room and claim
+	slot  fillSlot
+	ahead bool // room and claim come before the slot
+	stage *meteredStage
+	begun time.Time
 
 	downloaded atomic.Int64 // bytes that came from the source
 }
@@ -49,7 +46,7 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 	if f.missed == (miss{}) {
 		f.missed = fl.whyMissed(ctx, s, want)
 	}
-	w := &filling{fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.fillSlots}, ahead: fl.claimsAhead(s, f, want), entry: entry, begun: fl.now()}
+	w := &filling{fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.fillSlots}, ahead: fl.claimsAhead(s, f, want), entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now()}
 	defer w.slot.leave()
 	entry, err = w.run(ctx)
 	fl.flights.land(f)
@@ -85,100 +82,6 @@ func (s *fillSlot) leave() {
 		<-s.slots
 		s.taken = false
 	}
-}
-
-// reserve makes the row filling, by us, or returns the entry that somebody else has made in the
-// meantime (mine is false). A fill of another process is waited for.
-func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted) (entry catalog.Entry, mine bool, err error) {
-	spec := fl.fillSpec(s, want)
-	var pause backoff
-	for {
-		entry, previous, start, stranded, err := fl.beginFill(ctx, s, f, spec)
-		if err != nil {
-			return catalog.Entry{}, false, err
-		}
-		switch start {
-		case catalog.Started:
-			if err := fl.undoAttempt(ctx, s, previous); err != nil {
-				return catalog.Entry{}, false, errors.Join(err, fl.strand(ctx, entry, previous))
-			}
-			f.stopFollowing(want.image.SizeBytes)
-			return entry, true, nil
-		case catalog.AlreadyReady:
-			return entry, false, nil
-		case catalog.Waiting:
-			return catalog.Entry{}, false, failedBefore(want.image.Ref(), entry)
-		case catalog.Busy:
-			if stranded {
-				if err := fl.endStranded(ctx, s, entry); err != nil && !isGone(err) {
-					return catalog.Entry{}, false, err
-				}
-				continue
-			}
-		}
-		if err := fl.follow(ctx, f, entry, &pause); err != nil {
-			return catalog.Entry{}, false, err
-		}
-	}
-}
-
-func (fl *fills) fillSpec(s *store, want *wanted) catalog.FillSpec {
-	return catalog.FillSpec{
-		Store: s.id(), Key: want.key, Domain: want.image.Domain, ImageID: want.image.Ref(),
-		Inspector: diskimage.InspectorVersion, Holder: fl.holder, LeaseFor: fl.cfg.LeaseFor, TotalBytes: want.image.SizeBytes,
-	}
-}
-
-// beginFill is the catalog's, and keeps in mind what it finds ready. A row that is busy under our own
-// lease, and that no other flight fills, is stranded.
-func (fl *fills) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
-	defer s.ready.begin()()
-	unlock, err := s.reserving.lock(ctx)
-	if err != nil {
-		return entry, previous, 0, false, err
-	}
-	defer unlock()
-	entry, previous, start, err = fl.catalog.BeginFill(ctx, spec)
-	if err != nil {
-		return entry, previous, start, false, err
-	}
-	switch start {
-	case catalog.Started:
-		f.entryID.Store(entry.ID)
-	case catalog.AlreadyReady:
-		s.ready.add(entry, spec.Key)
-	case catalog.Busy:
-		stranded = entry.Lease == fl.holder && !fl.flights.fills(entry.ID, f)
-	case catalog.Waiting:
-	}
-	return entry, previous, start, stranded, nil
-}
-
-// strand lets a row name again what its previous attempt had made and could not be removed now.
-func (fl *fills) strand(ctx context.Context, e, previous catalog.Entry) error {
-	ctx, cancel := fl.cleanup(ctx)
-	defer cancel()
-	var staged, claimed error
-	if previous.ImageVolume != "" {
-		staged = fl.catalog.RecordStage(ctx, e.ID, e.Attempt, previous.ImageVolume, previous.Form, previous.VirtualBytes)
-	}
-	if previous.Claim != "" {
-		claimed = fl.catalog.RecordClaim(ctx, e.ID, e.Attempt, previous.Claim)
-	}
-	return errors.Join(staged, claimed)
-}
-
-// undoAttempt removes what a dead holder's attempt had staged and claimed.
-func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
-	if previous.ImageVolume != "" {
-		if _, err := s.images.Retire(ctx, previous.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
-			return fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
-		}
-	}
-	if previous.Claim != "" {
-		return fl.owner.Release(ctx, previous.Claim)
-	}
-	return nil
 }
 
 // run fills under a lease; losing the lease ends it.
@@ -258,7 +161,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	w.entry.ImageVolume = id
 	failpoint.Reached(failpoint.Name)
 	metered := &meteredStage{w: w, ctx: ctx, size: virtual, disk: image.diskBytes}
-	metered.reserved.Store(w.reserved)
+	metered.reserved.Store(w.berth.bytes)
 	var err error
 	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description("", catalog.Published{
 		Key: w.want.key, DiskFormat: image.format, VirtualBytes: virtual,
@@ -297,13 +200,13 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 		return catalog.Entry{}, err
 	}
 	failpoint.Reached(failpoint.Commit)
-	if committed.HeldBytes > w.reserved { // the backend's own records beside the content count too
-		if err := w.makeRoom(ctx, committed.HeldBytes, evicting); err != nil {
+	if committed.HeldBytes > w.berth.bytes { // the backend's own records beside the content count too
+		if err := w.berth.makeRoom(ctx, committed.HeldBytes, evicting); err != nil {
 			return catalog.Entry{}, err
 		}
 	}
 	final.HeldBytes, final.ContentSum = committed.HeldBytes, committed.Description.ContentSum
-	defer w.store.ready.begin()()
+	defer w.store.changing()()
 	entry, duplicate, err := w.name(ctx, final)
 	if err != nil {
 		return catalog.Entry{}, err
@@ -316,7 +219,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 	} else {
 		w.settleClaim(ctx)
 	}
-	w.store.ready.add(entry, proven...)
+	w.store.learn(entry, proven...)
 	return entry, nil
 }
 
@@ -346,13 +249,9 @@ var errDuplicate = errors.New("equal content is cached already")
 // settleClaim turns the reserved claim into one in use. The image-volume is ready: a failure is logged,
 // and mended by the next reconcile.
 func (w *filling) settleClaim(ctx context.Context) {
-	if w.claim.ID == "" {
-		return
-	}
-	if err := w.fl.owner.Settle(context.WithoutCancel(ctx), w.claim.ID); err != nil {
+	if err := w.berth.settle(context.WithoutCancel(ctx)); err != nil {
 		w.fl.log.WithFields(w.want.fields(w.store)).WithError(err).Warn("quota claim stays reserved until the next reconcile")
 	}
-	failpoint.Reached(failpoint.Settle)
 }
 
 // undo removes what a fill that came to nothing has made, in the reverse order: the image-volume, the
@@ -377,11 +276,9 @@ func (w *filling) undo(ctx context.Context, cause error) {
 			return
 		}
 	}
-	if w.claim.ID != "" {
-		if err := w.fl.owner.Release(ctx, w.claim.ID); err != nil {
-			log.WithError(err).Warn("quota claim not released; the next reconcile releases it")
-			return
-		}
+	if err := w.berth.release(ctx); err != nil {
+		log.WithError(err).Warn("quota claim not released; the next reconcile releases it")
+		return
 	}
 	if err := w.endRow(ctx, cause); err != nil {
 		log.WithError(err).Warn("row of a fill not ended; the next start ends it")
@@ -403,9 +300,9 @@ func (w *filling) description(digest string, final catalog.Published) backends.D
 		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, ContentKey: string(final.Key), Domain: w.entry.Domain,
 		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
 		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
-		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.claim.ProjectID, w.fl.tenant.ProjectID),
-		UserID:  cmp.Or(w.claim.UserID, w.fl.tenant.UserID),
-		ClaimID: string(w.claim.ID), Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
+		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.berth.claim.ProjectID, w.fl.tenant.ProjectID),
+		UserID:  cmp.Or(w.berth.claim.UserID, w.fl.tenant.UserID),
+		ClaimID: string(w.berth.claim.ID), Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
 	}
 }
 

@@ -27,8 +27,13 @@ type fills struct {
 }
 
 func newFills(h *house, b *books, k *stock) *fills {
-	return &fills{
+	fl := &fills{
 		house: h, books: b, stock: k,
-		flights: flights{byKey: make(map[flightKey]*flight)}, fillSlots: make(chan struct{}, h.cfg.FillLimit),
+		flights:   flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
+		fillSlots: make(chan struct{}, h.cfg.FillLimit),
 	}
+	for _, s := range k.orderedStores() {
+		fl.flights.turns[s] = make(turnstile, 1)
+	}
+	return fl
 }

@@ -58,7 +58,13 @@ type flight struct {
 type flights struct {
 	mu    sync.Mutex
 	byKey map[flightKey]*flight
+	// turns are held, one for each store, while a flight takes its row and until it knows the row's ID, so that who
+	// holds one can tell which rows are being filled. They go before mu.
+	turns map[*store]turnstile
 }
+
+// reserving is the turn to take a row of the store.
+func (fl *flights) reserving(s *store) turnstile { return fl.turns[s] }
 
 // filled is an entry that a request may clone or copy, and the part it had in making it.
 type filled struct {

@@ -81,24 +81,24 @@ func (m *meteredStage) room(need, ample int64) (granted int64, err error) {
 	}
 	m.growing.Lock()
 	defer m.growing.Unlock()
-	defer func() { m.reserved.Store(m.w.reserved) }()
+	defer func() { m.reserved.Store(m.w.berth.bytes) }()
 	if err := m.grow(need, ample); err != nil {
 		return 0, err
 	}
-	return m.w.reserved, nil
+	return m.w.berth.bytes, nil
 }
 
 // grow reserves need bytes at least. Others go for just that; what is reserved beyond costs nobody.
 func (m *meteredStage) grow(need, ample int64) error {
-	if ample <= m.w.reserved {
+	if ample <= m.w.berth.bytes {
 		return nil
 	}
-	if err := m.growFreely(need, ample); err != nil || need <= m.w.reserved {
+	if err := m.growFreely(need, ample); err != nil || need <= m.w.berth.bytes {
 		return err
 	}
-	err := m.w.makeRoom(m.ctx, need, evicting)
+	err := m.w.berth.makeRoom(m.ctx, need, evicting)
 	if short := (*lru.Shortage)(nil); errors.As(err, &short) && errors.Is(err, lru.ErrTooLarge) {
-		m.w.store.outsized.note(m.w.want.key, short.Need)
+		m.w.berth.outgrown(short.Need)
 	}
 	if err != nil {
 		return err
@@ -114,10 +114,10 @@ func (m *meteredStage) growFreely(need, ample int64) error {
 		steps = append(steps, need+more)
 	}
 	for _, bytes := range append(steps, need) {
-		if bytes <= m.w.reserved {
+		if bytes <= m.w.berth.bytes {
 			return nil
 		}
-		if err := m.w.makeRoom(m.ctx, bytes, evictNobody); !errors.Is(err, errWouldEvict) {
+		if err := m.w.berth.makeRoom(m.ctx, bytes, evictNobody); !errors.Is(err, errWouldEvict) {
 			return err
 		}
 	}

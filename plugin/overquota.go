@@ -22,26 +22,25 @@ const quotaRounds = 8
 
 // chargeQuota charges the quota, and makes room in it where that is refused. internaltenant.ErrOverQuota: all
 // that may go would not be enough, and nothing went; or it was not enough.
-func (w *filling) chargeQuota(ctx context.Context, spec internaltenant.ClaimSpec) (internaltenant.Claim, error) {
-	claim, err := w.fl.owner.Claim(ctx, spec)
-	if !errors.Is(err, internaltenant.ErrOverQuota) || w.store.keepForQuota {
+func (k *stock) chargeQuota(ctx context.Context, s *store, spec internaltenant.ClaimSpec) (internaltenant.Claim, error) {
+	claim, err := k.owner.Claim(ctx, spec)
+	if !errors.Is(err, internaltenant.ErrOverQuota) || s.keepForQuota {
 		return claim, err
 	}
-	select {
-	case w.fl.stock.quotaTurn <- struct{}{}:
-		defer func() { <-w.fl.stock.quotaTurn }()
-	case <-ctx.Done():
-		return claim, ctx.Err()
+	unlock, turnErr := k.quotaTurn.lock(ctx)
+	if turnErr != nil {
+		return claim, turnErr
 	}
+	defer unlock()
 	for range quotaRounds {
-		made, evictErr := w.fl.stock.makeQuota(ctx, w.store, err)
+		made, evictErr := k.makeQuota(ctx, s, err)
 		if evictErr != nil {
 			return claim, errors.Join(err, evictErr)
 		}
 		if !made {
 			return claim, err
 		}
-		if claim, err = w.fl.owner.Claim(ctx, spec); !errors.Is(err, internaltenant.ErrOverQuota) {
+		if claim, err = k.owner.Claim(ctx, spec); !errors.Is(err, internaltenant.ErrOverQuota) {
 			return claim, err
 		}
 	}

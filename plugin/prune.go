@@ -48,13 +48,3 @@ func (k *stock) pruneStore(ctx context.Context, s *store, r *PruneResult) error 
 	}
 	return nil
 }
-
-// enterRoom waits until nobody else makes room in the store; free lets the next one in.
-func (s *store) enterRoom(ctx context.Context) (free func(), err error) {
-	select {
-	case s.room <- struct{}{}:
-		return func() { <-s.room }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}

@@ -93,7 +93,7 @@ func (rec *reconciler) publishAbandoned(ctx context.Context, s *store, e catalog
 // loadView reads the ready entries of stores that are bound, and their aliases.
 func (k *stock) loadView(ctx context.Context, stores ...*store) error {
 	for _, s := range stores {
-		defer s.ready.begin()()
+		defer s.changing()()
 	}
 	entries, err := k.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
 	if err != nil {
@@ -111,7 +111,7 @@ func (k *stock) loadView(ctx context.Context, stores ...*store) error {
 	}
 	for _, e := range entries {
 		if s := k.storeOf(e.Store); s != nil && slices.Contains(stores, s) {
-			s.ready.add(e, keys[e.ID]...)
+			s.learn(e, keys[e.ID]...)
 		}
 	}
 	return nil

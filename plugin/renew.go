@@ -58,11 +58,11 @@ func (fl *fills) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (c
 	if err != nil {
 		return catalog.Entry{}, err
 	}
-	defer s.ready.begin()()
+	defer s.changing()()
 	if e, err = fl.catalog.SetInspected(ctx, e.ID, diskimage.InspectorVersion); err != nil {
 		return catalog.Entry{}, err
 	}
-	s.ready.add(e)
+	s.learn(e)
 	fl.books.noteEntry(EventMended, e, catalog.Event{Reason: "old-inspector", Detail: fmt.Sprintf("image-volume %s was inspected again, under rules %d", e.ImageVolume, diskimage.InspectorVersion)})
 	return e, nil
 }

@@ -13,42 +13,47 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// makeRoom grows the fill's reservation to bytes. Victims are decided in one transaction and are gone
+// makeRoom grows the berth to bytes. Victims are decided in one transaction and are gone
 // from the backend before it returns, so that what is held never exceeds the bounds. One fill at a time
 // does this per store. lru.ErrTooLarge, lru.ErrNoRoom, errWouldEvict: nothing was evicted.
-func (w *filling) makeRoom(ctx context.Context, bytes int64, may eviction) error {
-	select {
-	case w.store.room <- struct{}{}:
-		defer func() { <-w.store.room }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := w.fl.books.flush(ctx); err != nil { // last-used decides
-		return err
-	}
-	capacity, err := w.store.capacity(ctx)
+func (b *berth) makeRoom(ctx context.Context, bytes int64, may eviction) error {
+	leave, err := b.store.enterRoom(ctx)
 	if err != nil {
 		return err
 	}
-	ask := roomAsked{bytes: bytes, may: may, capacity: capacity, clones: believed}
-	victims, err := w.decide(ctx, ask)
-	if errors.Is(err, errInUse) {
-		if err := w.fl.stock.observeClones(ctx, w.store); err != nil {
-			return err
-		}
-		ask.clones = seen
-		victims, err = w.decide(ctx, ask)
-	}
+	defer leave()
+	victims, err := b.victims(ctx, bytes, may)
 	if err != nil {
 		return err
 	}
-	w.reserved, w.counted = bytes, true
+	b.bytes, b.made = bytes, true
 	for _, v := range victims {
-		if err := w.fl.stock.finishEvictionFor(ctx, w.store, v, w.want.image.Ref()); err != nil {
-			return fmt.Errorf("evict %s from %s: %w", v.ID, w.store.name, err)
+		if err := b.k.finishEvictionFor(ctx, b.store, v, b.image); err != nil {
+			return fmt.Errorf("evict %s from %s: %w", v.ID, b.store.name, err)
 		}
 	}
 	return nil
+}
+
+// victims reserves, and says who goes for that. Where live clones decide, they are counted first.
+func (b *berth) victims(ctx context.Context, bytes int64, may eviction) ([]catalog.Entry, error) {
+	if err := b.k.books.flush(ctx); err != nil { // last-used decides
+		return nil, err
+	}
+	capacity, err := b.store.capacity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ask := roomAsked{bytes: bytes, may: may, capacity: capacity, clones: believed}
+	victims, err := b.decide(ctx, ask)
+	if !errors.Is(err, errInUse) {
+		return victims, err
+	}
+	if err := b.k.observeClones(ctx, b.store); err != nil {
+		return nil, err
+	}
+	ask.clones = seen
+	return b.decide(ctx, ask)
 }
 
 // eviction tells whether others may go for a reservation.
@@ -83,10 +88,10 @@ const (
 var errInUse = errors.New("live clones decide")
 
 // decide lets the policy choose who goes, in one transaction with the reservation. errInUse, errWouldEvict.
-func (w *filling) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, error) {
-	defer w.store.ready.begin()()
-	return w.fl.catalog.ReserveRoom(ctx, w.entry.ID, w.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(w.fl.now(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), w.store.bounds)
+func (b *berth) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, error) {
+	defer b.store.changing()()
+	return b.k.catalog.ReserveRoom(ctx, b.entry.ID, b.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
+		plan, err := lru.Plan(b.k.now(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), b.store.bounds)
 		if ask.may == evictNobody && (err != nil || len(plan) > 0) {
 			return nil, errWouldEvict
 		}
@@ -94,10 +99,10 @@ func (w *filling) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, e
 			return nil, errInUse
 		}
 		if err != nil {
-			return nil, fmt.Errorf("room for %s in %s: %w", w.want.image.Ref(), w.store.name, err)
+			return nil, fmt.Errorf("room for %s in %s: %w", b.image, b.store.name, err)
 		}
 		for _, v := range plan {
-			w.store.ready.remove(catalog.EntryID(v.ID))
+			b.store.ready.remove(catalog.EntryID(v.ID))
 		}
 		return causes(plan), nil
 	})

@@ -100,12 +100,11 @@ func (k *stock) withSpace(ctx context.Context, s *store, want spaceWanted, do fu
 // makeSpace evicts idle entries that hold so many bytes together, if somebody else has not done so since
 // they had gone so many times; false where nobody could go.
 func (k *stock) makeSpace(ctx context.Context, s *store, want spaceWanted, times int) (bool, error) {
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-	case <-ctx.Done():
-		return false, ctx.Err()
+	free, err := s.enterRoom(ctx)
+	if err != nil {
+		return false, err
 	}
+	defer free()
 	switch now, rest := s.full.state(); {
 	case now != times:
 		return true, nil

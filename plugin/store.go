@@ -42,16 +42,16 @@ type store struct {
 	looked   looked
 	// keepForQuota: nobody goes where the internal tenant's quota refuses an image-volume.
 	keepForQuota bool
-	// reserving is held while a flight takes its row and until it knows the row's ID, so that whoever
-	// holds it can tell which rows are being filled. It goes before flights.mu.
-	reserving turnstile
-	bound     atomic.Pointer[binding]
-	binding   sync.Mutex // guards attempt
-	attempt   *attempt   // to bind it; nil: there is none
+	bound        atomic.Pointer[binding]
+	binding      sync.Mutex // guards attempt
+	attempt      *attempt   // to bind it; nil: there is none
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
-	room chan struct{}
+	room turnstile
 }
+
+// enterRoom waits until nobody else decides about room in the store; free lets the next one in.
+func (s *store) enterRoom(ctx context.Context) (free func(), err error) { return s.room.lock(ctx) }
 
 // silence is since when, and why, a store does not answer.
 type silence struct {
@@ -87,7 +87,7 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		if _, taken := stores[s.name]; taken {
 			return fmt.Errorf("%w: two backends or file caches are named %q", ErrBadRequest, s.name)
 		}
-		s.ready, s.room, s.reserving = newView(), make(chan struct{}, 1), make(turnstile, 1)
+		s.ready, s.room = newView(), make(turnstile, 1)
 		stores[s.name] = s
 		return nil
 	}

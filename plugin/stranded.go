@@ -55,7 +55,7 @@ func (fl *fills) endIfStranded(ctx context.Context, s *store, e catalog.Entry) e
 		return nil
 	}
 	defer release()
-	unlock, err := s.reserving.lock(ctx)
+	unlock, err := fl.flights.reserving(s).lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -105,3 +105,9 @@ func (v *view) remove(id catalog.EntryID) {
 	delete(v.byID, id)
 	v.removed[id] = struct{}{}
 }
+
+// changing is called before the catalog's ready entries of the store are read or changed, end after the view was told.
+func (s *store) changing() (end func()) { return s.ready.begin() }
+
+// learn makes a ready entry known under the images given, or as it is now where it was known; between changing and end.
+func (s *store) learn(e catalog.Entry, images ...catalog.Key) { s.ready.add(e, images...) }

@@ -1,0 +1,105 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+)
+
+// reserve makes the row filling, by us, or returns the entry that somebody else has made in the
+// meantime (mine is false). A fill of another process is waited for.
+func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted) (entry catalog.Entry, mine bool, err error) {
+	spec := fl.fillSpec(s, want)
+	var pause backoff
+	for {
+		entry, previous, start, stranded, err := fl.beginFill(ctx, s, f, spec)
+		if err != nil {
+			return catalog.Entry{}, false, err
+		}
+		switch start {
+		case catalog.Started:
+			if err := fl.undoAttempt(ctx, s, previous); err != nil {
+				return catalog.Entry{}, false, errors.Join(err, fl.strand(ctx, entry, previous))
+			}
+			f.stopFollowing(want.image.SizeBytes)
+			return entry, true, nil
+		case catalog.AlreadyReady:
+			return entry, false, nil
+		case catalog.Waiting:
+			return catalog.Entry{}, false, failedBefore(want.image.Ref(), entry)
+		case catalog.Busy:
+			if stranded {
+				if err := fl.endStranded(ctx, s, entry); err != nil && !isGone(err) {
+					return catalog.Entry{}, false, err
+				}
+				continue
+			}
+		}
+		if err := fl.follow(ctx, f, entry, &pause); err != nil {
+			return catalog.Entry{}, false, err
+		}
+	}
+}
+
+func (fl *fills) fillSpec(s *store, want *wanted) catalog.FillSpec {
+	return catalog.FillSpec{
+		Store: s.id(), Key: want.key, Domain: want.image.Domain, ImageID: want.image.Ref(),
+		Inspector: diskimage.InspectorVersion, Holder: fl.holder, LeaseFor: fl.cfg.LeaseFor, TotalBytes: want.image.SizeBytes,
+	}
+}
+
+// beginFill is the catalog's, and keeps in mind what it finds ready. A row that is busy under our own
+// lease, and that no other flight fills, is stranded.
+func (fl *fills) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
+	defer s.changing()()
+	unlock, err := fl.flights.reserving(s).lock(ctx)
+	if err != nil {
+		return entry, previous, 0, false, err
+	}
+	defer unlock()
+	entry, previous, start, err = fl.catalog.BeginFill(ctx, spec)
+	if err != nil {
+		return entry, previous, start, false, err
+	}
+	switch start {
+	case catalog.Started:
+		f.entryID.Store(entry.ID)
+	case catalog.AlreadyReady:
+		s.learn(entry, spec.Key)
+	case catalog.Busy:
+		stranded = entry.Lease == fl.holder && !fl.flights.fills(entry.ID, f)
+	case catalog.Waiting:
+	}
+	return entry, previous, start, stranded, nil
+}
+
+// strand lets a row name again what its previous attempt had made and could not be removed now.
+func (fl *fills) strand(ctx context.Context, e, previous catalog.Entry) error {
+	ctx, cancel := fl.cleanup(ctx)
+	defer cancel()
+	var staged, claimed error
+	if previous.ImageVolume != "" {
+		staged = fl.catalog.RecordStage(ctx, e.ID, e.Attempt, previous.ImageVolume, previous.Form, previous.VirtualBytes)
+	}
+	if previous.Claim != "" {
+		claimed = fl.catalog.RecordClaim(ctx, e.ID, e.Attempt, previous.Claim)
+	}
+	return errors.Join(staged, claimed)
+}
+
+// undoAttempt removes what a dead holder's attempt had staged and claimed.
+func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
+	if previous.ImageVolume != "" {
+		if _, err := s.images.Retire(ctx, previous.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
+			return fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
+		}
+	}
+	if previous.Claim != "" {
+		return fl.owner.Release(ctx, previous.Claim)
+	}
+	return nil
+}
