@@ -21,14 +21,19 @@ type Pinning bool
 // ListVolumes lists the volumes that the plugin made on a backend, or on all (""). Where all are meant and some do not
 // answer, the others' volumes come beside a *PartialError.
 func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]VolumeView, error) {
-	stores, err := p.stock.backendsNamed(backend)
+	return p.ladder.listVolumes(ctx, backend)
+}
+
+// listVolumes is ListVolumes.
+func (l *ladder) listVolumes(ctx context.Context, backend backends.Name) ([]VolumeView, error) {
+	stores, err := l.stock.backendsNamed(backend)
 	if err != nil {
 		return nil, err
 	}
 	views := []VolumeView{}
 	var silent []UnavailableView
 	for _, s := range stores {
-		if err := p.ladder.volumesOf(ctx, s, &views); err != nil && (backend != "" || !p.stock.leaveOut(&silent, s, err)) {
+		if err := l.volumesOf(ctx, s, &views); err != nil && (backend != "" || !l.stock.leaveOut(&silent, s, err)) {
 			return nil, err
 		}
 	}
@@ -45,16 +50,21 @@ func (p *Plugin) ListVolumes(ctx context.Context, backend backends.Name) ([]Volu
 // DeleteVolume removes a volume that the plugin made. backends.ErrNotExist, backends.ErrNotOurs,
 // backends.ErrInUse.
 func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
-	s, err := p.stock.backendNamed(backend)
+	return p.ladder.deleteVolume(ctx, backend, volume)
+}
+
+// deleteVolume is DeleteVolume.
+func (l *ladder) deleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
+	s, err := l.stock.backendNamed(backend)
 	if err != nil {
 		return err
 	}
 	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
 		return err
 	}
-	p.ladder.forgetKept(s, volume)
-	p.books.note(catalog.Event{Kind: EventVolumeDeleted, Backend: s.name, Volume: volume})
-	p.books.writeNow(ctx)
+	l.forgetKept(s, volume)
+	l.books.note(catalog.Event{Kind: EventVolumeDeleted, Backend: s.name, Volume: volume})
+	l.books.writeNow(ctx)
 	return nil
 }
 
@@ -73,7 +83,16 @@ func (k *stock) backendsNamed(name backends.Name) ([]*store, error) {
 
 // Entries lists entries, ordered by ID.
 func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error) {
-	if err := p.books.flushToRead(ctx); err != nil {
+	views, err := p.stock.list(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return views, p.fills.readElsewhere(ctx, views)
+}
+
+// list is Entries.
+func (k *stock) list(ctx context.Context, f EntryFilter) ([]EntryView, error) {
+	if err := k.books.flushToRead(ctx); err != nil {
 		return nil, err
 	}
 	states := []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}
@@ -87,7 +106,7 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 	var store backends.StoreID
 	if f.Backend != "" {
 		var err error
-		store, err = p.stock.storeID(ctx, f.Backend)
+		store, err = k.storeID(ctx, f.Backend)
 		if errors.Is(err, backends.ErrUnavailable) {
 			return []EntryView{}, nil
 		}
@@ -95,21 +114,21 @@ func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error
 			return nil, err
 		}
 	}
-	entries, err := p.catalog.List(ctx, catalog.Filter{
+	entries, err := k.catalog.List(ctx, catalog.Filter{
 		Store: store, States: states, ImageID: f.ImageID, After: catalog.EntryID(f.After), Limit: f.Limit,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := p.stock.asked(f.Backend, len(entries)); err != nil {
+	if err := k.asked(f.Backend, len(entries)); err != nil {
 		return nil, err
 	}
-	p.stock.freshen(ctx, entries)
+	k.freshen(ctx, entries)
 	views := make([]EntryView, 0, len(entries))
 	for _, e := range entries {
-		views = append(views, p.stock.entryView(e))
+		views = append(views, k.entryView(e))
 	}
-	return views, p.fills.readElsewhere(ctx, views)
+	return views, nil
 }
 
 func (k *stock) entryView(e catalog.Entry) EntryView {
@@ -132,16 +151,21 @@ func (k *stock) entryView(e catalog.Entry) EntryView {
 // Entry returns one entry by its ID, or by a part of at least four characters that only one begins with
 // or ends with. catalog.ErrNotFound, ErrBadRequest.
 func (p *Plugin) Entry(ctx context.Context, id string) (EntryView, error) {
-	if err := p.books.flushToRead(ctx); err != nil {
+	return p.stock.show(ctx, id)
+}
+
+// show is Entry.
+func (k *stock) show(ctx context.Context, id string) (EntryView, error) {
+	if err := k.books.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
-	e, err := p.stock.entry(ctx, id)
+	e, err := k.entry(ctx, id)
 	if err != nil {
 		return EntryView{}, err
 	}
 	shown := []catalog.Entry{e}
-	p.stock.freshen(ctx, shown)
-	return p.stock.fullView(ctx, shown[0]), nil
+	k.freshen(ctx, shown)
+	return k.fullView(ctx, shown[0]), nil
 }
 
 // fullView is an entry with the volumes that depend on it, where the backend can tell.
@@ -195,37 +219,47 @@ func (k *stock) listed(matches []catalog.Entry) string {
 // SetPinned pins an entry, or unpins it, and returns it as that left it: what is done to it by others at
 // the same time comes before or after. catalog.ErrNotFound.
 func (p *Plugin) SetPinned(ctx context.Context, id string, pin Pinning) (EntryView, error) {
-	e, err := p.stock.entry(ctx, id)
+	return p.stock.pin(ctx, id, pin)
+}
+
+// pin is SetPinned.
+func (k *stock) pin(ctx context.Context, id string, pin Pinning) (EntryView, error) {
+	e, err := k.entry(ctx, id)
 	if err != nil {
 		return EntryView{}, err
 	}
-	if err := p.books.flushToRead(ctx); err != nil {
+	if err := k.books.flushToRead(ctx); err != nil {
 		return EntryView{}, err
 	}
-	if e, err = p.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
+	if e, err = k.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
 		return EntryView{}, err
 	}
 	kind := EventUnpinned
 	if pin {
 		kind = EventPinned
 	}
-	p.books.noteEntry(kind, e, catalog.Event{})
-	p.books.writeNow(ctx)
-	return p.stock.fullView(ctx, e), nil
+	k.books.noteEntry(kind, e, catalog.Event{})
+	k.books.writeNow(ctx)
+	return k.fullView(ctx, e), nil
 }
 
 // Fills are the images that are waited for here: fills of this process, and those of others that it waits for. It asks
 // nobody; AllFills does.
-func (p *Plugin) Fills() []FillView { return p.fills.flights.views() }
+func (p *Plugin) Fills() []FillView { return p.fills.here() }
 
 // Backends lists backends and file caches.
 func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
-	held, err := p.catalog.Held(ctx)
+	return p.stock.views(ctx)
+}
+
+// views is Backends.
+func (k *stock) views(ctx context.Context) ([]BackendView, error) {
+	held, err := k.catalog.Held(ctx)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]BackendView, 0, len(p.stock.stores))
-	for _, s := range p.stock.orderedStores() {
+	views := make([]BackendView, 0, len(k.stores))
+	for _, s := range k.orderedStores() {
 		info, h := s.images.Info(), held[s.id()]
 		v := BackendView{
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
@@ -236,7 +270,7 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 			v.Fallback = s.fallback.name
 		}
 		capacity, err := s.images.Capacity(ctx)
-		p.stock.reached(s, err)
+		k.reached(s, err)
 		if err != nil {
 			v.Available, v.Error = false, err.Error()
 		}
@@ -249,9 +283,14 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 // Unavailable lists the backends and file caches that did not answer when they were last asked. It asks none
 // of them: each is asked at least once a minute.
 func (p *Plugin) Unavailable() []UnavailableView {
+	return p.stock.unavailable()
+}
+
+// unavailable is Unavailable.
+func (k *stock) unavailable() []UnavailableView {
 	down := []UnavailableView{}
-	for _, s := range p.stock.orderedStores() {
-		if silence := s.silent.Load(); silence != nil {
+	for _, s := range k.orderedStores() {
+		if silence := s.silence.Load(); silence != nil {
 			down = append(down, UnavailableView{Name: s.name, Since: silence.since, Error: silence.why})
 		}
 	}

@@ -38,16 +38,8 @@ func (c *chores) wait() { c.going.Wait() }
 
 // doChores ends what waited for something: clones that went, backends that came back.
 func (p *Plugin) doChores(ctx context.Context) {
-	for _, s := range p.stock.stores {
-		if _, err := p.stock.reap(ctx, s); err != nil && ctx.Err() == nil {
-			p.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
-		}
-	}
-	for _, s := range p.stock.stores {
-		p.stock.lookAround(ctx, s)
-	}
-	p.fills.endAllStranded(ctx)
-	p.fills.expireFailed(ctx)
+	p.stock.tend(ctx)
+	p.fills.tend(ctx)
 	p.ladder.settleOpen(ctx)
 	p.reconciler.reconcileLeft(ctx)
 }

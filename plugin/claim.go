@@ -34,8 +34,8 @@ func (fl *fills) claimsAhead(s *store, f *flight, want *wanted) bool {
 	return fl.stock.adopting(s) && expected > 0 && (largest == 0 || expected <= largest)
 }
 
-// told is what a fill knows of its image before it has read it.
-type told struct {
+// foretold is what a fill knows of its image before it has read it.
+type foretold struct {
 	virtual int64 // bytes of the disk
 	source  int64 // bytes of the image; -1 unknown
 	data    int64 // of these, that lie in no hole; -1 unknown
@@ -43,11 +43,11 @@ type told struct {
 }
 
 // unsure tells whether nobody knows how much of the disk is data.
-func (t told) unsure() bool { return t.format == string(diskimage.Raw) && t.data < 0 }
+func (t foretold) unsure() bool { return t.format == string(diskimage.Raw) && t.data < 0 }
 
 // firstBytes is what a fill reserves before it has written anything: what its image is thought to need, as
 // far as that is known. What is written decides.
-func (w *filling) firstBytes(t told) int64 {
+func (w *filling) firstBytes(t foretold) int64 {
 	first := t.virtual
 	switch {
 	case t.unsure():
@@ -62,7 +62,7 @@ func (w *filling) firstBytes(t told) int64 {
 
 // acquire makes room for a disk and charges the quota for it, in this order. Repeating it with the same
 // size does nothing; with another one the claim is exchanged.
-func (w *filling) acquire(ctx context.Context, t told) error {
+func (w *filling) acquire(ctx context.Context, t foretold) error {
 	if first := w.firstBytes(t); first > w.berth.bytes || !w.berth.made {
 		if err := w.berth.makeRoom(ctx, first, evicting); err != nil {
 			return err

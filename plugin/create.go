@@ -290,7 +290,7 @@ func (q *request) volumeSpec(store backends.Name, e catalog.Entry) backends.Volu
 // answer may still be at it: then the intent stays, and is settled later.
 func (l *ladder) notMade(ctx context.Context, q *request, intent journal.Intent, cause error) (Answer, error) {
 	if errors.Is(cause, backends.ErrUnavailable) {
-		l.open.add(mustGo, intent)
+		l.unsettled.add(mustGo, intent)
 		return Answer{}, cause
 	}
 	l.books.drop(intent)

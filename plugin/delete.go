@@ -11,16 +11,21 @@ import (
 // DeleteEntry evicts an entry now; its volumes stay. One with live clones is detached only with force.
 // catalog.ErrNotFound, catalog.ErrPinned, ErrHasClones, ErrBusy (it is being filled or evicted).
 func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
-	e, err := p.stock.entry(ctx, id)
+	return p.stock.delete(ctx, id, force)
+}
+
+// delete is DeleteEntry.
+func (k *stock) delete(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
+	e, err := k.entry(ctx, id)
 	if err != nil {
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := p.stock.removable(ctx, e); err != nil {
+	if err := k.removable(ctx, e); err != nil {
 		return r, err
 	}
-	defer p.books.writeNow(ctx)
-	return r, p.stock.deleteEntry(ctx, e, force, p.stock.liveClones, &r)
+	defer k.books.writeNow(ctx)
+	return r, k.deleteEntry(ctx, e, force, k.liveClones, &r)
 }
 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned

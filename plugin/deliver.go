@@ -70,7 +70,7 @@ func (l *ladder) remove(ctx context.Context, q *request, intent journal.Intent, 
 		return "stays: somebody has it already"
 	case err != nil && !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrNotOurs): // others have it, or removed it
 		log.WithError(err).Error("volume made too late and not removed; trying again")
-		l.open.add(mustGo, intent)
+		l.unsettled.add(mustGo, intent)
 		return "is removed again once its backend answers"
 	}
 	log.Info("volume made too late was removed")

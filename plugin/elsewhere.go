@@ -73,20 +73,25 @@ func (f *flight) followed() catalog.EntryID {
 // AllFills are the fills in flight, here and in other processes on the same catalog. Of those elsewhere the
 // figures are as of their last renewal of the lease, and the waiters those that wait here.
 func (p *Plugin) AllFills(ctx context.Context) ([]FillView, error) {
-	all, err := p.catalog.InFlight(ctx)
+	return p.fills.all(ctx)
+}
+
+// all is AllFills.
+func (fl *fills) all(ctx context.Context) ([]FillView, error) {
+	all, err := fl.catalog.InFlight(ctx)
 	if err != nil {
 		return nil, err
 	}
-	views, waiting := p.fills.flights.apart()
+	views, waiting := fl.flights.apart()
 	for i := range views {
-		views[i].InstanceID = p.holder.Instance
+		views[i].InstanceID = fl.holder.Instance
 	}
 	for _, f := range all {
-		if f.Entry.Lease == p.holder {
+		if f.Entry.Lease == fl.holder {
 			continue
 		}
 		v := FillView{
-			EntryID: string(f.Entry.ID), InstanceID: f.Entry.Lease.Instance, Backend: p.stock.label(f.Entry.Store), Waiters: waiting[f.Entry.ID],
+			EntryID: string(f.Entry.ID), InstanceID: f.Entry.Lease.Instance, Backend: fl.stock.label(f.Entry.Store), Waiters: waiting[f.Entry.ID],
 			ReadBytes: f.Progress.Read, TotalBytes: f.Progress.Total, WrittenBytes: f.Progress.Written, StartedAt: f.BegunAt,
 		}
 		if len(f.Entry.ImageIDs) > 0 {

@@ -10,7 +10,7 @@ import (
 // AdoptAfter mends the finding that no row names an image-volume, after somebody has added the row that it
 // says it is, changed by row.
 func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.ImageVolumeID, row func(*catalog.Entry)) error {
-	s := p.stock.stores[on]
+	s := p.stock.named(on)
 	iv, err := findImageVolume(ctx, s, id)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 	if f.missed == (miss{}) {
 		f.missed = fl.whyMissed(ctx, s, want)
 	}
-	w := &filling{fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.fillSlots}, ahead: fl.claimsAhead(s, f, want), entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now()}
+	w := &filling{fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.places}, ahead: fl.claimsAhead(s, f, want), entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now()}
 	defer w.slot.leave()
 	entry, err = w.run(ctx)
 	fl.flights.land(f)
@@ -104,14 +104,14 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	if w.ahead {
-		if err := w.acquire(ctx, told{virtual: w.want.expectedBytes(), source: w.want.image.SizeBytes, data: -1, format: w.want.image.DiskFormat}); err != nil {
+		if err := w.acquire(ctx, foretold{virtual: w.want.expectedBytes(), source: w.want.image.SizeBytes, data: -1, format: w.want.image.DiskFormat}); err != nil {
 			return catalog.Entry{}, err
 		}
 	}
 	if err := w.takeTurn(ctx); err != nil {
 		return catalog.Entry{}, err
 	}
-	stream, image, err := w.open(ctx)
+	stream, image, err := w.openStream(ctx)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -151,7 +151,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	if err := w.refuseTooLarge(virtual); err != nil {
 		return err
 	}
-	if err := w.acquire(ctx, told{virtual, image.sourceBytes, image.dataBytes, image.format}); err != nil {
+	if err := w.acquire(ctx, foretold{virtual, image.sourceBytes, image.dataBytes, image.format}); err != nil {
 		return err
 	}
 	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))

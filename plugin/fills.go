@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"context"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 )
 
@@ -19,21 +21,42 @@ type fills struct {
 	books *books
 	stock *stock
 
-	scratch   diskimage.Scratch // from the start on
-	flights   flights
-	fillSlots chan struct{}      // places for those that read and write
-	running   sync.WaitGroup     // flights
-	renewing  singleflight.Group // entries that are inspected again
+	scratch  diskimage.Scratch // from the start on
+	flights  flights
+	places   chan struct{}      // places for those that read and write
+	running  sync.WaitGroup     // flights
+	renewing singleflight.Group // entries that are inspected again
 }
 
 func newFills(h *house, b *books, k *stock) *fills {
 	fl := &fills{
 		house: h, books: b, stock: k,
-		flights:   flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
-		fillSlots: make(chan struct{}, h.cfg.FillLimit),
+		flights: flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
+		places:  make(chan struct{}, h.cfg.FillLimit),
 	}
 	for _, s := range k.orderedStores() {
 		fl.flights.turns[s] = make(turnstile, 1)
 	}
 	return fl
+}
+
+// open makes the scratch space.
+func (fl *fills) open() (err error) {
+	fl.scratch, err = diskimage.NewDirScratch(fl.cfg.ScratchDir, fl.cfg.ScratchMaxBytes)
+	return err
+}
+
+// wait returns when no fill is in flight; nobody may begin one by then.
+func (fl *fills) wait() { fl.running.Wait() }
+
+// here are the images that are waited for in this process.
+func (fl *fills) here() []FillView { return fl.flights.views() }
+
+// bytesRead is how much of an entry's image has been read, while it is filling here.
+func (fl *fills) bytesRead(id catalog.EntryID) int64 { return fl.flights.bytesRead(id) }
+
+// tend ends what fills have left: rows that nobody works on, failures that were kept long enough.
+func (fl *fills) tend(ctx context.Context) {
+	fl.endAllStranded(ctx)
+	fl.expireFailed(ctx)
 }

@@ -96,7 +96,7 @@ func (o *openIntents) take(volume backends.VolumeName, meant func(openIntent) bo
 // is the one of that time.
 func (l *ladder) storeOf(i journal.Intent) *store {
 	s := l.stock.storeOf(i.Store)
-	if named := l.stock.stores[i.Backend]; s == nil && named != nil && (i.Store == "" || named.id() == "") {
+	if named := l.stock.named(i.Backend); s == nil && named != nil && (i.Store == "" || named.id() == "") {
 		s = named
 	}
 	if s == nil || s.backend == nil {
@@ -116,7 +116,7 @@ func (l *ladder) end(s *store, v backends.Volume) (ended openIntent, known bool)
 	if v.Token == "" {
 		return openIntent{}, false
 	}
-	taken := l.open.take(v.Name, func(i openIntent) bool { return i.Spec.Token == v.Token && l.storeOf(i.Intent) == s })
+	taken := l.unsettled.take(v.Name, func(i openIntent) bool { return i.Spec.Token == v.Token && l.storeOf(i.Intent) == s })
 	if len(taken) == 0 {
 		return openIntent{}, false
 	}
@@ -124,7 +124,7 @@ func (l *ladder) end(s *store, v backends.Volume) (ended openIntent, known bool)
 }
 
 // resume keeps the intent of an earlier process, under the name that its backend has now.
-func (l *ladder) resume(i journal.Intent) { l.open.add(fateAfterCrash(i), l.nowCalled(i)) }
+func (l *ladder) resume(i journal.Intent) { l.unsettled.add(fateAfterCrash(i), l.nowCalled(i)) }
 
 // nowCalled is an intent with the name that its backend has now, where that is configured. Records of earlier versions
 // have names alone.
@@ -150,12 +150,12 @@ func (l *ladder) intend(q *request, op journal.Op, spec backends.VolumeSpec) (jo
 // settleOpen settles the intents that are still open. Those whose backend does not answer stay open, and
 // are tried again.
 func (l *ladder) settleOpen(ctx context.Context) {
-	for _, i := range l.open.all() {
+	for _, i := range l.unsettled.all() {
 		unlock, ok := l.names.tryLock(volumeKey{i.Backend, i.Spec.Name})
 		if !ok {
 			continue // a repeated request is at it; its turn comes
 		}
-		for _, i := range l.open.take(i.Spec.Name, func(o openIntent) bool { return o.Seq == i.Seq }) {
+		for _, i := range l.unsettled.take(i.Spec.Name, func(o openIntent) bool { return o.Seq == i.Seq }) {
 			l.settleAndDrop(ctx, i)
 		}
 		unlock()
@@ -167,13 +167,13 @@ func (l *ladder) settleOpen(ctx context.Context) {
 // the request step aside. The turn of the name is held.
 func (l *ladder) settleFirst(ctx context.Context, q *request) *stepAside {
 	var unsettled error
-	for _, i := range l.open.take(q.Volume, l.on(q.store)) {
+	for _, i := range l.unsettled.take(q.Volume, l.on(q.store)) {
 		settled, err := q.store.backend.Settle(ctx, i.Spec)
 		if err == nil && settled != backends.Whole {
 			l.books.drop(i.Intent)
 			continue
 		}
-		l.open.put(i)
+		l.unsettled.put(i)
 		unsettled = errors.Join(unsettled, err)
 	}
 	if unsettled == nil {
@@ -200,7 +200,7 @@ func (l *ladder) settleAndDrop(ctx context.Context, i openIntent) {
 		l.books.drop(i.Intent)
 	case err != nil:
 		log.WithError(err).Error("volume in the making not settled; trying again")
-		l.open.put(i)
+		l.unsettled.put(i)
 	case settled == backends.Whole:
 		l.keep(i, i.whyKept())
 	default:

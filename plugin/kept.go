@@ -32,7 +32,7 @@ func (l *ladder) keep(i openIntent, why journal.Kept) {
 	l.books.keep(i.Intent, why)
 	l.noteKept(i, why)
 	i.Kept, i.fate, i.found = why, mayStay, true
-	l.open.put(i)
+	l.unsettled.put(i)
 }
 
 // noteKept tells people of a volume that stays.
@@ -50,13 +50,13 @@ func (l *ladder) lookAtKept(ctx context.Context, i openIntent) {
 	log := l.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name})
 	s := l.storeOf(i.Intent)
 	if s == nil {
-		l.open.put(i)
+		l.unsettled.put(i)
 		return
 	}
 	v, err := s.backend.StatVolume(ctx, i.Spec.Name)
 	gone := errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) || err == nil && v.Token != i.Spec.Token
 	if !gone {
-		l.open.put(i)
+		l.unsettled.put(i)
 		return
 	}
 	l.books.drop(i.Intent)
@@ -93,9 +93,9 @@ func (l *ladder) wantKept(ctx context.Context, s *store, volume backends.VolumeN
 
 // forgetKept ends what is open of a volume that somebody has deleted.
 func (l *ladder) forgetKept(s *store, volume backends.VolumeName) {
-	for _, i := range l.open.take(volume, l.on(s)) {
+	for _, i := range l.unsettled.take(volume, l.on(s)) {
 		if !i.found {
-			l.open.put(i) // half made, perhaps: it is settled
+			l.unsettled.put(i) // half made, perhaps: it is settled
 			continue
 		}
 		l.books.drop(i.Intent)
@@ -105,7 +105,7 @@ func (l *ladder) forgetKept(s *store, volume backends.VolumeName) {
 // keptOn is why volumes of a store were kept.
 func (l *ladder) keptOn(s *store) map[backends.VolumeName]journal.Kept {
 	all := map[backends.VolumeName]journal.Kept{}
-	for _, i := range l.open.all() {
+	for _, i := range l.unsettled.all() {
 		if i.found && l.storeOf(i.Intent) == s {
 			all[i.Spec.Name] = i.Kept
 		}
@@ -116,7 +116,7 @@ func (l *ladder) keptOn(s *store) map[backends.VolumeName]journal.Kept {
 // kept is why volumes were kept, by their names.
 func (l *ladder) kept() map[volumeKey]journal.Kept {
 	all := map[volumeKey]journal.Kept{}
-	for _, i := range l.open.all() {
+	for _, i := range l.unsettled.all() {
 		if i.found {
 			all[volumeKey{i.Backend, i.Spec.Name}] = i.Kept
 		}

@@ -13,9 +13,9 @@ type ladder struct {
 	fills   *fills
 	sources *sources
 
-	rungs []rung // the ways of making a volume, the best one first
-	open  openIntents
-	names names // whose turn it is to make a volume
+	rungs     []rung // the ways of making a volume, the best one first
+	unsettled openIntents
+	names     names // whose turn it is to make a volume
 }
 
 func newLadder(h *house, b *books, k *stock, fl *fills, sources *sources) *ladder {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
-	"github.com/clonecache/clonecache/plugin/diskimage"
 )
 
 // Plugin is the open cache. Its methods may be called from several goroutines.
@@ -74,7 +73,7 @@ func (p *Plugin) build() (err error) {
 	p.fills = newFills(p.house, p.books, p.stock)
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
 	p.reconciler = newReconciler(p)
-	p.stock.books, p.stock.bytesRead, p.stock.returned = p.books, p.fills.flights.bytesRead, p.reconciler.leftOut
+	p.stock.books, p.stock.bytesRead, p.stock.returned = p.books, p.fills.bytesRead, p.reconciler.leftOut
 	return nil
 }
 
@@ -85,7 +84,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if p.fills.scratch, err = diskimage.NewDirScratch(p.cfg.ScratchDir, p.cfg.ScratchMaxBytes); err != nil {
+	if err := p.fills.open(); err != nil {
 		return err
 	}
 	if err := p.openHouse(ctx); err != nil {
@@ -108,13 +107,13 @@ func (p *Plugin) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		p.gate.wait()
-		p.fills.running.Wait()
+		p.fills.wait()
 		close(ended)
 	}()
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		p.log.WithField("fills", len(p.fills.flights.views())).Warn("time to stop is over; fills in flight are undone")
+		p.log.WithField("fills", len(p.fills.here())).Warn("time to stop is over; fills in flight are undone")
 	}
 	p.end()
 	<-ended

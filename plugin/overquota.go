@@ -131,7 +131,7 @@ func (k *stock) sharers(s *store, g quotaGap) []*store {
 	var all []*store
 	for _, other := range k.orderedStores() {
 		same := other.charged() && k.adopting(other) == k.adopting(s)
-		if same && (g.volumeType == "" || other.suits == g.volumeType || other == s) {
+		if same && (g.volumeType == "" || other.volumeType == g.volumeType || other == s) {
 			all = append(all, other)
 		}
 	}

@@ -39,7 +39,7 @@ func (k *stock) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 		return true
 	}
 	since := k.now().UTC()
-	if silence := s.silent.Load(); silence != nil {
+	if silence := s.silence.Load(); silence != nil {
 		since = silence.since
 	}
 	*list = append(*list, UnavailableView{Name: s.name, Since: since, Error: err.Error()})

@@ -20,24 +20,29 @@ type going struct {
 
 // PlanPrune tells what Prune would remove now, and why, and removes nothing.
 func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
+	return p.stock.planPrune(ctx)
+}
+
+// planPrune is PlanPrune.
+func (k *stock) planPrune(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
-	if err := p.books.flushToRead(ctx); err != nil {
+	if err := k.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	for _, s := range p.stock.orderedStores() {
+	for _, s := range k.orderedStores() {
 		_, err := s.images.Capacity(ctx)
 		var all []going
 		if err == nil {
-			all, err = p.stock.prunable(ctx, s)
+			all, err = k.prunable(ctx, s)
 		}
-		if p.stock.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
+		if k.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
 			continue
 		}
 		if err != nil {
 			return r, fmt.Errorf("plan to prune %s: %w", s.name, err)
 		}
 		for _, g := range all {
-			r.Planned = append(r.Planned, PlannedRemoval{Entry: p.stock.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
+			r.Planned = append(r.Planned, PlannedRemoval{Entry: k.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
 		}
 	}
 	return r, nil
@@ -104,24 +109,29 @@ type Deletion struct {
 // PlanDeletion tells what DeleteAllEntries or DeleteSupersededEntries would remove now, and what it would leave and
 // why. It removes nothing.
 func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, error) {
+	return p.stock.planDeletions(ctx, d)
+}
+
+// planDeletions is PlanDeletion.
+func (k *stock) planDeletions(ctx context.Context, d Deletion) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
-	if err := p.books.flushToRead(ctx); err != nil {
+	if err := k.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	entries, err := p.stock.entriesToDelete(ctx, d.Backend)
+	entries, err := k.entriesToDelete(ctx, d.Backend)
 	if err != nil {
 		return r, err
 	}
-	clones, removable := p.stock.listedClones(), p.stock.allRemovable()
+	clones, removable := k.listedClones(), k.allRemovable()
 	for _, e := range entries {
 		if d.Superseded && e.SupersededAt.IsZero() {
 			continue
 		}
-		planned, err := p.stock.planDeletion(ctx, e, d.Force, clones)
+		planned, err := k.planDeletion(ctx, e, d.Force, clones)
 		if gone := removable(ctx, e); gone != nil {
 			planned.Goes, planned.Detached, planned.Why, err = false, false, "its backend does not answer", gone
 		}
-		if s := p.stock.storeOf(e.Store); s != nil && p.stock.leaveOut(&r.Unavailable, s, err) {
+		if s := k.storeOf(e.Store); s != nil && k.leaveOut(&r.Unavailable, s, err) {
 			err = nil
 		}
 		if err != nil {

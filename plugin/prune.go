@@ -11,14 +11,19 @@ import (
 // Prune evicts what is over the bounds, which may have been lowered, and what nobody has used for longer
 // than MaxIdle. Pinned entries stay.
 func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
+	return p.stock.prune(ctx)
+}
+
+// prune is Prune.
+func (k *stock) prune(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := p.books.flush(ctx); err != nil {
+	if err := k.books.flush(ctx); err != nil {
 		return r, err
 	}
-	for _, s := range p.stock.orderedStores() {
-		err := p.stock.pruneStore(ctx, s, &r)
-		if p.stock.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
-			p.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
+	for _, s := range k.orderedStores() {
+		err := k.pruneStore(ctx, s, &r)
+		if k.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
+			k.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
 			continue
 		}
 		if err != nil {

@@ -134,8 +134,8 @@ func (q *Quota) compareBounds(all []*store) {
 	stores := slices.DeleteFunc(all, func(s *store) bool { return !s.charged() })
 	q.compare(limits, "", "all backends together", stores...)
 	for _, s := range stores {
-		if s.suits != "" {
-			q.compare(limits, "_"+s.suits, "backend "+string(s.name), s)
+		if s.volumeType != "" {
+			q.compare(limits, "_"+s.volumeType, "backend "+string(s.name), s)
 		}
 	}
 }

@@ -12,12 +12,12 @@ import (
 func (k *stock) reached(s *store, err error) {
 	switch {
 	case err == nil:
-		if s.silent.Swap(nil) != nil {
+		if s.silence.Swap(nil) != nil {
 			k.books.note(catalog.Event{Kind: EventBack, Backend: s.name})
 		}
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 	case errors.Is(err, backends.ErrUnavailable):
-		if s.silent.CompareAndSwap(nil, &silence{since: k.now().UTC(), why: err.Error()}) {
+		if s.silence.CompareAndSwap(nil, &silence{since: k.now().UTC(), why: err.Error()}) {
 			k.books.note(catalog.Event{Kind: EventUnreachable, Backend: s.name, Detail: err.Error()})
 		}
 	}

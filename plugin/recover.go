@@ -89,30 +89,3 @@ func (rec *reconciler) publishAbandoned(ctx context.Context, s *store, e catalog
 	rec.books.noteEntry(EventFilled, e, catalog.Event{Bytes: iv.HeldBytes, Detail: "the daemon ended before it was named; it was whole"})
 	return true, nil
 }
-
-// loadView reads the ready entries of stores that are bound, and their aliases.
-func (k *stock) loadView(ctx context.Context, stores ...*store) error {
-	for _, s := range stores {
-		defer s.changing()()
-	}
-	entries, err := k.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
-	if err != nil {
-		return err
-	}
-	aliases, err := k.catalog.Aliases(ctx)
-	if err != nil {
-		return err
-	}
-	keys := make(map[catalog.EntryID][]catalog.Key)
-	for key, ids := range aliases {
-		for _, id := range ids {
-			keys[id] = append(keys[id], key)
-		}
-	}
-	for _, e := range entries {
-		if s := k.storeOf(e.Store); s != nil && slices.Contains(stores, s) {
-			s.learn(e, keys[e.ID]...)
-		}
-	}
-	return nil
-}

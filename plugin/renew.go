@@ -123,37 +123,42 @@ type Revalidated struct {
 // by the rules of now. One that does not pass is dropped, pinned or not; volumes made from it should be looked at.
 // catalog.ErrNotFound, ErrBadRequest, ErrBusy (it is not ready), backends.ErrUnavailable.
 func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error) {
-	e, err := p.stock.entry(ctx, id)
+	return p.fills.revalidate(ctx, id)
+}
+
+// revalidate is Revalidate.
+func (fl *fills) revalidate(ctx context.Context, id string) (Revalidated, error) {
+	e, err := fl.stock.entry(ctx, id)
 	if err != nil {
 		return Revalidated{}, err
 	}
 	if e.State != catalog.Ready {
 		return Revalidated{}, fmt.Errorf("%w: it is %s; only what is ready can be looked at", ErrBusy, e.State)
 	}
-	s := p.stock.storeOf(e.Store)
+	s := fl.stock.storeOf(e.Store)
 	if s == nil {
-		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, p.stock.label(e.Store))
+		return Revalidated{}, fmt.Errorf("%w: %q is no longer configured", ErrUnknownBackend, fl.stock.label(e.Store))
 	}
-	defer p.books.writeNow(ctx)
-	why, err := p.invalid(ctx, s, e)
+	defer fl.books.writeNow(ctx)
+	why, err := fl.invalid(ctx, s, e)
 	if err != nil {
 		return Revalidated{}, err
 	}
 	if why != "" {
-		if err := p.stock.giveWay(ctx, s, e); err != nil {
+		if err := fl.stock.giveWay(ctx, s, e); err != nil {
 			return Revalidated{}, err
 		}
-		p.books.noteEntry(EventMended, e, catalog.Event{Reason: "content", Detail: "dropped: " + why})
-		return Revalidated{Entry: p.stock.entryView(e), Detail: why}, nil
+		fl.books.noteEntry(EventMended, e, catalog.Event{Reason: "content", Detail: "dropped: " + why})
+		return Revalidated{Entry: fl.stock.entryView(e), Detail: why}, nil
 	}
-	if e, err = p.catalog.Get(ctx, e.ID); err != nil {
+	if e, err = fl.catalog.Get(ctx, e.ID); err != nil {
 		return Revalidated{}, err
 	}
-	return Revalidated{Entry: p.stock.fullView(ctx, e), Valid: true}, nil
+	return Revalidated{Entry: fl.stock.fullView(ctx, e), Valid: true}, nil
 }
 
 // invalid says why an entry must not serve any more; "" where it may.
-func (p *Plugin) invalid(ctx context.Context, s *store, e catalog.Entry) (string, error) {
+func (fl *fills) invalid(ctx context.Context, s *store, e catalog.Entry) (string, error) {
 	iv, err := findImageVolume(ctx, s, e.ImageVolume)
 	if err != nil {
 		return "", err
@@ -165,13 +170,13 @@ func (p *Plugin) invalid(ctx context.Context, s *store, e catalog.Entry) (string
 	case !readable:
 		return "", fmt.Errorf("%w: %s cannot be read back", ErrBadRequest, s.name)
 	}
-	if _, detail := wrongContent(ctx, p.catalog, reader, iv); detail != "" {
+	if _, detail := wrongContent(ctx, fl.catalog, reader, iv); detail != "" {
 		return detail, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	_, err = p.fills.inspectAgain(ctx, s, e)
+	_, err = fl.inspectAgain(ctx, s, e)
 	switch {
 	case errors.Is(err, errNotRaw) && !outdated(e):
 		return "", nil

@@ -31,7 +31,7 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	}
 	open, known := l.end(q.store, v)
 	if err := l.answered(q, open.Seq, &a, nil); err != nil && known && open.fate == mustGo {
-		l.open.put(open)
+		l.unsettled.put(open)
 		return Answer{}, false, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
 	}
 	return a, true, nil

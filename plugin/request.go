@@ -54,8 +54,8 @@ func (q *request) suited() error {
 	switch {
 	case q.Encrypted:
 		return &stepAside{reason: ReasonEncrypted, detail: "the volume is to be encrypted, and image-volumes are not"}
-	case q.store.suits != "" && q.VolumeType != "" && q.VolumeType != q.store.suits:
-		return &stepAside{reason: ReasonUnsuitable, detail: fmt.Sprintf("the volume is to be of type %s, and image-volumes on %s are of type %s", q.VolumeType, q.store.name, q.store.suits)}
+	case q.store.volumeType != "" && q.VolumeType != "" && q.VolumeType != q.store.volumeType:
+		return &stepAside{reason: ReasonUnsuitable, detail: fmt.Sprintf("the volume is to be of type %s, and image-volumes on %s are of type %s", q.VolumeType, q.store.name, q.store.volumeType)}
 	}
 	return nil
 }

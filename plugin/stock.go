@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"sync"
 
 	"github.com/clonecache/clonecache/backends"
@@ -42,3 +43,18 @@ func newStock(h *house) (*stock, error) {
 	}
 	return k, nil
 }
+
+// tend frees what waited for its last clone, and looks at some entries whose clones may have gone.
+func (k *stock) tend(ctx context.Context) {
+	for _, s := range k.stores {
+		if _, err := k.reap(ctx, s); err != nil && ctx.Err() == nil {
+			k.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
+		}
+	}
+	for _, s := range k.stores {
+		k.lookAround(ctx, s)
+	}
+}
+
+// named is the configured store of that name, or nil.
+func (k *stock) named(name backends.Name) *store { return k.stores[name] }

@@ -22,24 +22,25 @@ type FileCache interface {
 // defaultFileCacheBytes bounds a file cache that is given no bound.
 const defaultFileCacheBytes = 10 << 30
 
-// store is one place that holds image-volumes, and what the plugin knows of it.
+// store is one place that holds image-volumes, and what the plugin knows of it. What the configuration says of it never
+// changes, and is there for every room to read; all that changes is the stock's alone.
 type store struct {
-	name     backends.Name
-	images   backends.Store
-	backend  backends.Backend // nil for a file cache
-	cache    FileCache        // nil for a backend
-	bounds   lru.Bounds
-	fallback *store // the backend's file cache, or nil
-	shareAll bool
-	suits    string // the volume type that clones here are of; "": any
-	waiting  waitingSlots
-	maxIdle  time.Duration
-	timeout  time.Duration // of a request that brings no earlier deadline; 0: none
-	ready    *view
-	silent   atomic.Pointer[silence] // nil: it answered when it was last asked
-	outsized outsized
-	full     fullness
-	looked   looked
+	name       backends.Name
+	images     backends.Store
+	backend    backends.Backend // nil for a file cache
+	cache      FileCache        // nil for a backend
+	bounds     lru.Bounds
+	fallback   *store // the backend's file cache, or nil
+	shareAll   bool
+	volumeType string // the volume type that clones here are of; "": any
+	waiting    waitingSlots
+	maxIdle    time.Duration
+	timeout    time.Duration // of a request that brings no earlier deadline; 0: none
+	ready      *view
+	silence    atomic.Pointer[silence] // nil: it answered when it was last asked
+	outsized   outsized
+	full       fullness
+	looked     looked
 	// keepForQuota: nobody goes where the internal tenant's quota refuses an image-volume.
 	keepForQuota bool
 	bound        atomic.Pointer[binding]
@@ -100,7 +101,7 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		}
 	}
 	for _, c := range cfg.Backends {
-		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, suits: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout, keepForQuota: c.KeepForQuota}
+		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, volumeType: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout, keepForQuota: c.KeepForQuota}
 		if c.MaxWaiting < 0 {
 			return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
 		}

@@ -46,8 +46,8 @@ type openImage struct {
 	progress     func(read, written int64)
 }
 
-// open opens the source's stream and inspects the image's headers.
-func (w *filling) open(ctx context.Context) (*imageStream, *openImage, error) {
+// openStream opens the source's stream and inspects the image's headers.
+func (w *filling) openStream(ctx context.Context) (*imageStream, *openImage, error) {
 	opened, err := w.want.source.Open(ctx, w.want.image)
 	if err != nil {
 		return nil, nil, err

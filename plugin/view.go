@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"context"
+	"slices"
 	"sync"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -111,3 +113,30 @@ func (s *store) changing() (end func()) { return s.ready.begin() }
 
 // learn makes a ready entry known under the images given, or as it is now where it was known; between changing and end.
 func (s *store) learn(e catalog.Entry, images ...catalog.Key) { s.ready.add(e, images...) }
+
+// loadView reads the ready entries of stores that are bound, and their aliases.
+func (k *stock) loadView(ctx context.Context, stores ...*store) error {
+	for _, s := range stores {
+		defer s.changing()()
+	}
+	entries, err := k.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Ready}})
+	if err != nil {
+		return err
+	}
+	aliases, err := k.catalog.Aliases(ctx)
+	if err != nil {
+		return err
+	}
+	keys := make(map[catalog.EntryID][]catalog.Key)
+	for key, ids := range aliases {
+		for _, id := range ids {
+			keys[id] = append(keys[id], key)
+		}
+	}
+	for _, e := range entries {
+		if s := k.storeOf(e.Store); s != nil && slices.Contains(stores, s) {
+			s.learn(e, keys[e.ID]...)
+		}
+	}
+	return nil
+}
