@@ -63,14 +63,11 @@ func steppedAside(err error) (*stepAside, bool) {
 
 // usual are the errors that the caller's usual way would meet too: they are returned as they are.
 func usual() []error {
-	return []error{
+	return append([]error{
 		context.Canceled, context.DeadlineExceeded,
 		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrTooSmall, backends.ErrTooSmall, backends.ErrBadName,
 		diskimage.ErrRefused, diskimage.ErrSourceLonger,
-		imagesource.ErrNotFound, imagesource.ErrForbidden, imagesource.ErrNotActive, imagesource.ErrChanged,
-		imagesource.ErrTruncated, imagesource.ErrUnavailable, imagesource.ErrRefused, imagesource.ErrDigestMismatch,
-		imagesource.ErrAmbiguous,
-	}
+	}, imagesource.Errors()...)
 }
 
 // reasons map what the cache meets to why it steps aside. The first match counts.

@@ -34,8 +34,8 @@ type HTTPConfig struct {
 	// Client is used with its redirects restricted; a Timeout would cover a whole image, so leave it 0.
 	// CAFile and Proxy are not for it. Default: one without cookies.
 	Client *http.Client
-	// Stall is how long no byte may come before the request is given up and resumed, and how long a Stat may
-	// take in all. Default 30 s.
+	// Stall is how long next to nothing may come, less than 64 KiB, before the request is given up and resumed, and
+	// how long a Stat may take in all. Default 30 s.
 	Stall time.Duration
 	// Retries is how often in a row a request is repeated that brought nothing. Default 5.
 	Retries int
@@ -211,19 +211,24 @@ func (h *HTTP) stat(ctx context.Context, u *url.URL) (Image, error) {
 // look asks what the server says of a file. What GET says is believed where HEAD says nothing, or something
 // else.
 func (h *HTTP) look(ctx context.Context, u *url.URL) (identity, error) {
-	if _, get := h.byGet.get(u.String()); !get && !isAnew(ctx) {
-		seen, told, err := h.lookByHead(ctx, u)
-		if told || err != nil {
-			return seen, err
-		}
+	if _, get := h.byGet.get(u.String()); get || isAnew(ctx) {
+		return h.lookByRange(ctx, u)
 	}
-	return h.lookByRange(ctx, u)
+	seen, told, headErr := h.lookByHead(ctx, u)
+	if told || headErr != nil && (ctx.Err() != nil || !errors.Is(headErr, ErrUnavailable)) {
+		return seen, headErr
+	}
+	seen, err := h.lookByRange(ctx, u)
+	if err == nil && headErr != nil {
+		h.byGet.put(u.String(), struct{}{})
+	}
+	return seen, err
 }
 
 // lookByHead asks by HEAD; told is false where that does not tell: many servers and gateways refuse it, or
-// answer as if there was nothing.
+// answer as if there was nothing. Some hang up, or say nothing at all: a GET has as much time left.
 func (h *HTTP) lookByHead(ctx context.Context, u *url.URL) (seen identity, told bool, err error) {
-	r, err := h.do(ctx, http.MethodHead, u, nil)
+	r, err := h.doWithin(ctx, h.config.Stall/2, http.MethodHead, u, nil)
 	if err != nil {
 		return identity{}, false, err
 	}

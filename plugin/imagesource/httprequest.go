@@ -18,7 +18,7 @@ var errStalled = errors.New("no byte came for too long")
 // image.
 type HTTPCaller struct {
 	Client *http.Client
-	Stall  time.Duration // how long no byte may come before a request is given up
+	Stall  time.Duration // how long next to nothing may come, less than 64 KiB, before a request is given up
 }
 
 // HTTPAnswer is a server's response whose body is given up when it stalls. Its user must Close it.
@@ -28,17 +28,25 @@ type HTTPAnswer struct {
 	timer  *time.Timer
 	stall  time.Duration
 	ctx    context.Context // of the request
+
+	waited   time.Duration // for the last progress bytes, fewer than minProgress
+	progress int
 }
 
 // do asks the source's own server.
 func (h *HTTP) do(ctx context.Context, method string, u *url.URL, header http.Header) (*HTTPAnswer, error) {
+	return h.doWithin(ctx, h.config.Stall, method, u, header)
+}
+
+// doWithin is do with another stall.
+func (h *HTTP) doWithin(ctx context.Context, stall time.Duration, method string, u *url.URL, header http.Header) (*HTTPAnswer, error) {
 	if header == nil {
 		header = http.Header{}
 	}
 	if err := h.login.add(header); err != nil {
 		return nil, err
 	}
-	return HTTPCaller{Client: h.client, Stall: h.config.Stall}.Do(ctx, method, u, header)
+	return HTTPCaller{Client: h.client, Stall: stall}.Do(ctx, method, u, header)
 }
 
 // Do sends a request and waits for the head of its answer. The error is ErrUnavailable, ErrRefused,
@@ -67,18 +75,31 @@ func (c HTTPCaller) Do(ctx context.Context, method string, u *url.URL, header ht
 		return nil, a.Explain(ctx, err)
 	}
 	a.Response = response
-	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if encoding := response.Header.Get("Content-Encoding"); !asPublished(encoding, response.Request.URL.Path) {
 		a.Close()
-		return nil, fmt.Errorf("%w: the server sends it encoded as %.20q", ErrRefused, encoding)
+		return nil, fmt.Errorf("%w: the server sends it encoded as %.20q; let it send images as they are, without compressing them on their way", ErrRefused, encoding)
 	}
 	return a, nil
 }
 
-// Read reads the body. The stall timer runs only meanwhile: a slow consumer is no fault of the server.
+// asPublished tells whether a body is the file as it lies on the server: not encoded, or said to be encoded as its
+// name says that it is anyway. Some servers call the files that are compressed so.
+func asPublished(encoding, path string) bool {
+	suffix, known := map[string]string{"gzip": ".gz", "bzip2": ".bz2", "xz": ".xz", "zstd": ".zst"}[strings.TrimPrefix(strings.ToLower(encoding), "x-")]
+	return encoding == "" || strings.EqualFold(encoding, "identity") || known && strings.HasSuffix(strings.ToLower(path), suffix)
+}
+
+// Read reads the body. The stall timer runs only meanwhile: a slow consumer is no fault of the server. A byte now and
+// then does not set it back, only minProgress does.
 func (a *HTTPAnswer) Read(p []byte) (int, error) {
-	a.timer.Reset(a.stall)
+	began := time.Now()
+	a.timer.Reset(max(a.stall-a.waited, 0))
 	n, err := a.Body.Read(p)
 	a.timer.Stop()
+	a.waited += time.Since(began)
+	if a.progress += n; a.progress >= minProgress {
+		a.waited, a.progress = 0, 0
+	}
 	return n, err
 }
 

@@ -51,6 +51,15 @@ var (
 	ErrAddress = fmt.Errorf("%w", ErrRefused)
 )
 
+// Errors are all errors of this package, the narrower ones before what they are as well. Whoever wants the image in
+// another way would meet them too.
+func Errors() []error {
+	return []error{
+		ErrNoSource, ErrBadList, ErrPage, ErrCertificate, ErrLogin, ErrRedirect, ErrAddress, ErrNotFound, ErrForbidden, ErrNotActive,
+		ErrChanged, ErrTruncated, ErrUnavailable, ErrRefused, ErrAmbiguous, ErrDigestMismatch,
+	}
+}
+
 // Algorithm is a digest algorithm that clonecache keys content by.
 type Algorithm string
 

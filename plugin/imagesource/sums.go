@@ -27,17 +27,19 @@ type listName struct {
 // folder as Debian, Ubuntu, FreeBSD, CentOS, Talos and others publish them, then those of the image alone.
 func listsFor(base string) []listName {
 	lists := []listName{{name: "SHA256SUMS"}, {name: "SHA512SUMS"}}
-	for _, suffix := range []string{".sha256", ".sha512", ".SHA256SUM", ".SHA512SUM", ".sha256sum", ".SHA256"} {
+	for _, suffix := range []string{".sha256", ".sha512", ".SHA256SUM", ".SHA512SUM", ".sha256sum", ".SHA256", ".CHECKSUM", ".DIGESTS"} {
 		lists = append(lists, listName{base + suffix, true})
 	}
 	lists = append(lists, listName{name: base + "-CHECKSUM"})
 	if stem := strings.TrimSuffix(base, path.Ext(base)); stem != base && stem != "" {
 		lists = append(lists, listName{name: stem + "-CHECKSUM"})
 	}
-	if name := fedoraList(base); name != "" {
-		lists = append(lists, listName{name: name})
+	for _, name := range []string{fedoraList(base), freeBSDList(base)} {
+		if name != "" {
+			lists = append(lists, listName{name: name})
+		}
 	}
-	for _, name := range []string{"CHECKSUM", "CHECKSUM.SHA256", "CHECKSUM.SHA512", "sha256sum.txt", "sha512sum.txt"} {
+	for _, name := range []string{"CHECKSUM", "CHECKSUM.SHA256", "CHECKSUM.SHA512", "sha256sum.txt", "sha512sum.txt", "SHA256", "SHA512"} {
 		lists = append(lists, listName{name: name})
 	}
 	return lists
@@ -60,6 +62,17 @@ func fedoraList(base string) string {
 		return ""
 	}
 	return fmt.Sprintf("Fedora-%s-%s-%s-%s-CHECKSUM", parts[1], release[1], release[2], arch[1])
+}
+
+var freeBSDRelease = regexp.MustCompile(`^FreeBSD-[0-9.]+-[A-Z]+\d*-(?:amd64|i386|arm64-aarch64|riscv-riscv64|powerpc(?:-powerpc64(?:le)?)?)`)
+
+// freeBSDList is the list that FreeBSD publishes with its ISOs: "CHECKSUM.SHA256-FreeBSD-14.1-RELEASE-amd64" with
+// "FreeBSD-14.1-RELEASE-amd64-disc1.iso". "" with what is not FreeBSD's.
+func freeBSDList(base string) string {
+	if release := freeBSDRelease.FindString(base); release != "" {
+		return "CHECKSUM.SHA256-" + release
+	}
+	return ""
 }
 
 // sums are the digests of a list, by the last part of the names that they are of.
@@ -182,6 +195,7 @@ func (s *sums) add(line string) {
 		s.armor = strings.HasPrefix(line, "-----BEGIN PGP SIGNATURE") || s.armor && !strings.HasPrefix(line, "-----END")
 		return
 	}
+	line = strings.TrimLeft(line, " \t") // as sha256sum -c does
 	escaped := strings.HasPrefix(line, `\`)
 	switch m, t := plainLine.FindStringSubmatch(line), taggedLine.FindStringSubmatch(line); {
 	case t != nil:

@@ -35,6 +35,7 @@ func listCases() []listCase {
 		{"the name itself goes before a path", two + "  old/d.qcow2\n" + one + "  d.qcow2\n", false, d, nil},
 		{"the image's own path goes before another", two + "  old/d.qcow2\n" + one + "  s/d.qcow2\n", false, d, nil},
 		{"two paths that differ", two + "  a/d.qcow2\n" + one + "  b/d.qcow2\n", false, none, ErrBadList},
+		{"blanks before", "  " + one + "  d.qcow2\n\t" + two + " *e.qcow2\n", false, d, nil},
 		{"BSD", "SHA256 (d.qcow2) = " + one + "\n", false, d, nil},
 		{"OpenSSL", "SHA2-256(d.qcow2)= " + one + "\n", false, d, nil},
 		{"BSD, Fedora", "# d.qcow2: 4653056 bytes\nSHA256 (d.qcow2) = " + one + "\n", false, d, nil},
