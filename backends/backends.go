@@ -314,7 +314,7 @@ type Backend interface {
 	// zeroes beyond the image. It is there whole or not at all, also after a crash (with Settle), and
 	// durable when Clone returns.
 	// ErrNotExist: the image-volume is not there (any more), or not committed. ErrExist: the name is
-	// taken; that volume is untouched. ErrTooSmall: SizeBytes is below the image-volume's virtual size.
+	// taken; that volume is untouched. ErrTooSmall: SizeBytes is below the image-volume's virtual size. ErrTooLarge.
 	// ErrLimit: the backend makes no more clones of this one. ErrCannotClone: not on this backend.
 	// ErrNoSpace, ErrUnavailable.
 	Clone(ctx context.Context, id ImageVolumeID, spec VolumeSpec) (Volume, error)

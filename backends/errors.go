@@ -19,6 +19,8 @@ var (
 	ErrCannotClone = errors.New("the backend cannot clone")
 	// ErrTooSmall: the volume would be smaller than the image.
 	ErrTooSmall = errors.New("smaller than the image")
+	// ErrTooLarge: the backend makes no volumes of that size.
+	ErrTooLarge = errors.New("larger than the backend makes volumes")
 	// ErrBadName: the backend cannot call a volume or an image-volume that.
 	ErrBadName = errors.New("not a usable name")
 	// ErrInUse: something still needs it.

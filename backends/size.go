@@ -6,14 +6,14 @@ const SizeUnit = 4096
 
 // RoundUp is the smallest whole multiple of SizeUnit that is not below a size.
 func RoundUp(size int64) int64 {
-	if over := size % SizeUnit; over > 0 && size <= maxSize {
+	if over := size % SizeUnit; over > 0 && size <= MaxSize {
 		size += SizeUnit - over
 	}
 	return size
 }
 
-// maxSize is the largest size that can be rounded up.
-const maxSize = 1<<63 - SizeUnit
+// MaxSize is the largest size that any volume can have.
+const MaxSize = 1<<63 - SizeUnit
 
 // Rounded is the spec with the size that is made.
 func (s StageSpec) Rounded() StageSpec {

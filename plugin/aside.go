@@ -65,7 +65,7 @@ func steppedAside(err error) (*stepAside, bool) {
 func usual() []error {
 	return append([]error{
 		context.Canceled, context.DeadlineExceeded,
-		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrTooSmall, backends.ErrTooSmall, backends.ErrBadName,
+		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrTooSmall, backends.ErrTooSmall, backends.ErrTooLarge, backends.ErrBadName,
 		diskimage.ErrRefused, diskimage.ErrSourceLonger,
 	}, imagesource.Errors()...)
 }

@@ -36,6 +36,8 @@ func (r Request) wellFormed() error {
 		return fmt.Errorf("%w: image: SOURCE:ID is needed", ErrBadRequest)
 	case r.SizeBytes < 0:
 		return fmt.Errorf("%w: size_bytes: %d is negative", ErrBadRequest, r.SizeBytes)
+	case r.SizeBytes > backends.MaxSize:
+		return fmt.Errorf("size_bytes: %d: %w; at most %d are possible anywhere", r.SizeBytes, backends.ErrTooLarge, int64(backends.MaxSize))
 	case r.ImageVirtualBytes < 0:
 		return fmt.Errorf("%w: image_virtual_bytes: %d is negative", ErrBadRequest, r.ImageVirtualBytes)
 	case r.OnMiss != "" && r.OnMiss != Wait && r.OnMiss != Background:

@@ -234,6 +234,14 @@ var brokenClones = []brokenBackend{
 			return f.Memory.Clone(ctx, id, spec)
 		}
 	})},
+	{"ATooLargeCloneIsRefusedAsSuch", "is surprised", dependentInfo, with(func(f *fake) {
+		f.clone = func(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
+			if spec.SizeBytes > 1<<60 {
+				return backends.Volume{}, errors.New("invalid argument")
+			}
+			return f.Memory.Clone(ctx, id, spec)
+		}
+	})},
 	{"ConcurrentClonesOfOneNameMakeOneVolume", "lets the last one win", dependentInfo, with(cloneReplaces)},
 	{"ClonesOfOneImageVolumeDoNotShareChanges", "removes all clones with one", dependentInfo, with(func(f *fake) {
 		f.deleteVolume = func(context.Context, backends.VolumeRef) error {

@@ -17,6 +17,7 @@ var cloneChecks = []check{
 	{"ARetiredImageVolumeCannotBeCloned", retiredCannotBeCloned},
 	{"CloneNeverTouchesAnExistingVolume", cloneNeverTouches},
 	{"ATooSmallCloneIsRefused", tooSmallClone},
+	{"ATooLargeCloneIsRefusedAsSuch", tooLargeClone},
 	{"ConcurrentClonesOfOneNameMakeOneVolume", concurrentClones},
 	{"ClonesOfOneImageVolumeDoNotShareChanges", clonesAreSeparate},
 	{"ACancelledCloneIsWholeOrAbsent", cancelledClone},
@@ -134,6 +135,28 @@ func tooSmallClone(s *suite) {
 	_, err := s.b.Clone(s.ctx(), "e-1", small)
 	s.wantErr("clone to a volume smaller than the image", err, backends.ErrTooSmall)
 	s.wantNoVolume("v")
+}
+
+// tooLargeClone: a size that may be beyond the backend is an error that says so, or it is made.
+func tooLargeClone(s *suite) {
+	if !s.clones() {
+		return
+	}
+	s.commit("e-1")
+	for _, size := range []int64{1 << 53, 1 << 62, backends.MaxSize} {
+		large := spec("v", "t")
+		large.SizeBytes = size
+		v, err := s.b.Clone(s.ctx(), "e-1", large)
+		switch {
+		case err == nil && v.SizeBytes != size:
+			s.Errorf("a clone of %d bytes has %d", size, v.SizeBytes)
+		case err == nil:
+			s.must(s.b.DeleteVolume(s.ctx(), backends.VolumeRef{Name: "v"}))
+		default:
+			s.wantErr("clone to a volume that is too large", err, backends.ErrTooLarge)
+		}
+		s.wantNoVolume("v")
+	}
 }
 
 func concurrentClones(s *suite) {

@@ -21,6 +21,7 @@ var meanings = []struct {
 }{
 	{unix.ENOSPC, backends.ErrNoSpace},
 	{unix.EDQUOT, backends.ErrNoSpace},
+	{unix.EFBIG, backends.ErrTooLarge},
 	{fs.ErrNotExist, backends.ErrNotExist},
 	{fs.ErrExist, backends.ErrExist},
 	{unix.EROFS, backends.ErrUnavailable},

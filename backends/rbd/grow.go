@@ -5,9 +5,12 @@ package rbd
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 
 	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
+
+	"github.com/clonecache/clonecache/backends"
 )
 
 // librbd's resize opens the image, takes its lock and tells its watchers: forty operations. An image that
@@ -59,6 +62,9 @@ func growAndStamp(w *work, rbdID string, size int64, r volumeRecord) error {
 
 // growMap lets an image's object map cover that many objects.
 func growMap(io *rados.IOContext, rbdID string, objects uint64) error {
+	if objects > mostObjects {
+		return fmt.Errorf("%d objects, and an object map is for %d: %w", objects, mostObjects, backends.ErrTooLarge)
+	}
 	op := rados.CreateWriteOp()
 	defer op.Release()
 	op.AssertExists()

@@ -43,9 +43,20 @@ func checkName(name backends.VolumeName) error {
 	return nil
 }
 
+// mostObjects is for how many objects Ceph keeps an object map. Larger images would take days to remove without one.
+// Source: MAX_OBJECT_MAP_OBJECT_COUNT in Ceph's src/cls/rbd/cls_rbd_types.h.
+const (
+	mostObjects = 256_000_000
+	objectBytes = 4 << 20 // the usual ones
+)
+
+// checkSpec refuses what cannot be a volume here.
 func checkSpec(spec backends.VolumeSpec) error {
 	if spec.SizeBytes <= 0 {
 		return fmt.Errorf("size %d is not positive", spec.SizeBytes)
+	}
+	if spec.SizeBytes > mostObjects*objectBytes {
+		return fmt.Errorf("%d bytes are asked for, an object map is for %d: %w", spec.SizeBytes, int64(mostObjects*objectBytes), backends.ErrTooLarge)
 	}
 	return checkName(spec.Name)
 }

@@ -130,6 +130,8 @@ var table = []row{
 		"the name is taken, and what bears it stays untouched; choose another name", false},
 	{backends.ErrTooSmall, "volume_too_small", http.StatusUnprocessableEntity, final,
 		"the volume would be smaller than the image's disk; ask for a larger size", false},
+	{backends.ErrTooLarge, "volume_too_large", http.StatusUnprocessableEntity, final,
+		"the backend makes no volumes of that size; ask for a smaller one", false},
 	{backends.ErrInUse, "in_use", http.StatusConflict, later,
 		"something still uses it; detach or close it first", false},
 	{backends.ErrHeld, "backend_held", http.StatusConflict, final,
