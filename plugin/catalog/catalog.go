@@ -43,12 +43,17 @@ func ContentKey(digest, diskFormat string) Key { return Key(digest + "/" + diskF
 // of a ready entry it says that this image's own bytes were read, and found to be the entry's. No two
 // images have one key, whatever is in their names.
 func RevisionKey(imageRef, revision, diskFormat string) Key {
-	return Key("rev:" + strings.ReplaceAll(imageRef, "@", "%40") + "@" + revision + "/" + strings.ReplaceAll(diskFormat, "/", "%2f"))
+	return Key("rev:" + escapeRef(imageRef) + "@" + revision + "/" + strings.NewReplacer("%", "%25", "/", "%2f").Replace(diskFormat))
+}
+
+// escapeRef leaves no '@' in a reference, and no two that were different alike.
+func escapeRef(imageRef string) string {
+	return strings.NewReplacer("%", "%25", "@", "%40").Replace(imageRef)
 }
 
 // Of tells whether a key is one of that image.
 func (k Key) Of(imageRef string) bool {
-	return strings.HasPrefix(string(k), "rev:"+strings.ReplaceAll(imageRef, "@", "%40")+"@")
+	return strings.HasPrefix(string(k), "rev:"+escapeRef(imageRef)+"@")
 }
 
 // State is how far an entry has come.
