@@ -31,6 +31,14 @@ func Capability[C any](s Store) (C, bool) {
 	return c, ok
 }
 
+// VolumeNamer is a Volumes that tells which names volumes may have, so that no image is read for one that could not
+// be made.
+type VolumeNamer interface {
+	// CheckVolumeName is the ErrBadName with which a new volume of that name would be refused, else nil. It asks
+	// nobody and changes nothing.
+	CheckVolumeName(name VolumeName) error
+}
+
 // Adopter is an optional capability of a Store: its Stage takes StageSpec.Adopt. An adopted volume keeps
 // its name. Stage makes it exactly VirtualBytes long; ErrNotExist: it is not on this backend (another one
 // may share the volume type); ErrNotOurs: it is not empty, or has snapshots, and stays untouched. Retire,

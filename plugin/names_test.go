@@ -25,6 +25,21 @@ func TestNamesThatLookLikeOptionsAreRefused(t *testing.T) {
 	r.create(t, "library:a.raw", "a-1", 0)
 }
 
+// No image is read for a volume that its backend could not make.
+func TestANameThatTheBackendCannotUseIsRefusedBeforeAFill(t *testing.T) {
+	r := newRig(t, t.TempDir(), lru.Bounds{})
+	r.image(t, "a.raw", mib)
+	for _, name := range []backends.VolumeName{"a b", "../v", ".v", "é"} {
+		_, err := r.CreateVolume(t.Context(), plugin.Request{Image: "library:a.raw", Volume: name})
+		if !errors.Is(err, backends.ErrBadName) {
+			t.Errorf("%s: got %v, want %v", name, err, backends.ErrBadName)
+		}
+	}
+	if entries, err := r.Entries(t.Context(), plugin.EntryFilter{}); err != nil || len(entries) > 0 {
+		t.Errorf("got entries %+v, %v: want none", entries, err)
+	}
+}
+
 // What is signed in a reference is shown nowhere, also where its source is not known yet, or nothing is looked up.
 func TestASignatureIsNotShown(t *testing.T) {
 	r := newRig(t, t.TempDir(), lru.Bounds{})

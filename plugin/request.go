@@ -20,7 +20,7 @@ type request struct {
 	begun    time.Time
 }
 
-// admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend.
+// admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend, backends.ErrBadName.
 func (l *ladder) admit(r Request) (*request, error) {
 	q := &request{Request: r, asked: r.SizeBytes, begun: l.now()}
 	q.image = imagesource.Image{ID: imagesource.ShownRef(r.Image)}
@@ -31,7 +31,13 @@ func (l *ladder) admit(r Request) (*request, error) {
 	}
 	q.Deadline = q.store.deadline(q.begun, r.Deadline)
 	q.declared, q.digest, q.virtualBytes, q.sharing = r.DiskFormat, r.Digest, r.ImageVirtualBytes, q.store.sharing()
-	return q, r.wellFormed()
+	if err := r.wellFormed(); err != nil {
+		return q, err
+	}
+	if namer, ok := backends.Capability[backends.VolumeNamer](q.store.images); ok {
+		return q, namer.CheckVolumeName(r.Volume)
+	}
+	return q, nil
 }
 
 // lookUp asks the source for the image, which authorises the request: hits too.

@@ -124,7 +124,15 @@ type fake struct {
 	statVolume   func(context.Context, backends.VolumeName) (backends.Volume, error)
 	listVolumes  func(context.Context) iter.Seq2[backends.Volume, error]
 	deleteVolume func(context.Context, backends.VolumeRef) error
+	checkName    func(backends.VolumeName) error
 	settle       func(context.Context, backends.VolumeSpec) (backends.Settled, error)
+}
+
+func (f fake) CheckVolumeName(name backends.VolumeName) error {
+	if f.checkName != nil {
+		return f.checkName(name)
+	}
+	return f.Memory.CheckVolumeName(name)
 }
 
 func (f fake) Info() backends.Info {

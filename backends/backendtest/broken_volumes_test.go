@@ -130,6 +130,9 @@ var brokenVolumes = []brokenBackend{
 			return f.Memory.CreateVolume(ctx, spec)
 		}
 	})},
+	{"UnusableNamesAreRefused", "tells that any name is usable", dependentInfo, with(func(f *fake) {
+		f.checkName = func(backends.VolumeName) error { return nil }
+	})},
 	{"AVolumeListingMayBeLeftEarly", "lists with IDs that are not theirs", dependentInfo, with(func(f *fake) {
 		f.deleteVolume = func(context.Context, backends.VolumeRef) error { return backends.ErrNotExist }
 	})},

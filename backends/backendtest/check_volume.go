@@ -279,7 +279,14 @@ func unusableNames(s *suite) {
 		names = append(names, "..", ".hidden", "../v", "a/b", "/v", "v\x00", backends.VolumeName(strings.Repeat("v", 256)))
 	}
 	s.commit("e-1")
+	namer, tells := backends.Capability[backends.VolumeNamer](s.b)
+	if tells {
+		s.must(namer.CheckVolumeName("v-1.2_3"))
+	}
 	for _, name := range names {
+		if tells {
+			s.wantErr(fmt.Sprintf("told of %q", name), namer.CheckVolumeName(name), backends.ErrBadName)
+		}
 		_, err := s.b.CreateVolume(s.ctx(), spec(name, "t"))
 		s.wantErr(fmt.Sprintf("create %q", name), err, backends.ErrBadName)
 		if s.clones() {

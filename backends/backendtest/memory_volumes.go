@@ -49,10 +49,19 @@ func (m *Memory) cloneable(id backends.ImageVolumeID, spec backends.VolumeSpec) 
 	return image, nil
 }
 
-func (m *Memory) vacant(spec backends.VolumeSpec) error {
-	switch {
-	case spec.Name == "":
+// CheckVolumeName implements backends.VolumeNamer.
+func (*Memory) CheckVolumeName(name backends.VolumeName) error {
+	if name == "" {
 		return backends.ErrBadName
+	}
+	return nil
+}
+
+func (m *Memory) vacant(spec backends.VolumeSpec) error {
+	if err := m.CheckVolumeName(spec.Name); err != nil {
+		return err
+	}
+	switch {
 	case spec.SizeBytes <= 0:
 		return fmt.Errorf("size of %d bytes", spec.SizeBytes)
 	case m.volumes[spec.Name] != nil:

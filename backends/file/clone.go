@@ -27,7 +27,7 @@ func (b *Backend) Clone(ctx context.Context, id backends.ImageVolumeID, spec bac
 }
 
 func (b *Backend) clone(ctx context.Context, id backends.ImageVolumeID, spec backends.VolumeSpec) (backends.Volume, error) {
-	if err := checkSpec(spec); err != nil {
+	if err := b.checkSpec(spec); err != nil {
 		return backends.Volume{}, err
 	}
 	if !b.info.CanClone {
@@ -173,7 +173,7 @@ func (d *draft) copy(ctx context.Context, src *os.File, progress func(int64)) (b
 // vacant checks what can be checked before the work begins; the name may be taken all the same when it
 // ends.
 func (b *Backend) vacant(ctx context.Context, spec backends.VolumeSpec) error {
-	if err := checkSpec(spec); err != nil {
+	if err := b.checkSpec(spec); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

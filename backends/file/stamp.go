@@ -79,17 +79,22 @@ func (b *Backend) volume(s stamp, info fs.FileInfo) backends.Volume {
 }
 
 // checkSpec refuses what cannot be a volume here.
-func checkSpec(spec backends.VolumeSpec) error {
-	if err := checkName(spec.Name); err != nil {
-		return err
-	}
-	if err := checkNewName(spec.Name); err != nil {
+func (b *Backend) checkSpec(spec backends.VolumeSpec) error {
+	if err := b.CheckVolumeName(spec.Name); err != nil {
 		return err
 	}
 	if spec.SizeBytes <= 0 {
 		return fmt.Errorf("size of %d bytes", spec.SizeBytes)
 	}
 	return nil
+}
+
+// CheckVolumeName implements backends.VolumeNamer.
+func (*Backend) CheckVolumeName(name backends.VolumeName) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	return checkNewName(name)
 }
 
 // checkName keeps a volume's name from being anything but that of a visible file in the directory.

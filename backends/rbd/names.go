@@ -28,6 +28,9 @@ func checkID(id backends.ImageVolumeID) error {
 	return nil
 }
 
+// CheckVolumeName implements backends.VolumeNamer.
+func (*Backend) CheckVolumeName(name backends.VolumeName) error { return checkName(name) }
+
 // checkName refuses what rbd's command line could not name, and the names of image-volumes.
 func checkName(name backends.VolumeName) error {
 	switch n := string(name); {

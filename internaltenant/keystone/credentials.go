@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 // resolved is what an account's configuration and files come to.
@@ -115,7 +117,7 @@ func readable(path string) error {
 }
 
 func readCA(key, path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
+	pem, err := smallfile.Read(path)
 	if err != nil {
 		return nil, noTenant("%s: %v: let the daemon's user read it", key, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 // Codes that the client adds to the table's.
@@ -68,13 +69,13 @@ func newTransport(target server, caFile string) (*http.Transport, error) {
 	if caFile == "" {
 		return transport, nil
 	}
-	pem, err := os.ReadFile(caFile)
+	pem, err := smallfile.Read(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the CA file: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read the CA file %s: no PEM certificate in it", caFile)
+		return nil, fmt.Errorf("read the CA file %s: no PEM certificate in it: name the file with the authority's", caFile)
 	}
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return transport, nil

@@ -136,7 +136,11 @@ func validationMessage(details []*huma.ErrorDetail) (message, field string) {
 			problems = append(problems, "…")
 			break
 		}
-		problems = append(problems, strings.TrimPrefix(d.Location+": ", ": ")+d.Message)
+		where := d.Location
+		for _, part := range []string{"body.", "query.", "path."} {
+			where = strings.TrimPrefix(where, part)
+		}
+		problems = append(problems, strings.TrimPrefix(where+": ", ": ")+d.Message)
 	}
 	return "bad request: " + strings.Join(problems, "; "), details[0].Location
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
@@ -172,6 +173,16 @@ func lookup(err error) row {
 // Code is the code that err is answered with, for metrics and for programs that embed the plugin.
 func Code(err error) string { return lookup(err).code }
 
+// withRemedy ends what an error says of itself in what helps: its own, behind a semicolon, or its row's. What is
+// wrong with a request's field says what the field may be.
+func withRemedy(says string, r row) string {
+	if strings.Contains(says, "; ") || errors.Is(r.err, plugin.ErrBadRequest) {
+		return says
+	}
+	_, remedy, _ := strings.Cut(r.sentence, "; ")
+	return says + "; " + remedy
+}
+
 // Explain turns an error of the plugin into the one that users see: code, sentence and remedy, without
 // the chain. An *Error stays as it is.
 func Explain(err error) *Error {
@@ -182,7 +193,7 @@ func Explain(err error) *Error {
 	r := lookup(err)
 	e := &Error{Code: r.code, Message: r.sentence, Status: r.status, Retryable: bool(r.retry)}
 	if r.speaks && err.Error() != r.err.Error() {
-		e.Message = err.Error()
+		e.Message = withRemedy(err.Error(), r)
 	}
 	var refusal *diskimage.Refusal
 	if errors.As(err, &refusal) {

@@ -211,3 +211,19 @@ func TestNoCodeIsAnsweredByHand(t *testing.T) {
 		}
 	}
 }
+
+// Whoever words an error themselves may leave out what helps; the person who asked hears it all the same.
+func TestEveryErrorThatSpeaksEndsInARemedy(t *testing.T) {
+	for _, r := range table {
+		if !r.speaks || errors.Is(r.err, plugin.ErrBadRequest) { // what is wrong with a field says what it may be
+			continue
+		}
+		said := Explain(fmt.Errorf("volume v: %w", r.err)).Message
+		if _, remedy, found := strings.Cut(said, "; "); !found || remedy == "" {
+			t.Errorf("%s: %q has no remedy", r.code, said)
+		}
+	}
+	if said := Explain(fmt.Errorf("%w: there is none; make one", plugin.ErrUnknownBackend)).Message; said != "unknown backend: there is none; make one" {
+		t.Errorf("an error with a remedy of its own: got %q", said)
+	}
+}

@@ -5,7 +5,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
-	"os"
+
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 // token is a bearer token. It prints as [secret].
@@ -21,15 +22,21 @@ func readToken(file string) (token, error) {
 	if file == "" {
 		return "", nil
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := smallfile.Read(file)
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
 	raw = bytes.TrimSpace(raw)
 	if len(raw) < minTokenLength || bytes.ContainsAny(raw, " \t\r\n") {
-		return "", fmt.Errorf("read the token: %s must hold one line of at least %d characters without spaces", file, minTokenLength)
+		return "", fmt.Errorf("read the token: %s must hold one line of at least %d characters without spaces: write the token into it", file, minTokenLength)
 	}
 	return token(raw), nil
+}
+
+// CheckTokenFile tells what keeps a file's content from being a token; "" is no file, and fine.
+func CheckTokenFile(file string) error {
+	_, err := readToken(file)
+	return err
 }
 
 // equals compares in a time that depends on neither token.

@@ -10,11 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 // ProxyNone is HTTPConfig.Proxy for no proxy, whatever the environment says.
@@ -202,7 +203,7 @@ func proxyOf(text string) (func(*http.Request) (*url.URL, error), error) {
 
 // trust adds a file's certificates to the host's.
 func trust(file string) (*tls.Config, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := smallfile.Read(file)
 	if err != nil {
 		return nil, fmt.Errorf("ca_file: %w", err)
 	}

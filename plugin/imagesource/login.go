@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
+
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 // login is how a source proves itself to its own host. Files are read for each request, so that a changed
@@ -51,7 +52,7 @@ func (l login) add(header http.Header) error {
 
 // secret is a file's first line.
 func secret(file string) (string, error) {
-	text, err := os.ReadFile(file)
+	text, err := smallfile.Read(file)
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -153,7 +154,12 @@ func (a *app) start(*cobra.Command, []string) error {
 
 // client calls the daemon that the flags and the environment name.
 func (a *app) client() (*api.Client, error) {
-	return api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile})
+	c, err := api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile})
+	var known *api.Error
+	if err != nil && !errors.As(err, &known) { // a file that a flag or the environment names
+		return nil, &usageError{err}
+	}
+	return c, err
 }
 
 // lookNow is how tables are written at this moment.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -45,8 +46,10 @@ func (a *app) checkConfig(ctx context.Context, file string) error {
 	switch {
 	case errors.As(err, &problems):
 		result.Problems = problems
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist):
 		return err
+	case err != nil:
+		return &usageError{err}
 	default:
 		stop := a.waiting("trying")
 		trial := daemon.Try(ctx, cfg)

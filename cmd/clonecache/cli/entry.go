@@ -21,6 +21,7 @@ func (a *app) entry() *cobra.Command {
 func (a *app) entryList() *cobra.Command {
 	var f plugin.EntryFilter
 	var backend string
+	state := word{allowed: entryStates}
 	sorted := sorting[plugin.EntryView]{orders: entryOrders}
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -31,7 +32,7 @@ func (a *app) entryList() *cobra.Command {
   clonecache entry list --image library:debian-12.qcow2 -o json`,
 		Args: exactly(),
 		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.EntryView, error) {
-			f.Backend = backends.Name(backend)
+			f.Backend, f.State = backends.Name(backend), state.value
 			entries, err := c.Entries(ctx, f)
 			sorted.sort(entries)
 			return entries, err
@@ -39,7 +40,7 @@ func (a *app) entryList() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&backend, "backend", "", "only those of this backend or file cache")
-	flags.StringVar(&f.State, "state", "", "only those in this state: "+strings.Join(entryStates, ", "))
+	flags.Var(&state, "state", "only those in this state: "+strings.Join(entryStates, ", "))
 	flags.StringVar(&f.ImageID, "image", "", "only those with this image's content (SOURCE:ID)")
 	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging")
 	flags.Var((*atMost)(&f.Limit), "limit", "at most so many; 0: all")

@@ -14,6 +14,7 @@ import (
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/plugin/api"
 	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 // The exit codes. docs/cli.md and "clonecache help exit-codes" list them.
@@ -157,6 +158,8 @@ func explain(ctx context.Context, err error) (*api.Error, int) {
 			Rule: refusal.Rule, Field: refusal.Field, Value: refusal.Value}, exitRefused
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &api.Error{Code: "interrupted", Message: "interrupted; the daemon undoes what only this command wanted"}, exitInterrupted
+	case errors.Is(err, smallfile.ErrNotSmall):
+		return &api.Error{Code: "usage", Message: err.Error()}, exitUsage
 	case errors.Is(err, fs.ErrNotExist):
 		return &api.Error{Code: "not_found", Message: err.Error()}, exitNotFound
 	}

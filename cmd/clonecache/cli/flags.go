@@ -90,8 +90,18 @@ func exactly(names ...string) cobra.PositionalArgs {
 		case len(args) > len(names):
 			return &usageError{fmt.Errorf("unexpected argument %q", args[len(names)])}
 		}
-		return nil
+		return noneEmpty(args, func(i int) string { return names[i] })
 	}
+}
+
+// noneEmpty refuses empty arguments, as a shell makes of a variable that is not set.
+func noneEmpty(args []string, name func(i int) string) error {
+	for i, arg := range args {
+		if arg == "" {
+			return &usageError{fmt.Errorf("%s is empty: give one", name(i))}
+		}
+	}
+	return nil
 }
 
 // fixed completes a flag from a fixed list.
@@ -105,6 +115,6 @@ func atLeastOne(name string) cobra.PositionalArgs {
 		if len(args) == 0 {
 			return &usageError{fmt.Errorf("%s is missing", name)}
 		}
-		return nil
+		return noneEmpty(args, func(int) string { return name })
 	}
 }

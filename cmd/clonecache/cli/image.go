@@ -57,18 +57,18 @@ Exit code 5: the image is refused.`,
 }
 
 func (a *app) inspect(ctx context.Context, name string, opts diskimage.Options) error {
+	stat, err := os.Stat(name) // before it is opened: that waits for the other end of a pipe
+	if err != nil {
+		return err
+	}
+	if !stat.Mode().IsRegular() {
+		return &usageError{fmt.Errorf("%s is not a regular file: name the file that holds the image", name)}
+	}
 	file, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	stat, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if !stat.Mode().IsRegular() {
-		return &usageError{fmt.Errorf("%s is not a regular file", name)}
-	}
 	opts.SourceBytes = stat.Size()
 	scratch, remove, err := inspectScratch()
 	if err != nil {

@@ -152,7 +152,7 @@ Exit code 9: a backend does not answer; its entries stay, and those of the other
   clonecache entry delete --all --backend local --dry-run
   clonecache entry delete --all --backend local --yes
   clonecache entry delete --superseded`,
-		Args: cobra.ArbitraryArgs,
+		Args: func(_ *cobra.Command, args []string) error { return noneEmpty(args, func(int) string { return "ID" }) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args, every); err != nil {
 				return err

@@ -15,13 +15,8 @@ func (a *app) entryRevalidate() *cobra.Command {
 		Long: `Reads each entry's bytes from end to end, compares them with its digest or content sum, and inspects the image by
 the rules of now. One that does not pass is dropped, pinned or not: the next request caches the image anew, and
 volumes made from it should be looked at (exit code 8).`,
-		Example: "  clonecache entry revalidate 0197c2f4",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return &usageError{errors.New("ID is missing")}
-			}
-			return nil
-		},
+		Example:           "  clonecache entry revalidate 0197c2f4",
+		Args:              atLeastOne("ID"),
 		RunE:              a.revalidate,
 		ValidArgsFunction: a.completeEntries,
 	}

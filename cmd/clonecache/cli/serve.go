@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -53,14 +56,26 @@ func (a *app) configFile(given string) string {
 	return orDefault(orDefault(given, a.Getenv("CLONECACHE_CONFIG")), defaultConfig)
 }
 
+// loadConfig reads the configuration that a command works on.
+func loadConfig(file string) (config.Config, error) {
+	cfg, err := kinds.All().Load(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: write it, or name another one with --config or CLONECACHE_CONFIG", err)
+	}
+	if err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
+}
+
 func (a *app) runDaemon(ctx context.Context, file string) error {
 	var hangups <-chan os.Signal
 	if a.Hangups != nil { // before anything takes time: a SIGHUP that nobody catches ends the process
 		hangups = a.Hangups()
 	}
-	cfg, err := kinds.All().Load(file)
+	cfg, err := loadConfig(file)
 	if err != nil {
-		return &usageError{err}
+		return err
 	}
 	log := a.logger(cfg)
 	for _, w := range cfg.Warnings {

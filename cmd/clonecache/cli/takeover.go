@@ -9,7 +9,6 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/daemon"
-	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/plugin/api"
 )
 
@@ -41,9 +40,9 @@ backend does not answer.`,
 }
 
 func (a *app) takeOverNamed(ctx context.Context, file string, name backends.Name) error {
-	cfg, err := kinds.All().Load(file)
+	cfg, err := loadConfig(file)
 	if err != nil {
-		return &usageError{err}
+		return err
 	}
 	log := a.logger(cfg)
 	log.SetLevel(logrus.WarnLevel)

@@ -85,10 +85,12 @@ func (c *checker) config(cfg *Config) {
 
 func (c *checker) daemon(cfg *Config) {
 	c.dir("state_dir", &cfg.StateDir, state)
-	if !c.set["scratch_dir"] {
+	if !c.set["scratch_dir"] && cfg.StateDir != "" {
 		cfg.ScratchDir = cfg.StateDir + "/scratch"
 	}
-	c.dir("scratch_dir", &cfg.ScratchDir, scratch)
+	if c.set["scratch_dir"] || cfg.ScratchDir != "" {
+		c.dir("scratch_dir", &cfg.ScratchDir, scratch)
+	}
 	c.size("scratch_max_size", cfg.ScratchMaxSize, minSize)
 	c.each("accept_formats", cfg.AcceptFormats, "raw", "qcow2", "iso")
 	if len(cfg.AcceptFormats) == 0 {

@@ -21,6 +21,9 @@ func (c *checker) listeners(cfg *Config) {
 	if (cfg.TLS.CertFile == "") != (cfg.TLS.KeyFile == "") {
 		c.problem("tls", "only one of cert_file and key_file is given", "give both, or leave [tls] out")
 	}
+	if cfg.SocketMode&0o600 != 0o600 {
+		c.problem("socket_mode", fmt.Sprintf("with %s the daemon's own user could not ask it", cfg.SocketMode), `give "0600", "0660" or "0666"`)
+	}
 	seen := make(map[string]bool)
 	for i := range cfg.Listen {
 		c.listener(fmt.Sprintf("listen[%d]", i), &cfg.Listen[i], cfg, seen, c.tcp)

@@ -69,9 +69,6 @@ func (c *checker) path(key string, p *Path) {
 		c.problem(key, "it is missing", "give a directory's path")
 		return
 	}
-	if strings.ContainsRune(string(*p), 0) {
-		c.problem(key, "it contains a zero byte", "remove it")
-	}
 	*p = Path(absolute(c.file, string(*p)))
 }
 

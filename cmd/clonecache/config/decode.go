@@ -93,7 +93,7 @@ func (d *decoder) text(value any, dst encoding.TextUnmarshaler, at string) {
 		text = v
 	case int64:
 		if _, isSize := dst.(*Size); !isSize {
-			d.problem(at, describe(value)+" where a string is wanted", fmt.Sprintf("put it in quotes, with its unit: \"%d…\"", v))
+			d.problem(at, describe(value)+" where a string is wanted", quoted(v, dst))
 			return
 		}
 		text = fmt.Sprint(v)
@@ -105,6 +105,17 @@ func (d *decoder) text(value any, dst encoding.TextUnmarshaler, at string) {
 		what, remedy, _ := strings.Cut(err.Error(), ": ")
 		d.problem(at, what, remedy)
 	}
+}
+
+// quoted is how a number is written where a string is wanted; "" where it never is one.
+func quoted(n int64, dst encoding.TextUnmarshaler) string {
+	switch dst.(type) {
+	case *Duration:
+		return fmt.Sprintf("put it in quotes, with its unit: \"%d…\"", n)
+	case *FileMode:
+		return fmt.Sprintf("put it in quotes: \"%04d\"", n)
+	}
+	return ""
 }
 
 // list reads an array, or an array of tables; false where value is neither.

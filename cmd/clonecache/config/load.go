@@ -3,30 +3,22 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 
 	"github.com/BurntSushi/toml"
-)
 
-// maxBytes is far more than any configuration; a file beyond it is some other file.
-const maxBytes = 1 << 20
+	"github.com/clonecache/clonecache/plugin/smallfile"
+)
 
 // tenantTable is the table with a kind that may be left out.
 const tenantTable = "internal_tenant"
 
-// Load reads a configuration file whose kinds are r's. The error is Problems where the file could be read.
+// Load reads a configuration file whose kinds are r's. The error is Problems where the file could be read;
+// smallfile.ErrNotSmall: it is no configuration.
 func Load(file string, r Registry) (Config, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
-	}
-	if info.Size() > maxBytes {
-		return Config{}, fmt.Errorf("read configuration %s: %d bytes are too many for a configuration", file, info.Size())
-	}
-	text, err := os.ReadFile(file)
+	text, err := smallfile.Read(file)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}

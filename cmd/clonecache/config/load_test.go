@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/clonecache/clonecache/plugin/smallfile"
 )
 
 func TestLoadSaysWhatItCannotRead(t *testing.T) {
@@ -13,10 +15,10 @@ func TestLoadSaysWhatItCannotRead(t *testing.T) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
 	big := filepath.Join(t.TempDir(), "big.toml")
-	if err := os.WriteFile(big, bytes.Repeat([]byte("#"), maxBytes+1), 0o600); err != nil {
+	if err := os.WriteFile(big, bytes.Repeat([]byte("#"), smallfile.Most+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(big, Registry{}); err == nil || !strings.Contains(err.Error(), "too many") {
+	if _, err := Load(big, Registry{}); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("got %v, want a refusal by size", err)
 	}
 }

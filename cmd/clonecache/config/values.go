@@ -6,11 +6,32 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Path is a file or a directory. In the file it is absolute, or relative to the directory of the
 // configuration file; once loaded it is absolute and clean.
 type Path string
+
+// UnmarshalText implements encoding.TextUnmarshaler. "" is no path.
+func (p *Path) UnmarshalText(text []byte) error { return unmarshalPath(p, string(text)) }
+
+// UnmarshalText implements encoding.TextUnmarshaler. "" is no path.
+func (f *SecretFile) UnmarshalText(text []byte) error { return unmarshalPath(f, string(text)) }
+
+// unmarshalPath refuses paths that nobody means: they would be made, and looked for in vain.
+func unmarshalPath[T Path | SecretFile](to *T, text string) error {
+	if text != strings.TrimSpace(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return fmt.Errorf("%q is no path: remove spaces around it and control characters in it", text)
+	}
+	if len(text) > longestPath {
+		return fmt.Errorf("a path of %d bytes is too long: use a shorter one", len(text))
+	}
+	*to = T(text)
+	return nil
+}
+
+const longestPath = 4095 // bytes; PATH_MAX without the zero at the end
 
 // FileMode is a file's permission bits, written in octal as "0660".
 type FileMode fs.FileMode
@@ -49,15 +70,18 @@ func (l Listen) String() string { return l.Network + "://" + l.Address }
 // needs the secret reads it, and never prints it.
 type SecretFile string
 
-// Check tells what keeps the secret from being one: a file that is missing, empty, or readable by
-// everybody on the host. "" is no secret, and fine.
+// Check tells what keeps the secret from being one: one that is missing, no file, empty, not readable, or
+// readable by everybody on the host. "" is no secret, and fine.
 func (f SecretFile) Check() error {
 	if f == "" {
 		return nil
 	}
 	info, err := os.Stat(string(f))
 	if err != nil {
-		return fmt.Errorf("look at the secret: %w", err)
+		return fmt.Errorf("look at the secret: %w: write it into that file, which the daemon's user must be able to read", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file: name the file that holds the secret", f)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
 		return fmt.Errorf("everybody on this host may read %s: chmod 0640 it", f)
@@ -65,5 +89,9 @@ func (f SecretFile) Check() error {
 	if info.Size() == 0 {
 		return fmt.Errorf("%s is empty: write the secret into it", f)
 	}
-	return nil
+	file, err := os.Open(string(f))
+	if err != nil {
+		return fmt.Errorf("look at the secret: %w: let the daemon's user read it", err)
+	}
+	return file.Close()
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
+	"github.com/clonecache/clonecache/plugin/api"
 )
 
 func newTrial(cfg config.Config) *kinds.Trial { return &kinds.Trial{StateDir: string(cfg.StateDir)} }
@@ -47,8 +48,7 @@ func TryStart(ctx context.Context, cfg config.Config) []config.Problem {
 }
 
 func start(ctx context.Context, cfg config.Config, t *kinds.Trial) {
-	t.Directory("state_dir", string(cfg.StateDir))
-	t.Directory("scratch_dir", string(cfg.ScratchDir))
+	t.State(string(cfg.ScratchDir))
 	listeners(ctx, cfg, t)
 }
 
@@ -89,18 +89,25 @@ func listeners(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 			t.Problem("socket_group", err, "make the group, or leave socket_group out")
 		}
 	}
-	if err := cfg.TokenFile.Check(); err != nil {
-		t.Problem("token_file", err, "")
-	}
-	if err := cfg.MetricsTokenFile.Check(); err != nil {
-		t.Problem("metrics_token_file", err, "")
-	}
+	token(t, "token_file", cfg.TokenFile)
+	token(t, "metrics_token_file", cfg.MetricsTokenFile)
 	if err := cfg.TLS.KeyFile.Check(); err != nil {
 		t.Problem("tls.key_file", err, "")
 	} else if cfg.TLS.CertFile != "" {
 		if _, err := tls.LoadX509KeyPair(string(cfg.TLS.CertFile), string(cfg.TLS.KeyFile)); err != nil {
 			t.Problem("tls", err, "give a certificate and its own key, both as PEM")
 		}
+	}
+}
+
+// token tries a file that holds a token.
+func token(t *kinds.Trial, key string, file config.SecretFile) {
+	err := file.Check()
+	if err == nil {
+		err = api.CheckTokenFile(string(file))
+	}
+	if err != nil {
+		t.Problem(key, err, "")
 	}
 }
 

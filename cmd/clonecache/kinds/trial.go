@@ -23,6 +23,7 @@ type Trial struct {
 
 	StateDir string
 	stores   []seen // the stores that were looked at so far
+	stateBad bool   // state_dir cannot be used, which has been reported: what lies in it is not looked at
 }
 
 // seen is a store that was looked at.
@@ -84,6 +85,9 @@ func (t *Part) belongs(key string, is backends.Belongs, own string) {
 		}
 	}
 	t.trial.stores = append(t.trial.stores, seen{name, is.Identity})
+	if t.trial.stateBad {
+		return
+	}
 	ours, err := plugin.KnownCatalogOf(t.trial.StateDir)
 	if err != nil || is.By.Catalog == "" || is.By.Catalog == ours {
 		return
@@ -100,36 +104,6 @@ func (t *Trial) Problem(key string, err error, remedy string) {
 // Fact reports what is good to know.
 func (t *Trial) Fact(format string, args ...any) {
 	t.Facts = append(t.Facts, fmt.Sprintf(format, args...))
-}
-
-// Directory checks that a directory can be written to, or made. It returns the nearest one that is
-// there; "" where it cannot be used.
-func (t *Trial) Directory(key, path string) string {
-	at := path
-	for {
-		info, err := os.Stat(at)
-		if err == nil && !info.IsDir() {
-			t.Problem(key, fmt.Errorf("%s is not a directory", at), "give another path, or move it away")
-			return ""
-		}
-		if err == nil {
-			break
-		}
-		if !os.IsNotExist(err) {
-			t.Problem(key, err, "give this user the right to look there")
-			return ""
-		}
-		at = filepath.Dir(at)
-	}
-	if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
-		if errors.Is(err, unix.EROFS) {
-			t.Problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), "mount it for writing; where the kernel took that away, dmesg says why")
-			return ""
-		}
-		t.Problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), fmt.Sprintf("run this as the daemon's user, or make %s and give it to that user", path))
-		return ""
-	}
-	return at
 }
 
 // IsRunning tells whether a daemon has state_dir.
