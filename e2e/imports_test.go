@@ -22,6 +22,7 @@ var layers = []string{
 	"lru",
 	"plugin/failpoint",
 	smallFile,
+	"words",
 	"internaltenant",
 	"backends",
 	"plugin/diskimage",

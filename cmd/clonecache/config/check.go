@@ -115,7 +115,7 @@ func (c *checker) each(key string, list []string, words ...string) {
 	for i, word := range list {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		c.oneOf(at, word, words...)
-		if slices.Contains(list[:i], word) {
+		if slices.Contains(words, word) && slices.Contains(list[:i], word) {
 			c.problem(at, fmt.Sprintf("%q is listed twice", word), "remove one")
 		}
 	}
@@ -154,9 +154,10 @@ func (c *checker) backends(cfg *Config) {
 	if len(cfg.Backends) == 0 {
 		c.problem("backend", "there is no backend", "add a [[backend]] with name, kind and path")
 	}
-	caches := make(map[string]bool)
+	caches, named := make(map[string]bool), true
 	for _, f := range cfg.FileCaches {
 		caches[f.Name] = true
+		named = named && nameRule.MatchString(f.Name) // else what is wrong is the file cache's name
 	}
 	for i := range cfg.Backends {
 		b, at := &cfg.Backends[i], fmt.Sprintf("backend[%d]", i)
@@ -165,7 +166,7 @@ func (c *checker) backends(cfg *Config) {
 		c.oneOf(at+".share", b.Share, ShareOwner, ShareAll)
 		c.duration(at+".request_timeout", b.RequestTimeout, 0, maxRequestWait)
 		between(c, at+".max_waiting", b.MaxWaiting, 0, maxWaiting)
-		if b.Fallback != "" && !caches[b.Fallback] {
+		if named && b.Fallback != "" && !caches[b.Fallback] {
 			c.problem(at+".fallback", fmt.Sprintf("there is no file cache named %q", b.Fallback),
 				"name a [[file_cache]]"+listed(slices.Sorted(maps.Keys(caches))))
 		}

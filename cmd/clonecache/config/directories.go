@@ -51,6 +51,10 @@ func (c *checker) directories() {
 // dir checks the path of a directory, and notes what it is for.
 func (c *checker) dir(key string, path *Path, u use) {
 	c.path(key, path)
+	if *path == "/" && u != images {
+		c.problem(key, "it is the root of all directories", "give a directory of its own")
+		return
+	}
 	if *path != "" {
 		c.dirs = append(c.dirs, directory{key, followed(string(*path)), u})
 	}

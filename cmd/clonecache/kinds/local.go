@@ -3,6 +3,7 @@ package kinds
 import (
 	"context"
 	"strings"
+	"unicode"
 
 	"github.com/sirupsen/logrus"
 
@@ -24,6 +25,9 @@ func (t *localTenant) Check(table *config.Table) {
 	for _, id := range []struct{ key, value string }{{"project_id", t.ProjectID}, {"user_id", t.UserID}} {
 		if strings.TrimSpace(id.value) == "" {
 			table.Problem(id.key, "it is empty", `give an ID, or leave it out for "clonecache"`)
+		}
+		if strings.ContainsFunc(id.value, unicode.IsControl) {
+			table.Problem(id.key, "it has control characters", "remove them")
 		}
 	}
 }
