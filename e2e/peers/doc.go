@@ -1,6 +1,8 @@
-// Package peers runs unit tests that Cinder's developers wrote, once on Cinder's own volume drivers and
-// once on ours in their place. Ours may fail none that Cinder's pass.
+// Package peers runs tests that others wrote for Cinder, once on what Cinder comes with and once on ours in its
+// place. Ours may fail none that Cinder's pass.
 //
-// It needs Cinder with its unit tests (Debian: python3-cinder, python3-oslotest, python3-ddt), and no
-// service.
+// Cinder's own unit tests of its drivers and of its volume manager need Cinder with these tests (Debian:
+// python3-cinder, python3-oslotest, python3-ddt), and no service; CINDER_SOURCE=DIR names a checkout of another release.
+// The tests in tempest and the loads in rally are scripts with a lab of Keystone, Glance and Cinder, which rig.sh starts
+// and removes; each has a target of the Makefile.
 package peers

@@ -5,6 +5,7 @@ package peers
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,12 +18,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// python is the interpreter that Debian's Cinder runs on, and packages is where it lies: Cinder's test of
-// all drivers looks for their source below the working directory.
-const (
-	python   = "/usr/bin/python3"
-	packages = "/usr/lib/python3/dist-packages"
-)
+// python is the interpreter that Debian's Cinder runs on.
+const python = "/usr/bin/python3"
+
+// source is where Cinder lies: Debian's, or a checkout of another release, on the libraries of Debian's.
+var source = cmp.Or(os.Getenv("CINDER_SOURCE"), "/usr/lib/python3/dist-packages")
 
 // drivers are the suites of the drivers that ours are made of, managers those of what calls them.
 var (
@@ -120,8 +120,11 @@ func run(t *testing.T, which string, suites []string) (results, error) {
 	}
 	defer lines.Close()
 	cmd := exec.CommandContext(t.Context(), python, append([]string{"-W", "ignore", script, which}, suites...)...)
-	cmd.Dir = packages
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+hook+":"+packages, "PYTHONDONTWRITEBYTECODE=1", "TMPDIR="+t.TempDir())
+	cmd.Dir = source // Cinder's test of all drivers looks for their code below the working directory
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+hook+":"+source, "PYTHONDONTWRITEBYTECODE=1", "TMPDIR="+t.TempDir())
+	if os.Getenv("CINDER_SOURCE") != "" { // a checkout has no package's metadata, whence pbr would know its version
+		cmd.Env = append(cmd.Env, "PBR_VERSION=99.0.0")
+	}
 	cmd.ExtraFiles = []*os.File{lines}
 	cmd.WaitDelay = 10 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
