@@ -165,6 +165,16 @@ test-packages: tools ## build the Debian packages; install, upgrade, downgrade a
 test-peers: openstack-packages ## run Cinder's own unit tests of drivers and volume manager on our drivers
 	@$(REPORT) peers='$(TEST_PEERS)'
 
+.PHONY: tempest
+tempest: openstack-packages build ## run OpenStack's own API tests of volumes on Cinder's driver and on ours, and compare (as root; TESTS=images: those of images; TEMPEST_TYPE=nfs1: on NFS)
+	@$(INSTALL) tempest
+	@./e2e/peers/tempest/tempest.sh $(TESTS)
+
+.PHONY: rally
+rally: openstack-packages build ## compare clonecache with Cinder's own image-volume cache under OpenStack's load test (as root)
+	@$(INSTALL) rally
+	@./e2e/peers/rally/rally.sh
+
 .PHONY: openstack-packages
 openstack-packages: ## install what the lab of OpenStack needs (as root, Debian; about 900 MB)
 	-@$(INSTALL) openstack

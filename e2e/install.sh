@@ -7,6 +7,7 @@
 #   install.sh ceph   also Ceph's daemons and headers, for the RBD backend and its tests
 #   install.sh packages   also what building and installing the Debian packages needs
 #   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
+#   install.sh tempest|rally   also OpenStack's own tests of volumes, or its load test
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -41,7 +42,10 @@ done <<<"$needs"
 [ -e /usr/include/bzlib.h ] || want libbz2-dev "libbz2's header" "unpacking bzip2 fast"
 [ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
 
-if [ "${1:-}" = ceph ] || [ "${1:-}" = openstack ]; then
+what=${1:-}
+case $what in tempest | rally) what=openstack ;; esac
+
+if [ "$what" = ceph ] || [ "$what" = openstack ]; then
   for daemon in mon osd mgr; do
     command -v ceph-$daemon >/dev/null || want ceph-$daemon ceph-$daemon "a cluster on this machine"
   done
@@ -52,7 +56,7 @@ if [ "${1:-}" = ceph ] || [ "${1:-}" = openstack ]; then
   compgen -G '/usr/lib/*/qemu/block-rbd.so' >/dev/null || want qemu-block-extra "QEMU's driver for RBD" "a guest that reads its volume, and fills to compare with"
 fi
 
-if [ "${1:-}" = packages ] || [ "${1:-}" = openstack ]; then
+if [ "$what" = packages ] || [ "$what" = openstack ]; then
   for program in debootstrap lintian; do
     command -v $program >/dev/null || want $program $program "installing the Debian packages in a root of their own"
   done
@@ -60,7 +64,7 @@ if [ "${1:-}" = packages ] || [ "${1:-}" = openstack ]; then
   command -v systemd-analyze >/dev/null || want systemd systemd-analyze "the unit's hardening"
 fi
 
-if [ "${1:-}" = openstack ]; then
+if [ "$what" = openstack ]; then
   while IFS=: read -r program package; do
     command -v "$program" >/dev/null || want "$package" "$program" "a Cinder on this machine"
   done <<'PROGRAMS'
@@ -81,6 +85,17 @@ PROGRAMS
   /usr/bin/python3 -c 'import flake8' 2>/dev/null || want python3-flake8 flake8 "the style of the Cinder hook"
   /usr/bin/python3 -c 'import oslotest, ddt' 2>/dev/null || want "python3-oslotest python3-ddt" "what Cinder's unit tests need" "Cinder's unit tests on our drivers"
   /usr/bin/python3 -c 'import rbd, rados' 2>/dev/null || want "python3-rbd python3-rados" "librbd for Python" "Cinder's RBD driver"
+fi
+
+if [ "${1:-}" = tempest ]; then
+  for program in tempest cinder-backup; do
+    command -v $program >/dev/null || want $program $program "OpenStack's own tests of volumes"
+  done
+  /usr/bin/python3 -c 'import cinder_tempest_plugin' 2>/dev/null || want cinder-tempest-plugin cinder-tempest-plugin "OpenStack's own tests of volumes"
+fi
+
+if [ "${1:-}" = rally ]; then
+  /usr/bin/python3 -c 'import rally_openstack' 2>/dev/null || want python3-rally-openstack rally "OpenStack's own load test"
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
