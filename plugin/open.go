@@ -72,8 +72,8 @@ func (p *Plugin) build() (err error) {
 	p.books = newBooks(p.house, p.stock.label)
 	p.fills = newFills(p.house, p.books, p.stock)
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
-	p.reconciler = newReconciler(p)
-	p.stock.books, p.stock.bytesRead, p.stock.returned = p.books, p.fills.bytesRead, p.reconciler.leftOut
+	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
+	p.stock.know(p.books, p.fills.bytesRead, p.reconciler.leftOut)
 	return nil
 }
 

@@ -28,9 +28,9 @@ type reconciler struct {
 	incomplete atomic.Bool
 }
 
-func newReconciler(p *Plugin) *reconciler {
-	v := &surveyor{house: p.house, mender: &mender{house: p.house, books: p.books, stock: p.stock}, stock: p.stock}
-	return &reconciler{house: p.house, books: p.books, surveyor: v, stock: p.stock, fills: p.fills, ladder: p.ladder, turn: make(turnstile, 1)}
+func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconciler {
+	v := &surveyor{house: h, mender: &mender{house: h, books: b, stock: k}, stock: k}
+	return &reconciler{house: h, books: b, surveyor: v, stock: k, fills: fl, ladder: l, turn: make(turnstile, 1)}
 }
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.

@@ -58,3 +58,8 @@ func (k *stock) tend(ctx context.Context) {
 
 // named is the configured store of that name, or nil.
 func (k *stock) named(name backends.Name) *store { return k.stores[name] }
+
+// know tells the stock of the parts that are made after it; before that, nothing is asked of it.
+func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, returned func()) {
+	k.books, k.bytesRead, k.returned = b, bytesRead, returned
+}
