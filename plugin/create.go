@@ -182,7 +182,7 @@ func (l *ladder) cloned(ctx context.Context, q *request, _ *stepAside) (Answer, 
 var errVanished = errors.New("what was cached has vanished")
 
 // fromEntry makes the volume from an entry in s, which is filled where there is none; once more where what the entry
-// names turns out to have vanished.
+// names turns out to have vanished, or what had the volume's name has gone.
 func (l *ladder) fromEntry(ctx context.Context, q *request, s *store, do func(*filled) (Answer, error)) (Answer, error) {
 	var err error
 	for range 2 {
@@ -194,12 +194,19 @@ func (l *ladder) fromEntry(ctx context.Context, q *request, s *store, do func(*f
 			return *repeated, nil
 		}
 		var answer Answer
-		if answer, err = do(f); !errors.Is(err, errVanished) {
+		answer, err = do(f)
+		if errors.Is(err, errNameFree) {
+			continue
+		}
+		if !errors.Is(err, errVanished) {
 			return answer, err
 		}
 		if err := l.stock.forgetVanished(ctx, s, f.entry); err != nil {
 			return Answer{}, err
 		}
+	}
+	if errors.Is(err, errNameFree) {
+		return Answer{}, err
 	}
 	return Answer{}, fmt.Errorf("twice: %w", err)
 }
@@ -286,6 +293,9 @@ func (q *request) volumeSpec(store backends.Name, e catalog.Entry) backends.Volu
 	}
 }
 
+// errNameFree: what had the volume's name a moment ago has it no longer.
+var errNameFree = errors.New("the name is free by now")
+
 // notMade ends the intent of a clone or copy that the backend did not make. A backend that did not
 // answer may still be at it: then the intent stays, and is settled later.
 func (l *ladder) notMade(ctx context.Context, q *request, intent journal.Intent, cause error) (Answer, error) {
@@ -298,10 +308,13 @@ func (l *ladder) notMade(ctx context.Context, q *request, intent journal.Intent,
 		return Answer{}, cause
 	}
 	answer, made, err := l.alreadyMade(ctx, q)
-	if err == nil && !made { // it was there a moment ago
-		return Answer{}, fmt.Errorf("%w: %s came and went while it was made; repeat the request", ErrConflict, q.Volume)
+	if err != nil || made {
+		return answer, err
 	}
-	return answer, err
+	if _, err := l.endHalfMade(ctx, q); err != nil { // it was there a moment ago, or is not enough to be looked at
+		return Answer{}, err
+	}
+	return Answer{}, fmt.Errorf("%w: %s came and went while it was made; repeat the request: %w", ErrConflict, q.Volume, errNameFree)
 }
 
 // bypass answers that the cache steps aside.

@@ -10,7 +10,7 @@ import (
 )
 
 // alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
-// different volume of that name is ErrConflict; made is false where there is none.
+// different volume of that name is ErrConflict; made is false where there is none, or where one was left half made and is removed.
 func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, made bool, err error) {
 	v, err := q.store.backend.StatVolume(ctx, q.Volume)
 	l.stock.reached(q.store, err)
@@ -18,7 +18,7 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	case errors.Is(err, backends.ErrNotExist):
 		return Answer{}, false, nil
 	case errors.Is(err, backends.ErrNotOurs):
-		return Answer{}, false, fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
+		return Answer{}, false, l.nameTaken(ctx, q)
 	case err != nil:
 		return Answer{}, false, err
 	}
@@ -35,6 +35,29 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 		return Answer{}, false, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
 	}
 	return a, true, nil
+}
+
+// nameTaken is ErrConflict: what has the volume's name says nothing of us. Where it was left half made, it is removed,
+// and the name is free: nil.
+func (l *ladder) nameTaken(ctx context.Context, q *request) error {
+	if removed, err := l.endHalfMade(ctx, q); err != nil || removed {
+		return err
+	}
+	return fmt.Errorf("%w: %s on %s was not made by clonecache; choose another name", ErrConflict, q.Volume, q.store.name)
+}
+
+// endHalfMade removes what a process of ours that died left half made under the volume's name, and of which the journal
+// no longer knows, as after a loss of power: the backend can still tell. backends.ErrUnavailable: not yet.
+func (l *ladder) endHalfMade(ctx context.Context, q *request) (removed bool, err error) {
+	settled, err := q.store.backend.Settle(ctx, backends.VolumeSpec{Name: q.Volume, SizeBytes: q.SizeBytes})
+	switch {
+	case errors.Is(err, backends.ErrUnavailable):
+		return false, err
+	case err != nil || settled != backends.Removed:
+		return false, nil //nolint:nilerr // it is somebody else's
+	}
+	l.log.WithFields(q.fields()).Info("what an earlier process left half made under the volume's name is removed; the journal no longer knew of it")
+	return true, nil
 }
 
 // sameContent tells whether a volume was made from the content that the request asks for.
