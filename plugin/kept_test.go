@@ -2,9 +2,12 @@ package plugin_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,25 +186,89 @@ func TestAVolumeThatSomebodyFoundStays(t *testing.T) {
 	}
 }
 
-// The same where its requester's time was over, or nobody took the answer.
-func TestAVolumeThatIsTakenBackStaysIfSomebodyHasIt(t *testing.T) {
-	r, _, backend := memoryRig(t)
-	r.create(t, "gated:disk", "warm", 0)
-	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Deliver: func(plugin.Answer) error {
-		_, err := backend.UseVolume(t.Context(), "v1", backendtest.Writes)
-		if err != nil {
-			t.Error(err)
+// takenBack are the ways in which a volume that was made is taken back: use is called when it is there.
+var takenBack = map[string]func(t *testing.T, r *rig, backend *capable, use func()){
+	"nobody takes the answer": func(t *testing.T, r *rig, _ *capable, use func()) {
+		a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Deliver: func(plugin.Answer) error {
+			use()
+			return errGone
+		}})
+		if err != nil || a.Reason != plugin.ReasonUndelivered {
+			t.Errorf("got %+v, %v, want it undelivered", a, err)
 		}
-		return errGone
-	}})
-	if err != nil || a.Reason != plugin.ReasonUndelivered {
-		t.Fatalf("got %+v, %v, want it undelivered", a, err)
+	},
+	"its time is over": func(t *testing.T, r *rig, backend *capable, use func()) {
+		var late atomic.Bool
+		r.reopen(t, func() {
+			r.config.Now = func() time.Time {
+				if late.Load() {
+					return time.Now().Add(2 * time.Hour)
+				}
+				return time.Now()
+			}
+		})
+		backend.after = func(string) {
+			use()
+			late.Store(true)
+		}
+		a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:disk", Volume: "v1", Deadline: time.Now().Add(time.Hour)})
+		if err != nil || a.Reason != plugin.ReasonDeadline {
+			t.Errorf("got %+v, %v, want it too late", a, err)
+		}
+	},
+	"its requester has gone": func(t *testing.T, r *rig, backend *capable, use func()) {
+		ctx, leave := context.WithCancel(t.Context())
+		backend.after = func(string) {
+			use()
+			leave()
+		}
+		if _, err := r.CreateVolume(ctx, plugin.Request{Image: "gated:disk", Volume: "v1"}); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	},
+}
+
+// A volume that is taken back stays where somebody has it, whatever is done from then on, and once nobody uses it too.
+func TestAVolumeThatIsTakenBackStaysIfSomebodyHasIt(t *testing.T) {
+	for way, make := range takenBack {
+		for _, how := range []backendtest.Usage{backendtest.Opens, backendtest.Snapshots, backendtest.Writes} {
+			t.Run(fmt.Sprintf("%s, %s", way, how), func(t *testing.T) {
+				r, _, backend, _ := directRig(t)
+				var end func() error
+				make(t, r, backend, func() {
+					var err error
+					if end, err = backend.UseVolume(t.Context(), "v1", how); err != nil {
+						t.Error(err)
+					}
+				})
+				backend.after = func(string) {}
+				wantKeptWhateverIsDone(t, r)
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+				wantKeptWhateverIsDone(t, r)
+				r.reopen(t, func() {})
+				wantKeptWhateverIsDone(t, r)
+				if err := r.KeepVolume(t.Context(), backends.Name("local"), "v1"); err != nil {
+					t.Fatal(err)
+				}
+				checkClean(t, r)
+			})
+		}
+	}
+}
+
+// wantKeptWhateverIsDone does all that ends and removes things by itself.
+func wantKeptWhateverIsDone(t *testing.T, r *rig) {
+	t.Helper()
+	wantKept(t, r, journal.InUse)
+	r.Tidy(t.Context())
+	if _, err := r.Clean(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Check(t.Context(), plugin.CheckOptions{Repair: true, Deep: true}); err != nil {
+		t.Error(err)
 	}
 	wantKept(t, r, journal.InUse)
-	r.reopen(t, func() {})
-	wantKept(t, r, journal.InUse)
-	if err := r.KeepVolume(t.Context(), backends.Name("local"), "v1"); err != nil {
-		t.Fatal(err)
-	}
-	checkClean(t, r)
+	wantKeptEvent(t, r, journal.InUse)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ceph/go-ceph/rbd"
 
 	"github.com/clonecache/clonecache/e2e/harness"
+	"github.com/clonecache/clonecache/e2e/powerloss"
 )
 
 const (
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(harness.WithCluster(m, cluster))
+	os.Exit(powerloss.Within(func() int { return harness.WithCluster(m, cluster) }))
 }
 
 // pool is one pool, as somebody sees it who may do everything.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"testing"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -19,7 +18,7 @@ const memory = "/dev/shm"
 
 // alone runs the tests in the mount namespace that is theirs: with temporary files in a memory of their
 // own, which goes with the namespace, and with a boot ID that NewBoot can change.
-func alone(m *testing.M) int {
+func alone(run func() int) int {
 	if _, err := os.Stat(memory); err == nil {
 		err = errors.Join(unix.Mount("tmpfs", memory, "tmpfs", 0, ""), os.Setenv("TMPDIR", memory))
 		if err != nil {
@@ -39,7 +38,7 @@ func alone(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "a boot ID for the tests:", err)
 		return 2
 	}
-	return m.Run()
+	return run()
 }
 
 // NewBoot changes the boot ID, for all that run in this process.

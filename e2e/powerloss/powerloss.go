@@ -45,24 +45,55 @@ const isolated = "POWERLOSS_ISOLATED"
 // Main is the TestMain of a package that uses this one: it serves as recorder where it was started as
 // one, else it runs the tests, as root in a mount namespace of their own. It does not return.
 func Main(m *testing.M) {
-	if os.Getenv(recorderEnv) != "" {
-		os.Exit(serveRecorder())
+	if os.Getenv(recorderEnv) == "" && os.Geteuid() == 0 && os.Getenv(isolated) == "" {
+		os.Exit(isolate(exec.Command("/proc/self/exe", os.Args[1:]...)))
 	}
-	if os.Geteuid() != 0 {
-		os.Exit(m.Run())
+	os.Exit(Within(m.Run))
+}
+
+// Within is what the TestMain of a package calls in place of run, its tests, of which some run Apart. It returns the
+// exit code.
+func Within(run func() int) int {
+	switch {
+	case os.Getenv(recorderEnv) != "":
+		return serveRecorder()
+	case os.Getenv(isolated) != "":
+		return alone(run)
 	}
-	if os.Getenv(isolated) == "" {
-		os.Exit(isolate())
+	return run()
+}
+
+// Apart runs the test that calls it once more, as root in a process and a mount namespace of its own, as Main does with
+// all tests, and tells whether this is that process. Where it is not, the test is to return: how the other one
+// ended has been said. env is added to that one's environment.
+func Apart(t *testing.T, env ...string) bool {
+	t.Helper()
+	if os.Getenv(isolated) != "" {
+		return true
 	}
-	os.Exit(alone(m))
+	require(t, fstest.Ext4)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=20m")
+	cmd.Env = append(os.Environ(), env...)
+	out := &strings.Builder{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if code := isolate(cmd); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	t.Log(out.String())
+	return false
 }
 
 // isolate runs this program once more in its own mount namespace. The new process ends with this one.
-func isolate() int {
+func isolate(cmd *exec.Cmd) int {
 	runtime.LockOSThread() // Pdeathsig goes by the thread
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), isolated+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	defer runtime.UnlockOSThread()
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, isolated+"=1")
+	if cmd.Stdout == nil {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
 	var ended *exec.ExitError

@@ -1,6 +1,7 @@
 package powerloss
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -78,6 +79,24 @@ func (r *Recording) Random(n int, seed uint64) Cut {
 	random, s := rand.New(rand.NewPCG(seed, 1)), r.spans[n]
 	keeps := []float64{0.1, 0.5, 0.9, 1}[random.IntN(4)]
 	return Cut{span: n, at: s.from + random.IntN(s.to-s.from+1), keeps: keeps, random: seed}
+}
+
+// At is the moment after a mark, of which any part of what was not flushed has reached the disk; with an even seed,
+// none.
+func (r *Recording) At(text []byte, seed uint64) (Cut, error) {
+	for n, s := range r.spans {
+		for i, e := range r.events[s.from:s.to] {
+			if e.kind != mark || !bytes.Equal(e.data, text) {
+				continue
+			}
+			c := Cut{span: n, at: s.from + i + 1, random: seed}
+			if seed%2 == 1 {
+				c.keeps = r.Random(n, seed).keeps
+			}
+			return c, nil
+		}
+	}
+	return Cut{}, fmt.Errorf("nothing was marked as %q", text)
 }
 
 // Marks are the texts that were marked before the power failed, in order.
