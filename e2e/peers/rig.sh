@@ -99,9 +99,16 @@ start_daemon() {
   die "the daemon did not get ready: $(tail -n 20 "$work/daemon.log")"
 }
 
+# A daemon whose cluster has died may wait for it long.
 stop_daemon() {
+  local n
   [ -n "$daemon" ] || return 0
   kill -TERM "$daemon" 2>/dev/null || true
+  for n in $(seq 600); do
+    kill -0 "$daemon" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -KILL "$daemon" 2>/dev/null && say "the daemon did not end by itself within a minute"
   wait "$daemon" 2>/dev/null || true
   daemon=
 }
