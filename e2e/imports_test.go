@@ -20,6 +20,7 @@ type pkg struct {
 // itself.
 var layers = []string{
 	"lru",
+	"words",
 	"plugin/failpoint",
 	smallFile,
 	"words",
@@ -47,6 +48,8 @@ var only = map[string][]string{
 	"github.com/ceph/go-ceph":            {"backends/rbd"},
 	"github.com/gophercloud/gophercloud": {"internaltenant", "plugin/imagesource", "backends/cinder"},
 	"modernc.org/sqlite":                 {"plugin/catalog"},
+	"github.com/go-sql-driver/mysql":     {"plugin/catalog"},
+	"github.com/jackc/pgx":               {"plugin/catalog"},
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/BurntSushi/toml":         {"cmd"},
 	"github.com/danielgtaylor/huma":      {"plugin/api"},

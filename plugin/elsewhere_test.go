@@ -24,7 +24,7 @@ type otherHost struct {
 
 func newOtherHost(t *testing.T, r *rig) *otherHost {
 	t.Helper()
-	c, err := catalog.Open(t.Context(), catalog.Config{Path: filepath.Join(r.dir, "state", "catalog.db")})
+	c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: catalog.InDir(filepath.Join(r.dir, "state"))}})
 	if err != nil {
 		t.Fatal(err)
 	}

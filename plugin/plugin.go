@@ -36,6 +36,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -48,6 +49,8 @@ type Config struct {
 	// Lock is of StateDir, where the caller has it already; it stays the caller's. Default: Open takes one,
 	// and Close lets it go.
 	Lock *StateLock
+	// Catalog is where the catalog is. Default: a SQLite file in StateDir.
+	Catalog catalog.Access
 	// Host is what this host is called, for people. Default: the host's name.
 	Host string
 

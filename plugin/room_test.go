@@ -88,7 +88,7 @@ func TestRoomIsDecidedAsByOneWhoHasReadAllRows(t *testing.T) {
 		runs++
 		path := filepath.Join(dir, fmt.Sprint(runs))
 		defer os.Remove(path)
-		c, err := catalog.Open(t.Context(), catalog.Config{Path: path, Now: func() time.Time { return roomBegan }})
+		c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: catalog.FileURL(path)}, Now: func() time.Time { return roomBegan }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func BenchmarkDecide(b *testing.B) {
 		}
 		b.Cleanup(func() { _ = os.RemoveAll(dir) })
 		path := filepath.Join(dir, "catalog.db")
-		c, err := catalog.Open(b.Context(), catalog.Config{Path: path})
+		c, err := catalog.Open(b.Context(), catalog.Config{Access: catalog.Access{URL: catalog.FileURL(path)}})
 		if err != nil {
 			b.Fatal(err)
 		}

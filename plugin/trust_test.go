@@ -145,7 +145,7 @@ func TestAnImageWithoutValidatorsLeavesNoTrail(t *testing.T) {
 // keysInCatalog are the keys of ready entries of a closed plugin.
 func (r *rig) keysInCatalog(t *testing.T) map[catalog.Key][]catalog.EntryID {
 	t.Helper()
-	c, err := catalog.Open(t.Context(), catalog.Config{Path: filepath.Join(r.dir, "state", "catalog.db")})
+	c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: catalog.InDir(filepath.Join(r.dir, "state"))}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func newCatalog(tb testing.TB, state string, holds content) {
 		tb.Fatal(err)
 	}
 	path := filepath.Join(state, "catalog.db")
-	c, err := catalog.Open(tb.Context(), catalog.Config{Path: path})
+	c, err := catalog.Open(tb.Context(), catalog.Config{Access: catalog.Access{URL: catalog.FileURL(path)}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -120,6 +120,10 @@ var table = []row{
 		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
 	{catalog.ErrClosed, "stopping", http.StatusServiceUnavailable, later, // in the midst of what was asked
 		"the daemon is stopping; try again once it is back", false},
+	{catalog.ErrUnavailable, "catalog_unavailable", http.StatusServiceUnavailable, later,
+		"the catalog's database does not answer, or refuses; look at it and at [catalog], and try again later", false},
+	{catalog.ErrSchema, "catalog_schema", http.StatusServiceUnavailable, final,
+		"the catalog's schema is of another version; `clonecache catalog migrate` brings an older one up to date, a newer one needs the newer clonecache", true},
 
 	{backends.ErrBadName, "bad_name", http.StatusBadRequest, final,
 		"no volume can be called that; use letters, digits, '.', '_' and '-', and begin with a letter, a digit or '_'", false},

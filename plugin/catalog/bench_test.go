@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 // filled opens a catalog with n ready entries of one store, each with an alias.
 func filled(b *testing.B, n int) *Catalog {
 	b.Helper()
-	c := open(b, filepath.Join(b.TempDir(), "catalog.db"), nil)
+	c := open(b, anew(b), nil)
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	err := c.write(b.Context(), "fill", func(t tx) error {
 		for i := range n {

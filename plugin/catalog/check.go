@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Check runs the database's own integrity check, which reads all of it. ErrDamaged.
+// Check runs SQLite's integrity check, which reads all of it. The files of a server are for its own keeper. ErrDamaged.
 func (c *Catalog) Check(ctx context.Context) error {
 	return c.read(ctx, "check catalog", func(t tx) error {
 		var problems []string

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// two opens the same file twice, as two processes do.
+// two opens the same catalog twice, as two processes do.
 func two(t *testing.T, now func() time.Time) [2]*Catalog {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "catalog.db")
-	return [2]*Catalog{open(t, path, now), open(t, path, now)}
+	cfg := anew(t)
+	return [2]*Catalog{open(t, cfg, now), open(t, cfg, now)}
 }
 
 func TestOfManyThatBeginOneStarts(t *testing.T) {
@@ -197,12 +197,12 @@ func TestRecordsOfSeveralFlushesCountOnce(t *testing.T) {
 	}
 }
 
-func TestManyOpenANewFileAtOnce(t *testing.T) {
+func TestSQLiteIsOpenedByManyAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
-			c, err := Open(t.Context(), Config{Path: path})
+			c, err := Open(t.Context(), inFile(path))
 			if err != nil {
 				t.Error(err)
 				return

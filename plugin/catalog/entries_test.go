@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -295,8 +294,8 @@ func TestListSelectsAndPages(t *testing.T) {
 }
 
 func TestEveryFieldSurvivesReopening(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "catalog.db")
-	c, err := Open(t.Context(), Config{Path: path})
+	cfg := anew(t)
+	c, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +310,7 @@ func TestEveryFieldSurvivesReopening(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c = open(t, path, nil)
+	c = open(t, cfg, nil)
 	found, err := c.Find(t.Context(), s.Store, odd, s.Key)
 	is(t, "find", err, nil)
 	same(t, "reopened", found, want)
@@ -329,7 +328,7 @@ func TestKeysOfNeighboursDoNotMeet(t *testing.T) {
 }
 
 func TestTheDatabasesClock(t *testing.T) {
-	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), nil)
+	c := open(t, anew(t), nil)
 	before := time.Now().Add(-time.Millisecond)
 	e := mustFill(t, c, spec("k"))
 	if after := time.Now(); e.CreatedAt.Before(before) || e.CreatedAt.After(after) {

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -11,9 +10,10 @@ import (
 )
 
 // keeping opens a catalog that keeps so many events.
-func keeping(t *testing.T, path string, n int, at *clock) *Catalog {
+func keeping(t *testing.T, cfg Config, n int, at *clock) *Catalog {
 	t.Helper()
-	c, err := Open(t.Context(), Config{Path: path, Now: at.now, MaxEvents: n})
+	cfg.Now, cfg.MaxEvents = at.now, n
+	c, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +40,19 @@ func details(t *testing.T, c *Catalog, f EventFilter) []string {
 	return all
 }
 
+// eventIDs are those of all events, which need not be neighbours.
+func eventIDs(t *testing.T, c *Catalog) (ids []EventID) {
+	t.Helper()
+	events, err := c.Events(t.Context(), EventFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
 func wantDetails(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
@@ -49,7 +62,7 @@ func wantDetails(t *testing.T, what string, got []string, want ...string) {
 
 func TestAnEventIsRecordedOnceWithItsRequest(t *testing.T) {
 	at := newClock()
-	c := keeping(t, filepath.Join(t.TempDir(), "catalog.db"), 100, at)
+	c := keeping(t, anew(t), 100, at)
 	event := func(seq int64, detail string) Event { return Event{Seq: seq, Kind: "hit", Detail: detail} }
 	is(t, "record", c.Record(t.Context(), "a", 2, nil, event(1, "one"), event(0, "noted"), event(2, "two")), nil)
 	is(t, "again, and more", c.Record(t.Context(), "a", 3, nil, event(1, "one"), event(2, "two"), event(3, "three")), nil)
@@ -58,12 +71,12 @@ func TestAnEventIsRecordedOnceWithItsRequest(t *testing.T) {
 	if err := c.Record(t.Context(), "a", 4, []Request{{Seq: 5}}, event(0, "never")); err == nil {
 		t.Error("a sequence above the last one was taken")
 	}
-	wantDetails(t, "after a refusal", details(t, c, EventFilter{After: 4}), "b's")
+	wantDetails(t, "after a refusal", details(t, c, EventFilter{After: eventIDs(t, c)[3]}), "b's")
 }
 
 func TestEveryFieldOfAnEventIsKept(t *testing.T) {
 	at := newClock()
-	c := keeping(t, filepath.Join(t.TempDir(), "catalog.db"), 100, at)
+	c := keeping(t, anew(t), 100, at)
 	want := Event{
 		At: at.now().Add(-time.Hour), Routine: true, Kind: "k", Backend: "b", ImageID: "i", Entry: "e", Volume: "v",
 		Outcome: "o", Reason: "r", Detail: "d", Bytes: 7, Took: 3 * time.Microsecond,
@@ -84,7 +97,7 @@ func TestEveryFieldOfAnEventIsKept(t *testing.T) {
 
 func TestEventsAreSelected(t *testing.T) {
 	at := newClock()
-	c := keeping(t, filepath.Join(t.TempDir(), "catalog.db"), 100, at)
+	c := keeping(t, anew(t), 100, at)
 	begun := at.now()
 	var all []Event
 	for n := range 6 {
@@ -98,19 +111,20 @@ func TestEventsAreSelected(t *testing.T) {
 		all = append(all, e)
 	}
 	is(t, "record", c.Record(t.Context(), "a", 0, nil, all...), nil)
+	id := eventIDs(t, c)
 	for _, test := range []struct {
 		name string
 		f    EventFilter
 		want []string
 	}{
 		{"all", EventFilter{}, []string{"0", "1", "2", "3", "4", "5"}},
-		{"after", EventFilter{After: 4}, []string{"4", "5"}},
+		{"after", EventFilter{After: id[3]}, []string{"4", "5"}},
 		{"since", EventFilter{Since: begun.Add(3 * time.Minute)}, []string{"3", "4", "5"}},
 		{"backend", EventFilter{Backend: "y"}, []string{"3", "4", "5"}},
 		{"kind", EventFilter{Kinds: []words.EventKind{"odd"}}, []string{"1", "3", "5"}},
 		{"kinds", EventFilter{Kinds: []words.EventKind{"odd", "even"}, Limit: 2}, []string{"0", "1"}},
-		{"all of it", EventFilter{After: 1, Since: begun.Add(2 * time.Minute), Backend: "x", Kinds: []words.EventKind{"even"}}, []string{"2"}},
-		{"none", EventFilter{After: 6}, nil},
+		{"all of it", EventFilter{After: id[0], Since: begun.Add(2 * time.Minute), Backend: "x", Kinds: []words.EventKind{"even"}}, []string{"2"}},
+		{"none", EventFilter{After: id[5]}, nil},
 	} {
 		wantDetails(t, test.name, details(t, c, test.f), test.want...)
 	}
@@ -119,8 +133,8 @@ func TestEventsAreSelected(t *testing.T) {
 // Neither very many hits nor very many failures push the other ones out, and an ID is never used again.
 func TestEventsAreBounded(t *testing.T) {
 	at := newClock()
-	path := filepath.Join(t.TempDir(), "catalog.db")
-	c := keeping(t, path, 5, at)
+	cfg := anew(t)
+	c := keeping(t, cfg, 5, at)
 	batch := func(routine bool, from, n int) (events []Event) {
 		for i := range n {
 			events = append(events, Event{Routine: routine, Detail: fmt.Sprint(routine, from+i)})
@@ -142,7 +156,7 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := events[len(events)-1].ID
-	none := keeping(t, path, 0, at)
+	none := keeping(t, cfg, 0, at)
 	is(t, "trim to nothing", none.TrimEvents(t.Context()), nil)
 	is(t, "where none are kept", none.Record(t.Context(), "a", 0, nil, batch(false, 0, 1)...), nil)
 	wantDetails(t, "none", details(t, none, EventFilter{}))

@@ -47,7 +47,7 @@ const deleteEntry = `DELETE FROM entries WHERE id = ? AND state = ?`
 // is harmless. ErrLost: it is filling or ready.
 func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 	return c.write(ctx, fmt.Sprintf("remove entry %s", id), func(t tx) error {
-		e, err := scanEntry(t.row(ctx, selectEntry+t.c.dialect.lockRows, id))
+		e, err := scanEntry(t.row(ctx, selectEntry, id))
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return nil
@@ -61,7 +61,7 @@ func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 				return err
 			}
 		}
-		if err := t.change(ctx, deleteEntry, id, e.State); err != nil {
+		if err := t.stillThat(ctx, deleteEntry, id, e.State); err != nil {
 			return err
 		}
 		if e.State == Failed {

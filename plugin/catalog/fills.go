@@ -142,12 +142,12 @@ func (t tx) firstFill(ctx context.Context, spec FillSpec, now time.Time) (Entry,
 const retakeEntry = `UPDATE entries SET state = 'filling', attempt = attempt + 1, image_volume = '', form = '',
 	claim = '', reserved_bytes = 0, lease_host = ?, lease_incarnation = ?, lease_until = ?, retry_after = 0,
 	failed_at = 0, failure = ''
-	WHERE id = ? AND state = ? AND attempt = ?`
+	WHERE id = ? AND state = ? AND attempt = ? AND lease_until = ? AND retry_after = ?`
 
 // nextFill takes a failed row, or one whose lease has run out, for another attempt.
 func (t tx) nextFill(ctx context.Context, spec FillSpec, e Entry, now time.Time) (Entry, error) {
-	err := t.change(ctx, retakeEntry, spec.Holder.Instance, spec.Holder.Incarnation, micros(now.Add(spec.LeaseFor)),
-		e.ID, e.State, e.Attempt)
+	err := t.stillThat(ctx, retakeEntry, spec.Holder.Instance, spec.Holder.Incarnation, micros(now.Add(spec.LeaseFor)),
+		e.ID, e.State, e.Attempt, micros(e.LeaseUntil), micros(e.RetryAfter))
 	if err != nil {
 		return Entry{}, err
 	}
@@ -243,8 +243,8 @@ func (c *Catalog) ForgetFill(ctx context.Context, id EntryID, attempt int) error
 }
 
 const (
-	takeOverFills = `UPDATE entries SET lease_incarnation = ?, lease_until = ?
-		WHERE state = 'filling' AND lease_host = ? AND lease_incarnation <> ?`
+	takeOverFill = `UPDATE entries SET lease_incarnation = ?, lease_until = ?
+		WHERE id = ? AND state = 'filling' AND attempt = ? AND lease_host = ? AND lease_incarnation = ?`
 	selectFills = `SELECT ` + entryColumns + ` FROM entries e
 		WHERE e.state = 'filling' AND e.lease_host = ? AND e.lease_incarnation <> ? ORDER BY e.id`
 )
@@ -258,19 +258,23 @@ func (c *Catalog) TakeOver(ctx context.Context, h Holder, leaseFor time.Duration
 		if err != nil {
 			return err
 		}
-		fills, err = t.entries(ctx, selectFills+t.c.dialect.lockRows, h.Instance, h.Incarnation)
+		fills, err = t.entries(ctx, selectFills, h.Instance, h.Incarnation)
 		if err != nil {
 			return err
 		}
 		until := now.Add(leaseFor)
 		for i := range fills {
-			fills[i].Lease, fills[i].LeaseUntil = h, until
-			if fills[i], err = t.withImages(ctx, fills[i]); err != nil {
+			e := &fills[i]
+			err := t.stillThat(ctx, takeOverFill, h.Incarnation, micros(until), e.ID, e.Attempt, h.Instance, e.Lease.Incarnation)
+			if err != nil {
+				return err
+			}
+			e.Lease, e.LeaseUntil = h, until
+			if *e, err = t.withImages(ctx, *e); err != nil {
 				return err
 			}
 		}
-		_, err = t.exec(ctx, takeOverFills, h.Incarnation, micros(until), h.Instance, h.Incarnation)
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,60 +81,133 @@ const fewHits = 8
 
 const (
 	lineColumns = `SELECT id, reserved_bytes, held_bytes, hits, clones, created_at, filled_at, last_used_at, used_at
-		FROM entries WHERE store = ? AND state = 'ready' AND pinned = 0 AND in_use = ?`
-	lineSuperseded = lineColumns + ` AND superseded_at > 0`
-	lineOfFew      = lineColumns + ` AND superseded_at = 0` + ` AND hits < 8 AND hits = ?`
-	lineFrom       = lineColumns + ` AND superseded_at = 0` + ` AND hits >= ?`
-	lineWithin     = lineColumns + ` AND superseded_at = 0` + ` AND hits >= ? AND hits < ?`
-	lineOrder      = ` ORDER BY used_at, created_at, id`
+		FROM entries WHERE store = ? AND state = 'ready' AND pinned = 0 AND in_use = ? AND `
+	lineOfFew  = ` AND hits < 8 AND hits = ?`
+	lineFrom   = ` AND hits >= ?`
+	lineWithin = ` AND hits >= ? AND hits < ?`
+	lineOrder  = ` ORDER BY used_at, created_at, id`
 )
+
+// part is a statement, without its order.
+type part struct {
+	stmt string
+	args []any
+}
+
+// parts select a line: an index has the order of each.
+func (l Line) parts(d dialect, store backends.StoreID) []part {
+	all := []any{store, number(l.InUse)}
+	with := func(condition string, args ...any) part {
+		return part{lineColumns + d.current + condition, slices.Concat(all, args)}
+	}
+	switch {
+	case l.Superseded:
+		return []part{{lineColumns + d.superseded, all}}
+	case l.BelowHits == 0:
+		return []part{with(lineFrom, l.MinHits)}
+	}
+	var parts []part
+	from := l.MinHits
+	for ; from < min(l.BelowHits, fewHits); from++ {
+		parts = append(parts, with(lineOfFew, from))
+	}
+	if from < l.BelowHits || len(parts) == 0 {
+		parts = append(parts, with(lineWithin, from, l.BelowHits))
+	}
+	return parts
+}
 
 // statement selects the line, in its order and without sorting: an index has that for each number of
 // hits below fewHits, another one for all.
-func (l Line) statement(store backends.StoreID) (string, []any) {
-	if l.Superseded {
-		return lineSuperseded + lineOrder, []any{store, number(l.InUse)}
-	}
-	if l.BelowHits == 0 {
-		return lineFrom + lineOrder, []any{store, number(l.InUse), l.MinHits}
-	}
-	var parts []string
+func (l Line) statement(d dialect, store backends.StoreID) (string, []any) {
+	var stmts []string
 	var args []any
-	from := l.MinHits
-	for ; from < min(l.BelowHits, fewHits); from++ {
-		parts, args = append(parts, lineOfFew), append(args, store, number(l.InUse), from)
+	for _, p := range l.parts(d, store) {
+		stmts, args = append(stmts, p.stmt), append(args, p.args...)
 	}
-	if from < l.BelowHits || len(parts) == 0 {
-		parts, args = append(parts, lineWithin), append(args, store, number(l.InUse), from, l.BelowHits)
+	return strings.Join(stmts, " UNION ALL ") + lineOrder, args
+}
+
+// page selects so many of the line after the first ones; each part reads no further than that.
+func (l Line) page(d dialect, store backends.StoreID, first, n int) (string, []any) {
+	window := lineOrder + " LIMIT " + strconv.Itoa(n) + " OFFSET " + strconv.Itoa(first)
+	parts := l.parts(d, store)
+	if len(parts) == 1 {
+		return parts[0].stmt + window, parts[0].args
 	}
-	return strings.Join(parts, " UNION ALL ") + lineOrder, args
+	var stmts []string
+	var args []any
+	for _, p := range parts {
+		stmts, args = append(stmts, "("+p.stmt+lineOrder+" LIMIT "+strconv.Itoa(first+n)+")"), append(args, p.args...)
+	}
+	return strings.Join(stmts, " UNION ALL ") + window, args
 }
 
 // errEnough ends a statement whose further rows nobody wants.
 var errEnough = errors.New("enough")
+
+// firstPage is how many entries of a line a server is asked for first; then for twice as many each time.
+const firstPage = 32
 
 // Line yields entries in the order of their last use, at the earliest when they were made, then of when
 // they were made, then of IDs. They are read as far as they are asked for. Of each, only what decides is
 // set: ID, Store, State, ReservedBytes, HeldBytes, Hits, Clones and the times CreatedAt, FilledAt and
 // LastUsedAt. An error ends it.
 func (h Holdings) Line(ctx context.Context, l Line) iter.Seq2[Entry, error] {
-	stmt, args := l.statement(h.store)
+	read := h.pages
+	if h.t.c.dialect.streams {
+		read = h.stream
+	}
 	return func(yield func(Entry, error) bool) {
-		err := h.t.each(ctx, func(rows *sql.Rows) error {
-			e := Entry{Store: h.store, State: Ready}
-			var created, filled, lastUsed, used int64
-			err := rows.Scan(&e.ID, &e.ReservedBytes, &e.HeldBytes, &e.Hits, &e.Clones, &created, &filled, &lastUsed, &used)
-			if err != nil {
-				return err
-			}
-			e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(lastUsed)
-			if !yield(e, nil) {
-				return errEnough
-			}
-			return nil
-		}, stmt, args...)
+		err := read(ctx, l, func(e Entry) bool { return yield(e, nil) })
 		if err != nil && !errors.Is(err, errEnough) {
 			yield(Entry{}, fmt.Errorf("list entries of %s by use: %w", h.store, err))
 		}
 	}
+}
+
+func (h Holdings) stream(ctx context.Context, l Line, next func(Entry) bool) error {
+	stmt, args := l.statement(h.t.c.dialect, h.store)
+	return h.t.each(ctx, func(rows *sql.Rows) error {
+		e, err := h.scanLine(rows)
+		if err == nil && !next(e) {
+			err = errEnough
+		}
+		return err
+	}, stmt, args...)
+}
+
+// pages reads a page whole before it hands it on: a connection has one statement at a time. Where hits move an entry
+// meanwhile, it comes once all the same.
+func (h Holdings) pages(ctx context.Context, l Line, next func(Entry) bool) error {
+	seen := make(map[EntryID]bool)
+	for first, n := 0, firstPage; ; first, n = first+n, 2*n {
+		var page []Entry
+		stmt, args := l.page(h.t.c.dialect, h.store, first, n)
+		err := h.t.each(ctx, func(rows *sql.Rows) error {
+			e, err := h.scanLine(rows)
+			page = append(page, e)
+			return err
+		}, stmt, args...)
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			if !seen[e.ID] && !next(e) {
+				return errEnough
+			}
+			seen[e.ID] = true
+		}
+		if len(page) < n {
+			return nil
+		}
+	}
+}
+
+func (h Holdings) scanLine(rows *sql.Rows) (Entry, error) {
+	e := Entry{Store: h.store, State: Ready}
+	var created, filled, lastUsed, used int64
+	err := rows.Scan(&e.ID, &e.ReservedBytes, &e.HeldBytes, &e.Hits, &e.Clones, &created, &filled, &lastUsed, &used)
+	e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(lastUsed)
+	return e, err
 }

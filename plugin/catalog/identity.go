@@ -57,7 +57,11 @@ const (
 // Inherit makes everything of other daemons this one's: their leases, and how far their journals are
 // applied, of which the furthest counts. It is for a catalog that lies in the state directory of one daemon
 // and which no other one has: what it says of others was written under this one's earlier names.
+// On a server the others are other daemons, and nothing is inherited.
 func (c *Catalog) Inherit(ctx context.Context, heir InstanceID) error {
+	if c.Shared() {
+		return nil
+	}
 	return c.write(ctx, "make the catalog that of "+string(heir), func(t tx) error {
 		was, err := t.identity(ctx, soleOne)
 		if err != nil || was == string(heir) {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
@@ -16,8 +17,8 @@ func TestACatalogKeepsItsFirstID(t *testing.T) {
 }
 
 // What older versions wrote under names of the host is the daemon's that has the catalog now, once.
-func TestInheritTakesWhatWasWrittenUnderEarlierNames(t *testing.T) {
-	c, _ := fresh(t)
+func TestSQLiteInheritsWhatWasWrittenUnderEarlierNames(t *testing.T) {
+	c := open(t, inFile(filepath.Join(t.TempDir(), "catalog.db")), newClock().now)
 	ctx := t.Context()
 	e := mustFill(t, c, spec("k"))
 	is(t, "record", c.Record(ctx, "old-name", 5, nil), nil)

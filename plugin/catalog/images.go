@@ -182,7 +182,7 @@ func (t tx) giveWay(ctx context.Context, stmt string, arg any) error {
 	case err != nil:
 		return err
 	case other.State == Failed:
-		return t.change(ctx, deleteEntry, other.ID, Failed)
+		return t.stillThat(ctx, deleteEntry, other.ID, Failed)
 	}
 	return ErrLost
 }

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -10,8 +9,8 @@ import (
 // an entry's last use never goes back; also for a process that opens the catalog afterwards.
 func TestLastUsedNeverGoesBack(t *testing.T) {
 	at := newClock()
-	path := filepath.Join(t.TempDir(), "catalog.db")
-	c := open(t, path, at.now)
+	cfg := anew(t)
+	c := open(t, cfg, at.now)
 	use := func(c *Catalog, entries ...Entry) {
 		t.Helper()
 		var requests []Request
@@ -26,7 +25,7 @@ func TestLastUsedNeverGoesBack(t *testing.T) {
 	at.add(-3 * time.Hour)
 
 	third := mustReady(t, c, spec("third"), 1)
-	again := open(t, path, at.now)
+	again := open(t, cfg, at.now)
 	use(again, second, first)
 	fourth := mustReady(t, again, spec("fourth"), 1)
 	last := top

@@ -21,7 +21,7 @@ const (
 	selectClaim = `SELECT id FROM claims WHERE entry_id = ? AND attempt = ?`
 	insertClaim = `INSERT INTO claims (id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)`
-	projectTotal = `SELECT claims, gigabytes FROM claim_totals WHERE project_id = ?`
+	projectTotal = `SELECT COALESCE(SUM(claims), 0), COALESCE(SUM(gigabytes), 0) FROM claim_totals WHERE project_id = ?`
 	settleClaim  = `UPDATE claims SET in_use = 1 WHERE id = ?`
 	deleteClaim  = `DELETE FROM claims WHERE id = ?`
 	selectClaims = `SELECT id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use
@@ -61,7 +61,7 @@ func (l *Ledger) Reserve(ctx context.Context, claim internaltenant.LedgerClaim, 
 func (t tx) withinQuota(ctx context.Context, claim internaltenant.LedgerClaim, maxVolumes, maxGigabytes int64) error {
 	var volumes, gigabytes int64
 	err := t.row(ctx, projectTotal, claim.ProjectID).Scan(&volumes, &gigabytes)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err != nil {
 		return err
 	}
 	for _, q := range []struct {

@@ -85,8 +85,8 @@ func (c *Catalog) Idle(ctx context.Context, store backends.StoreID, limit int) (
 
 const (
 	selectBeginning = `SELECT ` + entryColumns + ` FROM entries e WHERE e.id >= ? AND e.id < ? ORDER BY e.id LIMIT ?`
-	selectEnding    = `SELECT ` + entryColumns + ` FROM entries e
-		WHERE e.id_end = ? AND substr(e.id, -length(?)) = ? ORDER BY e.id LIMIT ?`
+	selectEnding    = `SELECT ` + entryColumns + ` FROM entries e WHERE e.id_end = ? AND `
+	endingOrder     = ` ORDER BY e.id LIMIT ?`
 )
 
 // MinPart is the least that Match can do with, in bytes: the ends of IDs of which there is an index.
@@ -109,7 +109,7 @@ func (c *Catalog) Match(ctx context.Context, part string, limit int) ([]Entry, e
 		if err != nil {
 			return err
 		}
-		ending, err := t.entries(ctx, selectEnding, part[len(part)-MinPart:], part, part, limit)
+		ending, err := t.entries(ctx, selectEnding+c.dialect.ending+endingOrder, part[len(part)-MinPart:], part, part, limit)
 		found = slices.Concat(beginning, ending)
 		return err
 	})

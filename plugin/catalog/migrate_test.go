@@ -17,7 +17,7 @@ import (
 	"modernc.org/sqlite"
 )
 
-// The child of TestAKillInAMigration opens the catalog at this path, with the steps below.
+// The child of TestSQLiteKilledInAMigrationKeepsTheOldSchema opens the catalog at this path, with the steps below.
 const killedEnv = "CLONECACHE_TEST_MIGRATE"
 
 func TestMain(m *testing.M) {
@@ -31,11 +31,17 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if path := os.Getenv(killedEnv); path != "" {
-		_, err := openSQLite(context.Background(), Config{Path: path}, withStep(pausingStep))
+		_, err := openSQLite(context.Background(), Place{scheme: schemeSQLite, path: path}, Config{}, withStep(pausingStep))
 		fmt.Fprintln(os.Stderr, "not killed:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// openFile opens a SQLite catalog with other steps than the schema's.
+func openFile(t *testing.T, path string, files fs.FS) (*Catalog, error) {
+	t.Helper()
+	return openSQLite(t.Context(), Place{scheme: schemeSQLite, path: path}, Config{}, files)
 }
 
 const (
@@ -97,9 +103,9 @@ func hasSecond(t *testing.T, c *Catalog) bool {
 	return tables == 1
 }
 
-func TestAKillInAMigrationLeavesTheOldSchema(t *testing.T) {
+func TestSQLiteKilledInAMigrationKeepsTheOldSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
-	old, err := Open(t.Context(), Config{Path: path})
+	old, err := Open(t.Context(), inFile(path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +139,7 @@ func TestAKillInAMigrationLeavesTheOldSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	c := open(t, path, nil)
+	c := open(t, inFile(path), nil)
 	if hasSecond(t, c) {
 		t.Error("the second step is there")
 	}
@@ -141,17 +147,17 @@ func TestAKillInAMigrationLeavesTheOldSchema(t *testing.T) {
 	is(t, "check", c.Check(t.Context()), nil)
 }
 
-func TestAStepThatFailsLeavesTheOldSchema(t *testing.T) {
+func TestSQLiteStepThatFailsLeavesTheOldSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
-	open(t, path, nil)
-	if c, err := openSQLite(t.Context(), Config{Path: path}, withStep(failingStep)); err == nil {
+	open(t, inFile(path), nil)
+	if c, err := openFile(t, path, withStep(failingStep)); err == nil {
 		c.Close()
 		t.Error("opened")
 	}
-	if hasSecond(t, open(t, path, nil)) {
+	if hasSecond(t, open(t, inFile(path), nil)) {
 		t.Error("the second step is there")
 	}
-	c, err := openSQLite(t.Context(), Config{Path: path}, withStep(workingStep))
+	c, err := openFile(t, path, withStep(workingStep))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,8 +167,8 @@ func TestAStepThatFailsLeavesTheOldSchema(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	older, err := Open(t.Context(), Config{Path: path})
-	if err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "newer") {
+	older, err := Open(t.Context(), inFile(path))
+	if !errors.Is(err, ErrSchema) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "newer") {
 		t.Errorf("an older program: %v", err)
 	}
 	if err == nil {
@@ -170,10 +176,10 @@ func TestAStepThatFailsLeavesTheOldSchema(t *testing.T) {
 	}
 }
 
-func TestWhatWasCommittedOutlivesAKill(t *testing.T) {
+func TestSQLiteKeepsWhatWasCommittedBeforeAKill(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "catalog.db")
-	c := open(t, path, nil)
+	c := open(t, inFile(path), nil)
 	e := mustReady(t, c, spec("k"), 10)
 	tx, err := c.writer.BeginTx(t.Context(), nil) // one that never comes to its end
 	if err != nil {
@@ -193,12 +199,12 @@ func TestWhatWasCommittedOutlivesAKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again := open(t, filepath.Join(copied, "catalog.db"), nil)
+	again := open(t, inFile(filepath.Join(copied, "catalog.db")), nil)
 	same(t, "after the kill", mustGet(t, again, e.ID), e)
 }
 
-func TestDurabilityIsConfigured(t *testing.T) {
-	c, _ := fresh(t)
+func TestSQLiteDurabilityIsConfigured(t *testing.T) {
+	c := open(t, inFile(filepath.Join(t.TempDir(), "catalog.db")), nil)
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": busyMillis,
 	} {
@@ -236,9 +242,9 @@ func TestACancelledCallChangesNothing(t *testing.T) {
 	}
 }
 
-func TestCheckFindsDamage(t *testing.T) {
+func TestSQLiteCheckFindsDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
-	c, err := Open(t.Context(), Config{Path: path})
+	c, err := Open(t.Context(), inFile(path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +270,7 @@ func TestCheckFindsDamage(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c = open(t, path, nil)
+	c = open(t, inFile(path), nil)
 	is(t, "check", c.Check(t.Context()), ErrDamaged)
 	_, err = c.List(t.Context(), Filter{})
 	is(t, "list", err, ErrDamaged)
@@ -273,13 +279,13 @@ func TestCheckFindsDamage(t *testing.T) {
 }
 
 func TestDialectText(t *testing.T) {
-	got := onConflict("t", []string{"a", "b"}, []string{"n"}, []string{"m"})
+	got := onConflict(nil)("t", []string{"a", "b"}, []string{"n"}, []string{"m"})
 	want := " ON CONFLICT (a, b) DO UPDATE SET n = t.n + excluded.n, " +
 		"m = CASE WHEN excluded.m > t.m THEN excluded.m ELSE t.m END"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := onConflict("t", []string{"a"}, nil, nil); got != " ON CONFLICT (a) DO NOTHING" {
+	if got := onConflict(nil)("t", []string{"a"}, nil, nil); got != " ON CONFLICT DO NOTHING" {
 		t.Errorf("got %s", got)
 	}
 }

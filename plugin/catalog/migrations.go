@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 
 	"github.com/pressly/goose/v3"
 
@@ -32,7 +33,7 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 	}
 	steps := p.ListSources()
 	for range len(steps) + 2 { // one more for the table of versions
-		if err = applyEach(ctx, p); err == nil || ctx.Err() != nil || c.dialect.damaged(err) {
+		if err = applyEach(ctx, p); err == nil || ctx.Err() != nil || c.failed(err) == damaged {
 			break
 		}
 	}
@@ -44,9 +45,79 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 		return fmt.Errorf("schema version: %w", err)
 	}
 	if newest := steps[len(steps)-1].Version; version > newest {
-		return fmt.Errorf("its schema is version %d, from a newer clonecache; this one knows up to %d", version, newest)
+		return newerSchema(version, newest)
 	}
 	return nil
+}
+
+func newerSchema(version, newest int64) error {
+	return fmt.Errorf("%w: its schema is version %d, from a newer clonecache; this one knows up to %d: install that one", ErrSchema, version, newest)
+}
+
+// Migrated is what Migrate has done: the schema's versions before and after; 0: there was none.
+type Migrated struct{ From, To int64 }
+
+// Migrate brings the schema of a catalog up to date, or makes it. Daemons of an older version must not run meanwhile: they
+// do not start on the new schema. A process that dies in it leaves the steps that were done; the next Migrate goes on.
+// ErrSchema: it is newer than this program. ErrUnavailable, ErrDamaged.
+func Migrate(ctx context.Context, cfg Config) (Migrated, error) {
+	place, err := ParseURL(cfg.URL)
+	if err != nil {
+		return Migrated{}, fmt.Errorf("migrate catalog: %w", err)
+	}
+	op := "migrate catalog " + place.String()
+	c, err := connectTo(place, cfg)
+	if err != nil {
+		return Migrated{}, fmt.Errorf("%s: %w", op, err)
+	}
+	defer c.Close()
+	var done Migrated
+	if done.From, err = c.version(ctx); err != nil {
+		return Migrated{}, c.wrap(op, err)
+	}
+	if err := c.migrate(ctx, migrationFiles); err != nil {
+		return Migrated{}, c.wrap(op, err)
+	}
+	done.To, err = c.version(ctx)
+	return done, c.wrap(op, err)
+}
+
+const selectVersion = `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`
+
+// version is that of the schema; 0: there is none.
+func (c *Catalog) version(ctx context.Context) (version int64, err error) {
+	err = c.repeat(ctx, func() error { return c.writer.QueryRowContext(ctx, selectVersion).Scan(&version) })
+	if err != nil && c.dialect.noTable(err) {
+		return 0, nil
+	}
+	return version, err
+}
+
+// sameSchema tells whether the schema is this program's. ErrSchema.
+func (c *Catalog) sameSchema(ctx context.Context) error {
+	version, err := c.version(ctx)
+	if err != nil {
+		return err
+	}
+	newest, err := c.dialect.newest()
+	switch {
+	case err != nil:
+		return err
+	case version > newest:
+		return newerSchema(version, newest)
+	case version < newest:
+		return fmt.Errorf("%w: its schema is version %d, this clonecache needs %d: stop the daemons that use it and run `clonecache catalog migrate --config FILE`", ErrSchema, version, newest)
+	}
+	return nil
+}
+
+// newest is the version of a dialect's last step.
+func (d dialect) newest() (int64, error) {
+	names, err := fs.Glob(migrationFiles, d.migrations+"/*.sql")
+	if err != nil || len(names) == 0 {
+		return 0, errors.Join(err, errors.New("no schema"))
+	}
+	return goose.NumericComponent(path.Base(names[len(names)-1]))
 }
 
 // applyEach applies the missing steps one after another; the process may die between any two.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -335,12 +334,9 @@ func (m *model) check(*rapid.T) {
 }
 
 func TestStatesFollowTheModel(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "catalog.db")
 	at := newClock()
-	c := open(t, path, at.now)
-	if _, err := c.writer.ExecContext(t.Context(), `PRAGMA synchronous = OFF`); err != nil {
-		t.Fatal(err) // for speed: nothing is killed here
-	}
+	c := open(t, anew(t), at.now)
+	unsynced(t, c)
 	rapid.Check(t, func(rt *rapid.T) {
 		for _, table := range []string{"entries", "eviction_stats"} {
 			if _, err := c.writer.ExecContext(rt.Context(), "DELETE FROM "+table); err != nil {

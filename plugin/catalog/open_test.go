@@ -30,10 +30,14 @@ func (c *clock) add(d time.Duration) time.Time {
 	return c.at
 }
 
+// inFile is a SQLite catalog, for what only SQLite has. Other tests take that of anew.
+func inFile(path string) Config { return Config{Access: Access{URL: FileURL(path)}} }
+
 // open opens a catalog that is closed when the test ends. now may be nil.
-func open(t testing.TB, path string, now func() time.Time) *Catalog {
+func open(t testing.TB, cfg Config, now func() time.Time) *Catalog {
 	t.Helper()
-	c, err := Open(t.Context(), Config{Path: path, Now: now})
+	cfg.Now = now
+	c, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -49,12 +53,12 @@ func open(t testing.TB, path string, now func() time.Time) *Catalog {
 func fresh(t testing.TB) (*Catalog, *clock) {
 	t.Helper()
 	at := newClock()
-	return open(t, filepath.Join(t.TempDir(), "catalog.db"), at.now), at
+	return open(t, anew(t), at.now), at
 }
 
-func TestOpenRefusesWhatIsNotACatalog(t *testing.T) {
+func TestSQLiteRefusesWhatIsNotACatalog(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "whole.db")
-	c, err := Open(t.Context(), Config{Path: whole})
+	c, err := Open(t.Context(), inFile(whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +88,7 @@ func TestOpenRefusesWhatIsNotACatalog(t *testing.T) {
 			if err := os.WriteFile(path, test.content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			c, err := Open(t.Context(), Config{Path: path})
+			c, err := Open(t.Context(), inFile(path))
 			if !errors.Is(err, ErrDamaged) {
 				t.Errorf("got %v, want ErrDamaged", err)
 			}
@@ -96,14 +100,14 @@ func TestOpenRefusesWhatIsNotACatalog(t *testing.T) {
 	}
 }
 
-func TestOpenTakesAnyPath(t *testing.T) {
+func TestSQLiteTakesAnyPath(t *testing.T) {
 	for _, name := range []string{"plain", "with space", "50%", "what?", "a#b", "a&b=c", "äöü"} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), name)
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			open(t, filepath.Join(dir, name), nil)
+			open(t, inFile(filepath.Join(dir, name)), nil)
 			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 				t.Error(err)
 			}
@@ -111,14 +115,14 @@ func TestOpenTakesAnyPath(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhatIsMissing(t *testing.T) {
+func TestSQLiteSaysWhatIsMissing(t *testing.T) {
 	for name, path := range map[string]string{
 		"no path":      "",
 		"no directory": filepath.Join(t.TempDir(), "absent", "catalog.db"),
 		"a directory":  t.TempDir(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if c, err := Open(t.Context(), Config{Path: path}); err == nil {
+			if c, err := Open(t.Context(), inFile(path)); err == nil {
 				c.Close()
 				t.Error("opened")
 			}

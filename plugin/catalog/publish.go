@@ -116,7 +116,7 @@ func (t tx) otherLive(ctx context.Context, e Entry, p Published) (other *Entry, 
 		case Ready:
 			return &o, "", nil
 		case Failed:
-			if err := t.change(ctx, deleteEntry, o.ID, Failed); err != nil {
+			if err := t.stillThat(ctx, deleteEntry, o.ID, Failed); err != nil {
 				return nil, "", err
 			}
 		case Filling, Evicting, Detached:

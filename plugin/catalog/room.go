@@ -14,11 +14,12 @@ import (
 // reservation may grow to bytes: decide gets all that counts (the fill's own row left out, and those of fills that made no room yet) and returns
 // the victims, which become evicting with their cause; the fill's row counts bytes from now on. An error
 // of decide changes nothing and is returned as it is. decide must be quick, may read the Holdings as far
-// as it needs them, and must not use the catalog otherwise. A victim that is not a ready entry of the
+// as it needs them, must not use the catalog otherwise, and is asked again where others were in the way. A victim that is not a ready entry of the
 // store is an error that changes nothing. ErrLost, ErrPinned (a victim is pinned).
 func (c *Catalog) ReserveRoom(ctx context.Context, id EntryID, attempt int, bytes int64, decide func(Holdings) (map[EntryID]EvictCause, error)) (victims []Entry, err error) {
 	var refusal error
 	err = c.write(ctx, ofFill("reserve room", id, attempt), func(t tx) error {
+		refusal, victims = nil, nil
 		e, err := t.heldAlone(ctx, id, attempt)
 		if err != nil {
 			return err
@@ -38,7 +39,7 @@ func (c *Catalog) ReserveRoom(ctx context.Context, id EntryID, attempt int, byte
 		return t.change(ctx, setReserved, bytes, id, attempt)
 	})
 	switch {
-	case refusal != nil:
+	case refusal != nil && c.failed(refusal) == other:
 		return nil, refusal
 	case err != nil:
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -29,43 +30,66 @@ const (
 // sqliteDialect is the embedded default. A write transaction begins with the file's write lock, so that
 // it is alone without locking rows.
 var sqliteDialect = dialect{
-	goose:        goose.DialectSQLite3,
-	migrations:   "migrations/sqlite",
-	now:          `SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)`,
-	check:        `PRAGMA integrity_check(20)`,
-	placeholders: question,
-	upsert:       onConflict,
-	damaged:      sqliteDamaged,
+	goose:      goose.DialectSQLite3,
+	migrations: "migrations/sqlite",
+	now:        `SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)`,
+	check:      `PRAGMA integrity_check(20)`,
+	ending:     `substr(e.id, -length(?)) = ?`,
+	superseded: `superseded_at > 0`,
+	current:    `superseded_at = 0`,
+	reading:    sql.LevelSerializable,
+	writing:    sql.LevelSerializable,
+	streams:    true,
+	rewrite:    unchanged,
+	upsert:     onConflict(nil),
+	failed:     sqliteFailed,
+	noTable:    func(err error) bool { return strings.Contains(err.Error(), "no such table") },
+	undecided:  func(error) bool { return false },
 }
 
-// sqliteDamaged goes by SQLite's result codes (sqlite.org/rescode.html): the low byte is the primary one.
-func sqliteDamaged(err error) bool {
+// sqliteFailed goes by SQLite's result codes (sqlite.org/rescode.html): the low byte is the primary one.
+func sqliteFailed(err error) failure {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
-		return false
+		return other
 	}
-	code := e.Code() & 0xff
-	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return damaged
+	case sqlite3.SQLITE_BUSY:
+		return unavailable
+	}
+	return other
 }
 
-func openSQLite(ctx context.Context, cfg Config, migrations fs.FS) (*Catalog, error) {
-	path, err := createFile(cfg.Path)
+// openSQLite opens the catalog in a file, and brings its schema up to date.
+func openSQLite(ctx context.Context, place Place, cfg Config, migrations fs.FS) (*Catalog, error) {
+	c, err := connectFile(place, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open catalog %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("open catalog %s: %w", place.path, err)
 	}
-	c := &Catalog{now: cfg.Now, dialect: sqliteDialect, maxEvents: cfg.MaxEvents}
+	if err := c.migrate(ctx, migrations); err != nil {
+		return nil, errors.Join(c.wrap("open catalog "+place.path, err), c.Close())
+	}
+	return c, nil
+}
+
+// connectFile makes the file where it is not there; its schema is as it was.
+func connectFile(place Place, cfg Config) (*Catalog, error) {
+	path, err := createFile(place.path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Catalog{now: cfg.Now, place: place, dialect: sqliteDialect, maxEvents: cfg.MaxEvents}
 	if c.writer, err = sql.Open("sqlite", sqliteURI(path, writerParams)); err != nil {
-		return nil, fmt.Errorf("open catalog %s: %w", path, err)
+		return nil, err
 	}
 	c.writer.SetMaxOpenConns(1)
 	if c.readers, err = sql.Open("sqlite", sqliteURI(path, "_query_only=1")); err != nil {
-		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", path, err), c.writer.Close())
+		return nil, errors.Join(err, c.writer.Close())
 	}
 	c.readers.SetMaxOpenConns(readConns)
 	c.readers.SetMaxIdleConns(readConns)
-	if err := c.migrate(ctx, migrations); err != nil {
-		return nil, errors.Join(c.wrap("open catalog "+path, err), c.Close())
-	}
 	return c, nil
 }
 

@@ -173,6 +173,11 @@ func (c *Catalog) Prune(ctx context.Context, olderThan time.Time) error {
 		if _, err := t.exec(ctx, pruneDeparted, micros(olderThan)); err != nil {
 			return err
 		}
+		if c.marks != nil {
+			if _, err := t.exec(ctx, pruneMarks, time.Now().Add(-keepMarks).UnixMicro()); err != nil {
+				return err
+			}
+		}
 		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills} {
 			if _, err := t.exec(ctx, stmt, minute(olderThan)); err != nil {
 				return err

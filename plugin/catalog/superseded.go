@@ -167,7 +167,7 @@ func (c *Catalog) ImageGone(ctx context.Context, image string) error {
 const (
 	deleteDeparted = `DELETE FROM departed WHERE store = ? AND domain = ? AND image_id IN (SELECT image_id FROM entry_images WHERE entry_id = ?)`
 	insertDeparted = `INSERT INTO departed (store, domain, image_id, cause, at)
-		SELECT DISTINCT ?, ?, image_id, ?, ? FROM entry_images WHERE entry_id = ?`
+		SELECT DISTINCT ?, ?, image_id, ?, CAST(? AS BIGINT) FROM entry_images WHERE entry_id = ?`
 	selectDeparted = `SELECT cause FROM departed WHERE store = ? AND domain = ? AND image_id = ?`
 	pruneDeparted  = `DELETE FROM departed WHERE at < ?`
 )

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/clonecache/clonecache/backends"
 )
@@ -40,10 +41,11 @@ func (t Total) String() string {
 }
 
 const (
-	totalColumns = `store, state, pinned, in_use, entries, counted_bytes, held_bytes`
-	selectTotals = `SELECT ` + totalColumns + ` FROM entry_totals
-		WHERE entries <> 0 OR counted_bytes <> 0 OR held_bytes <> 0 ORDER BY store, state, pinned, in_use`
-	storeTotals = `SELECT ` + totalColumns + ` FROM entry_totals WHERE store = ?`
+	sumTotals    = `SELECT store, state, pinned, in_use, SUM(entries), SUM(counted_bytes), SUM(held_bytes) FROM entry_totals`
+	byGroup      = ` GROUP BY store, state, pinned, in_use`
+	selectTotals = sumTotals + byGroup + ` HAVING SUM(entries) <> 0 OR SUM(counted_bytes) <> 0 OR SUM(held_bytes) <> 0
+		ORDER BY store, state, pinned, in_use`
+	storeTotals = sumTotals + ` WHERE store = ?` + byGroup
 	// countEntries adds up what the totals should be; it counts as Entry.CountedBytes does.
 	countEntries = `SELECT store, state, pinned, in_use, COUNT(*),
 		SUM(CASE WHEN reserved_bytes > held_bytes THEN reserved_bytes ELSE held_bytes END), SUM(held_bytes)
@@ -111,8 +113,9 @@ type claimTotal struct {
 }
 
 const (
-	selectClaimTotals = `SELECT project_id, claims, gigabytes FROM claim_totals WHERE claims <> 0 OR gigabytes <> 0 ORDER BY project_id`
-	countClaims       = `SELECT project_id, COUNT(*), SUM(gigabytes) FROM claims GROUP BY project_id ORDER BY project_id`
+	selectClaimTotals = `SELECT project_id, SUM(claims), SUM(gigabytes) FROM claim_totals
+		GROUP BY project_id HAVING SUM(claims) <> 0 OR SUM(gigabytes) <> 0 ORDER BY project_id`
+	countClaims = `SELECT project_id, COUNT(*), SUM(gigabytes) FROM claims GROUP BY project_id ORDER BY project_id`
 )
 
 func (t tx) claimTotals(ctx context.Context, stmt string) ([]claimTotal, error) {
@@ -192,17 +195,51 @@ func differing[T total](kept, counted []T, group func(T) T) []string {
 }
 
 const (
-	deleteTotals      = `DELETE FROM entry_totals`
-	insertTotals      = `INSERT INTO entry_totals (` + totalColumns + `) ` + countEntries
-	deleteClaimTotals = `DELETE FROM claim_totals`
-	insertClaimTotals = `INSERT INTO claim_totals (project_id, claims, gigabytes) ` + countClaims
+	// surplusTotals and surplusClaims are what the totals say too much, in one statement, which sees one state.
+	surplusTotals = `SELECT store, state, pinned, in_use, SUM(entries), SUM(counted_bytes), SUM(held_bytes) FROM (
+			SELECT store, state, pinned, in_use, entries, counted_bytes, held_bytes FROM entry_totals
+			UNION ALL SELECT store, state, pinned, in_use, -1,
+				-CASE WHEN reserved_bytes > held_bytes THEN reserved_bytes ELSE held_bytes END, -held_bytes FROM entries) surplus` +
+		byGroup + ` HAVING SUM(entries) <> 0 OR SUM(counted_bytes) <> 0 OR SUM(held_bytes) <> 0`
+	surplusClaims = `SELECT project_id, SUM(claims), SUM(gigabytes) FROM (
+			SELECT project_id, claims, gigabytes FROM claim_totals
+			UNION ALL SELECT project_id, -1, -gigabytes FROM claims) surplus
+		GROUP BY project_id HAVING SUM(claims) <> 0 OR SUM(gigabytes) <> 0`
 )
 
-// Recount makes the totals what entries and claims add up to, in one transaction.
+// addTotal is an INSERT of the row of one total, whose sums are added to what is there.
+func (d dialect) addTotal(table string, keys, sums []string) string {
+	columns := slices.Concat(keys, sums)
+	values := "?" + strings.Repeat(", ?", len(columns)-1)
+	if d.shard != "" {
+		columns, keys, values = append(columns, "shard"), append(slices.Clone(keys), "shard"), values+", "+d.shard
+	}
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (" + values + ")" + d.upsert(table, keys, sums, nil)
+}
+
+// Recount makes the totals what entries and claims add up to, in one transaction. Others may change them meanwhile.
 func (c *Catalog) Recount(ctx context.Context) error {
 	return c.write(ctx, "recount totals", func(t tx) error {
-		for _, stmt := range []string{deleteTotals, insertTotals, deleteClaimTotals, insertClaimTotals} {
-			if _, err := t.exec(ctx, stmt); err != nil {
+		if err := t.lock(ctx, "totals"); err != nil {
+			return err
+		}
+		entries, err := t.totals(ctx, surplusTotals)
+		if err != nil {
+			return err
+		}
+		claims, err := t.claimTotals(ctx, surplusClaims)
+		if err != nil {
+			return err
+		}
+		add := c.dialect.addTotal("entry_totals", []string{"store", "state", "pinned", "in_use"}, []string{"entries", "counted_bytes", "held_bytes"})
+		for _, s := range entries {
+			if _, err := t.exec(ctx, add, s.Store, s.State, number(s.Pinned), number(s.InUse), -s.Entries, -s.CountedBytes, -s.HeldBytes); err != nil {
+				return err
+			}
+		}
+		add = c.dialect.addTotal("claim_totals", []string{"project_id"}, []string{"claims", "gigabytes"})
+		for _, s := range claims {
+			if _, err := t.exec(ctx, add, s.project, -s.claims, -s.gigabytes); err != nil {
 				return err
 			}
 		}

@@ -26,7 +26,7 @@ func TestMiscountedTotalsAreFoundAndRecounted(t *testing.T) {
 		{"too many", `UPDATE entry_totals SET entries = entries + 1 WHERE state = 'ready'`, "kept local, ready, idle, not pinned: 3 entries, 30 bytes counted, 30 held; counted local, ready, idle, not pinned: 2 entries"},
 		{"too few bytes", `UPDATE entry_totals SET held_bytes = 0 WHERE state = 'ready'`, "30 bytes counted, 0 held; counted"},
 		{"lost", `DELETE FROM entry_totals`, "0 entries, 0 bytes counted, 0 held; counted local, ready, idle, not pinned: 2 entries"},
-		{"of no entries", `INSERT INTO entry_totals SELECT 'gone', state, pinned, in_use, entries, counted_bytes, held_bytes FROM entry_totals`, "kept gone, ready, idle, not pinned: 2 entries, 30 bytes counted, 30 held; counted gone, ready, idle, not pinned: 0 entries"},
+		{"of no entries", `INSERT INTO entry_totals (store, state, pinned, in_use, entries, counted_bytes, held_bytes) SELECT 'gone', state, pinned, in_use, entries, counted_bytes, held_bytes FROM entry_totals`, "kept gone, ready, idle, not pinned: 2 entries, 30 bytes counted, 30 held; counted gone, ready, idle, not pinned: 0 entries"},
 		{"claims", `UPDATE claim_totals SET gigabytes = 7`, "kept project p: 1 claims, 7 GiB; counted project p: 1 claims, 2 GiB"},
 		{"claims lost", `DELETE FROM claim_totals`, "counted project p: 1 claims, 2 GiB"},
 	} {
@@ -58,9 +58,9 @@ func notMiscounted(t testing.TB, c *Catalog) {
 }
 
 // before totals there were entries and claims already
-func TestTheStepThatAddsTotalsCountsWhatIsThere(t *testing.T) {
+func TestSQLiteStepThatAddsTotalsCountsWhatIsThere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
-	old, err := openSQLite(t.Context(), Config{Path: path}, firstSteps(1))
+	old, err := openFile(t, path, firstSteps(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestTheStepThatAddsTotalsCountsWhatIsThere(t *testing.T) {
 	if err := old.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c := open(t, path, nil)
+	c := open(t, inFile(path), nil)
 	notMiscounted(t, c)
 	held, err := c.Held(t.Context())
 	if want := (Held{Entries: 4, Bytes: 7 + 10 + 20 + 30, Detached: 1, DetachedBytes: 7}); err != nil || held["local"] != want {
