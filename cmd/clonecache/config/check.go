@@ -6,10 +6,11 @@ import (
 	"math"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // The bounds of values; docs/configuration.md states them too.
@@ -74,7 +75,7 @@ func (c *checker) warn(key, what, remedy string) {
 func (c *checker) config(cfg *Config) {
 	c.daemon(cfg)
 	c.listeners(cfg)
-	c.catalog(cfg.Catalog)
+	c.catalog(&cfg.Catalog)
 	c.tenant(cfg)
 	c.sources(cfg)
 	c.backends(cfg)
@@ -121,17 +122,23 @@ func (c *checker) each(key string, list []string, words ...string) {
 	}
 }
 
-func (c *checker) catalog(cat Catalog) {
-	if cat.URL == "" {
-		return
+// catalog checks where the catalog is; what goes with a server alone is a problem beside SQLite.
+func (c *checker) catalog(cat *Catalog) {
+	cat.PasswordFile = SecretFile(absolute(c.file, string(cat.PasswordFile)))
+	cat.CAFile = Path(absolute(c.file, string(cat.CAFile)))
+	var place catalog.Place
+	if cat.URL != "" {
+		var err error
+		if place, err = catalog.ParseURL(cat.URL); err != nil {
+			c.problem("catalog.url", err.Error(), "correct it, or leave [catalog] out for the SQLite catalog in state_dir")
+			return
+		}
 	}
-	scheme, _, _ := strings.Cut(cat.URL, "://")
-	missing, known := catalogSchemes[scheme]
-	if !known {
-		c.problem("catalog.url", "not a catalog's URL", "leave [catalog] out for the SQLite catalog in state_dir")
-		return
+	for key, value := range map[string]string{"password_file": string(cat.PasswordFile), "ca_file": string(cat.CAFile)} {
+		if value != "" && (cat.URL == "" || !place.Server()) {
+			c.problem("catalog."+key, "a SQLite catalog has none", "leave it out, or give the url of a database server")
+		}
 	}
-	c.problem("catalog.url", fmt.Sprintf("no %s here", scheme), missing)
 }
 
 func (c *checker) tenant(cfg *Config) {

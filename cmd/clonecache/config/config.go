@@ -50,9 +50,11 @@ type TLS struct {
 	KeyFile  SecretFile `toml:"key_file"`
 }
 
-// Catalog says where entries are kept.
+// Catalog says where entries are kept: "" is a SQLite file in state_dir.
 type Catalog struct {
-	URL string `toml:"url"`
+	URL          string     `toml:"url"`
+	PasswordFile SecretFile `toml:"password_file"`
+	CAFile       Path       `toml:"ca_file"`
 }
 
 // InternalTenant owns the image-volumes. Its account is of its kind.

@@ -123,8 +123,3 @@ func (k Kinds) available() string {
 	}
 	return strings.Join(words, " or ")
 }
-
-// catalogSchemes are the shared catalogs that are known, with why this build has none.
-var catalogSchemes = map[string]string{"mysql": noSharedCatalog, "postgres": noSharedCatalog}
-
-const noSharedCatalog = "this version keeps its catalog in SQLite only, for one host: leave [catalog] out"
