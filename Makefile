@@ -67,6 +67,8 @@ TEST_CEPH       = $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS) ./backends/rbd/... ./
 TEST_OPENSTACK  = ./e2e/openstack/with-lab.sh $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS),openstack ./internaltenant/... ./plugin/imagesource/glance/... ./plugin/cinder/... ./e2e/openstack/...
 # Debian packages are built, and installed in a root of their own.
 TEST_PACKAGES   = $(TEST) -count=1 -tags packages ./e2e/packages/...
+# The catalog's tests on MariaDB, a Galera cluster and PostgreSQL, each started on loopback and wiped.
+TEST_DATABASES  = ./e2e/databases/with-servers.sh $(TEST) -count=1 -tags databases -skip SQLite ./plugin/catalog
 # Cinder's own unit tests need its packages, and no service.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
@@ -79,7 +81,7 @@ LINT_SET  = $(SUBMAKE) lint
 VET_SET   = $(SUBMAKE) vet
 BUILD_SET = $(SUBMAKE) build
 SETS      = vet='$(VET_SET)' build='$(BUILD_SET)' local='$(TEST_LOCAL)' \
-            $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') \
+            $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') databases='$(TEST_DATABASES)' \
             $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)' peers='$(TEST_PEERS)' packages='$(TEST_PACKAGES)')
 NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed' -skip peers='what it needs is not installed' -skip packages='librbd has no headers here')
 
@@ -88,7 +90,7 @@ ifneq ($(PKG),./...)
 test: tools ## run all tests, the end-to-end ones on Ceph and OpenStack too (PKG=./lru/...: only those)
 	@$(REPORT) vet='$(VET_SET)' local='$(TEST_LOCAL)'
 else
-test: openstack-packages
+test: openstack-packages databases-packages
 	@$(REPORT) $(NO_CEPH) $(if $(filter true,$(CI)),lint='$(LINT_SET)') $(SETS)
 endif
 
@@ -108,6 +110,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
 	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
+	go vet -tags databases ./plugin/catalog
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -116,6 +119,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
 	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
+	$(LINT) run --build-tags databases ./plugin/catalog
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
 $(LINT):
@@ -160,6 +164,14 @@ test-openstack: openstack-packages build ## run the tests behind a real Keystone
 test-packages: tools ## build the Debian packages; install, upgrade, downgrade and remove them in a root of their own (as root)
 	@./e2e/install.sh packages
 	@$(REPORT) packages='$(TEST_PACKAGES)'
+
+.PHONY: test-databases
+test-databases: databases-packages ## run the catalog's tests on MariaDB, a Galera cluster and PostgreSQL
+	@$(REPORT) databases='$(TEST_DATABASES)'
+
+.PHONY: databases-packages
+databases-packages:
+	-@$(INSTALL) databases
 
 .PHONY: test-peers
 test-peers: openstack-packages ## run Cinder's own unit tests of drivers and volume manager on our drivers

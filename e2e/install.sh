@@ -5,6 +5,7 @@
 #
 #   install.sh        what everything needs
 #   install.sh ceph   also Ceph's daemons and headers, for the RBD backend and its tests
+#   install.sh databases   also MariaDB with Galera and PostgreSQL, for the catalog's tests; no instance is left started
 #   install.sh packages   also what building and installing the Debian packages needs
 #   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
 #   install.sh tempest|rally   also OpenStack's own tests of volumes, or its load test
@@ -62,6 +63,14 @@ if [ "$what" = packages ] || [ "$what" = openstack ]; then
   done
   command -v man >/dev/null || want man-db man "the man pages"
   command -v systemd-analyze >/dev/null || want systemd systemd-analyze "the unit's hardening"
+fi
+
+if [ "$what" = databases ]; then
+  for program in mariadbd:mariadb-server openssl:openssl setpriv:util-linux rsync:rsync lsof:lsof; do
+    command -v "${program%%:*}" >/dev/null || want "${program##*:}" "${program%%:*}" "the catalog on MariaDB"
+  done
+  [ -e /usr/lib/galera/libgalera_smm.so ] || want galera-4 Galera "the catalog on a cluster"
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || want postgresql PostgreSQL "the catalog on it"
 fi
 
 if [ "$what" = openstack ]; then

@@ -122,6 +122,8 @@ var table = []row{
 		"the daemon is stopping; try again once it is back", false},
 	{catalog.ErrUnavailable, "catalog_unavailable", http.StatusServiceUnavailable, later,
 		"the catalog's database does not answer, or refuses; look at it and at [catalog], and try again later", false},
+	{catalog.ErrNotEmpty, "catalog_not_empty", http.StatusConflict, final,
+		"the catalog to copy to holds something already; give an empty database, or a file that does not exist", true},
 	{catalog.ErrSchema, "catalog_schema", http.StatusServiceUnavailable, final,
 		"the catalog's schema is of another version; `clonecache catalog migrate` brings an older one up to date, a newer one needs the newer clonecache", true},
 

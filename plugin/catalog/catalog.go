@@ -34,6 +34,8 @@ var (
 	ErrUnavailable = errors.New("catalog database is not available")
 	// ErrSchema: the database has the schema of an older or a newer clonecache, or none.
 	ErrSchema = errors.New("catalog has another schema")
+	// ErrNotEmpty: a catalog is copied only into one that holds nothing.
+	ErrNotEmpty = errors.New("catalog is not empty")
 )
 
 // EntryID names one entry, for ever. IDs sort by when they were made.

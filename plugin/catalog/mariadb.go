@@ -36,11 +36,11 @@ var mariaDBDialect = dialect{
 	text:       utf8Text,
 }
 
-// onDuplicateKey is upsert for MariaDB.
-func onDuplicateKey(_ string, key, sums, maxima []string) string {
-	sets := raised(sums, maxima, func(c string) (old, new string) { return c, "VALUES(" + c + ")" })
+// onDuplicateKey is upsert for MariaDB. A SELECT from the same table gives that another name.
+func onDuplicateKey(table string, key, sums, maxima []string) string {
+	sets := raised(sums, maxima, func(c string) (old, new string) { return table + "." + c, "VALUES(" + c + ")" })
 	if len(sets) == 0 {
-		sets = []string{key[0] + " = " + key[0]}
+		sets = []string{key[0] + " = " + table + "." + key[0]}
 	}
 	return " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
 }

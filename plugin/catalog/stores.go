@@ -128,11 +128,11 @@ func (t tx) moveEntries(ctx context.Context, from backends.Name, to backends.Sto
 // What requests of a store came to before it was bound is summed under its name.
 const (
 	moveRequests = `INSERT INTO request_stats (minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
-		SELECT minute, ?, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took FROM request_stats WHERE backend = ?`
+		SELECT minute, ?, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took FROM request_stats moved WHERE backend = ?`
 	moveEvictions = `INSERT INTO eviction_stats (minute, store, cause, evictions, bytes)
-		SELECT minute, ?, cause, evictions, bytes FROM eviction_stats WHERE store = ?`
+		SELECT minute, ?, cause, evictions, bytes FROM eviction_stats moved WHERE store = ?`
 	moveFills = `INSERT INTO fill_stats (minute, store, image_id, fills, failed, took, longest, source_bytes, written_bytes)
-		SELECT minute, ?, image_id, fills, failed, took, longest, source_bytes, written_bytes FROM fill_stats WHERE store = ?`
+		SELECT minute, ?, image_id, fills, failed, took, longest, source_bytes, written_bytes FROM fill_stats moved WHERE store = ?`
 )
 
 func (t tx) moveSums(ctx context.Context, from backends.Name, to backends.StoreID) error {

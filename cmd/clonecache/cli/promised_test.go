@@ -14,18 +14,20 @@ import (
 
 // answers are what commands print as JSON, with nothing to tell.
 var answers = map[string]any{
-	"volume create": plugin.Answer{},
-	"volume list":   []plugin.VolumeView{{}},
-	"volume delete": deletedVolumes{Failed: []failedVolume{{}}},
-	"entry list":    []plugin.EntryView{{}},
-	"entry delete":  plugin.PruneResult{Planned: []plugin.PlannedRemoval{{}}, Unavailable: []plugin.UnavailableView{{}}},
-	"report":        report.Report{Backends: []report.Backend{{}}},
-	"quota":         plugin.Quota{Resources: []plugin.QuotaResource{{}}},
-	"clean":         plugin.CleanResult{},
-	"check":         plugin.CheckResult{Problems: []plugin.Problem{{}}},
-	"config check":  checked{Problems: []config.Problem{{}}},
-	"image inspect": inspected{},
-	"version":       build{},
+	"volume create":   plugin.Answer{},
+	"volume list":     []plugin.VolumeView{{}},
+	"volume delete":   deletedVolumes{Failed: []failedVolume{{}}},
+	"entry list":      []plugin.EntryView{{}},
+	"entry delete":    plugin.PruneResult{Planned: []plugin.PlannedRemoval{{}}, Unavailable: []plugin.UnavailableView{{}}},
+	"report":          report.Report{Backends: []report.Backend{{}}},
+	"quota":           plugin.Quota{Resources: []plugin.QuotaResource{{}}},
+	"clean":           plugin.CleanResult{},
+	"check":           plugin.CheckResult{Problems: []plugin.Problem{{}}},
+	"catalog migrate": migrated{},
+	"catalog copy":    copied{},
+	"config check":    checked{Problems: []config.Problem{{}}},
+	"image inspect":   inspected{},
+	"version":         build{},
 }
 
 // TestPromisedFieldsDoNotVanish compares what docs/cli.md says of each command's JSON with an answer in which every

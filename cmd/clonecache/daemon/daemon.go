@@ -23,7 +23,6 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
-	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 )
 
@@ -161,15 +160,6 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 			return kinds.OfTenant(d.cfg.InternalTenant).Open(ctx, d.cfg, ledger, d.Log)
 		},
 	})
-}
-
-// catalogAccess is where the catalog is; without a URL the SQLite file in state_dir.
-func catalogAccess(cfg config.Config) catalog.Access {
-	a := catalog.Access{URL: cfg.Catalog.URL, PasswordFile: string(cfg.Catalog.PasswordFile), CAFile: string(cfg.Catalog.CAFile)}
-	if a.URL == "" {
-		a.URL = catalog.InDir(string(cfg.StateDir))
-	}
-	return a
 }
 
 // words are a list of the configuration's in the plugin's type; an empty one is not left to the default.
