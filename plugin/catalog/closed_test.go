@@ -2,13 +2,12 @@ package catalog
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 )
 
 // Who is in the midst of something when the catalog is closed is told so.
 func TestAClosedCatalogSaysSo(t *testing.T) {
-	c, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "catalog.db")})
+	c, err := Open(t.Context(), anew(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,10 @@
 package catalog
 
 import (
+	"io/fs"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,6 +60,29 @@ func TestTheURLOfADirectoryNamesTheFileInIt(t *testing.T) {
 		p, err := ParseURL(InDir(dir))
 		if err != nil || p.path != filepath.Join(dir, "catalog.db") || p.Server() {
 			t.Errorf("%s: %+v, %v", dir, p, err)
+		}
+	}
+}
+
+// The servers' schemas begin with SQLite's eighth step; whoever adds a step adds it for each database.
+func TestEveryStepIsThereForEveryDatabase(t *testing.T) {
+	const first = "00008_catalog.sql"
+	names := func(d dialect) (all []string) {
+		files, err := fs.Glob(migrationFiles, d.migrations+"/*.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if name := path.Base(file); name > first && !strings.HasPrefix(name, "00008") {
+				all = append(all, name)
+			}
+		}
+		return all
+	}
+	want := names(sqliteDialect)
+	for _, d := range []dialect{mariaDBDialect, postgresDialect} {
+		if got := names(d); !slices.Equal(got, want) {
+			t.Errorf("%s has the steps %v, SQLite has %v", d.migrations, got, want)
 		}
 	}
 }
