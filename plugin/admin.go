@@ -69,14 +69,14 @@ func (l *ladder) deleteVolume(ctx context.Context, backend backends.Name, volume
 }
 
 // backendsNamed is one backend, or all in the configuration's order.
-func (k *stock) backendsNamed(name backends.Name) ([]*store, error) {
+func (ro *roster) backendsNamed(name backends.Name) ([]*store, error) {
 	if name != "" {
-		s, err := k.backendNamed(name)
+		s, err := ro.backendNamed(name)
 		return []*store{s}, err
 	}
-	all := make([]*store, 0, len(k.backends))
-	for _, n := range k.backends {
-		all = append(all, k.stores[n])
+	all := make([]*store, 0, len(ro.backends))
+	for _, n := range ro.backends {
+		all = append(all, ro.stores[n])
 	}
 	return all, nil
 }
@@ -253,13 +253,13 @@ func (p *Plugin) Backends(ctx context.Context) ([]BackendView, error) {
 }
 
 // views is Backends.
-func (k *stock) views(ctx context.Context) ([]BackendView, error) {
-	held, err := k.catalog.Held(ctx)
+func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
+	held, err := ro.catalog.Held(ctx)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]BackendView, 0, len(k.stores))
-	for _, s := range k.orderedStores() {
+	views := make([]BackendView, 0, len(ro.stores))
+	for _, s := range ro.orderedStores() {
 		info, h := s.images.Info(), held[s.id()]
 		v := BackendView{
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
@@ -270,7 +270,7 @@ func (k *stock) views(ctx context.Context) ([]BackendView, error) {
 			v.Fallback = s.fallback.name
 		}
 		capacity, err := s.images.Capacity(ctx)
-		k.reached(s, err)
+		ro.reached(s, err)
 		if err != nil {
 			v.Available, v.Error = false, err.Error()
 		}
@@ -287,9 +287,9 @@ func (p *Plugin) Unavailable() []UnavailableView {
 }
 
 // unavailable is Unavailable.
-func (k *stock) unavailable() []UnavailableView {
+func (ro *roster) unavailable() []UnavailableView {
 	down := []UnavailableView{}
-	for _, s := range k.orderedStores() {
+	for _, s := range ro.orderedStores() {
 		if silence := s.silence.Load(); silence != nil {
 			down = append(down, UnavailableView{Name: s.name, Since: silence.since, Error: silence.why})
 		}
@@ -298,13 +298,13 @@ func (k *stock) unavailable() []UnavailableView {
 }
 
 // orderedStores are the backends, then the file caches, as configured.
-func (k *stock) orderedStores() []*store {
-	all := make([]*store, 0, len(k.stores))
-	for _, n := range k.backends {
-		all = append(all, k.stores[n])
+func (ro *roster) orderedStores() []*store {
+	all := make([]*store, 0, len(ro.stores))
+	for _, n := range ro.backends {
+		all = append(all, ro.stores[n])
 	}
-	for _, c := range k.cfg.FileCaches {
-		all = append(all, k.stores[c.Name])
+	for _, c := range ro.cfg.FileCaches {
+		all = append(all, ro.stores[c.Name])
 	}
 	return all
 }

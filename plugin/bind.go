@@ -40,8 +40,8 @@ func (s *store) sure() bool {
 }
 
 // storeOf is the configured store of that ID, or nil.
-func (k *stock) storeOf(id backends.StoreID) *store {
-	for _, s := range k.stores {
+func (ro *roster) storeOf(id backends.StoreID) *store {
+	for _, s := range ro.stores {
 		if id != "" && s.id() == id {
 			return s
 		}
@@ -56,13 +56,13 @@ type labels struct {
 }
 
 // label is what people call the store of that ID: its name in the configuration, or its last one.
-func (k *stock) label(id backends.StoreID) backends.Name {
-	if s := k.storeOf(id); s != nil {
+func (ro *roster) label(id backends.StoreID) backends.Name {
+	if s := ro.storeOf(id); s != nil {
 		return s.name
 	}
-	k.labels.mu.Lock()
-	defer k.labels.mu.Unlock()
-	if known, ok := k.labels.byID[id]; ok {
+	ro.labels.mu.Lock()
+	defer ro.labels.mu.Unlock()
+	if known, ok := ro.labels.byID[id]; ok {
 		return known.Name
 	}
 	return backends.Name(id) // older versions kept entries by the name
@@ -70,14 +70,14 @@ func (k *stock) label(id backends.StoreID) backends.Name {
 
 // storeID is the ID that a person means: by a name in the configuration, by the last one of a store that is
 // not configured any more, or by the ID itself. ErrUnknownBackend; backends.ErrUnavailable: it has none yet.
-func (k *stock) storeID(ctx context.Context, name backends.Name) (backends.StoreID, error) {
-	if s, ok := k.stores[name]; ok {
+func (ro *roster) storeID(ctx context.Context, name backends.Name) (backends.StoreID, error) {
+	if s, ok := ro.stores[name]; ok {
 		if s.id() == "" {
 			return "", fmt.Errorf("%w: %s has not answered since it was configured", backends.ErrUnavailable, name)
 		}
 		return s.id(), nil
 	}
-	known, err := k.catalog.Stores(ctx)
+	known, err := ro.catalog.Stores(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -86,19 +86,19 @@ func (k *stock) storeID(ctx context.Context, name backends.Name) (backends.Store
 			return was.ID, nil
 		}
 	}
-	unbound, err := k.catalog.Unbound(ctx)
+	unbound, err := ro.catalog.Unbound(ctx)
 	if err != nil {
 		return "", err
 	}
 	if slices.Contains(unbound, name) {
 		return backends.StoreID(name), nil
 	}
-	return "", k.asked(name, 0)
+	return "", ro.asked(name, 0)
 }
 
 // readLabels brings the labels up to date.
-func (k *stock) readLabels(ctx context.Context) error {
-	all, err := k.catalog.Stores(ctx)
+func (ro *roster) readLabels(ctx context.Context) error {
+	all, err := ro.catalog.Stores(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,30 +106,30 @@ func (k *stock) readLabels(ctx context.Context) error {
 	for _, s := range all {
 		byID[s.ID] = s
 	}
-	k.labels.mu.Lock()
-	defer k.labels.mu.Unlock()
-	k.labels.byID = byID
+	ro.labels.mu.Lock()
+	defer ro.labels.mu.Unlock()
+	ro.labels.byID = byID
 	return nil
 }
 
 // nowCalled is the configured name of the store that was called so when the journal was written. It is for
 // before stores are bound.
-func (k *stock) nowCalled(name backends.Name) backends.Name {
-	k.labels.mu.Lock()
+func (ro *roster) nowCalled(name backends.Name) backends.Name {
+	ro.labels.mu.Lock()
 	var is, was []backends.StoreID
-	for id, known := range k.labels.byID {
+	for id, known := range ro.labels.byID {
 		if known.Name == name {
 			is = append(is, id)
 		} else if slices.Contains(known.Names, name) {
 			was = append(was, id)
 		}
 	}
-	k.labels.mu.Unlock()
-	if _, configured := k.stores[name]; configured {
+	ro.labels.mu.Unlock()
+	if _, configured := ro.stores[name]; configured {
 		was = nil
 	}
 	for _, id := range slices.Concat(is, was) {
-		if s := k.storeOf(id); s != nil {
+		if s := ro.storeOf(id); s != nil {
 			return s.name
 		}
 	}
@@ -139,26 +139,26 @@ func (k *stock) nowCalled(name backends.Name) backends.Name {
 // identifyStores finds out which stores are configured, and refuses those that are another installation's, and
 // two on one place: these are mistakes of the configuration. One that does not say which it is, for whatever reason, keeps
 // nobody from the others; it is taken for what it was, and asked again later.
-func (k *stock) identifyStores(ctx context.Context) error {
-	if err := k.readLabels(ctx); err != nil {
+func (ro *roster) identifyStores(ctx context.Context) error {
+	if err := ro.readLabels(ctx); err != nil {
 		return err
 	}
 	var problems []error
 	var silent []*store
-	for _, s := range k.orderedStores() {
-		is, err := k.identifyStore(ctx, s)
+	for _, s := range ro.orderedStores() {
+		is, err := ro.identifyStore(ctx, s)
 		if err == nil {
 			s.bound.Store(&binding{Identity: is, sure: true, told: true})
 		}
 		if err != nil && ctx.Err() == nil && !misconfigured(err) {
-			k.reached(s, fmt.Errorf("%w: %w", backends.ErrUnavailable, err))
-			k.log.WithField("backend", s.name).WithError(err).Error("store not identified; its entries wait until it answers")
+			ro.reached(s, fmt.Errorf("%w: %w", backends.ErrUnavailable, err))
+			ro.log.WithField("backend", s.name).WithError(err).Error("store not identified; its entries wait until it answers")
 			silent, err = append(silent, s), nil
 		}
 		problems = append(problems, err)
 	}
 	for _, s := range silent { // once it is known which the others are
-		problems = append(problems, k.assume(ctx, s))
+		problems = append(problems, ro.assume(ctx, s))
 	}
 	return errors.Join(problems...)
 }
@@ -170,18 +170,18 @@ func misconfigured(err error) bool {
 
 // identifyStore asks a store which it is, and makes it this catalog's. backends.ErrHeld, ErrBadRequest (it is
 // another one's place); any other error is the store's own.
-func (k *stock) identifyStore(ctx context.Context, s *store) (backends.Identity, error) {
+func (ro *roster) identifyStore(ctx context.Context, s *store) (backends.Identity, error) {
 	is, err := s.images.Identify(ctx)
 	if err != nil {
 		return is, err
 	}
-	leave, err := k.takePlace(s, is)
+	leave, err := ro.takePlace(s, is)
 	if err != nil {
 		return is, err
 	}
-	err = s.images.HoldFor(ctx, backends.Holder{Catalog: k.self, Host: k.cfg.Host, StateDir: k.cfg.StateDir})
+	err = s.images.HoldFor(ctx, backends.Holder{Catalog: ro.self, Host: ro.cfg.Host, StateDir: ro.cfg.StateDir})
 	if errors.Is(err, backends.ErrNoSpace) {
-		k.log.WithField("backend", s.name).WithError(err).Warn("the store does not know yet that it is this installation's; it is told when it has room")
+		ro.log.WithField("backend", s.name).WithError(err).Warn("the store does not know yet that it is this installation's; it is told when it has room")
 		err = nil
 	}
 	if err != nil {
@@ -195,15 +195,15 @@ func (k *stock) identifyStore(ctx context.Context, s *store) (backends.Identity,
 
 // takePlace notes which store s has said it is, unless another one is it, or lies there: of two that come back
 // at once, one succeeds. leave takes it back. ErrBadRequest.
-func (k *stock) takePlace(s *store, is backends.Identity) (leave func(), err error) {
-	k.placing.Lock()
-	defer k.placing.Unlock()
-	if err := k.apart(s, is); err != nil {
+func (ro *roster) takePlace(s *store, is backends.Identity) (leave func(), err error) {
+	ro.placing.Lock()
+	defer ro.placing.Unlock()
+	if err := ro.apart(s, is); err != nil {
 		return nil, err
 	}
 	before := s.bound.Load()
 	s.bound.Store(&binding{Identity: is, told: true})
-	for _, other := range k.stores { // what was assumed of it is refuted
+	for _, other := range ro.stores { // what was assumed of it is refuted
 		if b := other.bound.Load(); other != s && b != nil && !b.told && b.ID == is.ID {
 			other.bound.CompareAndSwap(b, nil)
 		}
@@ -212,8 +212,8 @@ func (k *stock) takePlace(s *store, is backends.Identity) (leave func(), err err
 }
 
 // apart refuses a store that is, or lies where, another configured one is. ErrBadRequest.
-func (k *stock) apart(s *store, is backends.Identity) error {
-	for _, other := range k.orderedStores() {
+func (ro *roster) apart(s *store, is backends.Identity) error {
+	for _, other := range ro.orderedStores() {
 		b := other.bound.Load()
 		if other == s || b == nil || !b.told {
 			continue
@@ -241,16 +241,16 @@ func OnePlace(a backends.Name, isA backends.Identity, b backends.Name, isB backe
 
 // assume takes a store that does not answer for the one that had its name, unless that one has said itself
 // that it has another name now.
-func (k *stock) assume(ctx context.Context, s *store) error {
-	unbound, err := k.catalog.Unbound(ctx)
+func (ro *roster) assume(ctx context.Context, s *store) error {
+	unbound, err := ro.catalog.Unbound(ctx)
 	if err != nil {
 		return err
 	}
-	k.labels.mu.Lock()
-	defer k.labels.mu.Unlock()
+	ro.labels.mu.Lock()
+	defer ro.labels.mu.Unlock()
 	var last catalog.Store
-	for _, known := range k.labels.byID {
-		if known.Name == s.name && k.storeOf(known.ID) == nil && !known.BoundAt.Before(last.BoundAt) {
+	for _, known := range ro.labels.byID {
+		if known.Name == s.name && ro.storeOf(known.ID) == nil && !known.BoundAt.Before(last.BoundAt) {
 			last = known
 		}
 	}
@@ -264,28 +264,28 @@ func (k *stock) assume(ctx context.Context, s *store) error {
 }
 
 // bindStores notes in the catalog what the stores that have answered are called now.
-func (k *stock) bindStores(ctx context.Context) error {
-	for _, s := range k.orderedStores() {
+func (ro *roster) bindStores(ctx context.Context) error {
+	for _, s := range ro.orderedStores() {
 		if s.sure() {
-			if err := k.bindStore(ctx, s); err != nil {
+			if err := ro.bindStore(ctx, s); err != nil {
 				return err
 			}
 		}
 	}
-	return k.readLabels(ctx)
+	return ro.readLabels(ctx)
 }
 
-func (k *stock) bindStore(ctx context.Context, s *store) error {
-	legacy, err := k.legacyName(ctx, s)
+func (ro *roster) bindStore(ctx context.Context, s *store) error {
+	legacy, err := ro.legacyName(ctx, s)
 	if err != nil {
 		return err
 	}
 	info := s.images.Info()
-	was, err := k.catalog.Bind(ctx, catalog.Store{ID: s.id(), Name: s.name, Kind: info.Kind, Location: info.Location}, legacy)
+	was, err := ro.catalog.Bind(ctx, catalog.Store{ID: s.id(), Name: s.name, Kind: info.Kind, Location: info.Location}, legacy)
 	if err != nil {
 		return err
 	}
-	log := k.log.WithFields(map[string]any{"backend": s.name, "store": s.id()})
+	log := ro.log.WithFields(map[string]any{"backend": s.name, "store": s.id()})
 	switch {
 	case was == "" && legacy != s.name:
 		log.WithField("was", legacy).Info("the store has another name now; its entries stay")
@@ -297,8 +297,8 @@ func (k *stock) bindStore(ctx context.Context, s *store) error {
 
 // legacyName is under which name an older version kept the store's entries: its own, or that of a backend
 // that is no longer configured, where a row of that one names what lies in this store.
-func (k *stock) legacyName(ctx context.Context, s *store) (backends.Name, error) {
-	unbound, err := k.catalog.Unbound(ctx)
+func (ro *roster) legacyName(ctx context.Context, s *store) (backends.Name, error) {
+	unbound, err := ro.catalog.Unbound(ctx)
 	if err != nil || len(unbound) == 0 || slices.Contains(unbound, s.name) {
 		return s.name, err
 	}
@@ -306,12 +306,12 @@ func (k *stock) legacyName(ctx context.Context, s *store) (backends.Name, error)
 		if err != nil {
 			continue
 		}
-		e, err := k.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+		e, err := ro.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
 		if err != nil || e.ImageVolume != iv.ID {
 			continue
 		}
 		name := backends.Name(e.Store)
-		if _, configured := k.stores[name]; !configured && slices.Contains(unbound, name) {
+		if _, configured := ro.stores[name]; !configured && slices.Contains(unbound, name) {
 			return name, nil
 		}
 	}
@@ -326,7 +326,7 @@ type attempt struct {
 
 // ensure makes sure that the store has said which it is, where it did not answer when that was asked before.
 // backends.ErrUnavailable, backends.ErrHeld.
-func (k *stock) ensure(ctx context.Context, s *store) error {
+func (ro *roster) ensure(ctx context.Context, s *store) error {
 	if s.sure() {
 		return nil
 	}
@@ -336,7 +336,7 @@ func (k *stock) ensure(ctx context.Context, s *store) error {
 		a = &attempt{done: make(chan struct{})}
 		s.attempt = a
 		go func() {
-			a.err = k.bindLate(s)
+			a.err = ro.bindLate(s)
 			s.binding.Lock()
 			s.attempt = nil
 			s.binding.Unlock()
@@ -353,24 +353,24 @@ func (k *stock) ensure(ctx context.Context, s *store) error {
 }
 
 // bindLate binds a store that has come back, and lets its entries be served.
-func (k *stock) bindLate(s *store) error {
-	ctx, cancel := k.cleanup(k.base)
+func (ro *roster) bindLate(s *store) error {
+	ctx, cancel := ro.cleanup(ro.base)
 	defer cancel()
 	if s.sure() {
 		return nil
 	}
-	is, err := k.identifyStore(ctx, s)
-	k.reached(s, err)
+	is, err := ro.identifyStore(ctx, s)
+	ro.reached(s, err)
 	if err != nil {
 		return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
 	}
-	if err := k.bindStore(ctx, s); err != nil {
+	if err := ro.bindStore(ctx, s); err != nil {
 		return err
 	}
-	if err := errors.Join(k.readLabels(ctx), k.loadView(ctx, s)); err != nil {
+	if err := errors.Join(ro.readLabels(ctx), ro.load(ctx, s)); err != nil {
 		return err
 	}
 	s.bound.Store(&binding{Identity: is, sure: true, told: true})
-	k.returned()
+	ro.returned()
 	return nil
 }

@@ -11,51 +11,51 @@ import (
 // DeleteEntry evicts an entry now; its volumes stay. One with live clones is detached only with force.
 // catalog.ErrNotFound, catalog.ErrPinned, ErrHasClones, ErrBusy (it is being filled or evicted).
 func (p *Plugin) DeleteEntry(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
-	return p.stock.delete(ctx, id, force)
+	return p.remover.delete(ctx, id, force)
 }
 
 // delete is DeleteEntry.
-func (k *stock) delete(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
-	e, err := k.entry(ctx, id)
+func (rm *remover) delete(ctx context.Context, id string, force ForceDetach) (PruneResult, error) {
+	e, err := rm.stock.entry(ctx, id)
 	if err != nil {
 		return PruneResult{}, err
 	}
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := k.removable(ctx, e); err != nil {
+	if err := rm.removable(ctx, e); err != nil {
 		return r, err
 	}
-	defer k.books.writeNow(ctx)
-	return r, k.deleteEntry(ctx, e, force, k.liveClones, &r)
+	defer rm.books.writeNow(ctx)
+	return r, rm.deleteEntry(ctx, e, force, rm.liveClones, &r)
 }
 
 // DeleteAllEntries evicts every ready or failed entry of a backend or file cache, or of all (""). Pinned
 // ones stay, and so do those with live clones, unless with force. Where all stores are meant, those of one that does
 // not answer stay too, and it is in Unavailable.
 func (p *Plugin) DeleteAllEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
-	return p.stock.deleteEntries(ctx, backend, force, func(catalog.Entry) bool { return true })
+	return p.remover.deleteEntries(ctx, backend, force, func(catalog.Entry) bool { return true })
 }
 
 // deleteEntries evicts those of the ready and the failed entries that are wanted gone.
-func (k *stock) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
+func (rm *remover) deleteEntries(ctx context.Context, backend backends.Name, force ForceDetach, wanted func(catalog.Entry) bool) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := k.books.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
+	if err := rm.books.flushToRead(ctx); err != nil { // what was used a moment ago is not superseded
 		return r, err
 	}
-	entries, err := k.entriesToDelete(ctx, backend)
+	entries, err := rm.entriesToDelete(ctx, backend)
 	if err != nil {
 		return r, err
 	}
-	defer k.books.writeNow(ctx)
-	clones, removable := k.listedClones(), k.allRemovable()
+	defer rm.books.writeNow(ctx)
+	clones, removable := rm.listedClones(), rm.allRemovable()
 	for _, e := range entries {
 		if !wanted(e) {
 			continue
 		}
 		err := removable(ctx, e)
 		if err == nil {
-			err = k.deleteEntry(ctx, e, force, clones, &r)
+			err = rm.deleteEntry(ctx, e, force, clones, &r)
 		}
-		if s := k.storeOf(e.Store); passedOver(err) || backend == "" && s != nil && k.leaveOut(&r.Unavailable, s, err) {
+		if s := rm.stock.storeOf(e.Store); passedOver(err) || backend == "" && s != nil && rm.stock.leaveOut(&r.Unavailable, s, err) {
 			continue
 		}
 		return r, err
@@ -66,51 +66,51 @@ func (k *stock) deleteEntries(ctx context.Context, backend backends.Name, force 
 // DeleteSupersededEntries evicts the superseded entries of a backend or file cache, or of all (""): those that no
 // image will be asked for by. Pinned ones stay, and so do those with live clones, unless with force.
 func (p *Plugin) DeleteSupersededEntries(ctx context.Context, backend backends.Name, force ForceDetach) (PruneResult, error) {
-	return p.stock.deleteEntries(ctx, backend, force, func(e catalog.Entry) bool { return !e.SupersededAt.IsZero() })
+	return p.remover.deleteEntries(ctx, backend, force, func(e catalog.Entry) bool { return !e.SupersededAt.IsZero() })
 }
 
 // entriesToDelete are the ready and failed entries of a store, or of all that are configured (""). Of one that
 // is not configured, which only its name or ID means, they are those in every state. ErrUnknownBackend.
-func (k *stock) entriesToDelete(ctx context.Context, name backends.Name) ([]catalog.Entry, error) {
+func (rm *remover) entriesToDelete(ctx context.Context, name backends.Name) ([]catalog.Entry, error) {
 	f := catalog.Filter{States: []catalog.State{catalog.Ready, catalog.Failed}}
 	if name == "" {
-		all, err := k.catalog.List(ctx, f)
-		return slices.DeleteFunc(all, func(e catalog.Entry) bool { return k.storeOf(e.Store) == nil }), err
+		all, err := rm.catalog.List(ctx, f)
+		return slices.DeleteFunc(all, func(e catalog.Entry) bool { return rm.stock.storeOf(e.Store) == nil }), err
 	}
-	id, err := k.storeID(ctx, name)
+	id, err := rm.stock.storeID(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if f.Store = id; k.storeOf(id) == nil {
+	if f.Store = id; rm.stock.storeOf(id) == nil {
 		f.States = nil
 	}
-	return k.catalog.List(ctx, f)
+	return rm.catalog.List(ctx, f)
 }
 
 // cloneCount tells how many live clones depend on an entry's image-volume.
 type cloneCount func(ctx context.Context, s *store, e catalog.Entry) (int, error)
 
-func (k *stock) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
-	s := k.storeOf(e.Store)
+func (rm *remover) deleteEntry(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount, r *PruneResult) error {
+	s := rm.stock.storeOf(e.Store)
 	if s == nil {
-		return k.deleteUnconfigured(ctx, e, force, r)
+		return rm.deleteUnconfigured(ctx, e, force, r)
 	}
-	if err := k.deletable(ctx, e, force, clones); err != nil {
+	if err := rm.deletable(ctx, e, force, clones); err != nil {
 		return err
 	}
 	if e.State == catalog.Failed {
-		if err := k.catalog.Remove(ctx, e.ID); err != nil {
+		if err := rm.catalog.Remove(ctx, e.ID); err != nil {
 			return err
 		}
-		k.books.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
-		r.Removed = append(r.Removed, k.entryView(e))
+		rm.books.noteEntry(EventDeleted, e, catalog.Event{Reason: "failed", Detail: e.LastError})
+		r.Removed = append(r.Removed, rm.stock.entryView(e))
 		return nil
 	}
-	return k.evictInto(ctx, s, e, catalog.CauseAdmin, r)
+	return rm.evictInto(ctx, s, e, catalog.CauseAdmin, r)
 }
 
 // liveClones asks the backend where clones depend on their image-volume.
-func (k *stock) liveClones(ctx context.Context, s *store, e catalog.Entry) (int, error) {
+func (rm *remover) liveClones(ctx context.Context, s *store, e catalog.Entry) (int, error) {
 	if s.images.Info().IndependentClones || s.backend == nil {
 		return 0, nil
 	}
@@ -119,7 +119,7 @@ func (k *stock) liveClones(ctx context.Context, s *store, e catalog.Entry) (int,
 }
 
 // listedClones is liveClones for many entries: each store is listed once.
-func (k *stock) listedClones() cloneCount {
+func (rm *remover) listedClones() cloneCount {
 	held := make(map[backends.Name]listing)
 	return func(ctx context.Context, s *store, e catalog.Entry) (int, error) {
 		if s.images.Info().IndependentClones || s.backend == nil {
@@ -138,13 +138,13 @@ func (k *stock) listedClones() cloneCount {
 }
 
 // evictInto evicts and adds what came of it to r.
-func (k *stock) evictInto(ctx context.Context, s *store, e catalog.Entry, cause catalog.EvictCause, r *PruneResult) error {
-	evicted, err := k.evict(ctx, s, e.ID, cause)
+func (rm *remover) evictInto(ctx context.Context, s *store, e catalog.Entry, cause catalog.EvictCause, r *PruneResult) error {
+	evicted, err := rm.stock.evict(ctx, s, e.ID, cause)
 	if err != nil {
 		return err
 	}
-	r.Removed = append(r.Removed, k.entryView(e))
-	left, err := k.catalog.Get(ctx, evicted.ID)
+	r.Removed = append(r.Removed, rm.stock.entryView(e))
+	left, err := rm.catalog.Get(ctx, evicted.ID)
 	if err == nil && left.State == catalog.Detached {
 		r.Detached++
 		return nil

@@ -13,12 +13,12 @@ import (
 // deleteUnconfigured removes the row of an entry whose store is not configured, and its claim where that is
 // only a line in a book: a volume of the tenant's service stays with the image-volume in it. catalog.ErrPinned,
 // ErrHasClones.
-func (k *stock) deleteUnconfigured(ctx context.Context, e catalog.Entry, force ForceDetach, r *PruneResult) error {
+func (rm *remover) deleteUnconfigured(ctx context.Context, e catalog.Entry, force ForceDetach, r *PruneResult) error {
 	if err := unconfiguredDeletable(e, force); err != nil {
 		return err
 	}
-	view := k.entryView(e)
-	if err := k.forgetRow(ctx, e); err != nil {
+	view := rm.stock.entryView(e)
+	if err := rm.forgetRow(ctx, e); err != nil {
 		return err
 	}
 	r.Removed = append(r.Removed, view)
@@ -27,7 +27,7 @@ func (k *stock) deleteUnconfigured(ctx context.Context, e catalog.Entry, force F
 		r.Left = append(r.Left, LeftBehind{Backend: view.Backend, StoreID: e.Store, ImageVolume: e.ImageVolume})
 		detail = fmt.Sprintf("image-volume %s stays on %s, which is not configured", e.ImageVolume, view.Backend)
 	}
-	k.books.noteEntry(EventDeleted, e, catalog.Event{Detail: detail})
+	rm.books.noteEntry(EventDeleted, e, catalog.Event{Detail: detail})
 	return nil
 }
 
@@ -42,27 +42,27 @@ func unconfiguredDeletable(e catalog.Entry, force ForceDetach) error {
 }
 
 // forgetRow ends a row of whatever state.
-func (k *stock) forgetRow(ctx context.Context, e catalog.Entry) error {
+func (rm *remover) forgetRow(ctx context.Context, e catalog.Entry) error {
 	if e.State == catalog.Ready {
-		if _, err := k.catalog.BeginEvict(ctx, e.ID, catalog.CauseAdmin); err != nil {
+		if _, err := rm.catalog.BeginEvict(ctx, e.ID, catalog.CauseAdmin); err != nil {
 			return err
 		}
 	}
-	if err := k.releaseBooked(ctx, e.Claim); err != nil {
+	if err := rm.releaseBooked(ctx, e.Claim); err != nil {
 		return err
 	}
 	if e.State == catalog.Filling {
-		return k.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+		return rm.catalog.ForgetFill(ctx, e.ID, e.Attempt)
 	}
-	return k.catalog.Remove(ctx, e.ID)
+	return rm.catalog.Remove(ctx, e.ID)
 }
 
 // releaseBooked releases a claim unless it is a volume of the tenant's service, or may be one.
-func (k *stock) releaseBooked(ctx context.Context, id internaltenant.ClaimID) error {
+func (rm *remover) releaseBooked(ctx context.Context, id internaltenant.ClaimID) error {
 	if id == "" {
 		return nil
 	}
-	claims, err := k.owner.Claims(ctx)
+	claims, err := rm.owner.Claims(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (k *stock) releaseBooked(ctx context.Context, id internaltenant.ClaimID) er
 	if i < 0 || claims[i].Volume != "" {
 		return nil
 	}
-	return k.owner.Release(ctx, id)
+	return rm.owner.Release(ctx, id)
 }
 
 // passedOver tells whether deleting all entries goes on after an error of one.

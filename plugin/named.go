@@ -8,33 +8,33 @@ import (
 )
 
 // backendNamed finds a backend; where there is only one, it needs no name. ErrUnknownBackend.
-func (k *stock) backendNamed(name backends.Name) (*store, error) {
-	if name == "" && len(k.backends) == 1 {
-		name = k.backends[0]
+func (ro *roster) backendNamed(name backends.Name) (*store, error) {
+	if name == "" && len(ro.backends) == 1 {
+		name = ro.backends[0]
 	}
 	if name == "" {
-		return nil, fmt.Errorf("%w: there are several, %s; name one", ErrUnknownBackend, listed(k.backends))
+		return nil, fmt.Errorf("%w: there are several, %s; name one", ErrUnknownBackend, listed(ro.backends))
 	}
-	if s, ok := k.stores[name]; ok && s.backend != nil {
+	if s, ok := ro.stores[name]; ok && s.backend != nil {
 		return s, nil
 	}
-	return nil, fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(k.backends))
+	return nil, fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(ro.backends))
 }
 
 // isConfigured tells whether there is a backend or file cache of that name.
-func (k *stock) isConfigured(name backends.Name) bool {
-	_, ok := k.stores[name]
+func (ro *roster) isConfigured(name backends.Name) bool {
+	_, ok := ro.stores[name]
 	return ok
 }
 
 // asked refuses to look for what is on a backend or file cache that is neither configured nor has left anything:
 // found is what there is of it. ErrUnknownBackend.
-func (k *stock) asked(name backends.Name, found int) error {
-	if _, configured := k.stores[name]; configured || name == "" || found > 0 {
+func (ro *roster) asked(name backends.Name, found int) error {
+	if _, configured := ro.stores[name]; configured || name == "" || found > 0 {
 		return nil
 	}
 	var all []backends.Name
-	for _, s := range k.orderedStores() {
+	for _, s := range ro.orderedStores() {
 		all = append(all, s.name)
 	}
 	return fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(all))
@@ -53,8 +53,8 @@ func listed(names []backends.Name) string {
 const unknownLabel backends.Name = "unknown"
 
 // labelOf is the configured backend that a request names, for metrics.
-func (k *stock) labelOf(name backends.Name) backends.Name {
-	s, err := k.backendNamed(name)
+func (ro *roster) labelOf(name backends.Name) backends.Name {
+	s, err := ro.backendNamed(name)
 	if err != nil {
 		return unknownLabel
 	}

@@ -21,6 +21,7 @@ type Plugin struct {
 	reconciler *reconciler
 
 	stock   *stock
+	remover *remover
 	fills   *fills
 	ladder  *ladder
 	sources *sources
@@ -73,6 +74,7 @@ func (p *Plugin) build() (err error) {
 	p.fills = newFills(p.house, p.books, p.stock)
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
+	p.remover = &remover{house: p.house, books: p.books, stock: p.stock}
 	p.stock.know(p.books, p.fills.bytesRead, p.reconciler.leftOut)
 	return nil
 }

@@ -30,15 +30,15 @@ func (e *PartialError) Unwrap() error { return backends.ErrUnavailable }
 
 // leaveOut adds a store to those that an answer about all of them leaves out, and tells whether its error is
 // that it does not answer; any other one is not for the others to bear.
-func (k *stock) leaveOut(list *[]UnavailableView, s *store, err error) bool {
+func (ro *roster) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 	if !errors.Is(err, backends.ErrUnavailable) {
 		return false
 	}
-	k.reached(s, err)
+	ro.reached(s, err)
 	if slices.ContainsFunc(*list, func(u UnavailableView) bool { return u.Name == s.name }) {
 		return true
 	}
-	since := k.now().UTC()
+	since := ro.now().UTC()
 	if silence := s.silence.Load(); silence != nil {
 		since = silence.since
 	}
@@ -48,15 +48,15 @@ func (k *stock) leaveOut(list *[]UnavailableView, s *store, err error) bool {
 
 // removable asks the store of an entry whether it answers, so that nothing begins that could not be ended: an
 // entry whose eviction has begun serves nobody any more. backends.ErrUnavailable.
-func (k *stock) removable(ctx context.Context, e catalog.Entry) error {
-	return k.allRemovable()(ctx, e)
+func (rm *remover) removable(ctx context.Context, e catalog.Entry) error {
+	return rm.allRemovable()(ctx, e)
 }
 
 // allRemovable is removable for many entries: each store is asked once.
-func (k *stock) allRemovable() func(context.Context, catalog.Entry) error {
+func (rm *remover) allRemovable() func(context.Context, catalog.Entry) error {
 	asked := make(map[backends.Name]error)
 	return func(ctx context.Context, e catalog.Entry) error {
-		s := k.storeOf(e.Store)
+		s := rm.stock.storeOf(e.Store)
 		if s == nil || e.State == catalog.Failed { // only the row goes
 			return nil
 		}

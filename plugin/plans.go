@@ -20,40 +20,40 @@ type going struct {
 
 // PlanPrune tells what Prune would remove now, and why, and removes nothing.
 func (p *Plugin) PlanPrune(ctx context.Context) (PruneResult, error) {
-	return p.stock.planPrune(ctx)
+	return p.remover.planPrune(ctx)
 }
 
 // planPrune is PlanPrune.
-func (k *stock) planPrune(ctx context.Context) (PruneResult, error) {
+func (rm *remover) planPrune(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
-	if err := k.books.flushToRead(ctx); err != nil {
+	if err := rm.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	for _, s := range k.orderedStores() {
+	for _, s := range rm.stock.orderedStores() {
 		_, err := s.images.Capacity(ctx)
 		var all []going
 		if err == nil {
-			all, err = k.prunable(ctx, s)
+			all, err = rm.prunable(ctx, s)
 		}
-		if k.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
+		if rm.stock.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
 			continue
 		}
 		if err != nil {
 			return r, fmt.Errorf("plan to prune %s: %w", s.name, err)
 		}
 		for _, g := range all {
-			r.Planned = append(r.Planned, PlannedRemoval{Entry: k.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
+			r.Planned = append(r.Planned, PlannedRemoval{Entry: rm.stock.entryView(g.entry), Goes: true, Detached: g.detached, Why: g.why})
 		}
 	}
 	return r, nil
 }
 
 // prunable are the entries of a store that are idle for too long, and then those that are over a bound.
-func (k *stock) prunable(ctx context.Context, s *store) ([]going, error) {
-	if err := k.observeClones(ctx, s); err != nil {
+func (rm *remover) prunable(ctx context.Context, s *store) ([]going, error) {
+	if err := rm.stock.observeClones(ctx, s); err != nil {
 		return nil, err
 	}
-	entries, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
+	entries, err := rm.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (k *stock) prunable(ctx context.Context, s *store) ([]going, error) {
 	for _, e := range entries {
 		byID[string(e.ID)] = e
 	}
-	now, l := k.now(), load(entries, capacity)
+	now, l := rm.now(), load(entries, capacity)
 	var all []going
 	for _, id := range lru.Aged(now, l, s.maxIdle) {
 		all = append(all, going{entry: byID[id], why: idleFor(now, byID[id], s.maxIdle)})
@@ -109,29 +109,29 @@ type Deletion struct {
 // PlanDeletion tells what DeleteAllEntries or DeleteSupersededEntries would remove now, and what it would leave and
 // why. It removes nothing.
 func (p *Plugin) PlanDeletion(ctx context.Context, d Deletion) (PruneResult, error) {
-	return p.stock.planDeletions(ctx, d)
+	return p.remover.planDeletions(ctx, d)
 }
 
 // planDeletions is PlanDeletion.
-func (k *stock) planDeletions(ctx context.Context, d Deletion) (PruneResult, error) {
+func (rm *remover) planDeletions(ctx context.Context, d Deletion) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Planned: []PlannedRemoval{}, Unavailable: []UnavailableView{}}
-	if err := k.books.flushToRead(ctx); err != nil {
+	if err := rm.books.flushToRead(ctx); err != nil {
 		return r, err
 	}
-	entries, err := k.entriesToDelete(ctx, d.Backend)
+	entries, err := rm.entriesToDelete(ctx, d.Backend)
 	if err != nil {
 		return r, err
 	}
-	clones, removable := k.listedClones(), k.allRemovable()
+	clones, removable := rm.listedClones(), rm.allRemovable()
 	for _, e := range entries {
 		if d.Superseded && e.SupersededAt.IsZero() {
 			continue
 		}
-		planned, err := k.planDeletion(ctx, e, d.Force, clones)
+		planned, err := rm.planDeletion(ctx, e, d.Force, clones)
 		if gone := removable(ctx, e); gone != nil {
 			planned.Goes, planned.Detached, planned.Why, err = false, false, "its backend does not answer", gone
 		}
-		if s := k.storeOf(e.Store); s != nil && k.leaveOut(&r.Unavailable, s, err) {
+		if s := rm.stock.storeOf(e.Store); s != nil && rm.stock.leaveOut(&r.Unavailable, s, err) {
 			err = nil
 		}
 		if err != nil {
@@ -153,9 +153,9 @@ func whyDeleted(e catalog.Entry) string {
 	return "its image has other content by now"
 }
 
-func (k *stock) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
-	planned := PlannedRemoval{Entry: k.entryView(e), Goes: true, Why: whyDeleted(e)}
-	switch err := k.deletable(ctx, e, force, clones); {
+func (rm *remover) planDeletion(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) (PlannedRemoval, error) {
+	planned := PlannedRemoval{Entry: rm.stock.entryView(e), Goes: true, Why: whyDeleted(e)}
+	switch err := rm.deletable(ctx, e, force, clones); {
 	case errors.Is(err, catalog.ErrPinned):
 		planned.Goes, planned.Why = false, "it is pinned"
 		return planned, nil
@@ -172,7 +172,7 @@ func (k *stock) planDeletion(ctx context.Context, e catalog.Entry, force ForceDe
 		planned.Why = "its fill failed"
 		return planned, nil
 	}
-	s := k.storeOf(e.Store)
+	s := rm.stock.storeOf(e.Store)
 	if s == nil {
 		planned.Why = "its backend is not configured; the image-volume stays there"
 		return planned, nil
@@ -188,8 +188,8 @@ func (k *stock) planDeletion(ctx context.Context, e catalog.Entry, force ForceDe
 
 // deletable tells why an admin's deletion would refuse an entry: ErrUnknownBackend, ErrBusy, catalog.ErrPinned,
 // ErrHasClones.
-func (k *stock) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
-	s := k.storeOf(e.Store)
+func (rm *remover) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
+	s := rm.stock.storeOf(e.Store)
 	if s == nil {
 		return unconfiguredDeletable(e, force)
 	}

@@ -11,19 +11,19 @@ import (
 // Prune evicts what is over the bounds, which may have been lowered, and what nobody has used for longer
 // than MaxIdle. Pinned entries stay.
 func (p *Plugin) Prune(ctx context.Context) (PruneResult, error) {
-	return p.stock.prune(ctx)
+	return p.remover.prune(ctx)
 }
 
 // prune is Prune.
-func (k *stock) prune(ctx context.Context) (PruneResult, error) {
+func (rm *remover) prune(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Removed: []EntryView{}, Unavailable: []UnavailableView{}}
-	if err := k.books.flush(ctx); err != nil {
+	if err := rm.books.flush(ctx); err != nil {
 		return r, err
 	}
-	for _, s := range k.orderedStores() {
-		err := k.pruneStore(ctx, s, &r)
-		if k.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
-			k.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
+	for _, s := range rm.stock.orderedStores() {
+		err := rm.pruneStore(ctx, s, &r)
+		if rm.stock.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
+			rm.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
 			continue
 		}
 		if err != nil {
@@ -33,8 +33,8 @@ func (k *stock) prune(ctx context.Context) (PruneResult, error) {
 	return r, nil
 }
 
-func (k *stock) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
-	if err := k.ensure(ctx, s); err != nil {
+func (rm *remover) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
+	if err := rm.stock.ensure(ctx, s); err != nil {
 		return err
 	}
 	free, err := s.enterRoom(ctx)
@@ -42,12 +42,12 @@ func (k *stock) pruneStore(ctx context.Context, s *store, r *PruneResult) error 
 		return err
 	}
 	defer free()
-	going, err := k.prunable(ctx, s)
+	going, err := rm.prunable(ctx, s)
 	if err != nil {
 		return err
 	}
 	for _, g := range going {
-		if err := k.evictInto(ctx, s, g.entry, catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
+		if err := rm.evictInto(ctx, s, g.entry, catalog.CausePrune, r); err != nil && !isGone(err) && !errors.Is(err, catalog.ErrPinned) {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"sync"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -18,17 +17,12 @@ import (
 // that are evicting or detached, which reap takes to their end, and nothing that no row names.
 type stock struct {
 	*house
-	books *books
-	// returned is called when a store has come back that did not answer before.
-	returned func()
+	*roster // the stores
+	books   *books
 	// bytesRead is how much of an entry's image has been read, while it is filled here.
 	bytesRead func(catalog.EntryID) int64
 
-	stores    map[backends.Name]*store // backends and file caches
-	backends  []backends.Name          // backends alone, as configured
-	labels    labels
-	placing   sync.Mutex // held by the store that takes its place among the others
-	quotaTurn turnstile  // held by the one for whose claim entries go
+	quotaTurn turnstile // held by the one for whose claim entries go
 }
 
 // newStock has the stores that are configured. ErrBadRequest.
@@ -37,11 +31,18 @@ func newStock(h *house) (*stock, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &stock{house: h, stores: stores, quotaTurn: make(turnstile, 1)}
+	names := make([]backends.Name, 0, len(h.cfg.Backends))
 	for _, b := range h.cfg.Backends {
-		k.backends = append(k.backends, b.Name)
+		names = append(names, b.Name)
 	}
-	return k, nil
+	r := &roster{house: h, stores: stores, backends: names}
+	return &stock{house: h, roster: r, quotaTurn: make(turnstile, 1)}, nil
+}
+
+// know tells the stock, and its roster, of the parts that are made after it; before that, nothing is asked of them.
+func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, returned func()) {
+	k.books, k.bytesRead = b, bytesRead
+	k.meet(b, k.loadView, returned)
 }
 
 // tend frees what waited for its last clone, and looks at some entries whose clones may have gone.
@@ -54,12 +55,4 @@ func (k *stock) tend(ctx context.Context) {
 	for _, s := range k.stores {
 		k.lookAround(ctx, s)
 	}
-}
-
-// named is the configured store of that name, or nil.
-func (k *stock) named(name backends.Name) *store { return k.stores[name] }
-
-// know tells the stock of the parts that are made after it; before that, nothing is asked of it.
-func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, returned func()) {
-	k.books, k.bytesRead, k.returned = b, bytesRead, returned
 }
