@@ -99,6 +99,9 @@ func copyInto(ctx context.Context, source *Catalog, to Config) (Copied, error) {
 	var copied Copied
 	err = target.write(ctx, "copy catalog to "+target.place.String(), func(into tx) error {
 		copied = make(Copied)
+		if err := into.isEmpty(ctx); err != nil {
+			return err
+		}
 		return source.read(ctx, "read catalog "+source.place.String(), func(from tx) error {
 			return copyTables(ctx, from, into, copied)
 		})
@@ -109,16 +112,21 @@ func copyInto(ctx context.Context, source *Catalog, to Config) (Copied, error) {
 	return copied, nil
 }
 
-func copyTables(ctx context.Context, from, into tx, copied Copied) error {
+// isEmpty tells whether the catalog holds nothing. ErrNotEmpty.
+func (t tx) isEmpty(ctx context.Context) error {
 	for _, table := range copiedTables {
 		var rows int64
-		if err := into.row(ctx, "SELECT COUNT(*) FROM "+table.name).Scan(&rows); err != nil {
+		if err := t.row(ctx, "SELECT COUNT(*) FROM "+table.name).Scan(&rows); err != nil {
 			return err
 		}
 		if rows > 0 {
 			return fmt.Errorf("%w: table %s has %d rows", ErrNotEmpty, table.name, rows)
 		}
 	}
+	return nil
+}
+
+func copyTables(ctx context.Context, from, into tx, copied Copied) error {
 	for _, table := range copiedTables {
 		columns, err := commonColumns(ctx, from, into, table.name, table.own)
 		if err != nil {

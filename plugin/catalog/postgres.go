@@ -1,11 +1,13 @@
 package catalog
 
 import (
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -104,8 +106,8 @@ func postgresUndecided(err error) bool {
 // brokenConnection are what the drivers say where a connection ends, beside net.Error.
 var brokenConnection = []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, sql.ErrConnDone}
 
-// openPostgres prepares connections to the first of the hosts that takes them.
-func openPostgres(place Place, caFile string, l login) (*sql.DB, error) {
+// newPostgresConnector connects to the first of the hosts that takes the connection.
+func newPostgresConnector(place Place, caFile string, l login) (driver.Connector, error) {
 	var hosts, ports []string
 	for _, address := range place.hosts {
 		host, port, err := net.SplitHostPort(address)
@@ -118,7 +120,6 @@ func openPostgres(place Place, caFile string, l login) (*sql.DB, error) {
 		"host": strings.Join(hosts, ","), "port": strings.Join(ports, ","), "user": place.user, "dbname": place.database,
 		"password": l.password, "sslmode": "disable", "connect_timeout": strconv.Itoa(int(connectWithin.Seconds())),
 		"target_session_attrs": "any", "application_name": "clonecache", "timezone": "UTC", "lock_timeout": lockSeconds + "s",
-		"clonecache.shard": l.shard,
 	}
 	if caFile != "" {
 		dsn["sslmode"], dsn["sslrootcert"] = "verify-full", caFile
@@ -131,5 +132,9 @@ func openPostgres(place Place, caFile string, l login) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stdlib.OpenDB(*cfg), nil
+	return stdlib.GetConnector(*cfg, stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error {
+		c.RuntimeParams = maps.Clone(c.RuntimeParams)
+		c.RuntimeParams["clonecache.shard"] = l.shard()
+		return nil
+	})), nil
 }

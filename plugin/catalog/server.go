@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -34,8 +36,12 @@ const (
 type login struct {
 	password string
 	roots    *x509.CertPool // nil: not encrypted
-	shard    string
+	daemon   string
+	made     *atomic.Int64 // connections
 }
+
+// shard is whose rows of the sums the next connection adds to: few of one daemon's do so to the same ones.
+func (l login) shard() string { return fmt.Sprintf("%s/%d", l.daemon, l.made.Add(1)%serverConns) }
 
 // openServer opens the catalog on a server whose schema is this program's.
 func openServer(ctx context.Context, place Place, cfg Config) (*Catalog, error) {
@@ -63,18 +69,19 @@ func connect(place Place, cfg Config) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	var db *sql.DB
+	var connector driver.Connector
 	c := &Catalog{now: cfg.Now, place: place, maxEvents: cfg.MaxEvents, marks: newMarks(serverConns)}
 	switch place.scheme {
 	case schemeMariaDB:
-		c.dialect, db = mariaDBDialect, sql.OpenDB(newMariaDBConnector(place, l))
+		c.dialect, connector = mariaDBDialect, newMariaDBConnector(place, l)
 	case schemePostgres:
 		c.dialect = postgresDialect
-		db, err = openPostgres(place, cfg.CAFile, l)
+		connector, err = newPostgresConnector(place, cfg.CAFile, l)
 	}
 	if err != nil {
 		return nil, err
 	}
+	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(serverConns)
 	db.SetMaxIdleConns(idleConns)
 	db.SetConnMaxIdleTime(idleFor)
@@ -84,9 +91,9 @@ func connect(place Place, cfg Config) (*Catalog, error) {
 }
 
 func (c Config) login() (login, error) {
-	l := login{shard: string(c.Daemon)}
-	if l.shard == "" {
-		l.shard = uuid.NewString()
+	l := login{daemon: string(c.Daemon), made: new(atomic.Int64)}
+	if l.daemon == "" {
+		l.daemon = uuid.NewString()
 	}
 	if c.PasswordFile != "" {
 		text, err := os.ReadFile(c.PasswordFile)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -92,7 +93,7 @@ func (t tx) raiseMark(ctx context.Context, slot int, number int64) error {
 func (c *Catalog) settle(ctx context.Context, m mark, lost *undecidedError) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 	defer cancel()
-	for {
+	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		number, err := c.lastMark(ctx, m.slot)
 		switch {
 		case err == nil && number >= m.number:
@@ -103,7 +104,7 @@ func (c *Catalog) settle(ctx context.Context, m mark, lost *undecidedError) erro
 			return lost
 		}
 		select {
-		case <-time.After(mostPause):
+		case <-time.After(rand.N(pause)):
 		case <-ctx.Done():
 			return lost
 		}
