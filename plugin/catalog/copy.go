@@ -40,17 +40,17 @@ type Copied map[string]int64
 // Copy copies a catalog whole into another, empty one, whose schema it makes or brings up to date: in one transaction there, of one
 // state here. No daemon may use either meanwhile: what it writes is not copied. A process that dies in it has copied
 // nothing. ErrNotEmpty: the target holds something. fs.ErrNotExist: there is no such file to copy. ErrUnavailable, ErrSchema.
-func Copy(ctx context.Context, from, to Config) (Copied, error) {
+func Copy(ctx context.Context, from, to Config) (copied Copied, err error) {
 	source, err := openExisting(ctx, from)
 	if err != nil {
 		return nil, fmt.Errorf("copy catalog: %w", err)
 	}
-	defer source.Close()
+	defer func() { err = errors.Join(err, source.Close()) }()
 	made, err := makesFile(to)
 	if err != nil {
 		return nil, fmt.Errorf("copy catalog: %w", err)
 	}
-	copied, err := copyInto(ctx, source, to)
+	copied, err = copyInto(ctx, source, to)
 	if err != nil && made != "" {
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if gone := os.Remove(made + suffix); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
@@ -87,7 +87,7 @@ func makesFile(cfg Config) (string, error) {
 	return "", nil
 }
 
-func copyInto(ctx context.Context, source *Catalog, to Config) (Copied, error) {
+func copyInto(ctx context.Context, source *Catalog, to Config) (copied Copied, err error) {
 	if _, err := Migrate(ctx, to); err != nil {
 		return nil, err
 	}
@@ -95,8 +95,7 @@ func copyInto(ctx context.Context, source *Catalog, to Config) (Copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer target.Close()
-	var copied Copied
+	defer func() { err = errors.Join(err, target.Close()) }()
 	err = target.write(ctx, "copy catalog to "+target.place.String(), func(into tx) error {
 		copied = make(Copied)
 		if err := into.isEmpty(ctx); err != nil {
@@ -157,7 +156,8 @@ func commonColumns(ctx context.Context, from, into tx, table string, own []strin
 }
 
 func (t tx) columns(ctx context.Context, table string, own []string) ([]string, error) {
-	rows, err := t.sql.QueryContext(ctx, "SELECT * FROM "+table+" LIMIT 0")
+	stmt := "SELECT * FROM " + table + " LIMIT 0"
+	rows, err := t.sql.QueryContext(ctx, stmt)
 	if err != nil {
 		return nil, err
 	}

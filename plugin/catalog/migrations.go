@@ -60,7 +60,7 @@ type Migrated struct{ From, To int64 }
 // Migrate brings the schema of a catalog up to date, or makes it. Daemons of an older version must not run meanwhile: they
 // do not start on the new schema. A process that dies in it leaves the steps that were done; the next Migrate goes on.
 // ErrSchema: it is newer than this program. ErrUnavailable, ErrDamaged.
-func Migrate(ctx context.Context, cfg Config) (Migrated, error) {
+func Migrate(ctx context.Context, cfg Config) (done Migrated, err error) {
 	place, err := ParseURL(cfg.URL)
 	if err != nil {
 		return Migrated{}, fmt.Errorf("migrate catalog: %w", err)
@@ -70,8 +70,7 @@ func Migrate(ctx context.Context, cfg Config) (Migrated, error) {
 	if err != nil {
 		return Migrated{}, fmt.Errorf("%s: %w", op, err)
 	}
-	defer c.Close()
-	var done Migrated
+	defer func() { err = errors.Join(err, c.Close()) }()
 	if done.From, err = c.version(ctx); err != nil {
 		return Migrated{}, c.wrap(op, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -105,7 +106,7 @@ func withPort(host, port string) (string, error) {
 	} else {
 		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	n, err := net.LookupPort("tcp", port)
+	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || host == "" || strings.ContainsAny(host, "[]@ ") {
 		return "", fmt.Errorf("%q is not HOST or HOST:PORT", net.JoinHostPort(host, port))
 	}
