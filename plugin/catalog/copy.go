@@ -156,8 +156,7 @@ func commonColumns(ctx context.Context, from, into tx, table string, own []strin
 }
 
 func (t tx) columns(ctx context.Context, table string, own []string) ([]string, error) {
-	stmt := "SELECT * FROM " + table + " LIMIT 0"
-	rows, err := t.sql.QueryContext(ctx, stmt)
+	rows, err := t.sql.QueryContext(ctx, t.c.dialect.rewrite("SELECT * FROM "+table+" LIMIT 0"))
 	if err != nil {
 		return nil, err
 	}
