@@ -21,10 +21,7 @@ func ofSchema(t *testing.T, cfg Config, change, undo string) error {
 		t.Fatal(err)
 	}
 	run := func(stmt string) {
-		err := inDatabase(t.Context(), place.database, func(db *sql.DB, _ dialect) error {
-			_, err := db.ExecContext(context.WithoutCancel(t.Context()), stmt)
-			return err
-		})
+		err := inDatabase(place.database, func(c *Catalog) error { return c.runs(context.WithoutCancel(t.Context()), stmt) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ package catalog
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"os"
 	"slices"
@@ -37,17 +36,17 @@ func administer(ctx context.Context, statements ...string) error {
 	if strings.HasPrefix(os.Getenv(serverEnv), schemePostgres) {
 		database = "postgres"
 	}
-	return inDatabase(ctx, database, func(db *sql.DB, _ dialect) error {
+	return inDatabase(database, func(c *Catalog) error {
 		for _, stmt := range statements {
-			if _, err := db.ExecContext(ctx, stmt); err != nil {
-				return fmt.Errorf("%s: %w", stmt, err)
+			if err := c.runs(ctx, stmt); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 }
 
-func inDatabase(_ context.Context, database string, f func(*sql.DB, dialect) error) error {
+func inDatabase(database string, f func(*Catalog) error) error {
 	cfg := onServer(database)
 	place, err := ParseURL(cfg.URL)
 	if err != nil {
@@ -58,7 +57,19 @@ func inDatabase(_ context.Context, database string, f func(*sql.DB, dialect) err
 		return err
 	}
 	defer c.Close()
-	return f(c.writer, c.dialect)
+	return f(c)
+}
+
+// runs runs a statement, again where another node of the cluster was in its way.
+func (c *Catalog) runs(ctx context.Context, stmt string) error {
+	err := c.repeat(ctx, func() error {
+		_, err := c.writer.ExecContext(ctx, stmt)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", stmt, err)
+	}
+	return nil
 }
 
 // anew is a new catalog on the server: a database that has the schema and nothing else.
@@ -104,9 +115,9 @@ var tables = []string{
 }
 
 func empty(ctx context.Context, database string) error {
-	return inDatabase(ctx, database, func(db *sql.DB, _ dialect) error {
+	return inDatabase(database, func(c *Catalog) error {
 		for _, table := range tables {
-			if _, err := db.ExecContext(ctx, "DELETE FROM "+table); err != nil {
+			if err := c.runs(ctx, "DELETE FROM "+table); err != nil {
 				return err
 			}
 		}
