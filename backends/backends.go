@@ -12,6 +12,8 @@ import (
 	"io"
 	"iter"
 	"time"
+
+	"github.com/clonecache/clonecache/words"
 )
 
 // Name is the name that the configuration gives to a backend or a file cache.
@@ -61,22 +63,22 @@ func (c Capacity) Known() bool { return c.TotalBytes > 0 }
 // Description is what an image-volume says of itself. It is stored with the image-volume, so that a
 // lost catalog can be rebuilt from the backend.
 type Description struct {
-	EntryID          string    `json:"entry_id"`
-	Attempt          int       `json:"attempt"`
-	ContentKey       string    `json:"content_key"` // catalog.Key; final only once committed
-	Domain           string    `json:"domain"`      // who may share it; "" is everybody
-	ImageIDs         []string  `json:"image_ids"`   // as SOURCE:ID, at least the one that was filled from
-	RevisionKey      string    `json:"revision_key,omitempty"`
-	Digest           string    `json:"digest"` // "sha256:<hex>" of the image's bytes as read
-	DiskFormat       string    `json:"disk_format"`
-	SourceBytes      int64     `json:"source_bytes"`
-	VirtualBytes     int64     `json:"virtual_bytes"`
-	InspectorVersion int       `json:"inspector_version"`
-	ProjectID        string    `json:"project_id"` // the internal tenant that owns it
-	UserID           string    `json:"user_id"`
-	ClaimID          string    `json:"claim_id"` // the internal tenant's claim; a Cinder volume's ID under Cinder
-	Form             Form      `json:"form"`
-	CreatedAt        time.Time `json:"created_at"`
+	EntryID          words.EntryID `json:"entry_id"`
+	Attempt          int           `json:"attempt"`
+	ContentKey       words.Key     `json:"content_key"` // final only once committed
+	Domain           string        `json:"domain"`      // who may share it; "" is everybody
+	ImageIDs         []string      `json:"image_ids"`   // as SOURCE:ID, at least the one that was filled from
+	RevisionKey      words.Key     `json:"revision_key,omitempty"`
+	Digest           string        `json:"digest"` // "sha256:<hex>" of the image's bytes as read
+	DiskFormat       string        `json:"disk_format"`
+	SourceBytes      int64         `json:"source_bytes"`
+	VirtualBytes     int64         `json:"virtual_bytes"`
+	InspectorVersion int           `json:"inspector_version"`
+	ProjectID        string        `json:"project_id"` // the internal tenant that owns it
+	UserID           string        `json:"user_id"`
+	ClaimID          words.ClaimID `json:"claim_id"` // the internal tenant's claim; a Cinder volume's ID under Cinder
+	Form             Form          `json:"form"`
+	CreatedAt        time.Time     `json:"created_at"`
 	// ContentSum is of what stands in the image-volume, as check --deep compares it; "" unknown.
 	ContentSum string `json:"content_sum,omitempty"`
 }
@@ -147,9 +149,9 @@ type Room func(need, ample int64) (granted int64, err error)
 // Origin tells what a volume was made from. It is the volume's stamp: kept with it where the backend
 // can, and what a repeated request is compared with.
 type Origin struct {
-	EntryID     string        `json:"entry_id"`
-	ContentKey  string        `json:"content_key"`
-	LookupKey   string        `json:"lookup_key,omitempty"`  // what the request was looked up by, where that is another key
+	EntryID     words.EntryID `json:"entry_id"`
+	ContentKey  words.Key     `json:"content_key"`
+	LookupKey   words.Key     `json:"lookup_key,omitempty"`  // what the request was looked up by, where that is another key
 	ImageID     string        `json:"image_id"`              // SOURCE:ID as it was asked for
 	Store       Name          `json:"store"`                 // the backend or the file cache that holds the image-volume
 	ImageVolume ImageVolumeID `json:"image_volume"`          // in that store

@@ -1,6 +1,10 @@
 package internaltenant
 
-import "context"
+import (
+	"context"
+
+	"github.com/clonecache/clonecache/words"
+)
 
 // Ledger is the book that Local keeps its claims in; the catalog has one.
 type Ledger interface {
@@ -19,7 +23,7 @@ type Ledger interface {
 type LedgerClaim struct {
 	ID        ClaimID // set by Reserve
 	ProjectID string
-	EntryID   string
+	EntryID   words.EntryID
 	Attempt   int
 	Backend   string
 	ImageID   string

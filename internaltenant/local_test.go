@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/internaltenant/ownertest"
+	"github.com/clonecache/clonecache/words"
 )
 
 func TestLocalKeepsTheContract(t *testing.T) {
@@ -38,7 +39,7 @@ func TestProjectsDoNotShareAQuota(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := owner.Claim(t.Context(), internaltenant.ClaimSpec{EntryID: project, VirtualBytes: 1}); err != nil {
+		if _, err := owner.Claim(t.Context(), internaltenant.ClaimSpec{EntryID: words.EntryID(project), VirtualBytes: 1}); err != nil {
 			t.Errorf("claim of %s: %v", project, err)
 		}
 	}

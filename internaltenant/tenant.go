@@ -9,6 +9,8 @@ package internaltenant
 import (
 	"context"
 	"errors"
+
+	"github.com/clonecache/clonecache/words"
 )
 
 var (
@@ -25,11 +27,11 @@ var (
 )
 
 // ClaimID names a charge against the quota. Under Cinder it is the ID of the volume that Cinder made.
-type ClaimID string
+type ClaimID = words.ClaimID
 
 // ClaimSpec says what is to be owned.
 type ClaimSpec struct {
-	EntryID      string
+	EntryID      words.EntryID
 	Attempt      int
 	Backend      string
 	ImageID      string // SOURCE:ID, for people
@@ -42,7 +44,7 @@ type Claim struct {
 	ProjectID string
 	UserID    string
 	Gigabytes int64 // GiB, rounded up
-	EntryID   string
+	EntryID   words.EntryID
 	Attempt   int
 	InUse     bool // settled; else reserved
 	// Backend is what its backend was called when the claim was made; "" where that does not matter.

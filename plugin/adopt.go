@@ -129,9 +129,9 @@ func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
 	d := iv.Description
 	return catalog.Entry{
-		ID: catalog.EntryID(d.EntryID), Store: s.id(), Key: catalog.Key(d.ContentKey), Domain: d.Domain, Attempt: d.Attempt,
+		ID: d.EntryID, Store: s.id(), Key: d.ContentKey, Domain: d.Domain, Attempt: d.Attempt,
 		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat, ContentSum: d.ContentSum,
-		Claim: internaltenant.ClaimID(d.ClaimID), SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
+		Claim: d.ClaimID, SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
 		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
 	}
 }

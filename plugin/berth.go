@@ -47,7 +47,7 @@ func (b *berth) charge(ctx context.Context, virtual int64) error {
 		b.claim = internaltenant.Claim{}
 	}
 	claim, err := b.k.chargeQuota(ctx, b.store, internaltenant.ClaimSpec{
-		EntryID: string(b.entry.ID), Attempt: b.entry.Attempt, Backend: string(b.store.name),
+		EntryID: b.entry.ID, Attempt: b.entry.Attempt, Backend: string(b.store.name),
 		ImageID: b.image, VirtualBytes: virtual,
 	})
 	if err != nil {

@@ -306,7 +306,7 @@ func (ro *roster) legacyName(ctx context.Context, s *store) (backends.Name, erro
 		if err != nil {
 			continue
 		}
-		e, err := ro.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+		e, err := ro.catalog.Get(ctx, iv.Description.EntryID)
 		if err != nil || e.ImageVolume != iv.ID {
 			continue
 		}

@@ -52,10 +52,10 @@ func (v *surveyor) surveyBytes(ctx context.Context, s *store, r backends.ImageVo
 		return nil
 	}
 	return &finding{noted: true, Problem: Problem{
-		Kind: kind, Backend: s.name, ID: iv.Description.EntryID, Detail: detail,
+		Kind: kind, Backend: s.name, ID: string(iv.Description.EntryID), Detail: detail,
 		Remedy: "check --deep --repair drops the entry; the next request caches the image anew, volumes made from it should be checked",
 	}, fix: func(ctx context.Context) error {
-		e, err := v.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+		e, err := v.catalog.Get(ctx, iv.Description.EntryID)
 		if errors.Is(err, catalog.ErrNotFound) || err == nil && e.ImageVolume != iv.ID {
 			return nil // evicted meanwhile, and perhaps filled anew
 		}
@@ -72,7 +72,7 @@ func (v *surveyor) surveyBytes(ctx context.Context, s *store, r backends.ImageVo
 // wrongBytes says what is wrong with an image-volume's content; kind is "" where nothing is.
 func (v *surveyor) wrongBytes(ctx context.Context, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
 	version := iv.Description.InspectorVersion
-	if e, err := v.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID)); err == nil && e.ImageVolume == iv.ID {
+	if e, err := v.catalog.Get(ctx, iv.Description.EntryID); err == nil && e.ImageVolume == iv.ID {
 		version = e.InspectorVersion // it may have been inspected again
 	}
 	if version < diskimage.InspectorVersion {
@@ -95,7 +95,7 @@ func wrongContent(ctx context.Context, rows *catalog.Catalog, r backends.ImageVo
 	if err != nil {
 		return "content", fmt.Sprintf("image-volume %s: %v", iv.ID, err)
 	}
-	e, err := rows.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+	e, err := rows.Get(ctx, iv.Description.EntryID)
 	if err != nil {
 		e.ContentSum = "" // there is no row, which the survey has said, or which is gone by now
 	}

@@ -287,7 +287,7 @@ func (q *request) volumeSpec(store backends.Name, e catalog.Entry) backends.Volu
 	return backends.VolumeSpec{
 		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),
 		Origin: backends.Origin{
-			EntryID: string(e.ID), ContentKey: string(e.Key), LookupKey: string(q.key),
+			EntryID: e.ID, ContentKey: e.Key, LookupKey: q.key,
 			ImageID: q.image.Ref(), Store: store, ImageVolume: e.ImageVolume,
 		},
 	}

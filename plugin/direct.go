@@ -75,7 +75,7 @@ func (q *request) directSpec() backends.VolumeSpec {
 	return backends.VolumeSpec{
 		Name: q.Volume, SizeBytes: size, Token: uuid.NewString(),
 		Origin: backends.Origin{
-			ContentKey: string(q.key), LookupKey: string(q.key), ImageID: q.image.Ref(),
+			ContentKey: q.key, LookupKey: q.key, ImageID: q.image.Ref(),
 			Store: q.store.name, DirectFrom: q.location,
 		},
 	}

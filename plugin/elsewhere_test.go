@@ -66,7 +66,7 @@ func (o *otherHost) end(t *testing.T, e catalog.Entry, content []byte) {
 	if err := o.RecordStage(ctx, e.ID, e.Attempt, id, backends.Decoded, size); err != nil {
 		t.Fatal(err)
 	}
-	d := backends.Description{EntryID: string(e.ID), Attempt: e.Attempt, ImageIDs: e.ImageIDs, VirtualBytes: size, SourceBytes: size, InspectorVersion: diskimage.InspectorVersion, Form: backends.Decoded}
+	d := backends.Description{EntryID: e.ID, Attempt: e.Attempt, ImageIDs: e.ImageIDs, VirtualBytes: size, SourceBytes: size, InspectorVersion: diskimage.InspectorVersion, Form: backends.Decoded}
 	stage, err := o.r.config.Backends[0].Backend.Stage(ctx, backends.StageSpec{ID: id, VirtualBytes: size, Description: d})
 	if err != nil {
 		t.Fatal(err)

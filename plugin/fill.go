@@ -12,6 +12,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/words"
 )
 
 // filling is one attempt at one image-volume, from the reserved row to the ready one. What it has made
@@ -190,7 +191,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 	digest := stream.digest()
 	proven := w.want.proven(digest)
 	final := catalog.Published{
-		Key:         catalog.ContentKey(digest.String(), image.format),
+		Key:         words.ContentKey(digest.String(), image.format),
 		RevisionKey: proven[0], Also: proven[1:], ImageID: w.want.image.Ref(), Sharing: w.want.sharing,
 		Digest: digest.String(), DiskFormat: image.format,
 		SourceBytes: stream.length(), VirtualBytes: image.virtualBytes, InspectorVersion: diskimage.InspectorVersion,
@@ -297,12 +298,12 @@ func (w *filling) endRow(ctx context.Context, cause error) error {
 // description is what the image-volume says of itself.
 func (w *filling) description(digest string, final catalog.Published) backends.Description {
 	return backends.Description{
-		EntryID: string(w.entry.ID), Attempt: w.entry.Attempt, ContentKey: string(final.Key), Domain: w.entry.Domain,
-		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: string(final.RevisionKey), Digest: digest,
+		EntryID: w.entry.ID, Attempt: w.entry.Attempt, ContentKey: final.Key, Domain: w.entry.Domain,
+		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: final.RevisionKey, Digest: digest,
 		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
 		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.berth.claim.ProjectID, w.fl.tenant.ProjectID),
 		UserID:  cmp.Or(w.berth.claim.UserID, w.fl.tenant.UserID),
-		ClaimID: string(w.berth.claim.ID), Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
+		ClaimID: w.berth.claim.ID, Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
 	}
 }
 

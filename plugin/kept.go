@@ -40,7 +40,7 @@ func (l *ladder) noteKept(i openIntent, why journal.Kept) {
 	l.log.WithFields(logrus.Fields{"backend": i.Backend, "volume": i.Spec.Name, "reason": why}).
 		Warn("a volume stays of which perhaps nobody knows; " + keptDetails[why])
 	l.books.note(catalog.Event{
-		Kind: EventKept, Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: catalog.EntryID(i.Spec.Origin.EntryID),
+		Kind: EventKept, Backend: i.Backend, ImageID: i.Spec.Origin.ImageID, Entry: i.Spec.Origin.EntryID,
 		Volume: i.Spec.Name, Reason: Reason(why), Detail: keptDetails[why] + "; " + keptRemedy(i.Spec.Name),
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/words"
 )
 
 // An entry serves an image if that image's own bytes were read and found to be the entry's content. The image's source
@@ -43,7 +44,7 @@ func (w *wanted) identify() {
 	if w.listed() {
 		state = w.image.Revision + " " + state
 	}
-	w.reading = catalog.RevisionKey(w.image.Ref(), state, format)
+	w.reading = words.RevisionKey(w.image.Ref(), state, format)
 	w.key = w.reading
 	if w.expected.IsZero() {
 		return
@@ -52,7 +53,7 @@ func (w *wanted) identify() {
 	if !w.image.Stable() {
 		revision = ""
 	}
-	w.key = catalog.RevisionKey(w.image.Ref(), revision+"="+w.expected.String(), format)
+	w.key = words.RevisionKey(w.image.Ref(), revision+"="+w.expected.String(), format)
 }
 
 // listed tells that the promised digest is from a list beside the image.
@@ -78,10 +79,10 @@ func (w *wanted) foundOnce() bool {
 // by the digest, once its source promises it. Where a change of its bytes would not show, the digest is all there is,
 // and a request that brings it finds what everybody could read, as long as everybody can.
 func (w *wanted) proven(digest imagesource.Digest) []catalog.Key {
-	byDigest := catalog.RevisionKey(w.image.Ref(), digest.String(), w.format())
+	byDigest := words.RevisionKey(w.image.Ref(), digest.String(), w.format())
 	switch {
 	case w.listed() && w.image.Stable():
-		return []catalog.Key{w.reading, catalog.RevisionKey(w.image.Ref(), w.image.Revision, w.format())}
+		return []catalog.Key{w.reading, words.RevisionKey(w.image.Ref(), w.image.Revision, w.format())}
 	case !w.promised.IsZero():
 		return []catalog.Key{byDigest}
 	case !w.image.Stable() && w.expected.IsZero(), !w.image.Stable() && w.image.Domain != "":
@@ -105,12 +106,12 @@ func provenBy(d backends.Description) []catalog.Key {
 	if d.DiskFormat == string(diskimage.Raw) && d.InspectorVersion >= unpackingRules {
 		formats = append(formats, rawByName)
 	}
-	if key := catalog.Key(d.RevisionKey); key.Of(d.ImageIDs[0]) {
+	if key := d.RevisionKey; key.Of(d.ImageIDs[0]) {
 		keys = append(keys, key)
 	}
 	if d.Digest != "" {
 		for _, format := range formats {
-			keys = append(keys, catalog.RevisionKey(d.ImageIDs[0], d.Digest, format))
+			keys = append(keys, words.RevisionKey(d.ImageIDs[0], d.Digest, format))
 		}
 	}
 	return keys

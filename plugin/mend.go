@@ -37,7 +37,7 @@ const (
 
 // standingOf looks at the row of the entry that an image-volume says it is of.
 func (m *mender) standingOf(ctx context.Context, s *store, iv backends.ImageVolume) (standing, error) {
-	e, err := m.catalog.Get(ctx, catalog.EntryID(iv.Description.EntryID))
+	e, err := m.catalog.Get(ctx, iv.Description.EntryID)
 	switch {
 	case errors.Is(err, catalog.ErrNotFound):
 		return unnamed, nil
@@ -115,6 +115,6 @@ func (m *mender) claimAnew(ctx context.Context, s *store, e catalog.Entry) (inte
 		image = e.ImageIDs[0]
 	}
 	return m.stock.renewClaim(ctx, s, internaltenant.ClaimSpec{
-		EntryID: string(e.ID), Attempt: e.Attempt, Backend: string(s.name), ImageID: image, VirtualBytes: e.VirtualBytes,
+		EntryID: e.ID, Attempt: e.Attempt, Backend: string(s.name), ImageID: image, VirtualBytes: e.VirtualBytes,
 	}, e.Claim)
 }

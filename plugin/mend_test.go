@@ -12,6 +12,7 @@ import (
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/words"
 )
 
 // committed puts an image-volume on a backend which no row names, as a catalog that was lost leaves it.
@@ -19,8 +20,8 @@ func committed(t *testing.T, b backends.Backend, entry string) {
 	t.Helper()
 	content := []byte(entry)
 	d := backends.Description{
-		EntryID: entry, Attempt: 1, Digest: digestOf(content).String(), DiskFormat: "raw", SourceBytes: int64(len(content)), VirtualBytes: 512,
-		ContentKey: string(catalog.ContentKey(digestOf(content).String(), "raw")), ImageIDs: []string{"library:" + entry},
+		EntryID: words.EntryID(entry), Attempt: 1, Digest: digestOf(content).String(), DiskFormat: "raw", SourceBytes: int64(len(content)), VirtualBytes: 512,
+		ContentKey: words.ContentKey(digestOf(content).String(), "raw"), ImageIDs: []string{"library:" + entry},
 		InspectorVersion: diskimage.InspectorVersion, Form: backends.Decoded,
 	}
 	st, err := b.Stage(t.Context(), backends.StageSpec{ID: backends.ImageVolumeID("cc-" + entry + "-1"), VirtualBytes: 512, Description: d})

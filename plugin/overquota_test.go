@@ -96,7 +96,7 @@ func (o *limitedTenant) Claim(ctx context.Context, s internaltenant.ClaimSpec) (
 	have := 0
 	o.mu.Lock()
 	for _, c := range o.claims {
-		if backend, _, _ := strings.Cut(c.EntryID, "/"); backend != "" {
+		if backend, _, _ := strings.Cut(string(c.EntryID), "/"); backend != "" {
 			have++
 		}
 	}

@@ -77,7 +77,7 @@ func (l *ladder) volumesOf(ctx context.Context, s *store, views *[]VolumeView) e
 			return err
 		}
 		*views = append(*views, VolumeView{
-			Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: v.Origin.EntryID,
+			Volume: v.Name, VolumeID: v.ID, Backend: s.name, ImageID: v.Origin.ImageID, EntryID: string(v.Origin.EntryID),
 			SizeBytes: v.SizeBytes, Path: v.Path, Complete: v.Complete, DependsOn: v.DependsOn, Kept: kept[v.Name],
 		})
 	}

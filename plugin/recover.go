@@ -75,11 +75,11 @@ func (rec *reconciler) endAbandoned(ctx context.Context, e catalog.Entry) error 
 // publishAbandoned makes the row ready; false where other content of that key won.
 func (rec *reconciler) publishAbandoned(ctx context.Context, s *store, e catalog.Entry, iv backends.ImageVolume) (bool, error) {
 	d := iv.Description
-	if d.EntryID != string(e.ID) || d.Attempt != e.Attempt || d.Digest == "" {
+	if d.EntryID != e.ID || d.Attempt != e.Attempt || d.Digest == "" {
 		return false, nil
 	}
 	_, duplicate, err := rec.catalog.Publish(ctx, e.ID, e.Attempt, catalog.Published{
-		Key: catalog.Key(d.ContentKey), Also: provenBy(d), Digest: d.Digest, DiskFormat: d.DiskFormat,
+		Key: d.ContentKey, Also: provenBy(d), Digest: d.Digest, DiskFormat: d.DiskFormat,
 		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, InspectorVersion: d.InspectorVersion,
 		ContentSum: d.ContentSum, Sharing: s.sharing(),
 	})

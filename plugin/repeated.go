@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/clonecache/clonecache/backends"
 )
@@ -26,7 +25,7 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 		return Answer{}, false, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
 	a := Answer{
-		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: v.Origin.EntryID,
+		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(v.Origin.EntryID),
 		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes, Rounded: q.rounded(v, nil),
 	}
 	open, known := l.end(q.store, v)
@@ -62,14 +61,14 @@ func (l *ladder) endHalfMade(ctx context.Context, q *request) (removed bool, err
 
 // sameContent tells whether a volume was made from the content that the request asks for.
 func (l *ladder) sameContent(q *request, o backends.Origin) bool {
-	if o.LookupKey == string(q.key) || q.sameDigest(o) {
+	if o.LookupKey == q.key || q.sameDigest(o) {
 		return true
 	}
 	e, ok := q.store.find(&q.wanted)
-	return ok && o.ContentKey == string(e.Key)
+	return ok && o.ContentKey == e.Key
 }
 
 // sameDigest tells whether a volume was made from this very image, with the digest that it has now.
 func (q *request) sameDigest(o backends.Origin) bool {
-	return o.ImageID == q.image.Ref() && !q.image.Digest.IsZero() && strings.HasPrefix(o.ContentKey, q.image.Digest.String()+"/")
+	return o.ImageID == q.image.Ref() && !q.image.Digest.IsZero() && o.ContentKey.OfDigest(q.image.Digest.String())
 }

@@ -20,7 +20,7 @@ func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 		return err
 	}
 	for _, c := range claims {
-		if c.EntryID != string(e.ID) || c.Attempt > e.Attempt {
+		if c.EntryID != e.ID || c.Attempt > e.Attempt {
 			continue
 		}
 		if err := fl.owner.Release(ctx, c.ID); err != nil {

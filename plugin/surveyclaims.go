@@ -41,8 +41,8 @@ func (v *surveyor) surveyClaims(ctx context.Context) ([]finding, error) {
 type charges struct {
 	claims  map[internaltenant.ClaimID]internaltenant.Claim
 	needed  map[internaltenant.ClaimID]bool
-	known   map[string]bool // by entry ID: it has a row
-	filling map[string]bool // by entry ID: its row may not have learnt of its claim yet
+	known   map[EntryID]bool // it has a row
+	filling map[EntryID]bool // its row may not have learnt of its claim yet
 }
 
 func newCharges(claims []internaltenant.Claim) charges {
@@ -50,7 +50,7 @@ func newCharges(claims []internaltenant.Claim) charges {
 	for _, c := range claims {
 		byID[c.ID] = c
 	}
-	return charges{claims: byID, needed: make(map[internaltenant.ClaimID]bool), known: make(map[string]bool), filling: make(map[string]bool)}
+	return charges{claims: byID, needed: make(map[internaltenant.ClaimID]bool), known: make(map[EntryID]bool), filling: make(map[EntryID]bool)}
 }
 
 // unknown tells that no row needs a claim, once all rows were seen.
@@ -63,7 +63,7 @@ func (c charges) unknown(claim internaltenant.Claim) bool {
 
 // surveyCharge compares one row with the claims, and keeps in mind what it needs.
 func (v *surveyor) surveyCharge(e catalog.Entry, c charges) *finding {
-	c.known[string(e.ID)] = true
+	c.known[e.ID] = true
 	if e.State == catalog.Failed {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (v *surveyor) surveyCharge(e catalog.Entry, c charges) *finding {
 	if f == nil && e.Claim != "" && c.needed[e.Claim] {
 		f = v.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
 	}
-	c.needed[e.Claim], c.filling[string(e.ID)] = true, e.State == catalog.Filling
+	c.needed[e.Claim], c.filling[e.ID] = true, e.State == catalog.Filling
 	return f
 }
 
@@ -136,7 +136,7 @@ func (v *surveyor) unknownClaim(c internaltenant.Claim, held *heldByCharged) fin
 		Kind: "unknown-claim", ID: string(c.ID),
 		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: remedy,
 	}, fix: func(ctx context.Context) error {
-		e, err := v.catalog.Get(ctx, catalog.EntryID(c.EntryID))
+		e, err := v.catalog.Get(ctx, c.EntryID)
 		switch {
 		case errors.Is(err, catalog.ErrNotFound):
 			if err := held.free(ctx, c); err != nil {
@@ -164,7 +164,7 @@ type heldByCharged struct {
 	*surveyor
 	listed bool
 	err    error
-	byID   map[string]backends.ImageVolumeID // by entry ID
+	byID   map[EntryID]backends.ImageVolumeID // by entry ID
 }
 
 // free tells that no store holds, or may hold, an image-volume of the claim's entry; an error says why not.
@@ -185,7 +185,7 @@ func (h *heldByCharged) free(ctx context.Context, c internaltenant.Claim) error 
 }
 
 func (h *heldByCharged) list(ctx context.Context) error {
-	h.byID = make(map[string]backends.ImageVolumeID)
+	h.byID = make(map[EntryID]backends.ImageVolumeID)
 	for _, s := range h.stock.orderedStores() {
 		if !s.charged() {
 			continue

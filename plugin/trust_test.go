@@ -18,6 +18,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/words"
 )
 
 // result is what a request came to.
@@ -205,7 +206,7 @@ func outdatedRig(t *testing.T, format string, content, decoded []byte) (*rig, *g
 	memory := newCapable()
 	d := backends.Description{
 		EntryID: "entry-old", Attempt: 1, Digest: digestOf(content).String(), DiskFormat: format, SourceBytes: int64(len(content)), VirtualBytes: int64(len(decoded)),
-		ContentKey: string(catalog.ContentKey(digestOf(content).String(), format)), ImageIDs: []string{"gated:x"},
+		ContentKey: words.ContentKey(digestOf(content).String(), format), ImageIDs: []string{"gated:x"},
 		InspectorVersion: diskimage.InspectorVersion - 1, Form: backends.Decoded,
 	}
 	st, err := memory.Stage(t.Context(), backends.StageSpec{ID: "cc-entry-old-1", VirtualBytes: int64(len(decoded)), Description: d})

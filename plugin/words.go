@@ -9,6 +9,7 @@ type (
 	MissCause   = words.MissCause
 	EventKind   = words.EventKind
 	KindOfEvent = words.KindOfEvent
+	EntryID     = words.EntryID
 )
 
 // The outcomes of requests.

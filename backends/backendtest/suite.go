@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 // Run checks that a backend keeps all promises of backends.Backend, and of backends.FileCopier if it
@@ -88,7 +89,7 @@ func (s *suite) wantErr(does string, err, want error) {
 
 func description(id backends.ImageVolumeID) backends.Description {
 	return backends.Description{
-		EntryID: "entry-" + string(id), Attempt: 1, ContentKey: "sha256:aa/raw", Domain: "project", ImageIDs: []string{"library:" + string(id)},
+		EntryID: words.EntryID("entry-" + id), Attempt: 1, ContentKey: "sha256:aa/raw", Domain: "project", ImageIDs: []string{"library:" + string(id)},
 		Digest: "sha256:aa", DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes,
 		InspectorVersion: 3, ProjectID: "p", UserID: "u", ClaimID: "c", Form: backends.Decoded,
 	}

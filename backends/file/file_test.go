@@ -13,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/backends/file"
 	"github.com/clonecache/clonecache/backends/rawfile"
+	"github.com/clonecache/clonecache/words"
 )
 
 // filesystem is one that tests run on.
@@ -276,7 +277,7 @@ func commit(tb testing.TB, b backends.Store, id backends.ImageVolumeID) backends
 	must(tb, err)
 	_, err = st.WriteAt([]byte(id), 4096)
 	must(tb, err)
-	v, err := st.Commit(tb.Context(), backends.Description{EntryID: "entry of " + string(id)})
+	v, err := st.Commit(tb.Context(), backends.Description{EntryID: words.EntryID("entry of " + id)})
 	must(tb, err)
 	return v
 }

@@ -10,12 +10,13 @@ import (
 	"strings"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 // A stamp is kept as one line: the fields of recordFields, separated by '|', after "V1". Within a field
 // '|', '%' and '~' are written %7C, %25 and %7E; a UUID (lower case, with hyphens) is written ~u and its
 // 16 bytes in URL-safe base64, sha256:<64 hex digits> ~s and its 32 bytes alike, a time in nanoseconds ~d
-// and its 8 bytes, and a word of a file's revision ~ and one letter (see words). An image-volume's ID that
+// and its 8 bytes, and a word of a file's revision ~ and one letter (see revisionWords). An image-volume's ID that
 // begins with cc- and the entry's has '@' in place of them, one that begins with the entry's '=', else it
 // follows a '+'; a lookup key likewise with what names the image in a revision's key, and the content key. So the line is 255 bytes or
 // shorter for the usual names: then XFS keeps it in the inode, which saves each clone a block of attributes
@@ -51,10 +52,10 @@ func (s stamp) record() []byte {
 	r = appendPacked(append(r, '|'), string(s.ID))
 	r = appendPacked(append(r, '|'), s.Token)
 	r = strconv.AppendInt(append(r, '|'), s.SizeBytes, 36)
-	r = appendPacked(append(r, '|'), o.EntryID)
-	r = appendRelative(append(r, '|'), string(o.ImageVolume), imageVolumePrefix(o), o.EntryID)
-	r = appendPacked(append(r, '|'), o.ContentKey)
-	r = appendRelative(append(r, '|'), o.LookupKey, revisionPrefix(o), o.ContentKey)
+	r = appendPacked(append(r, '|'), string(o.EntryID))
+	r = appendRelative(append(r, '|'), string(o.ImageVolume), imageVolumePrefix(o), string(o.EntryID))
+	r = appendPacked(append(r, '|'), string(o.ContentKey))
+	r = appendRelative(append(r, '|'), string(o.LookupKey), revisionPrefix(o), string(o.ContentKey))
 	r = appendPacked(append(r, '|'), o.ImageID)
 	r = appendPacked(append(r, '|'), string(o.Store))
 	r = appendPacked(append(r, '|'), o.DirectFrom)
@@ -74,12 +75,12 @@ func parseRecord(record []byte) (stamp, error) {
 	r := recordReader{fields: fields[1:]}
 	s := stamp{Name: backends.VolumeName(r.text()), ID: backends.VolumeID(r.text()), Token: r.text(), SizeBytes: r.number()}
 	o := &s.Origin
-	o.EntryID = r.text()
-	o.ImageVolume = backends.ImageVolumeID(r.relative(r.next(), imageVolumePrefix(*o), o.EntryID))
-	o.ContentKey = r.text()
+	o.EntryID = words.EntryID(r.text())
+	o.ImageVolume = backends.ImageVolumeID(r.relative(r.next(), imageVolumePrefix(*o), string(o.EntryID)))
+	o.ContentKey = words.Key(r.text())
 	lookup := r.next()
 	o.ImageID, o.Store, o.DirectFrom = r.text(), backends.Name(r.text()), r.text()
-	o.LookupKey = r.relative(lookup, revisionPrefix(*o), o.ContentKey)
+	o.LookupKey = words.Key(r.relative(lookup, revisionPrefix(*o), string(o.ContentKey)))
 	s.Mark = r.text()
 	if len(r.fields) > 0 {
 		written, err := parseWritten(r.next())
@@ -143,13 +144,13 @@ func appendRelative(r []byte, s, first, second string) []byte {
 }
 
 // imageVolumePrefix is what an image-volume's ID begins with.
-func imageVolumePrefix(o backends.Origin) string { return "cc-" + o.EntryID }
+func imageVolumePrefix(o backends.Origin) string { return "cc-" + string(o.EntryID) }
 
 // revisionPrefix is what the key of an image's revision begins with.
 func revisionPrefix(o backends.Origin) string { return "rev:" + o.ImageID + "@" }
 
-// words are those of a file's revision, by the letter that stands for them.
-var words = map[byte]string{'z': "size=", 'm': " mtime_ns=", 'c': " ctime_ns=", 'i': " inode="}
+// revisionWords are those of a file's revision, by the letter that stands for them.
+var revisionWords = map[byte]string{'z': "size=", 'm': " mtime_ns=", 'c': " ctime_ns=", 'i': " inode="}
 
 const (
 	digestPrefix = "sha256:"
@@ -216,7 +217,7 @@ func wordAt(s string) (letter byte, word string) {
 	if s[0] != ' ' && s[0] != 's' {
 		return 0, ""
 	}
-	for letter, word := range words {
+	for letter, word := range revisionWords {
 		if strings.HasPrefix(s, word) {
 			return letter, word
 		}
@@ -282,8 +283,8 @@ func unpackAt(s string) (n int, text string, err error) {
 		var raw [8]byte
 		err := decode(raw[:], s[2:13])
 		return 13, strconv.FormatUint(binary.BigEndian.Uint64(raw[:]), 10), err
-	case s[0] == '~' && len(s) >= 2 && words[s[1]] != "":
-		return 2, words[s[1]], nil
+	case s[0] == '~' && len(s) >= 2 && revisionWords[s[1]] != "":
+		return 2, revisionWords[s[1]], nil
 	case s[0] == '%' || s[0] == '~':
 		return 0, "", fmt.Errorf("%q ends in the middle", s)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 var usual = stamp{
@@ -26,7 +27,7 @@ func undigested() stamp {
 	s.Name = "web-1"
 	s.Origin.ImageVolume = "cc-0190f8a0-7c3e-7e2a-9c3e-7e2a9c3e7e2b-1"
 	s.Origin.ImageID = "library:debian-12-genericcloud-amd64.qcow2"
-	s.Origin.LookupKey = "rev:" + s.Origin.ImageID + "@size=4194304 mtime_ns=1795248719195422547 ctime_ns=1795248719195422548 inode=19481/qcow2"
+	s.Origin.LookupKey = words.Key("rev:" + s.Origin.ImageID + "@size=4194304 mtime_ns=1795248719195422547 ctime_ns=1795248719195422548 inode=19481/qcow2")
 	return s
 }
 
@@ -69,12 +70,12 @@ func TestAStampKeepsAllOfItsOrigin(t *testing.T) {
 }
 
 func FuzzStampRoundTrip(f *testing.F) {
-	f.Add(string(usual.Name), usual.Token, usual.Origin.EntryID, string(usual.Origin.ImageVolume), usual.Origin.ContentKey, int64(1))
+	f.Add(string(usual.Name), usual.Token, string(usual.Origin.EntryID), string(usual.Origin.ImageVolume), string(usual.Origin.ContentKey), int64(1))
 	f.Add("size= inode=", "1795248719195422547", " mtime_ns=", "~d~z", " ctime_ns=1", int64(2))
 	f.Add("=", "+", "|%~", "~u~s", "\x00\xff", int64(-1))
 	f.Fuzz(func(t *testing.T, name, token, entry, volume, key string, size int64) {
 		want := stamp{Name: backends.VolumeName(name), Token: token, SizeBytes: size, Origin: backends.Origin{
-			EntryID: entry, ImageVolume: backends.ImageVolumeID(volume), ContentKey: key,
+			EntryID: words.EntryID(entry), ImageVolume: backends.ImageVolumeID(volume), ContentKey: words.Key(key),
 		}}
 		got, err := parseRecord(want.record())
 		if err != nil || got != want {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/words"
 )
 
 // model is what the plugin promises, without any of its machinery: one thing happens at a time, and
@@ -96,14 +97,14 @@ func (m *model) clone() *model {
 func (m *model) key(o op) (catalog.Key, int) {
 	i := m.images[o.Image]
 	if i.promised >= 0 {
-		return catalog.RevisionKey(imageNames[o.Image], fmt.Sprint(i.revision)+" "+digests()[i.promised], formatOf(o.Image)), i.promised
+		return words.RevisionKey(imageNames[o.Image], fmt.Sprint(i.revision)+" "+digests()[i.promised], formatOf(o.Image)), i.promised
 	}
 	return m.revisionKey(o), i.content
 }
 
 // revisionKey is what an image is looked up by without a digest beside it. It is known once the image was read.
 func (m *model) revisionKey(o op) catalog.Key {
-	return catalog.RevisionKey(imageNames[o.Image], fmt.Sprint(m.images[o.Image].revision), formatOf(o.Image))
+	return words.RevisionKey(imageNames[o.Image], fmt.Sprint(m.images[o.Image].revision), formatOf(o.Image))
 }
 
 // formatOf is what an image's name claims.

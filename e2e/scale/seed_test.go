@@ -20,6 +20,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/words"
 )
 
 // imageBytes is the size of every image: it is the entries that are many, not the bytes.
@@ -61,7 +62,7 @@ func newPlace(tb testing.TB, n, requests int, info backends.Info) *place {
 // fillOne makes an image-volume: one page.
 func fillOne(ctx context.Context, b backends.Store, i int) (backends.ImageVolume, error) {
 	d := backends.Description{
-		EntryID: entryID(i), Attempt: 1, ContentKey: digest(i) + "/raw", ImageIDs: []string{"many:" + imageID(i)}, Digest: digest(i),
+		EntryID: words.EntryID(entryID(i)), Attempt: 1, ContentKey: words.ContentKey(digest(i), "raw"), ImageIDs: []string{"many:" + imageID(i)}, Digest: digest(i),
 		DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes, InspectorVersion: diskimage.InspectorVersion,
 		Form: backends.Decoded, CreatedAt: began,
 	}
@@ -138,7 +139,7 @@ func seed(ctx context.Context, path string, holds content) error {
 	}
 	for i := range holds.n {
 		at := began.Add(time.Duration(i) * time.Second).UnixMicro()
-		revision := string(catalog.RevisionKey("many:"+imageID(i), "1", "raw"))
+		revision := string(words.RevisionKey("many:"+imageID(i), "1", "raw"))
 		_, entry := run[seedEntries].Exec(entryID(i), digest(i), string(imageVolume(i)), imageBytes, diskimage.InspectorVersion, at, holds.heldBytes)
 		_, image := run[seedImages].Exec(entryID(i), "many:"+imageID(i), revision, at)
 		_, claim := run[seedClaims].Exec(entryID(i), "many:"+imageID(i), at)

@@ -14,6 +14,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/words"
 )
 
 // What an image-volume's metadata in Cinder says of it.
@@ -68,7 +69,7 @@ func (v volume) claim() internaltenant.Claim {
 	attempt, _ := strconv.Atoi(v.Metadata[metaAttempt])
 	return internaltenant.Claim{
 		ID: internaltenant.ClaimID(v.ID), ProjectID: v.project, UserID: v.user, Gigabytes: int64(v.Size),
-		EntryID: v.Metadata[metaEntry], Attempt: attempt, InUse: v.Metadata[metaState] == stateInUse,
+		EntryID: words.EntryID(v.Metadata[metaEntry]), Attempt: attempt, InUse: v.Metadata[metaState] == stateInUse,
 		Backend: v.Metadata[metaBackend], Unsure: v.Metadata[metaCatalog] == "",
 		Volume: "volume-" + v.ID,
 	}
@@ -92,7 +93,7 @@ func (c *cinder) create(ctx context.Context, spec internaltenant.ClaimSpec, volu
 		Size: int(internaltenant.Gigabytes(spec.VirtualBytes)), VolumeType: volumeType,
 		Name: cut("image-"+image, maxText), Description: "image-volume of clonecache; do not change",
 		Metadata: map[string]string{
-			metaEntry: spec.EntryID, metaAttempt: strconv.Itoa(spec.Attempt), metaBackend: spec.Backend,
+			metaEntry: string(spec.EntryID), metaAttempt: strconv.Itoa(spec.Attempt), metaBackend: spec.Backend,
 			metaImage: cut(spec.ImageID, maxText), metaState: stateReserved, metaCatalog: c.catalog,
 		},
 	}, nil).Extract()
@@ -131,12 +132,12 @@ func (c *cinder) findAny(ctx context.Context, spec internaltenant.ClaimSpec) (vo
 }
 
 func (c *cinder) search(ctx context.Context, spec internaltenant.ClaimSpec, wanted func(volume) bool) (volume, error) {
-	found, err := c.list(ctx, map[string]string{metaEntry: spec.EntryID, metaAttempt: strconv.Itoa(spec.Attempt)})
+	found, err := c.list(ctx, map[string]string{metaEntry: string(spec.EntryID), metaAttempt: strconv.Itoa(spec.Attempt)})
 	if err != nil {
 		return volume{}, err
 	}
 	for _, v := range found {
-		same := v.Metadata[metaEntry] == spec.EntryID && v.Metadata[metaAttempt] == strconv.Itoa(spec.Attempt)
+		same := v.Metadata[metaEntry] == string(spec.EntryID) && v.Metadata[metaAttempt] == strconv.Itoa(spec.Attempt)
 		if same && wanted(v) && v.Status != statusDeleting {
 			return v, nil
 		}

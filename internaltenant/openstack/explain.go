@@ -39,7 +39,7 @@ func explain(what string, err error) error {
 
 // refusal is what a status of Cinder's means.
 func refusal(r gophercloud.ErrUnexpectedResponseCode) error {
-	said := words(r)
+	said := message(r)
 	switch {
 	case r.Actual == http.StatusRequestEntityTooLarge:
 		return overQuota(said)
@@ -83,8 +83,8 @@ func overQuota(said string) error {
 	return fmt.Errorf("%w: %s", internaltenant.ErrOverQuota, said)
 }
 
-// words is the message in Cinder's answer, such as {"overLimit": {"message": "..."}}.
-func words(r gophercloud.ErrUnexpectedResponseCode) string {
+// message is the sentence in Cinder's answer, such as {"overLimit": {"message": "..."}}.
+func message(r gophercloud.ErrUnexpectedResponseCode) string {
 	var body map[string]struct {
 		Message string `json:"message"`
 	}

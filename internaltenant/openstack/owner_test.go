@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/internaltenant/ownertest"
+	"github.com/clonecache/clonecache/words"
 )
 
 func TestOwnerKeepsTheContract(t *testing.T) {
@@ -29,7 +30,7 @@ func TestOwnerKeepsTheContract(t *testing.T) {
 
 const gib = 1 << 30
 
-func spec(entry string) internaltenant.ClaimSpec {
+func spec(entry words.EntryID) internaltenant.ClaimSpec {
 	return internaltenant.ClaimSpec{EntryID: entry, Attempt: 1, Backend: "local", ImageID: "glance:8e33", VirtualBytes: 2*gib - 1}
 }
 

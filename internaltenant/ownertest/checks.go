@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/words"
 )
 
 const gib = 1 << 30
@@ -15,7 +16,7 @@ const gib = 1 << 30
 // spec is a claim of so many GiB for a numbered entry.
 func spec(entry int, gigabytes int64) internaltenant.ClaimSpec {
 	return internaltenant.ClaimSpec{
-		EntryID:      fmt.Sprintf("entry-%d", entry),
+		EntryID:      words.EntryID(fmt.Sprintf("entry-%d", entry)),
 		Attempt:      1,
 		Backend:      "local",
 		ImageID:      "library:debian-12.qcow2",

@@ -9,7 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
-	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/words"
 )
 
 // Metrics counts what the plugin tells it; it is a plugin.Observer. All of /metrics:
@@ -102,7 +102,7 @@ func (m *Metrics) Expect(backend backends.Name, kind Kind) {
 	for _, result := range []string{fillReady, fillFailed} {
 		m.fillTook.WithLabelValues(name, result)
 	}
-	for _, cause := range catalog.EvictCauses() {
+	for _, cause := range words.EvictCauses() {
 		m.evictions.WithLabelValues(name, string(cause))
 		m.evictedBytes.WithLabelValues(name, string(cause))
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
-	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/words"
 )
 
 func TestMetricsCountWhatTheyHear(t *testing.T) {
@@ -120,7 +120,7 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 			m.Downloaded(store, 5)
 		}
 	}
-	for _, cause := range catalog.EvictCauses() {
+	for _, cause := range words.EvictCauses() {
 		m.Evicted("local", string(cause), 1)
 		m.Evicted("files", string(cause), 1)
 	}

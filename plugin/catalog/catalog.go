@@ -12,9 +12,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/clonecache/clonecache/words"
 )
 
 var (
@@ -38,64 +39,36 @@ var (
 	ErrNotEmpty = errors.New("catalog is not empty")
 )
 
-// EntryID names one entry, for ever. IDs sort by when they were made.
-type EntryID string
-
-// Key is what an entry is found by: its content, or an image that was read and has this content.
-type Key string
-
-// ContentKey is the key of verified content: digest is "sha256:<hex>" or "sha512:<hex>".
-func ContentKey(digest, diskFormat string) Key { return Key(digest + "/" + diskFormat) }
-
-// RevisionKey is what one image is looked up by: revision is the source's, or the digest that it promises. As a key
-// of a ready entry it says that this image's own bytes were read, and found to be the entry's. No two
-// images have one key, whatever is in their names.
-func RevisionKey(imageRef, revision, diskFormat string) Key {
-	return Key("rev:" + escapeRef(imageRef) + "@" + revision + "/" + strings.NewReplacer("%", "%25", "/", "%2f").Replace(diskFormat))
-}
-
-// escapeRef leaves no '@' in a reference, and no two that were different alike.
-func escapeRef(imageRef string) string {
-	return strings.NewReplacer("%", "%25", "@", "%40").Replace(imageRef)
-}
-
-// Of tells whether a key is one of that image.
-func (k Key) Of(imageRef string) bool {
-	return strings.HasPrefix(string(k), "rev:"+escapeRef(imageRef)+"@")
-}
-
-// State is how far an entry has come.
-type State string
-
-// filling → ready → evicting → gone (the row is removed); evicting → detached → gone; filling → failed.
-const (
-	Filling  State = "filling"
-	Ready    State = "ready"
-	Evicting State = "evicting"
-	Detached State = "detached"
-	Failed   State = "failed"
+// The words of package words that rows are made of.
+type (
+	EntryID    = words.EntryID
+	Key        = words.Key
+	InstanceID = words.InstanceID
+	State      = words.State
+	EvictCause = words.EvictCause
 )
 
-// EvictCause is why an entry went.
-type EvictCause string
-
-// The causes that the report counts.
+// How far an entry has come.
 const (
-	CauseSize    EvictCause = "size"    // max_size
-	CauseCount   EvictCause = "count"   // max_count
-	CausePercent EvictCause = "percent" // max_percent
-	CauseQuota   EvictCause = "quota"   // the internal tenant's quota
-	CauseFull    EvictCause = "full"    // the store was full
-	CauseAdmin   EvictCause = "admin"   // entry delete
-	CausePrune   EvictCause = "prune"   // prune: bounds were lowered, or too old
-	CauseGone    EvictCause = "gone"    // the image-volume had vanished from the backend
-	CauseStale   EvictCause = "stale"   // its image changed or is no longer there
+	Filling  = words.Filling
+	Ready    = words.Ready
+	Evicting = words.Evicting
+	Detached = words.Detached
+	Failed   = words.Failed
 )
 
-// EvictCauses are all causes that there are.
-func EvictCauses() []EvictCause {
-	return []EvictCause{CauseSize, CauseCount, CausePercent, CauseQuota, CauseFull, CauseAdmin, CausePrune, CauseGone, CauseStale}
-}
+// Why an entry went.
+const (
+	CauseSize    = words.CauseSize
+	CauseCount   = words.CauseCount
+	CausePercent = words.CausePercent
+	CauseQuota   = words.CauseQuota
+	CauseFull    = words.CauseFull
+	CauseAdmin   = words.CauseAdmin
+	CausePrune   = words.CausePrune
+	CauseGone    = words.CauseGone
+	CauseStale   = words.CauseStale
+)
 
 // Access is where a catalog is, and how it is entered.
 type Access struct {

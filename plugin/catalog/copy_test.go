@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/words"
 )
 
 // everything is what a catalog says of itself.
@@ -62,7 +63,7 @@ func written(t *testing.T, c *Catalog) {
 	_, err = c.Bind(ctx, Store{ID: "local", Name: "fast", Kind: "file", Location: "/srv"}, "")
 	is(t, "bind", err, nil)
 	pinned := mustReady(t, c, spec("pinned"), 10)
-	is(t, "alias", c.AddImage(ctx, pinned.ID, "web:ünï \\ ' quoted", RevisionKey("web:ünï", "1", "raw")), nil)
+	is(t, "alias", c.AddImage(ctx, pinned.ID, "web:ünï \\ ' quoted", words.RevisionKey("web:ünï", "1", "raw")), nil)
 	mustPin(t, c, pinned.ID, true)
 	mustFill(t, c, spec("filling"))
 	failed := mustFill(t, c, spec("failed"))
@@ -76,7 +77,7 @@ func written(t *testing.T, c *Catalog) {
 	is(t, "evict", err, nil)
 	is(t, "detach", c.SetDetached(ctx, detached.ID, 2, 30), nil)
 	is(t, "fill", c.RecordFill(ctx, FillRecord{At: gone.FilledAt, Store: "local", ImageID: "i", Took: time.Second, SourceBytes: 5}), nil)
-	_, err = c.Ledger().Reserve(ctx, internaltenant.LedgerClaim{ProjectID: "p", EntryID: string(pinned.ID), Attempt: 1, Gigabytes: 3}, 0, 0)
+	_, err = c.Ledger().Reserve(ctx, internaltenant.LedgerClaim{ProjectID: "p", EntryID: pinned.ID, Attempt: 1, Gigabytes: 3}, 0, 0)
 	is(t, "claim", err, nil)
 	var events []Event
 	for range 2*batchRows + 7 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 var (
@@ -128,7 +129,7 @@ func TestAFillFromBeginToEnd(t *testing.T) {
 	same(t, "filling", mustGet(t, c, e.ID), want)
 
 	done := at.add(time.Second)
-	p := published(ContentKey(digest, "qcow2"), 100)
+	p := published(words.ContentKey(digest, "qcow2"), 100)
 	p.RevisionKey = revision
 	ready, duplicate, err := c.Publish(ctx, e.ID, 1, p)
 	if err != nil || duplicate != nil {

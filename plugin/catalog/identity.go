@@ -8,9 +8,6 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
-// InstanceID names one daemon: the same after each restart, whatever its host is called.
-type InstanceID string
-
 const (
 	selectIdentity = `SELECT id FROM identity WHERE name = ?`
 	insertIdentity = `INSERT INTO identity (name, id) VALUES (?, ?)`

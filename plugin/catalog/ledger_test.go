@@ -10,7 +10,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 )
 
-func claimOf(project, entry string, attempt int, gigabytes int64) internaltenant.LedgerClaim {
+func claimOf(project string, entry EntryID, attempt int, gigabytes int64) internaltenant.LedgerClaim {
 	return internaltenant.LedgerClaim{
 		ProjectID: project, EntryID: entry, Attempt: attempt, Backend: "local", ImageID: "s:i", Gigabytes: gigabytes,
 	}
@@ -66,7 +66,7 @@ func TestQuotaLimits(t *testing.T) {
 			c, _ := fresh(t)
 			l := c.Ledger()
 			for n := range 2 {
-				if _, err := l.Reserve(t.Context(), claimOf("p", fmt.Sprint("e", n), 1, 5), 0, 0); err != nil {
+				if _, err := l.Reserve(t.Context(), claimOf("p", EntryID(fmt.Sprint("e", n)), 1, 5), 0, 0); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -103,7 +103,7 @@ func TestConcurrentClaimsStayWithinTheQuota(t *testing.T) {
 	var got atomic.Int64
 	for n := range 40 {
 		wg.Go(func() {
-			if _, err := l.Reserve(t.Context(), claimOf("p", fmt.Sprint("e", n%30), 1, 3), 0, 20); err == nil {
+			if _, err := l.Reserve(t.Context(), claimOf("p", EntryID(fmt.Sprint("e", n%30)), 1, 3), 0, 20); err == nil {
 				got.Add(1)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/words"
 )
 
 func TestPublishOfContentThatIsThere(t *testing.T) {
@@ -43,7 +44,7 @@ func TestPublishOfContentThatIsThere(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c, at := fresh(t)
 			ctx := t.Context()
-			p := published(ContentKey(digest, "qcow2"), 100)
+			p := published(words.ContentKey(digest, "qcow2"), 100)
 			p.RevisionKey = revision
 			if strings.HasSuffix(test.name, "shared with all") {
 				p.Sharing = ShareAll
@@ -117,7 +118,7 @@ func TestAdopt(t *testing.T) {
 	c, at := fresh(t)
 	ctx := t.Context()
 	e := Entry{
-		ID: "0199-adopted", Store: "local", Key: ContentKey(digest, "qcow2"), State: Filling, Attempt: 4,
+		ID: "0199-adopted", Store: "local", Key: words.ContentKey(digest, "qcow2"), State: Filling, Attempt: 4,
 		ImageVolume: "0199-adopted-4", Form: backends.Decoded, ImageIDs: []string{"s:b", "s:a"}, Digest: digest, DiskFormat: "qcow2",
 		SourceBytes: 1, VirtualBytes: 2, ReservedBytes: 9, HeldBytes: 3, Claim: "claim", Pinned: true, Hits: 5, Clones: 6,
 		InspectorVersion: 7, ContentSum: "sum", CreatedAt: at.now().Add(-time.Hour), Lease: me, LeaseUntil: at.now(),

@@ -214,9 +214,9 @@ func (d *decoder) intent() Intent {
 	i.Spec.SizeBytes = d.varint()
 	i.Spec.Token = d.text(maxBody)
 	o := &i.Spec.Origin
-	o.EntryID = d.text(maxBody)
-	o.ContentKey = d.text(maxBody)
-	o.LookupKey = d.text(maxBody)
+	o.EntryID = words.EntryID(d.text(maxBody))
+	o.ContentKey = words.Key(d.text(maxBody))
+	o.LookupKey = words.Key(d.text(maxBody))
 	o.ImageID = d.text(maxBody)
 	o.Store = backends.Name(d.text(maxBody))
 	o.ImageVolume = backends.ImageVolumeID(d.text(maxBody))

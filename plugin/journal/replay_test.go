@@ -156,7 +156,7 @@ func TestRecordsReadAsTheyWereWritten(t *testing.T) {
 				Spec: backends.VolumeSpec{
 					Name: backends.VolumeName(str("name")), SizeBytes: num("size"), Token: str("token"),
 					Origin: backends.Origin{
-						EntryID: str("entry"), ContentKey: str("key"), ImageID: str("image"), Store: backends.Name(str("store")),
+						EntryID: words.EntryID(str("entry")), ContentKey: words.Key(str("key")), ImageID: str("image"), Store: backends.Name(str("store")),
 						ImageVolume: backends.ImageVolumeID(str("iv")), DirectFrom: str("direct"),
 					},
 				},

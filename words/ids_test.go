@@ -1,19 +1,19 @@
-package catalog_test
+package words_test
 
 import (
 	"testing"
 
-	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/words"
 )
 
 func TestNoTwoImagesHaveOneKey(t *testing.T) {
 	type image struct{ ref, revision, format string }
-	seen := map[catalog.Key]image{}
+	seen := map[words.Key]image{}
 	for _, i := range []image{
 		{"web:a@b", "1", "raw"}, {"web:a%40b", "1", "raw"}, {"web:a%2540b", "1", "raw"}, {"web:a", "b@1", "raw"}, {"web:a@b@1", "", "raw"},
 		{"web:a", "1", "raw/x"}, {"web:a", "1/raw", "x"}, {"web:a", "1", "raw%2fx"}, {"web:a", "1", "raw%252fx"},
 	} {
-		key := catalog.RevisionKey(i.ref, i.revision, i.format)
+		key := words.RevisionKey(i.ref, i.revision, i.format)
 		if other, known := seen[key]; known {
 			t.Errorf("%v and %v have one key, %s", i, other, key)
 		}
