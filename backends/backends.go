@@ -63,24 +63,18 @@ func (c Capacity) Known() bool { return c.TotalBytes > 0 }
 // Description is what an image-volume says of itself. It is stored with the image-volume, so that a
 // lost catalog can be rebuilt from the backend.
 type Description struct {
-	EntryID          words.EntryID `json:"entry_id"`
-	Attempt          int           `json:"attempt"`
-	ContentKey       words.Key     `json:"content_key"` // final only once committed
-	Domain           string        `json:"domain"`      // who may share it; "" is everybody
-	ImageIDs         []string      `json:"image_ids"`   // as SOURCE:ID, at least the one that was filled from
-	RevisionKey      words.Key     `json:"revision_key,omitempty"`
-	Digest           string        `json:"digest"` // "sha256:<hex>" of the image's bytes as read
-	DiskFormat       string        `json:"disk_format"`
-	SourceBytes      int64         `json:"source_bytes"`
-	VirtualBytes     int64         `json:"virtual_bytes"`
-	InspectorVersion int           `json:"inspector_version"`
-	ProjectID        string        `json:"project_id"` // the internal tenant that owns it
-	UserID           string        `json:"user_id"`
-	ClaimID          words.ClaimID `json:"claim_id"` // the internal tenant's claim; a Cinder volume's ID under Cinder
-	Form             Form          `json:"form"`
-	CreatedAt        time.Time     `json:"created_at"`
-	// ContentSum is of what stands in the image-volume, as check --deep compares it; "" unknown.
-	ContentSum string `json:"content_sum,omitempty"`
+	EntryID     words.EntryID `json:"entry_id"`
+	Attempt     int           `json:"attempt"`
+	ContentKey  words.Key     `json:"content_key"` // final only once committed
+	Domain      string        `json:"domain"`      // who may share it; "" is everybody
+	ImageIDs    []string      `json:"image_ids"`   // as SOURCE:ID, at least the one that was filled from
+	RevisionKey words.Key     `json:"revision_key,omitempty"`
+	Content
+	ProjectID string        `json:"project_id"` // the internal tenant that owns it
+	UserID    string        `json:"user_id"`
+	ClaimID   words.ClaimID `json:"claim_id"` // the internal tenant's claim; a Cinder volume's ID under Cinder
+	Form      Form          `json:"form"`
+	CreatedAt time.Time     `json:"created_at"`
 }
 
 // Form is what the bytes of a cached image are.

@@ -133,10 +133,10 @@ func (k *stock) list(ctx context.Context, f EntryFilter) ([]EntryView, error) {
 
 func (k *stock) entryView(e catalog.Entry) EntryView {
 	v := EntryView{
-		ID: string(e.ID), Backend: k.label(e.Store), StoreID: e.Store, Configured: k.storeOf(e.Store) != nil, ImageIDs: e.ImageIDs, Digest: e.Digest, DiskFormat: e.DiskFormat,
-		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume), SourceBytes: e.SourceBytes,
-		VirtualBytes: e.VirtualBytes, HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
-		InspectorVersion: e.InspectorVersion, CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
+		ID: string(e.ID), Backend: k.label(e.Store), StoreID: e.Store, Configured: k.storeOf(e.Store) != nil, ImageIDs: e.ImageIDs, Content: e.Content,
+		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume),
+		HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
+		CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
 	}
 	v.SupersededBy, v.Generation = string(e.SupersededBy), max(e.Generation, 1)
 	if !e.SupersededAt.IsZero() {

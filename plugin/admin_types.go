@@ -9,24 +9,20 @@ import (
 
 // EntryView is an entry as admins see it.
 type EntryView struct {
-	ID               string           `json:"id" doc:"The entry's ID"`
-	Backend          backends.Name    `json:"backend" doc:"What the backend or file cache that holds it is called"`
-	StoreID          backends.StoreID `json:"store_id" doc:"That backend's or file cache's own ID, which stays when it gets another name"`
-	Configured       bool             `json:"configured" doc:"False where the store is not in the configuration any more: nothing is served from it"`
-	ImageIDs         []string         `json:"image_ids" doc:"SOURCE:ID of every image with this content"`
-	Digest           string           `json:"digest" doc:"Digest of the image's bytes, algorithm:hex"`
-	DiskFormat       string           `json:"disk_format" doc:"The image's format"`
-	State            string           `json:"state" enum:"filling,ready,evicting,detached,failed" doc:"How far it has come"`
-	Form             string           `json:"form" enum:"decoded,source" doc:"What the cached bytes are"`
-	ImageVolume      string           `json:"image_volume" doc:"The image-volume's ID on the backend"`
-	SourceBytes      int64            `json:"source_bytes" doc:"Size of the image"`
-	VirtualBytes     int64            `json:"virtual_bytes" doc:"Size of the disk in it"`
-	HeldBytes        int64            `json:"held_bytes" doc:"Bytes that limits count: held, or reserved while filling"`
-	Hits             int64            `json:"hits" doc:"Requests it served, the first not counted"`
-	Clones           int              `json:"clones" doc:"Live clones that depend on it"`
-	Pinned           bool             `json:"pinned" doc:"Never evicted while pinned"`
-	InspectorVersion int              `json:"inspector_version" doc:"Version of the inspector's rules that passed it"`
-	CreatedAt        time.Time        `json:"created_at"`
+	ID         string           `json:"id" doc:"The entry's ID"`
+	Backend    backends.Name    `json:"backend" doc:"What the backend or file cache that holds it is called"`
+	StoreID    backends.StoreID `json:"store_id" doc:"That backend's or file cache's own ID, which stays when it gets another name"`
+	Configured bool             `json:"configured" doc:"False where the store is not in the configuration any more: nothing is served from it"`
+	ImageIDs   []string         `json:"image_ids" doc:"SOURCE:ID of every image with this content"`
+	backends.Content
+	State       string    `json:"state" enum:"filling,ready,evicting,detached,failed" doc:"How far it has come"`
+	Form        string    `json:"form" enum:"decoded,source" doc:"What the cached bytes are"`
+	ImageVolume string    `json:"image_volume" doc:"The image-volume's ID on the backend"`
+	HeldBytes   int64     `json:"held_bytes" doc:"Bytes that limits count: held, or reserved while filling"`
+	Hits        int64     `json:"hits" doc:"Requests it served, the first not counted"`
+	Clones      int       `json:"clones" doc:"Live clones that depend on it"`
+	Pinned      bool      `json:"pinned" doc:"Never evicted while pinned"`
+	CreatedAt   time.Time `json:"created_at"`
 	// SupersededAt is set once the entry is what none of its images is any more.
 	SupersededBy string     `json:"superseded_by" doc:"The entry that has the image's later content; empty while this one is current, or where the image is gone from its source (superseded_at is set then)"`
 	SupersededAt *time.Time `json:"superseded_at" doc:"When its image came to have other content, or went; null while it is current. Superseded entries go first at eviction"`

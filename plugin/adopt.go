@@ -125,13 +125,20 @@ func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	return nil
 }
 
+// contentOf is what an image-volume says of its content; how large it is, the backend knows better.
+func contentOf(iv backends.ImageVolume) backends.Content {
+	c := iv.Description.Content
+	c.VirtualBytes = iv.VirtualBytes
+	return c
+}
+
 // entryOf is the entry that an image-volume says it is.
 func entryOf(s *store, iv backends.ImageVolume) catalog.Entry {
 	d := iv.Description
 	return catalog.Entry{
 		ID: d.EntryID, Store: s.id(), Key: d.ContentKey, Domain: d.Domain, Attempt: d.Attempt,
-		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Digest: d.Digest, DiskFormat: d.DiskFormat, ContentSum: d.ContentSum,
-		Claim: d.ClaimID, SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
-		InspectorVersion: d.InspectorVersion, CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
+		ImageVolume: iv.ID, Form: d.Form, ImageIDs: d.ImageIDs, Content: contentOf(iv),
+		Claim: d.ClaimID, HeldBytes: iv.HeldBytes, Clones: iv.Clones,
+		CreatedAt: d.CreatedAt, FilledAt: d.CreatedAt, LastUsedAt: d.CreatedAt,
 	}
 }

@@ -66,7 +66,7 @@ func (o *otherHost) end(t *testing.T, e catalog.Entry, content []byte) {
 	if err := o.RecordStage(ctx, e.ID, e.Attempt, id, backends.Decoded, size); err != nil {
 		t.Fatal(err)
 	}
-	d := backends.Description{EntryID: e.ID, Attempt: e.Attempt, ImageIDs: e.ImageIDs, VirtualBytes: size, SourceBytes: size, InspectorVersion: diskimage.InspectorVersion, Form: backends.Decoded}
+	d := backends.Description{EntryID: e.ID, Attempt: e.Attempt, ImageIDs: e.ImageIDs, Content: backends.Content{VirtualBytes: size, SourceBytes: size, InspectorVersion: diskimage.InspectorVersion}, Form: backends.Decoded}
 	stage, err := o.r.config.Backends[0].Backend.Stage(ctx, backends.StageSpec{ID: id, VirtualBytes: size, Description: d})
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func (o *otherHost) end(t *testing.T, e catalog.Entry, content []byte) {
 		t.Fatal(err)
 	}
 	_, duplicate, err := o.Publish(ctx, e.ID, e.Attempt, catalog.Published{
-		Key: "sha256:of-another-host/raw", RevisionKey: e.Key, DiskFormat: "raw", SourceBytes: size, VirtualBytes: size, HeldBytes: iv.HeldBytes, InspectorVersion: diskimage.InspectorVersion,
+		Key: "sha256:of-another-host/raw", RevisionKey: e.Key, Content: backends.Content{DiskFormat: "raw", SourceBytes: size, VirtualBytes: size, InspectorVersion: diskimage.InspectorVersion}, HeldBytes: iv.HeldBytes,
 	})
 	if err != nil || duplicate != nil {
 		t.Fatalf("publish: %v, %v", duplicate, err)

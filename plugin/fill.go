@@ -164,8 +164,8 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 	metered := &meteredStage{w: w, ctx: ctx, size: virtual, disk: image.diskBytes}
 	metered.reserved.Store(w.berth.bytes)
 	var err error
-	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description("", catalog.Published{
-		Key: w.want.key, DiskFormat: image.format, VirtualBytes: virtual,
+	metered.ImageVolumeStage, err = w.stageIt(ctx, backends.StageSpec{ID: id, VirtualBytes: virtual, Room: metered.room, Description: w.description(catalog.Published{
+		Key: w.want.key, Content: backends.Content{DiskFormat: image.format, VirtualBytes: virtual, InspectorVersion: diskimage.InspectorVersion},
 	})})
 	if err != nil {
 		return err
@@ -193,10 +193,12 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 	final := catalog.Published{
 		Key:         words.ContentKey(digest.String(), image.format),
 		RevisionKey: proven[0], Also: proven[1:], ImageID: w.want.image.Ref(), Sharing: w.want.sharing,
-		Digest: digest.String(), DiskFormat: image.format,
-		SourceBytes: stream.length(), VirtualBytes: image.virtualBytes, InspectorVersion: diskimage.InspectorVersion,
+		Content: backends.Content{
+			Digest: digest.String(), DiskFormat: image.format,
+			SourceBytes: stream.length(), VirtualBytes: image.virtualBytes, InspectorVersion: diskimage.InspectorVersion,
+		},
 	}
-	committed, err := w.stage.Commit(ctx, w.description(digest.String(), final))
+	committed, err := w.stage.Commit(ctx, w.description(final))
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -296,14 +298,13 @@ func (w *filling) endRow(ctx context.Context, cause error) error {
 }
 
 // description is what the image-volume says of itself.
-func (w *filling) description(digest string, final catalog.Published) backends.Description {
+func (w *filling) description(final catalog.Published) backends.Description {
 	return backends.Description{
 		EntryID: w.entry.ID, Attempt: w.entry.Attempt, ContentKey: final.Key, Domain: w.entry.Domain,
-		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: final.RevisionKey, Digest: digest,
-		DiskFormat: final.DiskFormat, SourceBytes: final.SourceBytes, VirtualBytes: final.VirtualBytes,
-		InspectorVersion: diskimage.InspectorVersion, ProjectID: cmp.Or(w.berth.claim.ProjectID, w.fl.tenant.ProjectID),
-		UserID:  cmp.Or(w.berth.claim.UserID, w.fl.tenant.UserID),
-		ClaimID: w.berth.claim.ID, Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
+		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: final.RevisionKey, Content: final.Content,
+		ProjectID: cmp.Or(w.berth.claim.ProjectID, w.fl.tenant.ProjectID),
+		UserID:    cmp.Or(w.berth.claim.UserID, w.fl.tenant.UserID),
+		ClaimID:   w.berth.claim.ID, Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
 	}
 }
 

@@ -20,9 +20,9 @@ func committed(t *testing.T, b backends.Backend, entry string) {
 	t.Helper()
 	content := []byte(entry)
 	d := backends.Description{
-		EntryID: words.EntryID(entry), Attempt: 1, Digest: digestOf(content).String(), DiskFormat: "raw", SourceBytes: int64(len(content)), VirtualBytes: 512,
+		EntryID: words.EntryID(entry), Attempt: 1, Content: backends.Content{Digest: digestOf(content).String(), DiskFormat: "raw", SourceBytes: int64(len(content)), VirtualBytes: 512, InspectorVersion: diskimage.InspectorVersion},
 		ContentKey: words.ContentKey(digestOf(content).String(), "raw"), ImageIDs: []string{"library:" + entry},
-		InspectorVersion: diskimage.InspectorVersion, Form: backends.Decoded,
+		Form: backends.Decoded,
 	}
 	st, err := b.Stage(t.Context(), backends.StageSpec{ID: backends.ImageVolumeID("cc-" + entry + "-1"), VirtualBytes: 512, Description: d})
 	if err != nil {

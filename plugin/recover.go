@@ -79,9 +79,8 @@ func (rec *reconciler) publishAbandoned(ctx context.Context, s *store, e catalog
 		return false, nil
 	}
 	_, duplicate, err := rec.catalog.Publish(ctx, e.ID, e.Attempt, catalog.Published{
-		Key: d.ContentKey, Also: provenBy(d), Digest: d.Digest, DiskFormat: d.DiskFormat,
-		SourceBytes: d.SourceBytes, VirtualBytes: iv.VirtualBytes, HeldBytes: iv.HeldBytes, InspectorVersion: d.InspectorVersion,
-		ContentSum: d.ContentSum, Sharing: s.sharing(),
+		Key: d.ContentKey, Also: provenBy(d), Content: contentOf(iv), HeldBytes: iv.HeldBytes,
+		Sharing: s.sharing(),
 	})
 	if err != nil || duplicate != nil {
 		return false, err

@@ -205,9 +205,9 @@ func outdatedRig(t *testing.T, format string, content, decoded []byte) (*rig, *g
 	t.Helper()
 	memory := newCapable()
 	d := backends.Description{
-		EntryID: "entry-old", Attempt: 1, Digest: digestOf(content).String(), DiskFormat: format, SourceBytes: int64(len(content)), VirtualBytes: int64(len(decoded)),
+		EntryID: "entry-old", Attempt: 1, Content: backends.Content{Digest: digestOf(content).String(), DiskFormat: format, SourceBytes: int64(len(content)), VirtualBytes: int64(len(decoded)), InspectorVersion: diskimage.InspectorVersion - 1},
 		ContentKey: words.ContentKey(digestOf(content).String(), format), ImageIDs: []string{"gated:x"},
-		InspectorVersion: diskimage.InspectorVersion - 1, Form: backends.Decoded,
+		Form: backends.Decoded,
 	}
 	st, err := memory.Stage(t.Context(), backends.StageSpec{ID: "cc-entry-old-1", VirtualBytes: int64(len(decoded)), Description: d})
 	if err != nil {

@@ -90,8 +90,8 @@ func (s *suite) wantErr(does string, err, want error) {
 func description(id backends.ImageVolumeID) backends.Description {
 	return backends.Description{
 		EntryID: words.EntryID("entry-" + id), Attempt: 1, ContentKey: "sha256:aa/raw", Domain: "project", ImageIDs: []string{"library:" + string(id)},
-		Digest: "sha256:aa", DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes,
-		InspectorVersion: 3, ProjectID: "p", UserID: "u", ClaimID: "c", Form: backends.Decoded,
+		Content:   backends.Content{Digest: "sha256:aa", DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes, InspectorVersion: 3},
+		ProjectID: "p", UserID: "u", ClaimID: "c", Form: backends.Decoded,
 	}
 }
 

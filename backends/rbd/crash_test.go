@@ -247,7 +247,7 @@ func commitSpec(t testing.TB, b *tested, spec backends.StageSpec) {
 	if _, err := st.WriteAt(data, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.Commit(t.Context(), backends.Description{EntryID: "entry", Digest: "sha256:aa"}); err != nil {
+	if _, err := st.Commit(t.Context(), backends.Description{EntryID: "entry", Content: backends.Content{Digest: "sha256:aa"}}); err != nil {
 		t.Fatal(err)
 	}
 }

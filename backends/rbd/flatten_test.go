@@ -28,7 +28,7 @@ func bigClone(t *testing.T, b *tested, size int64) backends.Volume {
 			t.Fatal(err)
 		}
 	}
-	if _, err := st.Commit(t.Context(), backends.Description{EntryID: "entry", Digest: "sha256:aa"}); err != nil {
+	if _, err := st.Commit(t.Context(), backends.Description{EntryID: "entry", Content: backends.Content{Digest: "sha256:aa"}}); err != nil {
 		t.Fatal(err)
 	}
 	spec := specOf("v", "t")

@@ -62,8 +62,7 @@ func newPlace(tb testing.TB, n, requests int, info backends.Info) *place {
 // fillOne makes an image-volume: one page.
 func fillOne(ctx context.Context, b backends.Store, i int) (backends.ImageVolume, error) {
 	d := backends.Description{
-		EntryID: words.EntryID(entryID(i)), Attempt: 1, ContentKey: words.ContentKey(digest(i), "raw"), ImageIDs: []string{"many:" + imageID(i)}, Digest: digest(i),
-		DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes, InspectorVersion: diskimage.InspectorVersion,
+		EntryID: words.EntryID(entryID(i)), Attempt: 1, ContentKey: words.ContentKey(digest(i), "raw"), ImageIDs: []string{"many:" + imageID(i)}, Content: backends.Content{Digest: digest(i), DiskFormat: "raw", SourceBytes: imageBytes, VirtualBytes: imageBytes, InspectorVersion: diskimage.InspectorVersion},
 		Form: backends.Decoded, CreatedAt: began,
 	}
 	s, err := b.Stage(ctx, backends.StageSpec{ID: imageVolume(i), VirtualBytes: imageBytes, Description: d})

@@ -19,8 +19,8 @@ func filled(b *testing.B, n int) *Catalog {
 			id := EntryID(fmt.Sprintf("0199-%08d", i))
 			e := Entry{
 				ID: id, Store: "local", Key: Key(fmt.Sprintf("sha256:%064d/qcow2", i)), State: Ready, Attempt: 1,
-				ImageVolume: backends.ImageVolumeID(id + "-1"), Form: backends.Decoded, Digest: fmt.Sprintf("sha256:%064d", i),
-				DiskFormat: "qcow2", VirtualBytes: 1 << 30, HeldBytes: 1 << 29, Claim: "claim",
+				ImageVolume: backends.ImageVolumeID(id + "-1"), Form: backends.Decoded, Content: backends.Content{Digest: fmt.Sprintf("sha256:%064d", i), DiskFormat: "qcow2", VirtualBytes: 1 << 30},
+				HeldBytes: 1 << 29, Claim: "claim",
 				CreatedAt: at, FilledAt: at, LastUsedAt: at.Add(time.Duration(i) * time.Second),
 			}
 			if err := t.insert(b.Context(), e); err != nil {

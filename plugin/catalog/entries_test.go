@@ -41,8 +41,8 @@ func mustFill(t testing.TB, c *Catalog, s FillSpec) Entry {
 
 func published(key Key, bytes int64) Published {
 	return Published{
-		Key: key, Digest: digest, DiskFormat: "qcow2", SourceBytes: bytes, VirtualBytes: 4 * bytes,
-		HeldBytes: bytes, InspectorVersion: 3, ContentSum: "sum",
+		Key: key, Content: backends.Content{Digest: digest, DiskFormat: "qcow2", SourceBytes: bytes, VirtualBytes: 4 * bytes, InspectorVersion: 3, ContentSum: "sum"},
+		HeldBytes: bytes,
 	}
 }
 

@@ -29,21 +29,16 @@ type Entry struct {
 	ImageVolume backends.ImageVolumeID // "" until RecordStage
 	Form        backends.Form
 	ImageIDs    []string // SOURCE:ID of every image known to have this content
-	Digest      string
-	DiskFormat  string
-	ContentSum  string // of what stands in the image-volume; "" unknown
 
-	SourceBytes   int64
-	VirtualBytes  int64
+	backends.Content
 	ReservedBytes int64 // counted while filling
 	HeldBytes     int64 // counted afterwards
 
-	Claim            internaltenant.ClaimID
-	Pinned           bool
-	Hits             int64
-	Clones           int // live clones that depend on the image-volume, when last seen
-	InspectorVersion int
-	EvictCause       EvictCause
+	Claim      internaltenant.ClaimID
+	Pinned     bool
+	Hits       int64
+	Clones     int // live clones that depend on the image-volume, when last seen
+	EvictCause EvictCause
 
 	// SupersededAt is when the last of its images came to have other content, or went from its source; zero while
 	// it is what one of them is. SupersededBy is the entry that came after it; "" where the image went.

@@ -3,6 +3,8 @@ package catalog
 import (
 	"context"
 	"errors"
+
+	"github.com/clonecache/clonecache/backends"
 )
 
 // Published is what is known of an image-volume once it is committed.
@@ -14,13 +16,8 @@ type Published struct {
 	ImageID     string  // SOURCE:ID of that image; "": the first one of the row
 	Sharing     Sharing // whose equal content may be the same entry's
 
-	Digest           string
-	DiskFormat       string
-	SourceBytes      int64
-	VirtualBytes     int64
-	HeldBytes        int64
-	InspectorVersion int
-	ContentSum       string // of what stands in the image-volume; "" unknown
+	backends.Content
+	HeldBytes int64
 }
 
 // Sharing says whose equal content may be one entry. It decides where bytes lie, never who gets them: an image is

@@ -119,9 +119,9 @@ func TestAdopt(t *testing.T) {
 	ctx := t.Context()
 	e := Entry{
 		ID: "0199-adopted", Store: "local", Key: words.ContentKey(digest, "qcow2"), State: Filling, Attempt: 4,
-		ImageVolume: "0199-adopted-4", Form: backends.Decoded, ImageIDs: []string{"s:b", "s:a"}, Digest: digest, DiskFormat: "qcow2",
-		SourceBytes: 1, VirtualBytes: 2, ReservedBytes: 9, HeldBytes: 3, Claim: "claim", Pinned: true, Hits: 5, Clones: 6,
-		InspectorVersion: 7, ContentSum: "sum", CreatedAt: at.now().Add(-time.Hour), Lease: me, LeaseUntil: at.now(),
+		ImageVolume: "0199-adopted-4", Form: backends.Decoded, ImageIDs: []string{"s:b", "s:a"}, Content: backends.Content{Digest: digest, DiskFormat: "qcow2", SourceBytes: 1, VirtualBytes: 2, InspectorVersion: 7, ContentSum: "sum"},
+		ReservedBytes: 9, HeldBytes: 3, Claim: "claim", Pinned: true, Hits: 5, Clones: 6,
+		CreatedAt: at.now().Add(-time.Hour), Lease: me, LeaseUntil: at.now(),
 	}
 	is(t, "adopt", c.Adopt(ctx, e, revision), nil)
 	want := e

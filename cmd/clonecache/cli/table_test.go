@@ -80,8 +80,8 @@ func shownTables() []shownTable {
 		Images: []report.Image{{ImageID: "library:disk.raw", Requests: 11, Hits: 10, Misses: 1, DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, FillMeanMS: 3214.5}}}
 	day := now.Add(-24 * time.Hour)
 	entry := plugin.EntryView{Configured: true, ID: "0197c2f4-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:disk.raw", "web:disk.raw"},
-		Digest: "sha256:00ff", DiskFormat: "raw", State: "ready", Form: "decoded", ImageVolume: "iv-0197c2f4-1", SourceBytes: 1 << 30,
-		VirtualBytes: 2 << 30, HeldBytes: 690 << 20, Hits: 10, Clones: 2, Dependents: []backends.VolumeName{"v1", "v2"}, Pinned: true, InspectorVersion: 1, CreatedAt: now.Add(-50 * time.Hour), LastUsedAt: now.Add(-3 * time.Minute)}
+		Content: backends.Content{Digest: "sha256:00ff", DiskFormat: "raw", SourceBytes: 1 << 30, VirtualBytes: 2 << 30, InspectorVersion: 1}, State: "ready", Form: "decoded", ImageVolume: "iv-0197c2f4-1",
+		HeldBytes: 690 << 20, Hits: 10, Clones: 2, Dependents: []backends.VolumeName{"v1", "v2"}, Pinned: true, CreatedAt: now.Add(-50 * time.Hour), LastUsedAt: now.Add(-3 * time.Minute)}
 	filling := plugin.EntryView{Configured: true, ID: "0197c2f5-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:\x1b[31mred"}, State: "filling", ReadBytes: 5 << 20}
 	views := []plugin.BackendView{
 		{Name: "local", Kind: "file", Location: "/v", CanClone: true, CloneMethod: "reflink", Fallback: "files", Available: true,
