@@ -35,9 +35,9 @@ func TestAnImageVolumeTouchedByOthers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(t, harness.Config{Images: makeImages(t)})
+			p := newPlayer(t, harness.Config{Images: shelf.Make(t)})
 			p.Start(t)
-			p.do(t, create("first"))
+			p.do(t, shelf.Create("first"))
 			if c.clones == 0 {
 				p.do(t, harness.DeleteVolume("first"))
 			}
@@ -45,7 +45,7 @@ func TestAnImageVolumeTouchedByOthers(t *testing.T) {
 			if err := c.touch(p.site.images.IOContext, "clonecache-"+touched); err != nil {
 				t.Fatal(err)
 			}
-			p.do(t, create("hit"))
+			p.do(t, shelf.Create("hit"))
 			if a := p.Answer; a.Outcome != plugin.Filled && a.Outcome != plugin.Hit {
 				t.Errorf("the next request: got %s, %s (%s), want a fill or a hit", a.Outcome, a.Reason, a.Detail)
 			}
@@ -77,16 +77,16 @@ func unsnap(io *rados.IOContext, name string) error {
 // A daemon that the cluster has cut off connects anew, and goes on with hits and fills.
 func TestABlocklistedDaemon(t *testing.T) {
 	t.Parallel()
-	p := newPlayer(t, harness.Config{Images: makeImages(t)})
+	p := newPlayer(t, harness.Config{Images: shelf.Make(t)})
 	p.Start(t)
-	p.do(t, create("first"))
+	p.do(t, shelf.Create("first"))
 	for _, address := range p.addresses(t) {
 		cluster.Do(t, "ceph", "osd", "blocklist", "add", address)
 	}
 	tries := 0
 	harness.Until(t, "the daemon has connected anew, and makes volumes", func() bool {
 		tries++
-		err := create("hit").Do(t, p.Player)
+		err := shelf.Create("hit").Do(t, p.Player)
 		if err != nil && !errors.Is(err, harness.ErrBypassed) {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestABlocklistedDaemon(t *testing.T) {
 		return err == nil && len(p.clients(t)) > 1
 	})
 	t.Logf("connected anew after %d requests", tries)
-	p.do(t, create("second"))
+	p.do(t, shelf.Create("second"))
 	p.Idle(t)
 	if got := len(p.Whole(t)); got != 3 {
 		t.Errorf("volumes: got %d, want 3", got)

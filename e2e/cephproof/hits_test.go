@@ -43,7 +43,7 @@ func kills(tb testing.TB) int {
 // also where that is at once, while the OSD still takes the killed client for alive.
 func TestKilledInBurstsOfHits(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, cluster, harness.Config{Images: makeImages(t)})
+	s := newSite(t, cluster, harness.Config{Images: shelf.Make(t)})
 	d := harness.Start(t, s.Config)
 	d.Create(t, harness.Volume{Image: "library:one.raw", Name: "first", Size: volumeSize})
 

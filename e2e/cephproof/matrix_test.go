@@ -40,7 +40,7 @@ var layouts = []layout{
 // hold is right; then the script goes on with the act that got no answer, and in the end all is as in a
 // run without a kill.
 func TestKilledAfterEachStep(t *testing.T) {
-	library := makeImages(t)
+	library := shelf.Make(t)
 	for _, l := range layouts {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
