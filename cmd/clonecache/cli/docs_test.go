@@ -155,6 +155,32 @@ func TestEveryPathThatContributorsAreShownExists(t *testing.T) {
 	}
 }
 
+// TestEveryNameOnAReadersPathExists: rows of CONTRIBUTING.md that show a Go file and names which it declares.
+func TestEveryNameOnAReadersPathExists(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, name := regexp.MustCompile("(?m)^\\| `([\\w/]+\\.go)` \\|([^|]*)\\|"), regexp.MustCompile("`(\\w+)`")
+	shown := 0
+	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
+		source, err := os.ReadFile(filepath.Join("../../..", m[1]))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, n := range name.FindAllStringSubmatch(m[2], -1) {
+			shown++
+			if !regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|type )` + n[1] + `\b`).Match(source) {
+				t.Errorf("docs/CONTRIBUTING.md shows %s in %s, which does not declare it", n[1], m[1])
+			}
+		}
+	}
+	if shown < 25 {
+		t.Errorf("found only %d names", shown)
+	}
+}
+
 // TestEveryTargetThatIsShownExists: make TARGET.
 func TestEveryTargetThatIsShownExists(t *testing.T) {
 	makefile, err := os.ReadFile("../../../Makefile")
