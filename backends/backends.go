@@ -133,11 +133,10 @@ type StageSpec struct {
 	Room Room
 }
 
-// Room grants space to a stage, in bytes of all that it occupies then: at least need, or it is an error,
-// which WriteAt returns and after which the stage occupies no more than before. It grants up to ample where
-// nobody has to go for that, and what it has granted before is always granted. It may wait for others to
-// go, and may be called from several goroutines; no lock that a Retire of another image-volume takes is
-// held meanwhile.
+// Room grants space to a stage, in bytes of everything that the stage will occupy. It grants at least need, and up to
+// ample where no entry has to be evicted for that; what it granted before it always grants again. An error means that
+// nothing was granted: WriteAt returns that error, and the stage occupies no more than before. Room may wait for
+// evictions, and may be called from several goroutines. Its caller holds no lock that a Retire of another image-volume takes.
 type Room func(need, ample int64) (granted int64, err error)
 
 // Origin tells what a volume was made from. It is the volume's stamp: kept with it where the backend
@@ -175,11 +174,11 @@ type Volume struct {
 	DependsOn string
 }
 
-// VolumeRef names a volume to remove. Without an ID somebody wants the volume of that name to go, whatever
-// it holds. With an ID it is taken back, since nobody was told of it: only that very volume is meant, and
-// only as it was made. One that has taken over its name is left alone (ErrNotExist), and so is one that
-// somebody has found all the same: that is open, has snapshots, or was written since (ErrInUse, or ErrNotOurs
-// where it is theirs from now on), or of which the backend cannot tell.
+// VolumeRef names a volume to remove. Without an ID the volume of that name goes, whatever it holds: its owner asks for it.
+// With an ID a volume is taken back, because its requester was never told of it: only that very volume is meant, and only
+// as it was made. Another volume that has taken over the name stays (ErrNotExist). A volume that is in use stays too: it is
+// open, has snapshots or was written since, or the backend cannot tell (ErrInUse; ErrNotOurs where it belongs to its user
+// from now on).
 type VolumeRef struct {
 	Name VolumeName
 	ID   VolumeID // empty: whichever volume of ours bears Name
@@ -215,9 +214,9 @@ type ImageVolumeStage interface {
 	// made: a process that dies in it leaves a Staged or a Committed image-volume, nothing between.
 	// ErrNoSpace: the backend is full; Discard it.
 	Commit(ctx context.Context, final Description) (ImageVolume, error)
-	// HeldBytes is what the writes up to now occupy in the store's own unit (a filesystem's block, a piece of
-	// an RBD object), or will once they are on disk; what Commit's answer says is no more, but for records
-	// beside the content. It is never more than StageSpec.Room granted.
+	// HeldBytes counts what the writes up to now occupy, or will occupy once they are on disk, in the store's own unit: a
+	// filesystem's block, a piece of an RBD object. Commit's answer says no more than that, except for records beside the
+	// content. HeldBytes is never more than StageSpec.Room granted.
 	HeldBytes() int64
 }
 
@@ -267,14 +266,13 @@ type Volumes interface {
 	ListVolumes(ctx context.Context) iter.Seq2[Volume, error]
 	// DeleteVolume removes a volume. ErrNotExist: it is not there, or (with ref.ID) another one has its
 	// name. ErrNotOurs: no mark, or theirs by now. ErrInUse: something still needs it, or, with ref.ID,
-	// somebody has it (see VolumeRef): it stays, and trying again later would be wrong.
+	// the volume is in use (see VolumeRef): it stays, and trying again later would be wrong.
 	DeleteVolume(ctx context.Context, ref VolumeRef) error
-	// Settle ends what a process that died left of the clone or copy which spec asked for: a volume that
-	// bears spec.Token and was whole once stays (Whole), whatever its owner has made of it; anything less that
-	// is certainly of that attempt is removed (Removed); and where there is nothing of it, nothing is done
-	// (Absent) - whoever has the name now. It may be repeated. ErrInUse: something half made is there, and
-	// somebody else has it; it stays. ErrUnavailable: it cannot be told now, as while the cluster has not missed
-	// the process that died; repeat it.
+	// Settle ends the clone or copy of spec after the process that made it has died. A volume that bears spec.Token and was
+	// whole once stays (Whole), whatever its owner has made of it. Anything less that is certainly of that attempt is
+	// removed (Removed). Where nothing of the attempt is there, nothing is done (Absent), whichever volume has the name now.
+	// It may be repeated. ErrInUse: something half made is open elsewhere, and stays. ErrUnavailable: the backend cannot
+	// tell yet, as while the cluster has not noticed the process's death; repeat the call.
 	Settle(ctx context.Context, spec VolumeSpec) (Settled, error)
 }
 

@@ -42,9 +42,8 @@ type VolumeNamer interface {
 // Adopter is an optional capability of a Store: its Stage takes StageSpec.Adopt. An adopted volume keeps
 // its name. Stage makes it exactly VirtualBytes long; ErrNotExist: it is not on this backend (another one
 // may share the volume type); ErrNotOurs: it is not empty, or has snapshots, and stays untouched. Retire,
-// Reap and Discard take back what was done to it - content may stay, our snapshot and mark go - and leave
-// the volume itself to its owner's service, which removes it when the claim is released. Gone then means
-// that nothing hinders that.
+// Reap and Discard remove our snapshot and mark; the content may stay. The volume itself is left to its owner's service,
+// which removes it when the claim is released. Gone then means that nothing hinders that removal.
 type Adopter interface {
 	CanAdopt() bool
 }
@@ -68,8 +67,8 @@ type Flattener interface {
 	Flatten(ctx context.Context, name VolumeName, progress func(done, total int64)) error
 }
 
-// DeepLister is an optional capability of a backend that finds its image-volumes by an index: looking
-// for what carries our mark and no listing names, because the index was lost or somebody meddled.
+// DeepLister is an optional capability of a backend that finds its image-volumes by an index: a search for strays, which
+// carry our mark while no listing names them, because the index was lost or changed by others.
 type DeepLister interface {
 	// ListStrays looks at everything there is, and changes nothing; it costs a look at each volume. A fill
 	// that is under way is no stray. An error is yielded for what cannot be read, with its Place, and the
@@ -130,9 +129,9 @@ type ImageVolumeReader interface {
 
 // HoleTeller is an optional capability of an ImageVolumeContent, which can say what need not be read.
 type HoleTeller interface {
-	// NextData is the first range at or behind off, [from, to), that may hold something else than zeroes; what
-	// lies between off and from reads as zeroes. Where there is none any more, both are the size. It takes
-	// time in proportion to what is allocated, or to a look at each piece of the store.
+	// NextData is the first range [from, to) at or behind off that may hold other bytes than zeroes; the bytes between off
+	// and from read as zeroes. Where no such range follows, both are the size. It takes time in proportion to the
+	// allocated bytes, or to the number of pieces in the store.
 	NextData(ctx context.Context, off int64) (from, to int64, err error)
 }
 

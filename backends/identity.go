@@ -13,14 +13,13 @@ type StoreID string
 // Identity is which store something is.
 type Identity struct {
 	ID StoreID
-	// Places are where its image-volumes and volumes lie, each in words that no other place has; what does
-	// not tell places apart better than ID has none. Two stores that have one of them lie on one place, and
-	// would destroy each other.
+	// Places are where its image-volumes and volumes lie, each in words that no other place has. A store has none where
+	// the ID tells places apart as well. Two stores with a place in common lie on the same place, and would destroy each other.
 	Places []string
 }
 
-// Holder is the installation whose a store is: its catalog, which names what the store holds. What it says
-// beside that is for people.
+// Holder is the installation that a store belongs to: its catalog names everything on the store. The other fields are
+// for people.
 type Holder struct {
 	Catalog  CatalogID `json:"catalog"`
 	Host     string    `json:"host"`
@@ -31,7 +30,7 @@ type Holder struct {
 // ErrHeld: the store is another installation's.
 var ErrHeld = errors.New("held by another installation")
 
-// HeldError is ErrHeld with who that is.
+// HeldError is ErrHeld, and names the holder.
 type HeldError struct{ By Holder }
 
 func (e *HeldError) Error() string {
@@ -42,17 +41,17 @@ func (e *HeldError) Error() string {
 // Is makes it ErrHeld.
 func (e *HeldError) Is(target error) bool { return target == ErrHeld }
 
-// Belonging is the part of a Store that knows which store it is and whose.
+// Belonging is the part of a Store that knows which store it is, and which installation holds it.
 type Belonging interface {
 	// Identify tells which store this is. A store that has no ID yet gets one, durably. The ID stays when
 	// the store is opened anew, under another name, or from another host. ErrUnavailable.
 	Identify(ctx context.Context) (Identity, error)
-	// HoldFor makes the store h.Catalog's, durably, if it is nobody's; of several at once one succeeds. Repeating
-	// it is harmless, and brings what is for people up to date. *HeldError: it is another one's, and stays so.
-	// ErrUnavailable.
+	// HoldFor makes h.Catalog the store's holder, durably, if it has none; of several concurrent calls one succeeds.
+	// Repeating it is harmless, and updates the fields for people. *HeldError: another installation holds the store, and
+	// goes on to. ErrUnavailable.
 	HoldFor(ctx context.Context, h Holder) error
-	// TakeOver makes the store h.Catalog's, whoever's it was, which is returned; the zero Holder: nobody's. It
-	// is for a person who knows that the former holder is gone for good. ErrUnavailable.
+	// TakeOver makes h.Catalog the store's holder, whichever it had, and returns the former one; with the zero Holder the
+	// store is held by none. A person decides it, knowing that the former holder is gone for good. ErrUnavailable.
 	TakeOver(ctx context.Context, h Holder) (was Holder, err error)
 }
 

@@ -111,7 +111,7 @@ func (l *Local) Usage(ctx context.Context) (Usage, error) {
 	return u, nil
 }
 
-// limit is that of a setting, of which 0 is unlimited.
+// limit is the limit that a setting means; a setting of 0 means Unlimited.
 func limit(setting int64) int64 {
 	if setting == 0 {
 		return Unlimited

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Plan returns who must go, in this order, so that need fits into the stock within b; nobody where it
-// fits already. On an error nobody goes: it is a *Shortage that matches ErrTooLarge or ErrNoRoom, or one
-// of the stock's. It costs what it takes, not what there is: the sums say whether it can be done at all,
-// and lines are read up to the last victim, past entries that are young.
+// Plan returns the entries that must go, in this order, so that need fits into the stock within b: none where it fits
+// already. With an error no entry goes; the error is a *Shortage that matches ErrTooLarge or ErrNoRoom, or one of the
+// stock's. The cost grows with the victims, not with the stock: the sums say whether it can be done at all, and lines are
+// read up to the last victim, past entries that are young.
 func Plan(now time.Time, need Need, s Stock, b Bounds) ([]Victim, error) {
 	t := newTally(need, &s.Sums, b)
 	if short := t.tooLarge(need); short != nil {
@@ -39,8 +39,8 @@ func Plan(now time.Time, need Need, s Stock, b Bounds) ([]Victim, error) {
 
 var errMiscounted = errors.New("there are fewer entries than they add up to")
 
-// Overflow returns who must go, in this order, so that what is held now fits b, for bounds that were
-// lowered. Where all that may go is not enough, it is all that helps.
+// Overflow returns the entries that must go, in this order, so that the load fits b after bounds were lowered. Where all
+// entries that may go are not enough, it returns all that help.
 func Overflow(now time.Time, load Load, b Bounds) []Victim {
 	s := load.Stock()
 	t := newTally(Need{}, &s.Sums, b)
@@ -86,7 +86,7 @@ func (s Stock) young(now time.Time, b Bounds) (Young, error) {
 	return s.Young(now.Add(-b.MinAge), now)
 }
 
-// candidates are who may go, in order.
+// candidates are the entries that may go, in order.
 func (s Stock) candidates(now time.Time, b Bounds) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		for _, c := range classes(b) {

@@ -348,7 +348,7 @@ func (f *flight) soFar() catalog.FillProgress {
 	return catalog.FillProgress{Read: f.read.Load(), Written: f.written.Load(), Total: f.total.Load()}
 }
 
-// fills tells whether a flight other than but fills that row; the store's reserving is held.
+// fills tells whether a flight other than the given one fills that row. The caller holds the store's reserving.
 func (fl *flights) fills(id catalog.EntryID, but *flight) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()

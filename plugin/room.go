@@ -84,7 +84,7 @@ const (
 	seen           // the backend was asked just now
 )
 
-// errInUse: entries would go, or stay, because of clones that may be gone by now.
+// errInUse: the decision depends on clones that may be gone by now; they are counted anew, and it is made again.
 var errInUse = errors.New("live clones decide")
 
 // decide lets the policy choose who goes, in one transaction with the reservation. errInUse, errWouldEvict.

@@ -11,9 +11,9 @@ import (
 // StateLock makes a state directory one process's own. It goes with the process, however that ends.
 type StateLock struct{ file *flock.Flock }
 
-// LockState makes dir, where it is not there, and locks it. It is for who makes something before Open that
-// only the owner of dir may make; Open alone locks too. ErrLocked: another process has it, or another
-// Plugin of this one.
+// LockState makes dir, where it is missing, and locks it. A program calls it before Open if it makes things that only
+// the owner of dir may make; Open locks dir by itself too. ErrLocked: another process has the lock, or another Plugin of
+// this process.
 func LockState(dir string) (*StateLock, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)

@@ -31,9 +31,8 @@ func (v *surveyor) survey(ctx context.Context) ([]finding, error) {
 	return append(all, claims...), err
 }
 
-// surveyStore lists the store, then the rows, then the store again. Fills and evictions go on meanwhile:
-// only what both listings show, and no row names, is unknown; and only a row that the second listing
-// does not bear out is missing.
+// surveyStore lists the store, then the rows, then the store again, while fills and evictions go on. An image-volume is
+// unknown if both listings show it and no row names it. A row's image-volume is missing if the second listing lacks it.
 func (v *surveyor) surveyStore(ctx context.Context, s *store) ([]finding, error) {
 	if err := v.stock.ensure(ctx, s); err != nil {
 		return []finding{unavailable(s, err)}, ctx.Err()

@@ -24,8 +24,8 @@ func lease(f *os.File) error {
 	})
 }
 
-// Alone makes sure that nobody else has f open, in this process or another, and that until f is closed who
-// opens it waits. It does so by a write lease, which the kernel grants to the only one who has a file open.
+// Alone makes sure that no other descriptor of f is open, in this process or another, and that opening f waits until f is
+// closed. A write lease does both: the kernel grants it only to the sole opener of a file.
 // Where the filesystem knows no leases (NFS) nothing is made sure of.
 // backends.ErrInUse: somebody has it open, or the file is another user's now.
 func Alone(f *os.File) error {

@@ -21,7 +21,7 @@ const (
 type Lifecycle struct {
 	mu    sync.Mutex
 	phase Phase
-	idle  chan struct{} // closed when it is no longer Busy; made by who waits
+	idle  chan struct{} // closed when it is no longer Busy; made by the waiting goroutine
 }
 
 // Enter makes what is in Writing Busy, so that the caller has it alone until Leave. It waits while it

@@ -12,7 +12,7 @@ type syncs struct {
 	next *turn // the sync that has not begun; nil: nobody waits
 }
 
-// turn is one sync, for all who joined it.
+// turn is one sync, for all goroutines that joined it.
 type turn struct {
 	done chan struct{} // closed when err is set
 	err  error
@@ -48,7 +48,7 @@ func (s *syncs) join() (t *turn, leads bool) {
 	return s.next, true
 }
 
-// begin lets nobody join any more: who comes now may have changed something too late.
+// begin closes the turn to newcomers: a change that comes now may be too late for the sync.
 func (s *syncs) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -65,7 +65,7 @@ const cleanUp = 2 * time.Second
 
 // do runs a piece of work, with at most Config.Calls others at once, and waits for it at most
 // Config.Timeout, or as long as the work asks for; after that it is backends.ErrUnavailable. When ctx
-// ends, the work hears of it and may still clean up for a moment; then it is both that and ctx's error.
+// ends, the work is told and has a moment to clean up; an error after that moment is both ErrUnavailable and ctx's.
 // Ceph's errors get their meaning.
 func do[T any](ctx context.Context, b *Backend, f func(w *work) (T, error)) (T, error) {
 	var zero T

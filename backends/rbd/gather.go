@@ -102,7 +102,7 @@ func (c *content) seal(o *object) {
 	}
 }
 
-// write writes an object, unless something has failed before. Those who wait for it are told.
+// write writes an object, unless an earlier write has failed. The goroutines that wait for it are told.
 func (c *content) write(o *object) {
 	if o.before != nil {
 		<-o.before.done

@@ -23,7 +23,7 @@ const (
 	clientsAhead = 20_000
 )
 
-// maker is what an RBD ID says of who made the image.
+// maker is the client that made an image, as its RBD ID says.
 type maker int
 
 const (

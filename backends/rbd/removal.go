@@ -199,7 +199,7 @@ func notYet(err error) error {
 	return err
 }
 
-// strangersAway is backends.ErrInUse for an image that somebody has open who is no client of this installation,
+// strangersAway is backends.ErrInUse for an image that is open by a client other than those of this installation,
 // dead or alive, or that has a snapshot.
 func (b *Backend) strangersAway(w *work, rbdID string) error {
 	var watchers []rbd.ImageWatcher

@@ -91,7 +91,7 @@ func (t *turns) leave(key string, h *turn, alone bool) {
 	t.gone(key, h)
 }
 
-// gone tells those who wait that somebody left.
+// gone wakes the waiting goroutines after one has left.
 func (t *turns) gone(key string, h *turn) {
 	close(h.changed)
 	h.changed = make(chan struct{})

@@ -202,7 +202,7 @@ func unsnapped(image *rbd.Image) error {
 
 // asMade is backends.ErrInUse for a volume that is not as its clone was made: somebody has it open, has a
 // snapshot of it, or has written to it. Of a volume that was written at first, as a copy is, it cannot be told
-// who has written to it.
+// whether its owner has written to it.
 func asMade(io *rados.IOContext, rbdID string) error {
 	return lookInto(io, rbdID, func(image *rbd.Image) error {
 		if err := errors.Join(unwatched(image), unsnapped(image)); err != nil {
@@ -225,7 +225,7 @@ func unwatched(image *rbd.Image) error {
 	return err
 }
 
-// watched says who keeps an image from being removed. After a kill -9 that is the client which died, until
+// watched names the client that keeps an image from being removed. After a kill -9 it is the dead client, until
 // the OSDs miss it: the same call succeeds then.
 func watched(io *rados.IOContext, rbdID string, err error) error {
 	if !is(err, syscall.EBUSY) {

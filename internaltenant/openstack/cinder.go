@@ -59,7 +59,8 @@ type volume struct {
 // claimed tells whether some installation of clonecache had it made.
 func (v volume) claimed() bool { return v.Metadata[metaEntry] != "" }
 
-// ours tells whether this installation had it made, or an older version, which did not say for whom.
+// ours tells whether this installation had the volume made. Volumes of an older version count too: they bear no
+// installation's ID.
 func (c *cinder) ours(v volume) bool {
 	whose := v.Metadata[metaCatalog]
 	return v.claimed() && (whose == "" || whose == c.catalog)

@@ -209,7 +209,7 @@ func (c *Client) unreached(op *net.OpError) *Error {
 		c.where, why)}
 }
 
-// untrusted explains a server that could not prove who it is, or speaks no TLS at all; nil: it did.
+// untrusted explains that a server could not prove its identity, or speaks no TLS at all; nil: it proved it.
 func (c *Client) untrusted(err error) *Error {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError

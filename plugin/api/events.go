@@ -22,7 +22,7 @@ type EventsRequest struct {
 	Since   string        // an event's ID: later ones; a span back from now, or an RFC 3339 time; "": all that are kept
 	Backend backends.Name // "": all
 	Kinds   []plugin.EventKind
-	Limit   int  // 0: no limit; not for those who follow
+	Limit   int  // 0: no limit; not for a stream of events
 	Newest  bool // the limit leaves the newest, not the oldest
 }
 
@@ -48,7 +48,7 @@ type eventsInput struct {
 	Follow  bool          `query:"follow" doc:"Go on with new events as they come: one JSON object a line, with event, or at the end error"`
 }
 
-// eventLine is one line of those who follow.
+// eventLine is one line of a stream of events.
 type eventLine struct {
 	Event *plugin.Event `json:"event,omitempty"`
 	Error *Error        `json:"error,omitempty"`

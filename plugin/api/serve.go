@@ -146,7 +146,7 @@ func (l *Listener) lets(r *http.Request) bool {
 	return reads && l.metrics != "" && l.metrics.equals(given)
 }
 
-// trustedKey marks, in a request's context, one who may use the API. Probes come from others too.
+// trustedKey marks the context of a request whose sender may use the API. Probes come from others too.
 type trustedKey struct{}
 
 func isTrusted(r *http.Request) bool {

@@ -33,7 +33,7 @@ type row struct {
 	retry  retry
 	// sentence is for the person who asked: what is wrong and what helps.
 	sentence string
-	// speaks: the error is worded for that person by who returns it, and says more than sentence.
+	// speaks: the error's own text is worded for that person, and says more than sentence.
 	speaks bool
 }
 

@@ -98,11 +98,11 @@ type Intent struct {
 type Kept string
 
 const (
-	// Unanswered: who asked for it was not answered, and may ask again.
+	// Unanswered: its requester was not answered, and may ask again.
 	Unanswered Kept = "unanswered"
-	// Unproved: nothing proves that who asked for it was not answered.
+	// Unproved: nothing proves that its requester was not answered.
 	Unproved Kept = "unproved"
-	// InUse: who asked for it was not told of it, and somebody has it all the same.
+	// InUse: its requester was not told of it, and it is in use all the same.
 	InUse Kept = "in_use"
 )
 
