@@ -4,6 +4,41 @@
 // It also records concurrent histories of one entry and checks that they are linearizable.
 //
 // A run is told by its seed alone: SEED=n repeats one, OPS=n and SOAK=2h say how long to go on.
+//
+// # What the model models
+//
+// The model (type model) is the plugin's promise without its machinery. One operation happens at a time, and nothing is
+// ever half done: there are no fills under way, no leases, no intents, no journal. It has
+//
+//   - five images: which content each has, at which revision, and which content's digest is promised beside it;
+//   - two stores, the backend and the file cache, each with its bounds, and the internal tenant's quota;
+//   - entries: store, content, the keys that find it, when it was last used, pinned, detached, superseded, and whether
+//     its image-volume was lost behind the plugin's back;
+//   - volumes: content, size, the request that made it, and the entry that it depends on, where clones depend on one;
+//   - the counters of the report.
+//
+// For each operation (type op) the model predicts what the plugin answers (do), and what has changed. Evictions are
+// predicted from the order of package lru: superseded entries first, then idle before in use, then by last use. Which
+// bound is blamed is package lru's business, and not predicted.
+//
+// # What the model does not know
+//
+// Entry IDs, volume IDs and times are the plugin's: the model takes them from the result, and from then on they must
+// stay. After a kill, the keys under which an entry may or may not be known are kept as such (maybe), until a request
+// shows which. Where the catalog was lost, the model learns from the image-volumes which of them came back (rebuilt),
+// and checks that no more went than the quota demands.
+//
+// # A kill
+//
+// Operation kill hands a batch to another process, which ends itself at its nth step. The plugin is opened again, and
+// what it has then must be what the model has after some number of the batch's operations, the one that was under way
+// done wholly or not at all.
+//
+// # After each operation
+//
+// The answer is compared with the prediction, then what the stores, the catalog and the quota hold with the model, then
+// the invariants (func invariants) are looked up in the real directories. A failure prints the sequence of operations,
+// which is shrunk first, and the seed.
 package randomops
 
 import (
