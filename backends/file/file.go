@@ -107,24 +107,16 @@ func open(ctx context.Context, c Config, probe probe) (*Backend, error) {
 	}
 	b.access = access
 	known := rawfile.Known{Dir: b.path, Marker: rawfile.Marker(b.own()), Record: c.Record}
-	if err := known.Check(); err != nil {
-		return nil, err
-	}
-	if err := b.makeDirs(); err != nil {
-		return nil, err
-	}
-	lock, err := rawfile.Lock(b.own("lock"))
-	if err != nil {
-		return nil, err
-	}
-	b.lock = lock
-	b.Belonging = rawfile.NewBelonging(b.own(), c.Now)
-	err = b.prepare(probe)
-	if err == nil {
-		err = known.Note()
-	}
-	if err != nil {
+	err = known.Hold(b.own("lock"), b.makeDirs, func(lock *os.File) error {
+		b.lock = lock
+		b.Belonging = rawfile.NewBelonging(b.own(), c.Now)
+		return b.prepare(probe)
+	})
+	switch {
+	case err != nil && b.lock != nil:
 		return nil, errors.Join(err, b.Close())
+	case err != nil:
+		return nil, err
 	}
 	return b, nil
 }

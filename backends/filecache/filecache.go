@@ -81,24 +81,16 @@ func open(ctx context.Context, c Config, probe probe) (*Cache, error) {
 	}
 	cache := &Cache{name: c.Name, path: filepath.Clean(c.Path), log: c.Log}
 	known := rawfile.Known{Dir: cache.path, Marker: rawfile.Marker(cache.own()), Record: c.Record}
-	if err := known.Check(); err != nil {
-		return nil, err
-	}
-	if err := cache.makeDirs(); err != nil {
-		return nil, err
-	}
-	lock, err := rawfile.Lock(cache.own("lock"))
-	if err != nil {
-		return nil, err
-	}
-	cache.lock = lock
-	cache.Belonging = rawfile.NewBelonging(cache.own(), c.Now)
-	err = cache.prepare(ctx, c, probe)
-	if err == nil {
-		err = known.Note()
-	}
-	if err != nil {
+	err := known.Hold(cache.own("lock"), cache.makeDirs, func(lock *os.File) error {
+		cache.lock = lock
+		cache.Belonging = rawfile.NewBelonging(cache.own(), c.Now)
+		return cache.prepare(ctx, c, probe)
+	})
+	switch {
+	case err != nil && cache.lock != nil:
 		return nil, errors.Join(err, cache.Close())
+	case err != nil:
+		return nil, err
 	}
 	return cache, nil
 }

@@ -42,6 +42,26 @@ func (k Known) Check() error {
 		backends.ErrUnavailable, k.Dir, found, k.Record)
 }
 
+// Hold opens a store's directory for this process alone: Check, then makeDirs, which makes what is missing in it, then the
+// lock, then prepare, which does what needs the lock, then Note. prepare gets the lock and keeps it: from then on the
+// caller gives it back, also where Hold fails. backends.ErrInUse: another process has the directory open.
+func (k Known) Hold(lockFile string, makeDirs func() error, prepare func(lock *os.File) error) error {
+	if err := k.Check(); err != nil {
+		return err
+	}
+	if err := makeDirs(); err != nil {
+		return err
+	}
+	lock, err := Lock(lockFile)
+	if err != nil {
+		return err
+	}
+	if err := prepare(lock); err != nil {
+		return err
+	}
+	return k.Note()
+}
+
 // Note makes marker and record where they are missing, durably: the marker first, so that no crash leaves a
 // record of a store that does not bear it.
 func (k Known) Note() error {

@@ -31,8 +31,8 @@
 // # A kill
 //
 // Operation kill hands a batch to another process, which ends itself at its nth step. The plugin is opened again, and
-// what it has then must be what the model has after some number of the batch's operations, the one that was under way
-// done wholly or not at all.
+// what it has then must be what the model has after the operations that were answered. The one that was under way may
+// have been done, or not, or have come as far as an eviction or a fill (survive, between); it is repeated.
 //
 // # After each operation
 //
