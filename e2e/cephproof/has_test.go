@@ -24,7 +24,7 @@ import (
 // nobody uses it any more.
 func TestAVolumeThatSomebodyHasGoesByItsNameAlone(t *testing.T) {
 	t.Parallel()
-	library := makeImages(t)
+	library := shelf.Make(t)
 	for _, how := range []backendtest.Usage{backendtest.Opens, backendtest.Snapshots, backendtest.Writes} {
 		t.Run(string(how), func(t *testing.T) {
 			t.Parallel()

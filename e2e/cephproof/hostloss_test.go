@@ -30,7 +30,7 @@ func TestTheHostLosesItsPowerAndTheClusterStays(t *testing.T) {
 	if !powerloss.Apart(t, "CEPH_DIR="+cluster.Dir, "CEPH_PORT="+strconv.Itoa(cluster.Port)) {
 		return
 	}
-	library := makeImages(t)
+	library := shelf.Make(t)
 	hosts := []*lostHost{newLostHost(t, library, nil)}
 	for i := range harness.StateLosses {
 		hosts = append(hosts, newLostHost(t, library, &harness.StateLosses[i]))
