@@ -94,7 +94,7 @@ func otherFileOf(b []byte) string {
 			return s.name
 		}
 	}
-	if isJSON(text) {
+	if isJSON(text) && beginsAsText(text) {
 		return "a JSON document"
 	}
 	return ""
@@ -108,6 +108,19 @@ func isJSON(text []byte) bool {
 	}
 	text, object := bytes.CutPrefix(text, []byte("{"))
 	return object && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte(`"`))
+}
+
+// beginsAsText: what a disk's random bytes do not, though the first two of them may look like anything.
+func beginsAsText(b []byte) bool {
+	b, _, _ = bytes.Cut(b[:min(16, len(b))], []byte{0})
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if r == utf8.RuneError && utf8.FullRune(b) || isControl(r) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
 }
 
 // mostText is the longest file that is looked at whether all of it is text.
@@ -128,10 +141,11 @@ func refuseText(h *head) error {
 
 // isText: lines of UTF-8, without control characters.
 func isText(b []byte) bool {
-	return utf8.Valid(b) && bytes.ContainsRune(b, '\n') && !bytes.ContainsFunc(b, func(r rune) bool {
-		return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n\f", r)
-	})
+	return utf8.Valid(b) && bytes.ContainsRune(b, '\n') && !bytes.ContainsFunc(b, isControl)
 }
+
+// isControl tells what stands in no text.
+func isControl(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n\f", r) }
 
 const sectorBytes = 512
 

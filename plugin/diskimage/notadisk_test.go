@@ -33,6 +33,7 @@ func TestWhatOnlyLooksOddIsADisk(t *testing.T) {
 		"0x5d and a large size":   sectors("\x5d\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x01"),
 		"a program":               sectors("\x7fELF\x02\x01\x01\x00"),
 		"a brace":                 sectors("{ \x00"),
+		"a brace and a quote":     sectors("{\"\x9c\x07\xe2"),
 		"a filesystem, squashed":  sectors("hsqs\x01\x00\x00\x00"),
 		"the end of a disk image": append(make([]byte, 4096-512), "koly\x00\x00\x00\x05"+strings.Repeat("\x00", 504)...),
 	} {
