@@ -13,7 +13,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // Name is the name that the configuration gives to a backend or a file cache.

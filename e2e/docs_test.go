@@ -26,7 +26,7 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 
 // Every reason of an outcome stands in docs/api.md.
 func TestReasonsAreDocumented(t *testing.T) {
-	words, doc := read(t, "words/words.go"), read(t, "docs/api.md")
+	words, doc := read(t, "plugin/words/words.go"), read(t, "docs/api.md")
 	reasons := regexp.MustCompile(`Reason\s+= "([a-z_]+)"`).FindAllStringSubmatch(words, -1)
 	if len(reasons) < 20 {
 		t.Fatalf("found only %d reasons", len(reasons))

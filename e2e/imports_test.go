@@ -20,10 +20,9 @@ type pkg struct {
 // itself.
 var layers = []string{
 	"lru",
-	"words",
+	"plugin/words",
 	"plugin/failpoint",
 	smallFile,
-	"words",
 	"internaltenant",
 	"backends",
 	"plugin/diskimage",
@@ -66,6 +65,20 @@ func TestImportsPointOneWay(t *testing.T) {
 				continue
 			}
 			checkForeign(t, from, path)
+		}
+	}
+}
+
+// The top of the tree stays as small as it is.
+func TestTheTopOfTheTree(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-tree", "--name-only", "HEAD").Output()
+	if err != nil {
+		t.Skip("not a checkout of git")
+	}
+	known := strings.Fields("backends cmd docs e2e go.mod go.sum internaltenant LICENSE lru Makefile plugin README.md")
+	for _, name := range strings.Fields(string(out)) {
+		if !strings.HasPrefix(name, ".") && !slices.Contains(known, name) {
+			t.Errorf("%s stands at the top", name)
 		}
 	}
 }

@@ -3,7 +3,7 @@ package internaltenant
 import (
 	"context"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // Ledger is the book that Local keeps its claims in; the catalog has one.

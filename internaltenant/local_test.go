@@ -9,7 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/internaltenant/ownertest"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 func TestLocalKeepsTheContract(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 var (

@@ -12,7 +12,7 @@ import (
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // committed puts an image-volume on a backend which no row names, as a catalog that was lost leaves it.

@@ -1,6 +1,6 @@
 package plugin
 
-import "github.com/clonecache/clonecache/words"
+import "github.com/clonecache/clonecache/plugin/words"
 
 // The words of package words that programs which embed the plugin meet.
 type (

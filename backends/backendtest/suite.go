@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // Run checks that a backend keeps all promises of backends.Backend, and of backends.FileCopier if it

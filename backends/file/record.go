@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // A stamp is kept as one line: the fields of recordFields, separated by '|', after "V1". Within a field

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 var usual = stamp{

@@ -14,7 +14,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 
 	"github.com/clonecache/clonecache/internaltenant"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // What an image-volume's metadata in Cinder says of it.

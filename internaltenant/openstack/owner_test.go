@@ -11,7 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/internaltenant/ownertest"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 func TestOwnerKeepsTheContract(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/clonecache/clonecache/internaltenant"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 const gib = 1 << 30

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/internaltenant"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // everything is what a catalog says of itself.

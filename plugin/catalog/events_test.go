@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // keeping opens a catalog that keeps so many events.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 func TestPublishOfContentThatIsThere(t *testing.T) {

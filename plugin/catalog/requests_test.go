@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 func TestRecordCountsEachRequestOnce(t *testing.T) {

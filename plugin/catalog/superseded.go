@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // An image whose content changes leaves the entry of its earlier content behind, which nobody will ask for

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // wantAfter wants an entry to be superseded by another one; "" for current, imageGone for nothing.

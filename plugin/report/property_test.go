@@ -10,7 +10,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 func drawStore(t *rapid.T) report.Store {

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // tally is figures being summed. Means and ratios are computed at the end.

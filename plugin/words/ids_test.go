@@ -3,7 +3,7 @@ package words_test
 import (
 	"testing"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 func TestNoTwoImagesHaveOneKey(t *testing.T) {

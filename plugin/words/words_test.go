@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // TestEveryReasonHasAnOutcome: what Outcomes leaves out has no series before it happens.
