@@ -23,7 +23,7 @@ func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v 
 	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
 	a.Path, a.SizeBytes, a.Rounded = v.Path, v.SizeBytes, q.rounded(v, f)
 	err := l.answered(q, intent.Seq, &a, f)
-	if err != nil && fateAfterCrash(intent) == mustGo { // after a kill it would go, whoever was told of it
+	if err != nil && fateIfWhole(intent) == mustGo { // after a kill it would go, whoever was told of it
 		_, _ = l.unmake(ctx, q, intent, v)
 		return Answer{}, &stepAside{reason: ReasonCacheError, cause: err}
 	}

@@ -13,14 +13,14 @@ import (
 // Every error that a request may be refused with has its word in the event of the fill.
 func TestEveryErrorOfAFillHasAWord(t *testing.T) {
 	for _, err := range usual() {
-		if got := failure(classify(fmt.Errorf("fill: %w", err))); got == ReasonCacheError {
+		if got := failureReason(classify(fmt.Errorf("fill: %w", err))); got == ReasonCacheError {
 			t.Errorf("%v: got %s", err, got)
 		}
 	}
-	if got := failure(classify(internaltenant.ErrOverQuota)); got != ReasonOverQuota {
+	if got := failureReason(classify(internaltenant.ErrOverQuota)); got != ReasonOverQuota {
 		t.Errorf("got %s, want %s", got, ReasonOverQuota)
 	}
-	if got := failure(classify(errors.New("odd"))); got != ReasonCacheError {
+	if got := failureReason(classify(errors.New("odd"))); got != ReasonCacheError {
 		t.Errorf("got %s, want %s", got, ReasonCacheError)
 	}
 }

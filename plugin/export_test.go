@@ -46,7 +46,7 @@ func Fill(ctx context.Context, p *Plugin, on backends.Name, image string) (Entry
 	}
 	want := wanted{sharing: s.sharing()}
 	if err = want.resolve(ctx, p.sources, image); err == nil {
-		err = p.fills.describe(ctx, &want)
+		err = p.fills.authorise(ctx, &want)
 	}
 	if err != nil {
 		return EntryView{}, "", err

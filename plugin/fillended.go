@@ -23,7 +23,7 @@ func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
 	log := fl.log.WithFields(w.want.fields(w.store)).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
 	if err != nil {
 		r.Error = err.Error()
-		fl.books.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: failure(err), Detail: r.Error, Took: took})
+		fl.books.noteEntry(EventFillFailed, w.entry, catalog.Event{ImageID: r.ImageID, Reason: failureReason(err), Detail: r.Error, Took: took})
 		log.WithError(err).Warn("image-volume not made")
 	} else {
 		log = log.WithFields(map[string]any{"image_volume": e.ImageVolume, "bytes": e.HeldBytes})

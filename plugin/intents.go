@@ -36,10 +36,10 @@ const (
 	mustGo
 )
 
-// fateAfterCrash is that of a volume which an earlier process made and did not answer for. A requester that
+// fateIfWhole is that of a volume which an earlier process made and did not answer for. A requester that
 // had set a deadline goes another way when it hears nothing, and would find its name taken. But where it is
 // not proved that there was no answer, the volume stays: somebody may have been told.
-func fateAfterCrash(i journal.Intent) fate {
+func fateIfWhole(i journal.Intent) fate {
 	if i.Deadline.IsZero() || i.Kept != "" {
 		return mayStay
 	}
@@ -124,7 +124,7 @@ func (l *ladder) end(s *store, v backends.Volume) (ended openIntent, known bool)
 }
 
 // resume keeps the intent of an earlier process, under the name that its backend has now.
-func (l *ladder) resume(i journal.Intent) { l.unsettled.add(fateAfterCrash(i), l.nowCalled(i)) }
+func (l *ladder) resume(i journal.Intent) { l.unsettled.add(fateIfWhole(i), l.nowCalled(i)) }
 
 // nowCalled is an intent with the name that its backend has now, where that is configured. Records of earlier versions
 // have names alone.

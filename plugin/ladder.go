@@ -3,9 +3,10 @@ package plugin
 // ladder takes a request from its image's lookup to its answer: the image's own clone, the image-volume's clone, a copy
 // from the file cache, or out of the way.
 //
-// It makes volumes and nothing else: each between an intent and an answer in the journal, whole or not at all. It
-// never removes a volume of which somebody was told, nor one that somebody has. A crash leaves an open intent, which is
-// settled before the volume's name is used again, at the next start at the latest.
+// It makes volumes, each between an intent and an answer in the journal, whole or not at all; and it lists, keeps and
+// deletes them. It fills and evicts nothing itself. It never removes a volume of which somebody was told, nor one that
+// somebody has. A crash leaves an open intent, which is settled before the volume's name is used again, at the next start
+// at the latest.
 type ladder struct {
 	*house
 	books   *books

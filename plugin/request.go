@@ -48,7 +48,7 @@ func (l *ladder) lookUp(ctx context.Context, q *request) error {
 	if err := q.suited(); err != nil {
 		return err
 	}
-	if err := l.fills.describe(ctx, &q.wanted); err != nil {
+	if err := l.fills.authorise(ctx, &q.wanted); err != nil {
 		return err
 	}
 	q.location = q.ownLocation()

@@ -38,8 +38,8 @@ func (w *wanted) resolve(ctx context.Context, from *sources, ref string) (err er
 	return nil
 }
 
-// describe asks the source for the image, which authorises who asks.
-func (fl *fills) describe(ctx context.Context, w *wanted) error {
+// authorise asks the source for the image: the source says whether this requester may have it, and what it is.
+func (fl *fills) authorise(ctx context.Context, w *wanted) error {
 	image, err := w.source.Stat(ctx, w.id)
 	if err != nil {
 		fl.noteGone(ctx, w, err)

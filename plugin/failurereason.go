@@ -9,8 +9,8 @@ import (
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
-// failure is why a fill came to nothing, in the word that requests are bypassed with, or refused.
-func failure(err error) Reason {
+// failureReason is why a fill came to nothing, in the word that requests are bypassed with, or refused.
+func failureReason(err error) Reason {
 	if why, aside := steppedAside(err); aside {
 		return why.reason
 	}
