@@ -211,6 +211,17 @@ daemon() {
   rm -f "$dir/run/$type.pid" "$dir/run/$type.asok"
   setsid "${user[@]}" "$@" -f -c "$dir/ceph.conf" >"$dir/log/$type.out" 2>&1 8>&- 9>&- </dev/null &
   echo $! >"$dir/run/$type.started"
+  until_known "$type"
+}
+
+# A process that was just forked still has the command line of this script: it is known once it runs its own program, or
+# has ended.
+until_known() {
+  local n
+  for n in $(seq 500); do
+    ! runs "$1" && kill -0 "$(cat "$dir/run/$1.started")" 2>/dev/null || return 0
+    sleep 0.01
+  done
 }
 
 # A daemon is known by its process and that it was started on our ceph.conf.
