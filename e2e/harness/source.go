@@ -1,7 +1,9 @@
 package harness
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,13 +41,27 @@ func ServeWeb(tb testing.TB) *WebSource {
 	tb.Helper()
 	s := &WebSource{Dir: tb.TempDir(), gets: map[string]int{}, sent: map[string]int64{},
 		holds: map[string]*hold{}, cuts: map[string][]int64{}}
-	server := httptest.NewServer(s)
+	server := httptest.NewUnstartedServer(s)
+	server.Config.ConnContext = smallSendBuffer
+	server.Start()
 	s.URL = server.URL
 	tb.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 	})
 	return s
+}
+
+// inFlight bounds what the kernel holds of a stream that nobody reads yet, in bytes.
+const inFlight = 64 << 10
+
+// smallSendBuffer makes "sent" mean "read but for some hundred KiB": a socket's own buffer grows to megabytes,
+// and a hold would be reached before the reader had begun.
+func smallSendBuffer(ctx context.Context, c net.Conn) context.Context {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(inFlight) // the kernel's own size is as right, and less exact
+	}
+	return ctx
 }
 
 // SetRate throttles each stream to so many bytes a second.
@@ -55,8 +71,8 @@ func (s *WebSource) SetRate(bytesPerSecond int64) {
 	s.rate = bytesPerSecond
 }
 
-// HoldAt stops streams of name once they have sent bytes up to offset at. reached is closed when the
-// first one stands there; release lets all go on, and may be called more than once.
+// HoldAt stops streams of name once they have sent bytes up to offset at, of which at most some hundred KiB are
+// unread. reached is closed when the first one stands there; release lets all go on, and may be called more than once.
 func (s *WebSource) HoldAt(tb testing.TB, name string, at int64) (reached <-chan struct{}, release func()) {
 	tb.Helper()
 	h := &hold{at: at, reached: make(chan struct{}), release: make(chan struct{})}
