@@ -49,8 +49,9 @@ func TestAStopLetsAFillEnd(t *testing.T) {
 	<-reached
 	d.Terminate()
 	harness.Until(t, "the daemon takes no more requests", func() bool {
-		r := d.CLI(t, "volume", "create", "web:half.raw", "--name", "late")
-		return r.Exit != 0
+		// of an image that is not there: one that is would be waited for
+		r := d.CLI(t, "volume", "create", "web:absent.raw", "--name", "late")
+		return strings.Contains(r.Stdout, string(plugin.ReasonStopping))
 	})
 	release()
 	p.wait()
