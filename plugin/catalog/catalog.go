@@ -84,7 +84,10 @@ type Config struct {
 	Access
 	// Daemon is whose rows of the sums on a server grow; "": a new one's.
 	Daemon InstanceID
-	Now    func() time.Time // nil: the database's clock
+	// Incarnation is Daemon's now, and LeaseFor how long others leave to it what it has begun to evict; 0: not at all.
+	Incarnation string
+	LeaseFor    time.Duration
+	Now         func() time.Time // nil: the database's clock
 	// MaxEvents bounds the events that are kept. 0: none are.
 	MaxEvents int
 }
@@ -100,7 +103,9 @@ type Catalog struct {
 	latest  latest
 	marks   *marks // nil: what COMMIT says is certain
 
-	maxEvents int // rows
+	evictor   Holder        // of what is evicted here
+	evictFor  time.Duration // 0: evictions are anybody's
+	maxEvents int           // rows
 	closed    atomic.Bool
 }
 

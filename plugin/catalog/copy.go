@@ -12,7 +12,7 @@ import (
 )
 
 // copiedTables are what a catalog consists of, those that others refer to first, with the columns that its database fills
-// in by itself. What is not here is a database's own: locks, marks, and the sums, which triggers keep.
+// in by itself. What is not here is a database's own: locks, marks, duties, and the sums, which triggers keep.
 var copiedTables = []struct {
 	name string
 	own  []string
@@ -20,6 +20,8 @@ var copiedTables = []struct {
 	{"identity", nil},
 	{"stores", nil},
 	{"store_names", nil},
+	{"hosts", nil},
+	{"host_stores", nil},
 	{"entries", []string{"used_at", "in_use", "id_end", "superseded", "live_hash"}},
 	{"entry_images", []string{"n", "row_hash"}},
 	{"departed", []string{"n", "image_hash"}},

@@ -52,7 +52,7 @@ type Entry struct {
 	FilledAt   time.Time // zero until ready
 	LastUsedAt time.Time // zero until ready
 
-	Lease      Holder // while filling
+	Lease      Holder // while filling, and while evicting
 	LeaseUntil time.Time
 	LastError  string    // of the last failed fill
 	Failure    string    // what the caller of FailFill wants to know of it later

@@ -22,7 +22,37 @@ func (c *Catalog) BeginEvict(ctx context.Context, id EntryID, cause EvictCause) 
 	return e, nil
 }
 
-const detachEntry = `UPDATE entries SET state = 'detached', clones = ?, held_bytes = ?
+const takeEviction = `UPDATE entries SET lease_host = ?, lease_incarnation = ?, lease_until = ?
+	WHERE id = ? AND state = 'evicting' AND (lease_until <= ? OR lease_host = ?)`
+
+// TakeEviction makes a left-over eviction this daemon's: its own, or one whose holder has not ended it in time. Its end may
+// be repeated by another daemon if this one takes longer: each step of it is harmless then. ErrLost: it is another one's, or
+// not evicting any more.
+func (c *Catalog) TakeEviction(ctx context.Context, id EntryID) (Entry, error) {
+	var e Entry
+	err := c.write(ctx, fmt.Sprintf("take over the eviction of entry %s", id), func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		until, err := t.evictUntil(ctx)
+		if err != nil {
+			return err
+		}
+		own := c.evictor
+		if err := t.change(ctx, takeEviction, own.Instance, own.Incarnation, micros(until), id, micros(now), own.Instance); err != nil {
+			return err
+		}
+		e, err = t.entry(ctx, id)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+const detachEntry = `UPDATE entries SET state = 'detached', clones = ?, held_bytes = ?, lease_host = '', lease_incarnation = '', lease_until = 0
 	WHERE id = ? AND state IN ('evicting', 'detached')`
 
 // SetDetached makes an evicting entry detached, with the clones that hold it. Repeating it on a detached

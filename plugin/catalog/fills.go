@@ -282,6 +282,44 @@ func (c *Catalog) TakeOver(ctx context.Context, h Holder, leaseFor time.Duration
 	return fills, nil
 }
 
+const (
+	// selectExpired has an index: entries_by_state.
+	selectExpired = `SELECT ` + entryColumns + ` FROM entries e
+		WHERE e.state = 'filling' AND e.store = ? AND e.lease_until <= ? AND e.lease_host <> ? ORDER BY e.id`
+	seizeFill = `UPDATE entries SET attempt = attempt + 1, lease_host = ?, lease_incarnation = ?, lease_until = ?
+		WHERE id = ? AND state = 'filling' AND attempt = ? AND lease_until = ?`
+)
+
+// SeizeExpired takes over the fills on a store whose leases other instances let run out at least overdue ago, and returns
+// them: at the next attempt, so that whoever was only stopped finds them lost, and with the image-volume and the claim of the attempt
+// before, which are the caller's to undo.
+func (c *Catalog) SeizeExpired(ctx context.Context, store backends.StoreID, h Holder, leaseFor, overdue time.Duration) ([]Entry, error) {
+	var fills []Entry
+	err := c.write(ctx, fmt.Sprintf("take over fills on %s that nobody works on", store), func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		if fills, err = t.entries(ctx, selectExpired, store, micros(now.Add(-overdue)), h.Instance); err != nil {
+			return err
+		}
+		for i := range fills {
+			e := &fills[i]
+			if err := t.stillThat(ctx, seizeFill, h.Instance, h.Incarnation, micros(now.Add(leaseFor)), e.ID, e.Attempt, micros(e.LeaseUntil)); err != nil {
+				return err
+			}
+			if *e, err = t.entry(ctx, e.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fills, nil
+}
+
 // entries reads every entry that a statement selects, without images.
 func (t tx) entries(ctx context.Context, stmt string, args ...any) ([]Entry, error) {
 	var all []Entry

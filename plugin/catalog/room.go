@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 )
@@ -65,12 +66,26 @@ func (t tx) evict(ctx context.Context, store backends.StoreID, causes map[EntryI
 	return victims, nil
 }
 
-const evictEntry = `UPDATE entries SET state = 'evicting', live_key = NULL, evict_cause = ?
+const evictEntry = `UPDATE entries SET state = 'evicting', live_key = NULL, evict_cause = ?,
+	lease_host = ?, lease_incarnation = ?, lease_until = ?
 	WHERE id = ? AND state = 'ready' AND pinned = 0`
+
+// evictUntil is until when others leave to this daemon what it evicts from now on; zero: not at all.
+func (t tx) evictUntil(ctx context.Context) (time.Time, error) {
+	if t.c.evictFor == 0 {
+		return time.Time{}, nil
+	}
+	now, err := t.now(ctx)
+	return now.Add(t.c.evictFor), err
+}
 
 // beginEvict is BeginEvict within a transaction.
 func (t tx) beginEvict(ctx context.Context, id EntryID, cause EvictCause) (Entry, error) {
-	changed := t.change(ctx, evictEntry, cause, id)
+	until, err := t.evictUntil(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	changed := t.change(ctx, evictEntry, cause, t.c.evictor.Instance, t.c.evictor.Incarnation, micros(until), id)
 	if changed != nil && !errors.Is(changed, ErrLost) {
 		return Entry{}, changed
 	}

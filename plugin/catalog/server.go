@@ -70,7 +70,7 @@ func connect(place Place, cfg Config) (*Catalog, error) {
 		return nil, err
 	}
 	var connector driver.Connector
-	c := &Catalog{now: cfg.Now, place: place, maxEvents: cfg.MaxEvents, marks: newMarks(serverConns)}
+	c := &Catalog{now: cfg.Now, place: place, maxEvents: cfg.MaxEvents, evictor: cfg.evictor(), evictFor: cfg.LeaseFor, marks: newMarks(serverConns)}
 	switch place.scheme {
 	case schemeMariaDB:
 		c.dialect, connector = mariaDBDialect, newMariaDBConnector(place, l)
@@ -88,6 +88,14 @@ func connect(place Place, cfg Config) (*Catalog, error) {
 	db.SetConnMaxLifetime(connFor)
 	c.writer, c.readers = db, db
 	return c, nil
+}
+
+// evictor is the holder of what this catalog's user evicts; zero where it holds nothing.
+func (c Config) evictor() Holder {
+	if c.LeaseFor == 0 {
+		return Holder{}
+	}
+	return Holder{Instance: c.Daemon, Incarnation: c.Incarnation}
 }
 
 func (c Config) login() (login, error) {

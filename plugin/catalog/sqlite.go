@@ -80,7 +80,7 @@ func connectFile(place Place, cfg Config) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalog{now: cfg.Now, place: place, dialect: sqliteDialect, maxEvents: cfg.MaxEvents}
+	c := &Catalog{now: cfg.Now, place: place, dialect: sqliteDialect, maxEvents: cfg.MaxEvents, evictor: cfg.evictor(), evictFor: cfg.LeaseFor}
 	if c.writer, err = sql.Open("sqlite", sqliteURI(path, writerParams)); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,154 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// Duty names what one daemon at a time does on a store, though all could.
+type Duty string
+
+const (
+	// DutyReconcile compares catalog, store and claims, and mends; without a store it is about the claims.
+	DutyReconcile Duty = "reconcile"
+	// DutyReap frees what evictions have left on a store, once its last clone is gone.
+	DutyReap Duty = "reap"
+)
+
+// DutySpec asks to be the one on duty.
+type DutySpec struct {
+	Duty     Duty
+	Store    backends.StoreID // "": the whole catalog
+	Holder   Holder
+	LeaseFor time.Duration
+	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all.
+	Every time.Duration
+}
+
+// DutyLease says who is on duty, until when.
+type DutyLease struct {
+	Duty    Duty
+	Store   backends.StoreID
+	Holder  Holder
+	Until   time.Time
+	version int64
+}
+
+// DutyStart is TakeDuty's answer.
+type DutyStart int
+
+const (
+	// OnDuty: the caller is.
+	OnDuty DutyStart = iota + 1
+	// Elsewhere: another holder is, under a lease that runs.
+	Elsewhere
+	// Rests: it was done not long ago.
+	Rests
+)
+
+const (
+	selectDuty       = `SELECT duty, store, host, incarnation, lease_until, version, done_at FROM duties WHERE duty = ? AND store = ?`
+	selectHostDuties = `SELECT duty, store, host, incarnation, lease_until, version, done_at FROM duties WHERE host = ? AND lease_until > ? ORDER BY duty, store`
+	insertDuty       = `INSERT INTO duties (duty, store, host, incarnation, lease_until, version, done_at) VALUES (?, ?, ?, ?, ?, 1, 0)`
+	takeDuty         = `UPDATE duties SET host = ?, incarnation = ?, lease_until = ?, version = version + 1
+		WHERE duty = ? AND store = ? AND version = ?`
+	renewDuty = `UPDATE duties SET lease_until = ? WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
+	endDuty   = `UPDATE duties SET lease_until = 0, done_at = CASE WHEN ? > done_at THEN ? ELSE done_at END, version = version + 1
+		WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
+	freeOwnDuties  = `UPDATE duties SET lease_until = 0, version = version + 1 WHERE host = ? AND incarnation = ? AND lease_until > 0`
+	freeHostDuties = `UPDATE duties SET lease_until = 0, version = version + 1 WHERE host = ? AND lease_until > 0`
+)
+
+// TakeDuty makes the caller the one on duty, unless another holder is, or it is not due yet. An earlier incarnation of the
+// caller's instance is dead, and in nobody's way. The lease is good for its own duty alone.
+func (c *Catalog) TakeDuty(ctx context.Context, spec DutySpec) (lease DutyLease, start DutyStart, err error) {
+	op := fmt.Sprintf("take duty %s of store %q", spec.Duty, spec.Store)
+	err = c.write(ctx, op, func(t tx) error {
+		lease, start, err = t.takeDuty(ctx, spec)
+		return err
+	})
+	if err != nil {
+		return DutyLease{}, 0, err
+	}
+	return lease, start, nil
+}
+
+func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, error) {
+	now, err := t.now(ctx)
+	if err != nil {
+		return DutyLease{}, 0, err
+	}
+	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Holder: spec.Holder, Until: now.Add(spec.LeaseFor), version: 1}
+	was, done, err := scanDuty(t.row(ctx, selectDuty, spec.Duty, spec.Store))
+	if errors.Is(err, sql.ErrNoRows) {
+		return lease, OnDuty, t.change(ctx, insertDuty, spec.Duty, spec.Store, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until))
+	}
+	switch {
+	case err != nil:
+		return DutyLease{}, 0, err
+	case was.Until.After(now) && (was.Holder.Instance != spec.Holder.Instance || was.Holder == spec.Holder):
+		return was, Elsewhere, nil
+	case done.Add(spec.Every).After(now):
+		return was, Rests, nil
+	}
+	lease.version = was.version + 1
+	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), spec.Duty, spec.Store, was.version)
+}
+
+// RenewDuty keeps the lease for leaseFor from now on. One that has run out may be renewed as long as nobody took it. ErrLost.
+func (c *Catalog) RenewDuty(ctx context.Context, l DutyLease, leaseFor time.Duration) error {
+	return c.write(ctx, fmt.Sprintf("renew duty %s of store %q", l.Duty, l.Store), func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		return t.change(ctx, renewDuty, micros(now.Add(leaseFor)), l.Duty, l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
+	})
+}
+
+// Ending says whether a duty was brought to its end.
+type Ending bool
+
+const (
+	// Done: it rests now.
+	Done Ending = true
+	// Undone: it is due still.
+	Undone Ending = false
+)
+
+// EndDuty lets others have the duty. ErrLost: another one has it already.
+func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
+	return c.write(ctx, fmt.Sprintf("end duty %s of store %q", l.Duty, l.Store), func(t tx) error {
+		var done int64
+		if how == Done {
+			now, err := t.now(ctx)
+			if err != nil {
+				return err
+			}
+			done = micros(now)
+		}
+		return t.change(ctx, endDuty, done, done, l.Duty, l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
+	})
+}
+
+func (t tx) duties(ctx context.Context, stmt string, args ...any) ([]DutyLease, error) {
+	var all []DutyLease
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		l, _, err := scanDuty(rows)
+		all = append(all, l)
+		return err
+	}, stmt, args...)
+	return all, err
+}
+
+func scanDuty(row scanner) (l DutyLease, done time.Time, err error) {
+	var until, at int64
+	err = row.Scan(&l.Duty, &l.Store, &l.Holder.Instance, &l.Holder.Incarnation, &until, &l.version, &at)
+	l.Until = fromMicros(until)
+	return l, fromMicros(at), err
+}
