@@ -133,11 +133,12 @@ func (k *stock) list(ctx context.Context, f EntryFilter) ([]EntryView, error) {
 
 func (k *stock) entryView(e catalog.Entry) EntryView {
 	v := EntryView{
-		ID: string(e.ID), Backend: k.label(e.Store), StoreID: e.Store, Configured: k.storeOf(e.Store) != nil, ImageIDs: e.ImageIDs, Content: e.Content,
+		ID: string(e.ID), Backend: k.label(e.Store), StoreID: e.Store, Host: k.hostOf(e.Store), ImageIDs: e.ImageIDs, Content: e.Content,
 		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume),
 		HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
 		CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
 	}
+	v.Configured = v.Host != "" || k.storeOf(e.Store) != nil
 	v.SupersededBy, v.Generation = string(e.SupersededBy), max(e.Generation, 1)
 	if !e.SupersededAt.IsZero() {
 		v.SupersededAt = &e.SupersededAt

@@ -12,7 +12,8 @@ type EntryView struct {
 	ID         string           `json:"id" doc:"The entry's ID"`
 	Backend    backends.Name    `json:"backend" doc:"What the backend or file cache that holds it is called"`
 	StoreID    backends.StoreID `json:"store_id" doc:"That backend's or file cache's own ID, which stays when it gets another name"`
-	Configured bool             `json:"configured" doc:"False where the store is not in the configuration any more: nothing is served from it"`
+	Configured bool             `json:"configured" doc:"False where the store is not in the configuration any more, on no host: nothing is served from it"`
+	Host       string           `json:"host,omitempty" doc:"The host whose store it lies on, where this one lacks that: its file cache, say"`
 	ImageIDs   []string         `json:"image_ids" doc:"SOURCE:ID of every image with this content"`
 	backends.Content
 	State       string    `json:"state" enum:"filling,ready,evicting,detached,failed" doc:"How far it has come"`

@@ -10,6 +10,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -88,6 +89,7 @@ func reasons() []struct {
 		{backends.ErrLimit, ReasonCloneLimit},
 		{backends.ErrNoSpace, ReasonBackendFull},
 		{backends.ErrUnavailable, ReasonUnavailable},
+		{catalog.ErrUnavailable, ReasonCatalogDown},
 		{diskimage.ErrScratchFull, ReasonScratchFull},
 		{ErrStopping, ReasonStopping},
 	}

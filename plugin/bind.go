@@ -272,7 +272,7 @@ func (ro *roster) bindStores(ctx context.Context) error {
 			}
 		}
 	}
-	return ro.readLabels(ctx)
+	return errors.Join(ro.tellStores(ctx), ro.readLabels(ctx))
 }
 
 func (ro *roster) bindStore(ctx context.Context, s *store) error {
@@ -367,7 +367,7 @@ func (ro *roster) bindLate(s *store) error {
 	if err := ro.bindStore(ctx, s); err != nil {
 		return err
 	}
-	if err := errors.Join(ro.readLabels(ctx), ro.load(ctx, s)); err != nil {
+	if err := errors.Join(ro.tellStores(ctx), ro.readLabels(ctx), ro.load(ctx, s)); err != nil {
 		return err
 	}
 	s.bound.Store(&binding{Identity: is, sure: true, told: true})

@@ -152,7 +152,7 @@ func (b *books) writeNow(ctx context.Context) {
 
 // flushLater is flush for who does it again soon.
 func (b *books) flushLater(ctx context.Context) {
-	if err := b.flush(ctx); err != nil && ctx.Err() == nil {
+	if err := b.flush(ctx); err != nil && ctx.Err() == nil && b.catalogAway() == nil { // else that was said
 		b.log.WithError(err).Warn("answered requests not counted yet; trying again")
 	}
 }

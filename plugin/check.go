@@ -40,7 +40,7 @@ func (rec *reconciler) check(ctx context.Context, o CheckOptions) (CheckResult, 
 
 // checkPart adds what a survey finds to r. Where it is mended, nobody else surveys or mends meanwhile.
 func (rec *reconciler) checkPart(ctx context.Context, o CheckOptions, r *CheckResult, survey func(context.Context) ([]finding, error)) error {
-	part := func() error {
+	part := func(ctx context.Context) error {
 		findings, err := survey(ctx)
 		if err == nil {
 			rec.addFindings(ctx, o, r, findings)
@@ -48,15 +48,15 @@ func (rec *reconciler) checkPart(ctx context.Context, o CheckOptions, r *CheckRe
 		return err
 	}
 	if !o.Repair {
-		return part()
+		return part(ctx)
 	}
-	return rec.alone(ctx, part)
+	return rec.aloneWithAll(ctx, part)
 }
 
 // surveyCatalog compares the catalog with all else, and with itself.
 func (rec *reconciler) surveyCatalog(ctx context.Context) ([]finding, error) {
 	flushed := rec.books.flush(ctx)
-	findings, err := rec.surveyor.survey(ctx)
+	findings, err := rec.surveyor.survey(ctx, rec.surveyor.everything())
 	if err != nil {
 		return nil, err
 	}

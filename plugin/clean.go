@@ -43,14 +43,14 @@ func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
 		r.Reaped += len(reaped.ImageVolumes)
 		r.FreedBytes += reaped.FreedBytes
 	}
-	if err := rec.alone(ctx, func() error { return rec.cleanFindings(ctx, &r) }); err != nil {
+	if err := rec.aloneWithAll(ctx, func(ctx context.Context) error { return rec.cleanFindings(ctx, &r) }); err != nil {
 		return r, err
 	}
 	return r, rec.catalog.Prune(ctx, rec.now().Add(-rec.cfg.ReportRetention))
 }
 
 func (rec *reconciler) cleanFindings(ctx context.Context, r *CleanResult) error {
-	findings, err := rec.surveyor.survey(ctx)
+	findings, err := rec.surveyor.survey(ctx, rec.surveyor.everything())
 	if err != nil {
 		return err
 	}

@@ -150,10 +150,18 @@ func (l *ladder) serve(ctx context.Context, q *request) (Answer, error) {
 		if way.in != nil && why != nil {
 			step = step.behind(why, way.in(q))
 		}
+		l.noteCatalogDown(step)
 		l.logAside(q, step, way.without)
 		why = step
 	}
 	return l.bypass(q, why), nil
+}
+
+// noteCatalogDown spares the requests that come the patience of this one, where that was with the catalog's database.
+func (l *ladder) noteCatalogDown(why *stepAside) {
+	if why.reason == ReasonCatalogDown {
+		l.noteCatalog(why)
+	}
 }
 
 // logAside logs why a rung of the ladder was left: an error of the cache's own needs a human, and what is
@@ -243,6 +251,9 @@ func (l *ladder) findOrFill(ctx context.Context, q *request, s *store) (f *fille
 		return nil, nil, err
 	case made:
 		return nil, &answer, nil
+	}
+	if err := l.catalogAway(); err != nil {
+		return nil, nil, err
 	}
 	if f, err = l.fills.fillShared(ctx, q.wanted, s, q.waiter()); err != nil {
 		return nil, nil, err

@@ -32,6 +32,7 @@ func (c *Config) setDefaults() error {
 		}
 		c.Host = host
 	}
+	setDefault(&c.Version, version())
 	if c.ScratchDir == "" {
 		c.ScratchDir = filepath.Join(c.StateDir, "scratch")
 	}

@@ -12,8 +12,11 @@ import (
 
 // deleteUnconfigured removes the row of an entry whose store is not configured, and its claim where that is
 // only a line in a book: a volume of the tenant's service stays with the image-volume in it. catalog.ErrPinned,
-// ErrHasClones.
+// ErrHasClones, ErrElsewhere.
 func (rm *remover) deleteUnconfigured(ctx context.Context, e catalog.Entry, force ForceDetach, r *PruneResult) error {
+	if err := rm.stock.nobodys(ctx, e); err != nil {
+		return err
+	}
 	if err := unconfiguredDeletable(e, force); err != nil {
 		return err
 	}
@@ -75,5 +78,5 @@ func (rm *remover) releaseBooked(ctx context.Context, id internaltenant.ClaimID)
 
 // passedOver tells whether deleting all entries goes on after an error of one.
 func passedOver(err error) bool {
-	return err == nil || errors.Is(err, catalog.ErrPinned) || errors.Is(err, ErrHasClones) || isGone(err)
+	return err == nil || errors.Is(err, catalog.ErrPinned) || errors.Is(err, ErrHasClones) || errors.Is(err, ErrElsewhere) || isGone(err)
 }

@@ -22,6 +22,8 @@ var (
 	ErrHasClones = errors.New("entry has live clones")
 	// ErrBusy: the entry is being filled or evicted.
 	ErrBusy = errors.New("entry is busy")
+	// ErrElsewhere: what is meant lies on a store of another host, which is to be asked.
+	ErrElsewhere = errors.New("it is another host's")
 	// ErrCannotFlatten: volumes of this backend depend on their image-volumes, and it cannot change that.
 	ErrCannotFlatten = errors.New("the backend cannot flatten volumes")
 	// ErrLocked: another process has this state directory open.

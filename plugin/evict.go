@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -113,10 +114,31 @@ func (k *stock) forgetVanished(ctx context.Context, s *store, e catalog.Entry) e
 
 // reap frees detached image-volumes of a store whose last clone is gone, and ends what an eviction, or a
 // reap that a kill interrupted, had to leave. It returns the bytes that came free.
-func (k *stock) reap(ctx context.Context, s *store) (backends.Reaped, error) {
+func (k *stock) reap(ctx context.Context, s *store) (r backends.Reaped, err error) {
 	if err := k.ensure(ctx, s); err != nil {
 		return backends.Reaped{}, err
 	}
+	err = k.awaitDuty(ctx, dutyWanted{duty: catalog.DutyReap, store: s.id()}, func(ctx context.Context) (err error) {
+		r, err = k.reapAlone(ctx, s)
+		return err
+	})
+	return r, err
+}
+
+// reapDue is reap if no other host is at it, or has been within every.
+func (k *stock) reapDue(ctx context.Context, s *store, every time.Duration) error {
+	if err := k.ensure(ctx, s); err != nil {
+		return err
+	}
+	_, err := k.onDuty(ctx, dutyWanted{duty: catalog.DutyReap, store: s.id(), every: every}, func(ctx context.Context) error {
+		_, err := k.reapAlone(ctx, s)
+		return err
+	})
+	return err
+}
+
+// reapAlone is reap while no other host does it.
+func (k *stock) reapAlone(ctx context.Context, s *store) (backends.Reaped, error) {
 	entries, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return backends.Reaped{}, err
@@ -164,15 +186,15 @@ func goneDetached(ctx context.Context, s *store, entries []catalog.Entry, reaped
 	return gone, nil
 }
 
-// finishEvictionAlone ends a left-over eviction, unless somebody is at it.
+// finishEvictionAlone ends a left-over eviction, unless somebody is at it, here or on another host.
 func (k *stock) finishEvictionAlone(ctx context.Context, s *store, e catalog.Entry) error {
 	free, err := s.enterRoom(ctx)
 	if err != nil {
 		return err
 	}
 	defer free()
-	now, err := k.catalog.Get(ctx, e.ID)
-	if errors.Is(err, catalog.ErrNotFound) || (err == nil && now.State != catalog.Evicting) {
+	now, err := k.catalog.TakeEviction(ctx, e.ID)
+	if isGone(err) { // it has ended, or another host is at it
 		return nil
 	}
 	if err != nil {

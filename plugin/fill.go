@@ -33,28 +33,46 @@ type filling struct {
 	downloaded atomic.Int64 // bytes that came from the source
 }
 
-// fill makes the image-volume of an image in s, or finds that another host has made it.
+// fill makes the image-volume of an image in s, or finds that another host has made it. One that another host took over,
+// since this one was stopped or cut off for too long, is waited for.
 // Whatever goes wrong, nothing is left of it.
 func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (catalog.Entry, error) {
 	if err := fl.refusedBefore(ctx, s, want); err != nil {
 		return catalog.Entry{}, err
 	}
-	entry, mine, err := fl.reserve(ctx, s, f, want)
-	if err != nil || !mine {
-		return entry, err
+	for tries := 1; ; tries++ {
+		entry, mine, err := fl.reserve(ctx, s, f, want)
+		if err != nil || !mine {
+			return entry, err
+		}
+		failpoint.Reached(failpoint.Reserve)
+		w := fl.newFilling(ctx, s, f, want, entry)
+		entry, err = w.run(ctx)
+		again := tries == 1 && errors.Is(err, catalog.ErrLost) && ctx.Err() == nil
+		if again {
+			f.stopFollowing(want.image.SizeBytes)
+		} else {
+			fl.flights.land(f)
+		}
+		if w.slot.taken || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
+			fl.recordFill(w, entry, err)
+		}
+		w.slot.leave()
+		if !again {
+			return entry, err
+		}
 	}
-	failpoint.Reached(failpoint.Reserve)
+}
+
+// newFilling is an attempt that has its row.
+func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *wanted, entry catalog.Entry) *filling {
 	if f.missed == (miss{}) {
 		f.missed = fl.whyMissed(ctx, s, want)
 	}
-	w := &filling{fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.places}, ahead: fl.claimsAhead(s, f, want), entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now()}
-	defer w.slot.leave()
-	entry, err = w.run(ctx)
-	fl.flights.land(f)
-	if w.slot.taken || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
-		fl.recordFill(w, entry, err)
+	return &filling{
+		fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.places}, ahead: fl.claimsAhead(s, f, want),
+		entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now(),
 	}
-	return entry, err
 }
 
 // fillSlot is a fill's place among those that may read and write at a time. A fill takes it once the row is its own: one
@@ -263,9 +281,9 @@ func (w *filling) undo(ctx context.Context, cause error) {
 	ctx, cancel := w.fl.cleanup(ctx)
 	defer cancel()
 	log := w.fl.log.WithFields(w.want.fields(w.store)).WithField("attempt", w.entry.Attempt)
-	if errors.Is(cause, catalog.ErrLost) { // the row belongs to another process now, and so does what it names
-		if w.stage != nil {
-			_ = w.stage.Discard(ctx)
+	if errors.Is(cause, catalog.ErrLost) {
+		if err := w.undoLost(ctx); err != nil {
+			log.WithError(err).Warn("what a fill had made that was taken over is not all removed; the next reconcile removes it")
 		}
 		return
 	}
@@ -286,6 +304,29 @@ func (w *filling) undo(ctx context.Context, cause error) {
 	if err := w.endRow(ctx, cause); err != nil {
 		log.WithError(err).Warn("row of a fill not ended; the next start ends it")
 	}
+}
+
+// undoLost removes what a fill had made whose row is another process's now, or gone: its image-volume and its claim, which bear this
+// attempt, unless the row names them after all.
+func (w *filling) undoLost(ctx context.Context) error {
+	var discarded error
+	if w.stage != nil {
+		discarded = w.stage.Discard(ctx)
+	}
+	now, err := w.fl.catalog.Get(ctx, w.entry.ID)
+	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return errors.Join(discarded, err)
+	}
+	var retired, released error
+	if w.stage != nil && now.ImageVolume != w.entry.ImageVolume { // it may have been committed
+		if _, err := w.store.images.Retire(ctx, w.entry.ImageVolume); !errors.Is(err, backends.ErrNotExist) {
+			retired = err
+		}
+	}
+	if w.berth.claim.ID != now.Claim {
+		released = w.berth.release(ctx)
+	}
+	return errors.Join(discarded, retired, released)
 }
 
 // endRow keeps the error of an image or its source in the row, for people to see; all other rows go. So does that of an

@@ -57,6 +57,7 @@ func (fl *fills) bytesRead(id catalog.EntryID) int64 { return fl.flights.bytesRe
 
 // tend ends what fills have left: rows that nobody works on, failures that were kept long enough.
 func (fl *fills) tend(ctx context.Context) {
+	fl.seizeAll(ctx)
 	fl.endAllStranded(ctx)
 	fl.expireFailed(ctx)
 }

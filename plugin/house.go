@@ -25,7 +25,10 @@ type house struct {
 	now      func() time.Time
 	observer Observer
 
+	begun   time.Time
 	catalog *catalog.Catalog
+	sole    bool               // the catalog is a file in this daemon's state directory: no other one has it
+	away    away               // whether the catalog's database answers
 	self    backends.CatalogID // of catalog
 	holder  catalog.Holder
 	owner   internaltenant.Owner
@@ -38,7 +41,8 @@ type house struct {
 
 // newHouse has what the configuration says; the rest comes when it is opened.
 func newHouse(cfg Config) *house {
-	h := &house{cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, holder: catalog.Holder{Incarnation: uuid.NewString()}}
+	h := &house{cfg: cfg, log: cfg.Log, now: cfg.Now, observer: cfg.Observer, begun: cfg.Now(), holder: catalog.Holder{Incarnation: uuid.NewString()}}
+	h.sole = cfg.Catalog.URL == "" || cfg.Catalog.URL == catalog.InDir(cfg.StateDir)
 	h.base, h.end = context.WithCancel(context.Background())
 	return h
 }
@@ -52,6 +56,9 @@ func (h *house) openHouse(ctx context.Context) (err error) {
 		return err
 	}
 	if err := h.identify(ctx); err != nil {
+		return err
+	}
+	if err := h.arrive(ctx); err != nil {
 		return err
 	}
 	if err := h.catalog.TrimEvents(ctx); err != nil {

@@ -51,7 +51,7 @@ func KnownCatalogOf(dir string) (backends.CatalogID, error) {
 	return backends.CatalogID(id), err
 }
 
-// identify finds out which catalog is open, and makes it this instance's own. Where catalog and file differ,
+// identify finds out which catalog is open, and makes it this instance's own if no other one can have it. Where catalog and file differ,
 // the catalog is right: it has been brought from elsewhere.
 func (h *house) identify(ctx context.Context) error {
 	known, err := CatalogOf(h.cfg.StateDir)
@@ -66,6 +66,9 @@ func (h *house) identify(ctx context.Context) error {
 		if err := writeID(filepath.Join(h.cfg.StateDir, catalogFile), string(h.self)); err != nil {
 			return err
 		}
+	}
+	if !h.sole {
+		return nil
 	}
 	return h.catalog.Inherit(ctx, h.holder.Instance)
 }

@@ -12,10 +12,18 @@ import (
 // for it. A lease that is lost, or that could not be renewed before it ran out, ends the fill with ErrLost: another
 // host may have begun.
 func (fl *fills) keepLease(ctx context.Context, e catalog.Entry, f *flight, lost context.CancelCauseFunc) (stop func()) {
+	return fl.keepRenewed(ctx, lost, func(ctx context.Context) error {
+		return fl.catalog.Renew(ctx, e.ID, e.Attempt, fl.holder, fl.cfg.LeaseFor, f.soFar())
+	})
+}
+
+// keepRenewed renews a lease until stop is called, which waits for it. One that is lost, or that could not be renewed
+// before it ran out, calls lost with ErrLost.
+func (h *house) keepRenewed(ctx context.Context, lost context.CancelCauseFunc, renew func(context.Context) error) (stop func()) {
 	done, end := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(fl.cfg.LeaseFor / 3)
+		tick := time.NewTicker(h.cfg.LeaseFor / 3)
 		defer tick.Stop()
 		renewed := time.Now()
 		for {
@@ -26,11 +34,11 @@ func (fl *fills) keepLease(ctx context.Context, e catalog.Entry, f *flight, lost
 				return
 			case <-tick.C:
 			}
-			err := fl.catalog.Renew(ctx, e.ID, e.Attempt, fl.holder, fl.cfg.LeaseFor, f.soFar())
+			err := renew(ctx)
 			switch {
 			case err == nil:
 				renewed = time.Now()
-			case errors.Is(err, catalog.ErrLost), time.Since(renewed) > fl.cfg.LeaseFor:
+			case errors.Is(err, catalog.ErrLost), time.Since(renewed) > h.cfg.LeaseFor:
 				lost(catalog.ErrLost)
 				return
 			}

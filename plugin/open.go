@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -12,10 +11,10 @@ import (
 // Plugin is the open cache. Its methods may be called from several goroutines.
 type Plugin struct {
 	*house
-	lock  *StateLock // nil: the caller's
-	begun time.Time
-	gate  gate
+	lock *StateLock // nil: the caller's
+	gate gate
 
+	attendance *attendance
 	books      *books
 	chores     chores
 	reconciler *reconciler
@@ -53,7 +52,7 @@ func newPlugin(cfg Config) (*Plugin, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	p := &Plugin{house: newHouse(cfg), begun: cfg.Now()}
+	p := &Plugin{house: newHouse(cfg)}
 	if err := p.build(); err != nil {
 		p.end()
 		return nil, err
@@ -75,6 +74,7 @@ func (p *Plugin) build() (err error) {
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
 	p.remover = &remover{house: p.house, books: p.books, stock: p.stock}
+	p.attendance = &attendance{house: p.house, stock: p.stock, leftOut: p.reconciler.leftOut}
 	p.stock.know(p.books, p.fills.bytesRead, p.reconciler.leftOut)
 	return nil
 }
@@ -97,6 +97,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	}
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)
 	p.chores.every(choresEvery, nil, p.doChores)
+	p.chores.every(p.beatEvery(), nil, p.attendance.beat)
 	return nil
 }
 
@@ -125,7 +126,9 @@ func (p *Plugin) Close(ctx context.Context) error {
 	p.books.lastEvent(flush)
 	p.chores.wait()
 	p.gate.waitForFollowers()
-	return errors.Join(p.books.flush(flush), p.release())
+	flushed := p.books.flush(flush)
+	p.leave(flush)
+	return errors.Join(flushed, p.release())
 }
 
 // release closes what start opened, in the reverse order.

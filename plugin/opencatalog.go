@@ -9,6 +9,9 @@ import (
 // openCatalog opens the catalog and reads all of it. A damaged one was put aside: reconciling rebuilds it.
 func (h *house) openCatalog(ctx context.Context) error {
 	cfg := catalog.Config{Access: h.cfg.Catalog, Daemon: h.holder.Instance, MaxEvents: max(h.cfg.EventsMax, 0)}
+	if !h.sole {
+		cfg.Incarnation, cfg.LeaseFor = h.holder.Incarnation, h.cfg.LeaseFor
+	}
 	if cfg.URL == "" {
 		cfg.URL = catalog.InDir(h.cfg.StateDir)
 	}

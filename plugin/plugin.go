@@ -53,6 +53,8 @@ type Config struct {
 	Catalog catalog.Access
 	// Host is what this host is called, for people. Default: the host's name.
 	Host string
+	// Version is what other hosts are told of the program. Default: the module's version.
+	Version string
 
 	Backends   []BackendConfig
 	FileCaches []FileCacheConfig

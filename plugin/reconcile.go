@@ -35,7 +35,7 @@ func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconcil
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.
 func (rec *reconciler) reconcile(ctx context.Context) error {
-	return rec.alone(ctx, func() error { return rec.reconcileAlone(ctx) })
+	return rec.alone(ctx, 0, rec.reconcileAlone)
 }
 
 // reconcileLeft reconciles what the last time had to leave out. A failure is logged: the next time tries again.
@@ -43,7 +43,8 @@ func (rec *reconciler) reconcileLeft(ctx context.Context) {
 	if !rec.incomplete.Load() {
 		return
 	}
-	if err := rec.reconcile(ctx); err != nil && ctx.Err() == nil {
+	err := rec.alone(ctx, rec.cfg.LeaseFor/2, rec.reconcileAlone)
+	if err != nil && ctx.Err() == nil {
 		rec.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
 	}
 }
@@ -51,23 +52,16 @@ func (rec *reconciler) reconcileLeft(ctx context.Context) {
 // leftOut says that something was not compared that can be by now, as a store that has come back.
 func (rec *reconciler) leftOut() { rec.incomplete.Store(true) }
 
-// alone does what surveys and mends while nobody else of this process does: a finding is then not mended
-// twice, nor one that another one's mending has made. What is served goes on.
-func (rec *reconciler) alone(ctx context.Context, do func() error) error {
-	unlock, err := rec.turn.lock(ctx)
+func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
+	rec.incomplete.Store(!in.whole) // first: what is left out meanwhile is not forgotten
+	findings, err := rec.surveyor.survey(ctx, in)
 	if err != nil {
+		rec.leftOut()
 		return err
 	}
-	defer unlock()
-	return do()
-}
-
-func (rec *reconciler) reconcileAlone(ctx context.Context) error {
-	findings, err := rec.surveyor.survey(ctx)
-	if err != nil {
-		return err
+	if slices.ContainsFunc(findings, finding.incomplete) {
+		rec.leftOut()
 	}
-	rec.incomplete.Store(slices.ContainsFunc(findings, finding.incomplete))
 	if findings, err = rec.noteObserved(ctx, findings); err != nil {
 		return err
 	}

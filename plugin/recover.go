@@ -32,7 +32,7 @@ func (rec *reconciler) recover(ctx context.Context) error {
 		}
 	}
 	for _, s := range rec.stock.orderedStores() {
-		if _, err := rec.stock.reap(ctx, s); err != nil {
+		if err := rec.stock.reapDue(ctx, s, 0); err != nil {
 			rec.log.WithField("backend", s.name).WithError(err).Error("evictions of an earlier process not ended; trying again in a minute")
 		}
 	}

@@ -23,6 +23,7 @@ type roster struct {
 	stores   map[backends.Name]*store // backends and file caches
 	backends []backends.Name          // backends alone, as configured
 	labels   labels
+	others   others
 	placing  sync.Mutex // held by the store that takes its place among the others
 }
 

@@ -30,6 +30,26 @@ func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 	return fl.catalog.ForgetFill(ctx, e.ID, e.Attempt)
 }
 
+// seizeAll takes over the fills of hosts that are gone, on the stores that this one has: they are stranded then. Whoever
+// waits for one of them was quicker, in the lease that is left to them.
+func (fl *fills) seizeAll(ctx context.Context) {
+	if fl.sole {
+		return
+	}
+	for _, s := range fl.stock.orderedStores() {
+		if !s.sure() {
+			continue
+		}
+		seized, err := fl.catalog.SeizeExpired(ctx, s.id(), fl.holder, fl.cfg.LeaseFor, fl.cfg.LeaseFor/2)
+		if err != nil && ctx.Err() == nil {
+			fl.log.WithField("backend", s.name).WithError(err).Warn("fills of hosts that are gone not looked for; trying again")
+		}
+		for _, e := range seized {
+			fl.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "its host ended, or was cut off, while it filled; nothing is left of it"})
+		}
+	}
+}
+
 // endAllStranded ends every stranded row, as far as the catalog can be written by now.
 func (fl *fills) endAllStranded(ctx context.Context) {
 	rows, err := fl.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling}})

@@ -16,16 +16,19 @@ type surveyor struct {
 	stock  *stock
 }
 
-// survey compares the catalog with every store and with the internal tenant's claims. A store that does
+// survey compares the catalog with the stores of a scope and, if they are in it, with the internal tenant's claims. A store that does
 // not answer is a finding itself, and nothing is concluded about what it holds.
-func (v *surveyor) survey(ctx context.Context) ([]finding, error) {
+func (v *surveyor) survey(ctx context.Context, in scope) ([]finding, error) {
 	var all []finding
-	for _, s := range v.stock.orderedStores() {
+	for _, s := range in.stores {
 		found, err := v.surveyStore(ctx, s)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
+	}
+	if !in.claims {
+		return all, nil
 	}
 	claims, err := v.surveyClaims(ctx)
 	return append(all, claims...), err

@@ -25,11 +25,11 @@ type abandoned struct {
 	gigabytes int64
 }
 
-// unconfigured are the entries of stores that are not configured, by store.
+// unconfigured are the entries of stores that are not configured, on no host, by store.
 func (v *surveyor) unconfigured(rows []catalog.Entry) map[backends.StoreID]abandoned {
 	all := make(map[backends.StoreID]abandoned)
 	for _, e := range rows {
-		if v.stock.storeOf(e.Store) != nil {
+		if v.stock.storeOf(e.Store) != nil || v.stock.hostOf(e.Store) != "" {
 			continue
 		}
 		a := all[e.Store]

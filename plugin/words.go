@@ -39,6 +39,7 @@ const (
 	ReasonTooLarge    = words.ReasonTooLarge
 	ReasonBackendFull = words.ReasonBackendFull
 	ReasonUnavailable = words.ReasonUnavailable
+	ReasonCatalogDown = words.ReasonCatalogDown
 	ReasonFilling     = words.ReasonFilling
 	ReasonManyWaiting = words.ReasonManyWaiting
 	ReasonEncrypted   = words.ReasonEncrypted

@@ -48,6 +48,7 @@ const (
 	ReasonTooLarge    Reason = "larger_than_cache"   // the image alone is over the bound
 	ReasonBackendFull Reason = "backend_full"        // no space left
 	ReasonUnavailable Reason = "backend_unavailable" // the backend does not answer
+	ReasonCatalogDown Reason = "catalog_unavailable" // the catalog's database does not answer; hits go on
 	ReasonFilling     Reason = "filling"             // bypassed: the fill goes on in the background
 	ReasonManyWaiting Reason = "too_many_waiting"    // bypassed: as many as may wait do so; the fill goes on
 	ReasonEncrypted   Reason = "encrypted"           // bypassed: the volume is to be encrypted
@@ -74,7 +75,7 @@ const (
 func Outcomes() map[Outcome][]Reason {
 	elsewhere := []Reason{
 		ReasonCannotClone, ReasonCloneLimit, ReasonOverQuota, ReasonNoTenant, ReasonTenantDown, ReasonMismatch, ReasonNoRoom,
-		ReasonTooLarge, ReasonBackendFull, ReasonUnavailable, ReasonScratchFull, ReasonCacheError,
+		ReasonTooLarge, ReasonBackendFull, ReasonUnavailable, ReasonCatalogDown, ReasonScratchFull, ReasonCacheError,
 	}
 	return map[Outcome][]Reason{
 		Hit:    {ReasonReady, ReasonRepeated},
