@@ -285,6 +285,16 @@ func (c *Client) Check(ctx context.Context, r CheckRequest, onProgress func(Chec
 	})
 }
 
+// Hosts lists the daemons that use the catalog.
+func (c *Client) Hosts(ctx context.Context) ([]plugin.HostView, error) {
+	return fetch[[]plugin.HostView](ctx, c, call{method: http.MethodGet, path: "/v1/hosts"})
+}
+
+// RemoveHost forgets a daemon that is gone for good, and returns it as it was.
+func (c *Client) RemoveHost(ctx context.Context, id string) (plugin.HostView, error) {
+	return fetch[plugin.HostView](ctx, c, call{method: http.MethodDelete, path: "/v1/hosts/" + url.PathEscape(id)})
+}
+
 // Status tells how the daemon is.
 func (c *Client) Status(ctx context.Context) (plugin.Status, error) {
 	return fetch[plugin.Status](ctx, c, call{method: http.MethodGet, path: "/v1/status"})

@@ -200,6 +200,21 @@ func (f *fakeService) Unavailable() []plugin.UnavailableView {
 	return []plugin.UnavailableView{{Name: "pool", Error: "open /secret/path: permission denied"}}
 }
 
+func (f *fakeService) Hosts(context.Context) ([]plugin.HostView, error) {
+	return []plugin.HostView{{ID: "0b2d4c1e", Name: "controller-1", State: catalog.HostUp, Leases: []plugin.LeaseView{{Duty: catalog.DutyReap, Backend: "local"}}}}, nil
+}
+
+func (f *fakeService) RemoveHost(_ context.Context, id string) (plugin.HostView, error) {
+	if id != "lost" {
+		return plugin.HostView{}, fmt.Errorf("%w: %s", catalog.ErrHostUp, id)
+	}
+	return plugin.HostView{ID: "lost", State: catalog.HostLost, Leases: []plugin.LeaseView{}}, nil
+}
+
+func (f *fakeService) CatalogAway() *plugin.CatalogAway {
+	return &plugin.CatalogAway{Since: time.Unix(1, 0).UTC(), Error: "dial db.secret: refused"}
+}
+
 func (f *fakeService) PlanPrune(context.Context) (plugin.PruneResult, error) {
 	return plugin.PruneResult{Planned: []plugin.PlannedRemoval{{Entry: plugin.EntryView{ID: "idle"}, Goes: true, Why: "idle"}}}, nil
 }

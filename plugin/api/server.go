@@ -40,6 +40,7 @@ type Server struct {
 	api     huma.API
 	spec    spec
 	service atomic.Pointer[Service]
+	delayed atomic.Pointer[Error] // why there is no service yet; nil: it starts
 	ending  atomic.Bool
 
 	mu      sync.Mutex
@@ -63,6 +64,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.overviewRoutes()
 	s.upkeepRoutes()
 	s.eventRoutes()
+	s.hostRoutes()
 	describePlain(s.api.OpenAPI())
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err
@@ -134,8 +136,15 @@ func (s *Server) current() (Service, error) {
 	if svc := s.service.Load(); svc != nil {
 		return *svc, nil
 	}
+	if why := s.delayed.Load(); why != nil {
+		return nil, why
+	}
 	return nil, starting.answer("")
 }
+
+// Delayed says why there is no Service yet, though one is tried again and again: /readyz and all of /v1 answer that until
+// Ready, rather than "starting".
+func (s *Server) Delayed(why error) { s.delayed.Store(Explain(why)) }
 
 func (s *Server) plainRoutes() {
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, statusBody{"ok"}) })
@@ -155,6 +164,7 @@ type statusBody struct {
 type readyBody struct {
 	Status      string                   `json:"status" enum:"ready"`
 	Unavailable []plugin.UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer; their errors are told to those alone who may use the API"`
+	Catalog     *plugin.CatalogAway      `json:"catalog_unavailable,omitempty" doc:"Only while the catalog's database does not answer: since when. Hits go on, images that are not cached are bypassed"`
 	Sources     []plugin.SourceView      `json:"sources" doc:"Image sources and how each is; their errors are told to those alone who may use the API"`
 }
 
@@ -168,10 +178,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	ready := readyBody{Status: "ready", Unavailable: svc.Unavailable(), Sources: notNull(svc.Sources())}
+	ready := readyBody{Status: "ready", Unavailable: svc.Unavailable(), Sources: notNull(svc.Sources()), Catalog: svc.CatalogAway()}
 	if !isTrusted(r) {
 		for i := range ready.Unavailable { // reasons name paths and hosts
 			ready.Unavailable[i].Error = ""
+		}
+		if ready.Catalog != nil {
+			ready.Catalog = &plugin.CatalogAway{Since: ready.Catalog.Since}
 		}
 		for i := range ready.Sources {
 			ready.Sources[i].Error = ""

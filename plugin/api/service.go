@@ -16,6 +16,15 @@ type Service interface {
 	Overview
 	Upkeep
 	Events
+	Hosts
+}
+
+// Hosts are the daemons on one catalog.
+type Hosts interface {
+	Hosts(ctx context.Context) ([]plugin.HostView, error)
+	RemoveHost(ctx context.Context, id string) (plugin.HostView, error)
+	// CatalogAway is since when the catalog's database does not answer; nil: it does. Nobody is asked.
+	CatalogAway() *plugin.CatalogAway
 }
 
 // Volumes is the requester's part.

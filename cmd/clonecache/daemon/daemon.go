@@ -120,8 +120,12 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	if err != nil {
 		return errors.Join(err, d.shutdown())
 	}
-	p, err := d.open(ctx, stores, metrics)
-	if err != nil {
+	d.trySources(ctx)
+	p, err := d.openPatiently(ctx, stores, metrics)
+	if errors.Is(err, errStopped) {
+		err = nil
+	}
+	if p == nil {
 		return errors.Join(err, d.shutdown(), stores.close())
 	}
 	d.server.Ready(service{Plugin: p, version: d.Version})
@@ -137,11 +141,11 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 	if err != nil {
 		return nil, err
 	}
-	d.trySources(ctx)
 	return plugin.Open(ctx, plugin.Config{
 		StateDir:            string(d.cfg.StateDir),
 		Lock:                d.lock,
 		Catalog:             catalogAccess(d.cfg),
+		Version:             d.Version,
 		Backends:            s.backends,
 		FileCaches:          s.caches,
 		Sources:             sources,
@@ -195,6 +199,15 @@ func eventsMax(cfg config.Config) int {
 
 // wait returns once ctx ends, or with the error of a server that failed.
 func (d *running) wait(ctx context.Context) error {
+	if err := d.liveUntil(ctx); err != nil {
+		return err
+	}
+	d.Log.WithField("within", d.cfg.StopTimeout).Info("stopping; a second signal stops at once")
+	return nil
+}
+
+// liveUntil is wait, and says to the service manager that the daemon lives.
+func (d *running) liveUntil(ctx context.Context) error {
 	var tick <-chan time.Time
 	if d.Watchdog > 0 {
 		ticker := time.NewTicker(d.Watchdog)
@@ -204,7 +217,6 @@ func (d *running) wait(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			d.Log.WithField("within", d.cfg.StopTimeout).Info("stopping; a second signal stops at once")
 			return nil
 		case err := <-d.served:
 			d.served <- nil // shutdown waits for it too
