@@ -24,7 +24,13 @@ type otherHost struct {
 
 func newOtherHost(t *testing.T, r *rig) *otherHost {
 	t.Helper()
-	c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: catalog.InDir(filepath.Join(r.dir, "state"))}})
+	return newOtherHostOn(t, r, catalog.InDir(filepath.Join(r.dir, "state")))
+}
+
+// newOtherHostOn is newOtherHost where the catalog is elsewhere.
+func newOtherHostOn(t *testing.T, r *rig, url string) *otherHost {
+	t.Helper()
+	c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: url}})
 	if err != nil {
 		t.Fatal(err)
 	}

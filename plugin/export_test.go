@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -57,3 +58,20 @@ func Fill(ctx context.Context, p *Plugin, on backends.Name, image string) (Entry
 	}
 	return p.stock.entryView(f.entry), f.role, nil
 }
+
+// Kill ends the plugin as a kill of its process would, as far as its catalog goes: nothing is written to it any more.
+func Kill(p *Plugin) error {
+	p.gate.shut()
+	err := p.catalog.Close()
+	p.end()
+	p.gate.wait()
+	p.fills.wait()
+	p.chores.wait()
+	return errors.Join(err, p.books.close(), p.lock.Unlock())
+}
+
+// Beat says that the plugin's daemon lives, and looks at the others.
+func Beat(ctx context.Context, p *Plugin) { p.attendance.beat(ctx) }
+
+// LoseCatalog lets the plugin know that its catalog's database does not answer.
+func LoseCatalog(p *Plugin) { p.noteCatalog(catalog.ErrUnavailable) }

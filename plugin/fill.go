@@ -115,9 +115,21 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, catalog.ErrLost) {
 		err = cause
+	} else if w.lostMeanwhile(ctx, err) {
+		err = fmt.Errorf("%w: %w", catalog.ErrLost, err)
 	}
 	w.undo(ctx, err)
 	return catalog.Entry{}, err
+}
+
+// lostMeanwhile tells whether a fill failed because another host has taken it over, and removed what it was writing to: one
+// that was stopped for long may notice that before it notices its lease.
+func (w *filling) lostMeanwhile(ctx context.Context, err error) bool {
+	if w.fl.sole || ctx.Err() != nil || !cachesFault(err) {
+		return false
+	}
+	err = w.fl.catalog.Renew(ctx, w.entry.ID, w.entry.Attempt, w.fl.holder, w.fl.cfg.LeaseFor, w.flight.soFar())
+	return errors.Is(err, catalog.ErrLost)
 }
 
 // steps are the arrows of a fill. Each may be the last thing that the process did.

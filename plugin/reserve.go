@@ -22,7 +22,7 @@ func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 		}
 		switch start {
 		case catalog.Started:
-			if err := fl.undoAttempt(ctx, s, previous); err != nil {
+			if err := fl.undoTaken(ctx, s, previous); err != nil {
 				return catalog.Entry{}, false, errors.Join(err, fl.strand(ctx, entry, previous))
 			}
 			f.stopFollowing(want.image.SizeBytes)
@@ -89,6 +89,15 @@ func (fl *fills) strand(ctx context.Context, e, previous catalog.Entry) error {
 		claimed = fl.catalog.RecordClaim(ctx, e.ID, e.Attempt, previous.Claim)
 	}
 	return errors.Join(staged, claimed)
+}
+
+// undoTaken is undoAttempt of a row that was taken over from another host, and of its claims that it had not learnt of: no
+// reconcile may come for long.
+func (fl *fills) undoTaken(ctx context.Context, s *store, previous catalog.Entry) error {
+	if err := fl.undoAttempt(ctx, s, previous); err != nil || previous.ID == "" || !s.charged() {
+		return err
+	}
+	return fl.releaseUnrecorded(ctx, previous)
 }
 
 // undoAttempt removes what a dead holder's attempt had staged and claimed.

@@ -15,7 +15,15 @@ func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 	if err := fl.undoAttempt(ctx, s, e); err != nil {
 		return err
 	}
-	claims, err := fl.owner.Claims(ctx) // the row may not have learnt of its claim
+	if err := fl.releaseUnrecorded(ctx, e); err != nil {
+		return err
+	}
+	return fl.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+}
+
+// releaseUnrecorded releases claims of a row's attempts, up to the one it is at, which the row may not have learnt of.
+func (fl *fills) releaseUnrecorded(ctx context.Context, e catalog.Entry) error {
+	claims, err := fl.owner.Claims(ctx)
 	if err != nil {
 		return err
 	}
@@ -27,7 +35,7 @@ func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 			return err
 		}
 	}
-	return fl.catalog.ForgetFill(ctx, e.ID, e.Attempt)
+	return nil
 }
 
 // seizeAll takes over the fills of hosts that are gone, on the stores that this one has: they are stranded then. Whoever
