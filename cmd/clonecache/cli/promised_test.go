@@ -21,7 +21,7 @@ var answers = map[string]any{
 	"entry delete":    plugin.PruneResult{Planned: []plugin.PlannedRemoval{{}}, Unavailable: []plugin.UnavailableView{{}}},
 	"report":          report.Report{Backends: []report.Backend{{}}},
 	"quota":           plugin.Quota{Resources: []plugin.QuotaResource{{}}},
-	"host list":       []plugin.HostView{{}},
+	"host list":       []plugin.HostView{{Leases: []plugin.LeaseView{{}}}},
 	"clean":           plugin.CleanResult{},
 	"check":           plugin.CheckResult{Problems: []plugin.Problem{{}}},
 	"catalog migrate": migrated{},
