@@ -42,8 +42,13 @@ func TestReadyTellsWhatIsDown(t *testing.T) {
 		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), `"name":"pool"`) {
 			t.Errorf("with %q: %d %s, %v", c.bearer, resp.StatusCode, body, err)
 		}
-		if told := strings.Contains(string(body), "/secret/path"); told != c.told {
-			t.Errorf("with %q the reason is told: %v, want %v", c.bearer, told, c.told)
+		if !strings.Contains(string(body), `"catalog_unavailable":{"since":`) {
+			t.Errorf("with %q: %s, want it to tell of the catalog", c.bearer, body)
+		}
+		for _, secret := range []string{"/secret/path", "db.secret"} {
+			if told := strings.Contains(string(body), secret); told != c.told {
+				t.Errorf("with %q the reason %s is told: %v, want %v", c.bearer, secret, told, c.told)
+			}
 		}
 	}
 }
