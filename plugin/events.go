@@ -77,6 +77,8 @@ func (b *books) follow(ctx context.Context, f EventFilter, take func(Event) erro
 		return err
 	}
 	f.Limit, f.Newest = eventPage, false
+	elsewhere, stop := b.elsewhere()
+	defer stop()
 	for {
 		news := b.events.news()
 		if err := b.takeEvents(ctx, &f, take); err != nil {
@@ -84,12 +86,22 @@ func (b *books) follow(ctx context.Context, f EventFilter, take func(Event) erro
 		}
 		select {
 		case <-news:
+		case <-elsewhere:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-b.events.ended:
 			return cmp.Or(b.takeEvents(ctx, &f, take), ErrStopping)
 		}
 	}
+}
+
+// elsewhere tells again and again that others may have written events; nobody wakes this process for these.
+func (b *books) elsewhere() (look <-chan time.Time, stop func()) {
+	if b.sole {
+		return nil, func() {}
+	}
+	tick := time.NewTicker(b.cfg.FlushEvery)
+	return tick.C, tick.Stop
 }
 
 // takeEvents hands on what there is now, page by page, and moves the filter behind it.

@@ -129,8 +129,13 @@ func (a *attendance) noteLost(h catalog.Host) {
 	a.leftOut()
 }
 
-// leave says that the daemon has ended by itself.
-func (h *house) leave(ctx context.Context) {
+// leave says that the daemon has ended by itself, or was not to begin after all.
+func (h *house) leave() {
+	if !h.arrived {
+		return
+	}
+	ctx, cancel := h.cleanup(h.base)
+	defer cancel()
 	if err := h.catalog.Leave(ctx, h.holder); err != nil {
 		h.log.WithError(err).Warn("that this host stops is not noted; others take it for lost in a while")
 	}

@@ -31,6 +31,7 @@ type house struct {
 	away    away               // whether the catalog's database answers
 	self    backends.CatalogID // of catalog
 	holder  catalog.Holder
+	arrived bool // others know of this daemon
 	owner   internaltenant.Owner
 	tenant  internaltenant.Usage // project and user, as they were at the start
 
@@ -61,6 +62,7 @@ func (h *house) openHouse(ctx context.Context) (err error) {
 	if err := h.arrive(ctx); err != nil {
 		return err
 	}
+	h.arrived = true
 	if err := h.catalog.TrimEvents(ctx); err != nil {
 		return err
 	}
@@ -90,6 +92,7 @@ func (h *house) closeHouse() error {
 	if h.catalog == nil {
 		return nil
 	}
+	h.leave()
 	return h.catalog.Close()
 }
 

@@ -41,7 +41,7 @@ func (fl *fills) whyMissed(ctx context.Context, s *store, want *wanted) miss {
 
 // noteGone lets the entries of an image go first once its source has it no more, for anybody.
 func (fl *fills) noteGone(ctx context.Context, want *wanted, err error) {
-	if _, all := imagesource.Underlying(want.source).(imagesource.SameForAll); !all || !errors.Is(err, imagesource.ErrNotFound) {
+	if _, all := imagesource.Underlying(want.source).(imagesource.SameForAll); !all || !errors.Is(err, imagesource.ErrNotFound) || fl.catalogAway() != nil {
 		return
 	}
 	if err := fl.catalog.ImageGone(ctx, want.image.Ref()); err != nil && ctx.Err() == nil {

@@ -126,9 +126,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 	p.books.lastEvent(flush)
 	p.chores.wait()
 	p.gate.waitForFollowers()
-	flushed := p.books.flush(flush)
-	p.leave(flush)
-	return errors.Join(flushed, p.release())
+	return errors.Join(p.books.flush(flush), p.release())
 }
 
 // release closes what start opened, in the reverse order.

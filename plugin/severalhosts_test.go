@@ -376,6 +376,51 @@ func TestWhileTheCatalogIsAwayHitsGoOnAndMissesAreBypassed(t *testing.T) {
 	checkClean(t, r)
 }
 
+// Who follows events on one host is told of those of all.
+func TestEventsOfOtherHostsAreFollowed(t *testing.T) {
+	c := newCluster(t, 2, lru.Bounds{})
+	c.hosts[0].image(t, "disk.raw", mib)
+	seen := errors.New("seen")
+	done := make(chan error, 1)
+	go func() {
+		done <- c.hosts[1].FollowEvents(t.Context(), plugin.EventFilter{Kinds: []plugin.EventKind{plugin.EventFilled}}, func(e plugin.Event) error {
+			if e.ImageID != "library:disk.raw" {
+				return fmt.Errorf("event %+v", e)
+			}
+			return seen
+		})
+	}()
+	c.hosts[0].create(t, "library:disk.raw", "v0", 0)
+	select {
+	case err := <-done:
+		if !errors.Is(err, seen) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the event was never told of")
+	}
+}
+
+// A start that is refused leaves no host that seems to be up.
+func TestAStartThatIsRefusedLeavesNoHostUp(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{})
+	refused := c.hosts[0].config
+	refused.Host, refused.StateDir, refused.ScratchDir = "host-1", filepath.Join(c.dir, "refused"), ""
+	refused.Catalog.URL = catalog.FileURL(filepath.Join(c.dir, "another.db"))
+	if p, err := plugin.Open(t.Context(), refused); !errors.Is(err, backends.ErrHeld) {
+		t.Fatalf("open on another installation's store: %v, %v, want ErrHeld", p, err)
+	}
+	other, err := catalog.Open(t.Context(), catalog.Config{Access: refused.Catalog})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	all, err := other.Hosts(t.Context())
+	if err != nil || len(all) != 1 || all[0].State != catalog.HostStopped {
+		t.Errorf("hosts: %+v, %v, want one that has stopped", all, err)
+	}
+}
+
 // One host alone, on SQLite, is the one that is listed.
 func TestOneHostIsListed(t *testing.T) {
 	r := newRig(t, t.TempDir(), lru.Bounds{}, func(c *plugin.Config) { c.Host, c.Version = "alone", "v9" })
