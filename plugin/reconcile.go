@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -24,8 +25,9 @@ type reconciler struct {
 	ladder   *ladder
 
 	turn turnstile // of the one who surveys and mends
-	// incomplete: the last survey left out a store, an image-volume or the claims, which could not be read.
-	incomplete atomic.Bool
+	// incomplete is when something was left out last: a store, an image-volume or the claims, which could not be read, or
+	// which another host was comparing. nil: nothing was, or it was compared since.
+	incomplete atomic.Pointer[time.Time]
 }
 
 func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconciler {
@@ -35,25 +37,40 @@ func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconcil
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.
 func (rec *reconciler) reconcile(ctx context.Context) error {
-	return rec.alone(ctx, 0, rec.reconcileAlone)
+	return rec.reconcileSince(ctx, rec.incomplete.Load(), 0)
+}
+
+// reconcileSince reconciles what no other host has compared within every, and then what was left out at that time is not any more.
+func (rec *reconciler) reconcileSince(ctx context.Context, left *time.Time, every time.Duration) error {
+	return rec.alone(ctx, every, func(ctx context.Context, in scope) error {
+		if in.whole {
+			rec.incomplete.CompareAndSwap(left, nil) // first: what is left out from now on is not forgotten
+		} else if left == nil {
+			rec.leftOut()
+		}
+		return rec.reconcileAlone(ctx, in)
+	})
 }
 
 // reconcileLeft reconciles what the last time had to leave out. A failure is logged: the next time tries again.
 func (rec *reconciler) reconcileLeft(ctx context.Context) {
-	if !rec.incomplete.Load() {
+	left := rec.incomplete.Load()
+	if left == nil {
 		return
 	}
-	err := rec.alone(ctx, rec.cfg.LeaseFor/2, rec.reconcileAlone)
+	err := rec.reconcileSince(ctx, left, time.Since(*left))
 	if err != nil && ctx.Err() == nil {
 		rec.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
 	}
 }
 
 // leftOut says that something was not compared that can be by now, as a store that has come back.
-func (rec *reconciler) leftOut() { rec.incomplete.Store(true) }
+func (rec *reconciler) leftOut() {
+	now := time.Now()
+	rec.incomplete.Store(&now)
+}
 
 func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
-	rec.incomplete.Store(!in.whole) // first: what is left out meanwhile is not forgotten
 	findings, err := rec.surveyor.survey(ctx, in)
 	if err != nil {
 		rec.leftOut()

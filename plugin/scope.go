@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -22,25 +23,25 @@ func (v *surveyor) everything() scope {
 }
 
 // part is one store, or the claims, of what may be surveyed.
-type part struct{ *store }
+type part struct{ of *store }
 
 func (p part) duty(every time.Duration) dutyWanted {
 	d := dutyWanted{duty: catalog.DutyReconcile, every: every}
-	if p.store != nil {
-		d.store = p.store.id()
+	if p.of != nil {
+		d.store = p.of.id()
 	}
 	return d
 }
 
 // unknown tells that it has not turned out yet which store it is: nobody mends anything there.
-func (p part) unknown() bool { return p.store != nil && p.store.id() == "" }
+func (p part) unknown() bool { return p.of != nil && p.of.id() == "" }
 
 func (p part) in(s scope) scope {
-	if p.store == nil {
+	if p.of == nil {
 		s.claims = true
 		return s
 	}
-	s.stores = append(slices.Clip(s.stores), p.store)
+	s.stores = append(slices.Clip(s.stores), p.of)
 	return s
 }
 
@@ -48,7 +49,7 @@ func (p part) in(s scope) scope {
 func (rec *reconciler) parts() []part {
 	var all []part
 	for _, s := range rec.stock.orderedStores() {
-		all = append(all, part{s})
+		all = append(all, part{of: s})
 	}
 	return append(all, part{})
 }
@@ -90,10 +91,13 @@ func (rec *reconciler) aloneWithAll(ctx context.Context, do func(context.Context
 		return err
 	}
 	defer unlock()
-	return rec.withAll(ctx, rec.parts(), do)
+	parts := rec.parts()
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(a.duty(0).store, b.duty(0).store) })
+	return rec.withAll(ctx, parts, do)
 }
 
-// withAll waits for the duty of each part, in the order of all hosts that have the same configuration.
+// withAll waits for the duty of each part. All hosts do so in the order of the stores' IDs, whatever their configurations'
+// is: none waits for one that waits for it.
 func (rec *reconciler) withAll(ctx context.Context, left []part, do func(context.Context) error) error {
 	if len(left) == 0 {
 		return do(ctx)

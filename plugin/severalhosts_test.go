@@ -303,6 +303,42 @@ func TestAnEvictionOfAnotherHostIsLeftToIt(t *testing.T) {
 	checkClean(t, r)
 }
 
+// What one host is mending, another one that begins leaves to it, and does itself once the lease has run out.
+func TestADutyOfAnotherHostIsLeftToIt(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{})
+	r := c.hosts[0]
+	content := r.image(t, "disk.raw", 4*mib)
+	r.create(t, "library:disk.raw", "v0", 0)
+	store := r.wantEntries(t, 1)[0].StoreID
+	other := newOtherHostOn(t, r, c.url())
+	if err := other.Arrive(t.Context(), catalog.Arrival{Holder: other.holder, Name: "host-1", AliveFor: longLease}); err != nil {
+		t.Fatal(err)
+	}
+	spec := catalog.DutySpec{Duty: catalog.DutyReconcile, Store: store, Holder: other.holder, LeaseFor: longLease}
+	if _, start, err := other.TakeDuty(t.Context(), spec); err != nil || start != catalog.OnDuty {
+		t.Fatalf("take duty: %v, %v", start, err)
+	}
+	all, err := r.Hosts(t.Context())
+	if err != nil || len(all) != 2 || len(all[1].Leases) != 1 || all[1].Leases[0].Duty != catalog.DutyReconcile || all[1].Leases[0].Backend != "local" {
+		t.Errorf("hosts: %+v, %v, want the duty with host-1", all, err)
+	}
+
+	c.sql(t, `DELETE FROM entries`) // its image-volume is in no entry now
+	later := c.join(t, "host-2")
+	later.wantEntries(t, 0)
+	later.Tidy(t.Context())
+	later.wantEntries(t, 0)
+	c.expire(t)
+	later.Tidy(t.Context())
+	later.wantEntries(t, 1)
+	a := later.create(t, "library:disk.raw", "v1", 0)
+	if a.Outcome != plugin.Hit {
+		t.Errorf("after it was adopted: %+v", a)
+	}
+	later.holds(t, a, content)
+	checkClean(t, later)
+}
+
 // What is cached on a host's own file cache is that host's, and nobody's leftover.
 func TestAFileCacheIsItsHostsOwn(t *testing.T) {
 	c := newCluster(t, 2, lru.Bounds{MaxBytes: mib})
