@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -15,6 +16,7 @@ import (
 func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted) (entry catalog.Entry, mine bool, err error) {
 	spec := fl.fillSpec(s, want)
 	var pause backoff
+	leftovers := leftovers{fl: fl}
 	for {
 		entry, previous, start, stranded, err := fl.beginFill(ctx, s, f, spec)
 		if err != nil {
@@ -23,7 +25,10 @@ func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 		switch start {
 		case catalog.Started:
 			if err := fl.undoTaken(ctx, s, previous); err != nil {
-				return catalog.Entry{}, false, errors.Join(err, fl.strand(ctx, entry, previous))
+				if err := leftovers.wait(ctx, errors.Join(err, fl.strand(ctx, entry, previous))); err != nil {
+					return catalog.Entry{}, false, err
+				}
+				continue
 			}
 			f.stopFollowing(want.image.SizeBytes)
 			return entry, true, nil
@@ -34,7 +39,9 @@ func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 		case catalog.Busy:
 			if stranded {
 				if err := fl.endStranded(ctx, s, entry); err != nil && !isGone(err) {
-					return catalog.Entry{}, false, err
+					if err := leftovers.wait(ctx, err); err != nil {
+						return catalog.Entry{}, false, err
+					}
 				}
 				continue
 			}
@@ -43,6 +50,27 @@ func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 			return catalog.Entry{}, false, err
 		}
 	}
+}
+
+// leftovers are of another host's attempt that was taken over, and cannot be removed as long as that host's client has them
+// open: a Ceph cluster misses a client that was stopped, or whose machine is gone, after half a minute.
+type leftovers struct {
+	fl    *fills
+	began time.Time // of the first try; zero before it
+	pause backoff
+}
+
+// wait waits for the next try at removing them; it gives up, with the error of the last one, after two leases, or where
+// waiting does not help.
+func (l *leftovers) wait(ctx context.Context, err error) error {
+	if l.began.IsZero() {
+		l.began = time.Now()
+	}
+	passes := errors.Is(err, backends.ErrInUse) || errors.Is(err, backends.ErrUnavailable)
+	if l.fl.sole || !passes || time.Since(l.began) > 2*l.fl.cfg.LeaseFor {
+		return err
+	}
+	return l.pause.wait(ctx)
 }
 
 func (fl *fills) fillSpec(s *store, want *wanted) catalog.FillSpec {

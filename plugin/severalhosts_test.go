@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/backendtest"
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/backends/filecache"
 	"github.com/clonecache/clonecache/lru"
@@ -24,6 +26,7 @@ type cluster struct {
 	hosts  []*rig
 	source *gatedSource
 	dir    string
+	own    backends.Backend // of the next host that joins; nil: the one of all
 }
 
 const longLease = time.Hour
@@ -40,6 +43,15 @@ func newCluster(t *testing.T, n int, bounds lru.Bounds) *cluster {
 		c.join(t, fmt.Sprintf("host-%d", i))
 	}
 	return c
+}
+
+// faulty is a host's own view of the backend, which fails where a test wants it to.
+func (c *cluster) faulty(t *testing.T, name string) (*rig, *backendtest.Faulty) {
+	t.Helper()
+	faulty := backendtest.NewFaulty(c.hosts[0].config.Backends[0].Backend)
+	c.own = faulty
+	defer func() { c.own = nil }()
+	return c.join(t, name), faulty
 }
 
 func (c *cluster) url() string { return catalog.FileURL(filepath.Join(c.dir, "shared.db")) }
@@ -59,6 +71,10 @@ func (c *cluster) join(t *testing.T, name string) *rig {
 	r := &rig{dir: c.dir, config: c.hosts[0].config}
 	r.config.Host, r.config.StateDir, r.config.ScratchDir = name, filepath.Join(own, "state"), ""
 	r.config.FileCaches = []plugin.FileCacheConfig{{Name: "files", Cache: files}}
+	if c.own != nil {
+		r.config.Backends = slices.Clone(r.config.Backends)
+		r.config.Backends[0].Backend = c.own
+	}
 	r.open(t)
 	c.hosts = append(c.hosts, r)
 	return r
@@ -270,6 +286,28 @@ func TestALostHostsFillIsEndedByTheOthers(t *testing.T) {
 	r.Tidy(t.Context())
 	r.wantEntries(t, 0)
 	r.wantHeld(t, 0)
+	checkClean(t, r)
+}
+
+// What a stopped host was writing to can be removed only once its cluster has missed that host: the takeover waits.
+func TestATakeoverWaitsForWhatTheOtherHostHasOpen(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{})
+	content := c.hosts[0].image(t, "disk.raw", 4*mib)
+	other := newOtherHostOn(t, c.hosts[0], c.url())
+	e := other.begin(t, "library:disk.raw", time.Hour)
+	if err := other.RecordStage(t.Context(), e.ID, 1, backends.ImageVolumeID("cc-"+string(e.ID)+"-1"), backends.Decoded, 4*mib); err != nil {
+		t.Fatal(err)
+	}
+	r, faulty := c.faulty(t, "host-1")
+	faulty.FailBefore(backendtest.MethodRetire, 1, backends.ErrInUse)
+	faulty.FailBefore(backendtest.MethodRetire, 2, backends.ErrUnavailable)
+	c.expire(t)
+	a := r.create(t, "library:disk.raw", "v1", 0)
+	if a.Outcome != plugin.Filled {
+		t.Errorf("got %+v, want filled", a)
+	}
+	r.holds(t, a, content)
+	r.wantHeld(t, 1)
 	checkClean(t, r)
 }
 
