@@ -140,7 +140,7 @@ func (ro *roster) nowCalled(name backends.Name) backends.Name {
 // two on one place: these are mistakes of the configuration. One that does not say which it is, for whatever reason, keeps
 // nobody from the others; it is taken for what it was, and asked again later.
 func (ro *roster) identifyStores(ctx context.Context) error {
-	if err := ro.readLabels(ctx); err != nil {
+	if err := errors.Join(ro.readLabels(ctx), ro.readOthers(ctx)); err != nil {
 		return err
 	}
 	var problems []error
@@ -240,17 +240,24 @@ func OnePlace(a backends.Name, isA backends.Identity, b backends.Name, isB backe
 }
 
 // assume takes a store that does not answer for the one that had its name, unless that one has said itself
-// that it has another name now.
+// that it has another name now. One of that name which is another host's is another one.
 func (ro *roster) assume(ctx context.Context, s *store) error {
+	mine, err := ro.catalog.StoresOf(ctx, ro.holder.Instance)
+	if err != nil {
+		return err
+	}
 	unbound, err := ro.catalog.Unbound(ctx)
 	if err != nil {
 		return err
 	}
 	ro.labels.mu.Lock()
 	defer ro.labels.mu.Unlock()
-	var last catalog.Store
+	last := catalog.Store{ID: mine[s.name]}
+	if last.ID != "" && ro.storeOf(last.ID) != nil {
+		last.ID = ""
+	}
 	for _, known := range ro.labels.byID {
-		if known.Name == s.name && ro.storeOf(known.ID) == nil && !known.BoundAt.Before(last.BoundAt) {
+		if mine[s.name] == "" && known.Name == s.name && ro.hostOf(known.ID) == "" && ro.storeOf(known.ID) == nil && !known.BoundAt.Before(last.BoundAt) {
 			last = known
 		}
 	}

@@ -55,7 +55,11 @@ func (k *stock) finishEvictionFor(ctx context.Context, s *store, e catalog.Entry
 		log = log.WithField("for", image)
 	}
 	if !retired.Gone {
-		if err := k.catalog.SetDetached(ctx, e.ID, retired.Clones, e.HeldBytes); err != nil {
+		err := k.catalog.SetDetached(ctx, e.ID, retired.Clones, e.HeldBytes)
+		if errors.Is(err, catalog.ErrLost) && !k.sole { // another host took it over, and has ended it
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		failpoint.Reached(failpoint.Detach)

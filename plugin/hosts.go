@@ -103,7 +103,7 @@ func (a *attendance) sayAlive(ctx context.Context) error {
 
 // lookAround notices who is lost, and which stores are others'.
 func (a *attendance) lookAround(ctx context.Context) error {
-	if err := a.stock.readOthers(ctx); err != nil {
+	if err := errors.Join(a.stock.readOthers(ctx), a.stock.readLabels(ctx)); err != nil {
 		return err
 	}
 	all, err := a.catalog.Hosts(ctx)

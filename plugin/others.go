@@ -37,10 +37,10 @@ func (ro *roster) hostOf(id backends.StoreID) string {
 
 // tellStores lets other daemons know which stores this one is configured for, as far as it knows which they are.
 func (ro *roster) tellStores(ctx context.Context) error {
-	var all []backends.StoreID
+	all := make(map[backends.Name]backends.StoreID)
 	for _, s := range ro.orderedStores() {
 		if s.id() != "" {
-			all = append(all, s.id())
+			all[s.name] = s.id()
 		}
 	}
 	if err := ro.catalog.SetStores(ctx, ro.holder.Instance, all); err != nil {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,7 @@ func (rm *remover) planDeletion(ctx context.Context, e catalog.Entry, force Forc
 func (rm *remover) deletable(ctx context.Context, e catalog.Entry, force ForceDetach, clones cloneCount) error {
 	s := rm.stock.storeOf(e.Store)
 	if s == nil {
-		return unconfiguredDeletable(e, force)
+		return cmp.Or(rm.stock.nobodys(ctx, e), unconfiguredDeletable(e, force))
 	}
 	switch e.State {
 	case catalog.Failed:

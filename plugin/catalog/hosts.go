@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -228,25 +230,48 @@ func (c *Catalog) RemoveHost(ctx context.Context, id InstanceID) (Host, error) {
 }
 
 const (
-	insertHostStore = `INSERT INTO host_stores (host, store) VALUES (?, ?)`
+	insertHostStore = `INSERT INTO host_stores (host, store, name) VALUES (?, ?, ?)`
+	selectOwnStores = `SELECT name, store FROM host_stores WHERE host = ?`
 	// selectOthers are the stores of daemons other than one, each with one of these.
 	selectOthers = `SELECT s.store, MIN(h.name) FROM host_stores s JOIN hosts h ON h.id = s.host WHERE s.host <> ? GROUP BY s.store ORDER BY s.store`
 )
 
-// SetStores notes which stores a daemon is configured for: these, and no others.
-func (c *Catalog) SetStores(ctx context.Context, id InstanceID, stores []backends.StoreID) error {
+// SetStores notes which stores a daemon is configured for, by what it calls them: these, and no others.
+func (c *Catalog) SetStores(ctx context.Context, id InstanceID, stores map[backends.Name]backends.StoreID) error {
 	return c.write(ctx, "note the stores of host "+string(id), func(t tx) error {
 		if _, err := t.exec(ctx, forgetHostStore, id); err != nil {
 			return err
 		}
 		stmt := insertHostStore + t.c.dialect.upsert("host_stores", []string{"host", "store"}, nil, nil)
-		for _, store := range stores {
-			if _, err := t.exec(ctx, stmt, id, store); err != nil {
+		for _, name := range slices.Sorted(maps.Keys(stores)) {
+			if _, err := t.exec(ctx, stmt, id, stores[name], name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// StoresOf are the stores that a daemon was last configured for, by what it called them.
+func (c *Catalog) StoresOf(ctx context.Context, id InstanceID) (map[backends.Name]backends.StoreID, error) {
+	var all map[backends.Name]backends.StoreID
+	err := c.read(ctx, "list the stores of host "+string(id), func(t tx) (err error) {
+		all, err = t.ownStores(ctx, id)
+		return err
+	})
+	return all, err
+}
+
+func (t tx) ownStores(ctx context.Context, id InstanceID) (map[backends.Name]backends.StoreID, error) {
+	all := make(map[backends.Name]backends.StoreID)
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		var name backends.Name
+		var store backends.StoreID
+		err := rows.Scan(&name, &store)
+		all[name] = store
+		return err
+	}, selectOwnStores, id)
+	return all, err
 }
 
 // StoresOfOthers are the stores that daemons other than this one are configured for, each with the name of one of their

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"database/sql"
 	"maps"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestARemovedHostLetsGoOfAllThatItHeld(t *testing.T) {
 	if err != nil || start != OnDuty {
 		t.Fatalf("take duty: %v, %v", start, err)
 	}
-	is(t, "note stores", c.SetStores(ctx, me.Instance, []backends.StoreID{"local", "files"}), nil)
+	is(t, "note stores", c.SetStores(ctx, me.Instance, map[backends.Name]backends.StoreID{"ceph": "local", "spare": "files"}), nil)
 	if h := hostOf(t, c, me.Instance); h.Fills != 1 || len(h.Duties) != 1 || h.Duties[0].Store != "local" {
 		t.Errorf("at work: %+v", h)
 	}
@@ -171,4 +172,35 @@ func TestAnEvictionIsLeftToWhoHasBegunIt(t *testing.T) {
 // as is the catalog as a daemon uses it that leases what it evicts.
 func as(c *Catalog, h Holder) *Catalog {
 	return &Catalog{now: c.now, place: c.place, dialect: c.dialect, writer: c.writer, readers: c.readers, marks: c.marks, maxEvents: c.maxEvents, evictor: h, evictFor: lease}
+}
+
+// Two hosts have a store each that both call local: what each was asked for is counted on its own.
+func TestANameMeansAHostsOwnStore(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	for host, store := range map[Holder]backends.StoreID{me: "disk-a", you: "disk-b"} {
+		mustArrive(t, c, host)
+		if _, err := c.Bind(ctx, Store{ID: store, Name: "local", Kind: "file"}, "local"); err != nil {
+			t.Fatal(err)
+		}
+		is(t, "note stores", c.SetStores(ctx, host.Instance, map[backends.Name]backends.StoreID{"local": store}), nil)
+	}
+	for _, host := range []Holder{me, you, you} {
+		r := Request{At: at.now(), Backend: "local", ImageID: "i", Outcome: "hit", Reason: "ready"}
+		is(t, "record", c.Record(ctx, host.Instance, 0, []Request{r}), nil)
+	}
+	got := make(map[backends.StoreID]int64)
+	err := c.read(ctx, "read sums", func(t tx) error {
+		return t.each(ctx, func(rows *sql.Rows) error {
+			var store backends.StoreID
+			var n int64
+			err := rows.Scan(&store, &n)
+			got[store] = n
+			return err
+		}, `SELECT backend, SUM(requests) FROM request_stats GROUP BY backend`)
+	})
+	is(t, "sums", err, nil)
+	if want := map[backends.StoreID]int64{"disk-a": 1, "disk-b": 2}; !maps.Equal(got, want) {
+		t.Errorf("requests by store: %v, want %v", got, want)
+	}
 }

@@ -89,7 +89,7 @@ func (c *Catalog) Record(ctx context.Context, instance InstanceID, upTo int64, r
 		if err := t.usedAgain(ctx, sums.uses, now); err != nil {
 			return err
 		}
-		if err := t.addRequests(ctx, sums.requests); err != nil {
+		if err := t.addRequests(ctx, instance, sums.requests); err != nil {
 			return err
 		}
 		if err := t.addEvents(ctx, events, applied, now); err != nil {
@@ -199,11 +199,11 @@ const insertRequests = `INSERT INTO request_stats
 	(minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-func (t tx) addRequests(ctx context.Context, requests map[requestKey]RequestStat) error {
+func (t tx) addRequests(ctx context.Context, host InstanceID, requests map[requestKey]RequestStat) error {
 	if len(requests) == 0 {
 		return nil
 	}
-	ids, err := t.idsByName(ctx)
+	ids, err := t.idsByName(ctx, host)
 	if err != nil {
 		return err
 	}

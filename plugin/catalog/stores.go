@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -155,13 +156,19 @@ func (t tx) moveSums(ctx context.Context, from backends.Name, to backends.StoreI
 	return nil
 }
 
-// idsByName are the IDs that names stand for: the last one that was bound under each.
-func (t tx) idsByName(ctx context.Context) (map[backends.Name]backends.StoreID, error) {
+// idsByName are the IDs that names stand for, to a daemon: two hosts may have a store each of one name. Where it has none
+// of a name, that is the last one that was bound under it.
+func (t tx) idsByName(ctx context.Context, host InstanceID) (map[backends.Name]backends.StoreID, error) {
 	all, err := t.stores(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ids := make(map[backends.Name]backends.StoreID, len(all))
 	for _, s := range all {
 		ids[s.Name] = s.ID
 	}
+	own, err := t.ownStores(ctx, host)
+	maps.Copy(ids, own)
 	return ids, err
 }
 

@@ -15,6 +15,7 @@ CREATE TABLE hosts (
 CREATE TABLE host_stores (
     host  TEXT COLLATE "C" NOT NULL,
     store TEXT COLLATE "C" NOT NULL,
+    name  TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (host, store)
 );
 

@@ -13,10 +13,11 @@ CREATE TABLE hosts (
     stopped       INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- The stores that each daemon is configured for. What one lacks may be another one's.
+-- The stores that each daemon is configured for, and what it calls them. What one lacks may be another one's.
 CREATE TABLE host_stores (
     host  TEXT NOT NULL,
     store TEXT NOT NULL,
+    name  TEXT NOT NULL,
     PRIMARY KEY (host, store)
 ) WITHOUT ROWID;
 
