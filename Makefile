@@ -67,8 +67,10 @@ TEST_CEPH       = $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS) ./backends/rbd/... ./
 TEST_OPENSTACK  = ./e2e/openstack/with-lab.sh $(TEST) -count=1 -p 1 -tags $(CEPH_TAGS),openstack ./internaltenant/... ./plugin/imagesource/glance/... ./plugin/cinder/... ./e2e/openstack/...
 # Debian packages are built, and installed in a root of their own.
 TEST_PACKAGES   = $(TEST) -count=1 -tags packages ./e2e/packages/...
-# The catalog's tests on MariaDB, a Galera cluster and PostgreSQL, each started on loopback and wiped.
-TEST_DATABASES  = ./e2e/databases/with-servers.sh $(TEST) -count=1 -tags databases -skip SQLite ./plugin/catalog
+# The catalog's tests, and those of several hosts, on MariaDB, a Galera cluster and PostgreSQL, each started on loopback and
+# wiped.
+TEST_DATABASES  = ./e2e/databases/with-servers.sh $(TEST) -count=1 -tags databases -skip SQLite ./plugin/catalog \
+                  and $(TEST) -count=1 -tags databases$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(CDECODE)))) -run Host ./plugin
 # Cinder's own unit tests need its packages, and no service.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
@@ -110,7 +112,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
 	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
-	go vet -tags databases ./plugin/catalog
+	go vet -tags databases ./plugin ./plugin/catalog
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -119,7 +121,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
 	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
-	$(LINT) run --build-tags databases ./plugin/catalog
+	$(LINT) run --build-tags databases ./plugin ./plugin/catalog
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
 $(LINT):
@@ -166,7 +168,7 @@ test-packages: tools ## build the Debian packages; install, upgrade, downgrade a
 	@$(REPORT) packages='$(TEST_PACKAGES)'
 
 .PHONY: test-databases
-test-databases: databases-packages ## run the catalog's tests on MariaDB, a Galera cluster and PostgreSQL
+test-databases: databases-packages ## run the tests of the catalog, and of several hosts on one, on MariaDB, a Galera cluster and PostgreSQL
 	@$(REPORT) databases='$(TEST_DATABASES)'
 
 .PHONY: databases-packages

@@ -24,13 +24,13 @@ type otherHost struct {
 
 func newOtherHost(t *testing.T, r *rig) *otherHost {
 	t.Helper()
-	return newOtherHostOn(t, r, catalog.InDir(filepath.Join(r.dir, "state")))
+	return newOtherHostOn(t, r, catalog.Access{URL: catalog.InDir(filepath.Join(r.dir, "state"))})
 }
 
 // newOtherHostOn is newOtherHost where the catalog is elsewhere.
-func newOtherHostOn(t *testing.T, r *rig, url string) *otherHost {
+func newOtherHostOn(t *testing.T, r *rig, access catalog.Access) *otherHost {
 	t.Helper()
-	c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: url}})
+	c, err := catalog.Open(t.Context(), catalog.Config{Access: access})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,13 @@ type cluster struct {
 	source *gatedSource
 	dir    string
 	own    backends.Backend // of the next host that joins; nil: the one of all
+	shared
+}
+
+// shared is a catalog that several hosts have, and how to change it behind their backs.
+type shared struct {
+	catalog.Access
+	driver, dsn string // for sql.Open
 }
 
 const longLease = time.Hour
@@ -34,9 +41,10 @@ const longLease = time.Hour
 func newCluster(t *testing.T, n int, bounds lru.Bounds) *cluster {
 	t.Helper()
 	c := &cluster{source: newGatedSource(), dir: fstest.Mount(t, fstest.XFS, 512*mib)}
+	c.shared = newShared(t, c.dir)
 	first := newRig(t, c.dir, bounds, withSource(c.source), func(cfg *plugin.Config) {
 		cfg.Host, cfg.LeaseFor = "host-0", longLease
-		cfg.Catalog.URL = c.url()
+		cfg.Catalog = c.Access
 	})
 	c.hosts = append(c.hosts, first)
 	for i := 1; i < n; i++ {
@@ -53,8 +61,6 @@ func (c *cluster) faulty(t *testing.T, name string) (*rig, *backendtest.Faulty) 
 	defer func() { c.own = nil }()
 	return c.join(t, name), faulty
 }
-
-func (c *cluster) url() string { return catalog.FileURL(filepath.Join(c.dir, "shared.db")) }
 
 // join adds a daemon.
 func (c *cluster) join(t *testing.T, name string) *rig {
@@ -83,7 +89,7 @@ func (c *cluster) join(t *testing.T, name string) *rig {
 // sql changes the shared catalog behind everybody's back.
 func (c *cluster) sql(t *testing.T, stmt string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(c.dir, "shared.db")+"?_busy_timeout=20000")
+	db, err := sql.Open(c.driver, c.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +271,7 @@ func TestALostHostsFillIsEndedByTheOthers(t *testing.T) {
 	c := newCluster(t, 1, lru.Bounds{})
 	r := c.hosts[0]
 	r.image(t, "disk.raw", 4*mib)
-	other := newOtherHostOn(t, r, c.url())
+	other := newOtherHostOn(t, r, c.Access)
 	e := other.begin(t, "library:disk.raw", time.Hour)
 	id := backends.ImageVolumeID("cc-" + string(e.ID) + "-1")
 	if err := other.RecordStage(t.Context(), e.ID, 1, id, backends.Decoded, 4*mib); err != nil {
@@ -293,7 +299,7 @@ func TestALostHostsFillIsEndedByTheOthers(t *testing.T) {
 func TestATakeoverWaitsForWhatTheOtherHostHasOpen(t *testing.T) {
 	c := newCluster(t, 1, lru.Bounds{})
 	content := c.hosts[0].image(t, "disk.raw", 4*mib)
-	other := newOtherHostOn(t, c.hosts[0], c.url())
+	other := newOtherHostOn(t, c.hosts[0], c.Access)
 	e := other.begin(t, "library:disk.raw", time.Hour)
 	if err := other.RecordStage(t.Context(), e.ID, 1, backends.ImageVolumeID("cc-"+string(e.ID)+"-1"), backends.Decoded, 4*mib); err != nil {
 		t.Fatal(err)
@@ -318,7 +324,7 @@ func TestAnEvictionOfAnotherHostIsLeftToIt(t *testing.T) {
 	r.image(t, "disk.raw", 4*mib)
 	r.create(t, "library:disk.raw", "v1", 0)
 	e := r.wantEntries(t, 1)[0]
-	access := catalog.Config{Access: catalog.Access{URL: c.url()}, Daemon: "another-host", Incarnation: "1", LeaseFor: time.Hour}
+	access := catalog.Config{Access: c.Access, Daemon: "another-host", Incarnation: "1", LeaseFor: time.Hour}
 	other, err := catalog.Open(t.Context(), access)
 	if err != nil {
 		t.Fatal(err)
@@ -348,7 +354,7 @@ func TestADutyOfAnotherHostIsLeftToIt(t *testing.T) {
 	content := r.image(t, "disk.raw", 4*mib)
 	r.create(t, "library:disk.raw", "v0", 0)
 	store := r.wantEntries(t, 1)[0].StoreID
-	other := newOtherHostOn(t, r, c.url())
+	other := newOtherHostOn(t, r, c.Access)
 	if err := other.Arrive(t.Context(), catalog.Arrival{Holder: other.holder, Name: "host-1", AliveFor: longLease}); err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +432,7 @@ func TestAnEntryThatAnotherHostEvictedIsLookedForAnew(t *testing.T) {
 	checkClean(t, c.hosts[1])
 }
 
-func TestWhileTheCatalogIsAwayHitsGoOnAndMissesAreBypassed(t *testing.T) {
+func TestAHostWhoseCatalogIsAwayServesHitsAndBypassesMisses(t *testing.T) {
 	c := newCluster(t, 1, lru.Bounds{})
 	r := c.hosts[0]
 	r.image(t, "cached.raw", mib)
@@ -480,7 +486,7 @@ func TestAStartThatIsRefusedLeavesNoHostUp(t *testing.T) {
 	c := newCluster(t, 1, lru.Bounds{})
 	refused := c.hosts[0].config
 	refused.Host, refused.StateDir, refused.ScratchDir = "host-1", filepath.Join(c.dir, "refused"), ""
-	refused.Catalog.URL = catalog.FileURL(filepath.Join(c.dir, "another.db"))
+	refused.Catalog = catalog.Access{URL: catalog.FileURL(filepath.Join(c.dir, "another.db"))}
 	if p, err := plugin.Open(t.Context(), refused); !errors.Is(err, backends.ErrHeld) {
 		t.Fatalf("open on another installation's store: %v, %v, want ErrHeld", p, err)
 	}

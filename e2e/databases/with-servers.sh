@@ -3,6 +3,7 @@
 # to standard error. The command is run on all of them, whatever fails.
 #
 #   with-servers.sh go test -tags databases ./plugin/catalog
+#   with-servers.sh COMMAND... and COMMAND...    several commands, one after the other, whatever fails
 #
 #   DATABASES_DIR=DIR DATABASES_PORT=N DATABASES=NAMES   as in servers.sh; default: the tests' own, at 47300
 #   CLONECACHE_TEST_CATALOG is set for the command: a server's URL without a database, that of Galera with all of its
@@ -18,12 +19,29 @@ for v in $variables; do
   export "${v?}"
 done
 code=0
+
+# each runs the commands between the words "and".
+each() {
+  local command=()
+  while [ $# -gt 0 ]; do
+    if [ "$1" = and ]; then
+      "${command[@]}" || code=$?
+      command=()
+    else
+      command+=("$1")
+    fi
+    shift
+  done
+  "${command[@]}" || code=$?
+}
+
 for v in $variables; do
   case $v in
     CLONECACHE_TEST_*_FILE=*) ;;
     CLONECACHE_TEST_*=*)
       echo "== ${v%%=*}" >&2
-      CLONECACHE_TEST_CATALOG=${v#*=} "$@" || code=$?
+      export CLONECACHE_TEST_CATALOG=${v#*=}
+      each "$@"
       ;;
   esac
 done
