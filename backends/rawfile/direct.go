@@ -230,7 +230,9 @@ func blockBytes(f *os.File) (int64, error) {
 }
 
 func fallocate(f *os.File, mode uint32, off, n int64) error {
-	return retry(func() error { return unix.Fallocate(int(f.Fd()), mode, off, n) })
+	return withDescriptor(f, func(fd int) error {
+		return retry(func() error { return unix.Fallocate(fd, mode, off, n) })
+	})
 }
 
 // openDirect opens f's file once more, for writing past the page cache; nil where that is not to be had.

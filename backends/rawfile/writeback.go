@@ -27,7 +27,7 @@ type Writeback struct {
 // nothing: what must be durable is synced all the same, and an error shows there.
 func (w *Writeback) Wrote(f *os.File, end int64) {
 	if from, to := w.advance(end - writebackLag); to > from {
-		_ = unix.SyncFileRange(int(f.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
+		_ = withDescriptor(f, func(fd int) error { return unix.SyncFileRange(fd, from, to-from, unix.SYNC_FILE_RANGE_WRITE) })
 	}
 }
 
