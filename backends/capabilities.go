@@ -140,3 +140,50 @@ type ImageVolumeContent interface {
 	io.ReaderAt
 	io.Closer
 }
+
+// GenerationID names one of the volumes that an image-volume consists of, as its control plane knows it.
+type GenerationID string
+
+// Place is where something lies, as its control plane says it: Cinder's "host@backend#pool". "" is not known.
+type Place string
+
+// Lent is what somebody makes a clone of by itself.
+type Lent struct {
+	Generation GenerationID
+	Place      Place // where it lies
+}
+
+// Lender is an optional capability of a Backend whose volumes are cloned by others, from an image-volume that is lent to
+// them. An image-volume consists of generations then: volumes of equal content, each of which takes so many clones. All
+// of them are held, and retired, as one. Who lends keeps count of what is lent: a Lender knows nothing of it.
+type Lender interface {
+	// Lend names the generation that takes one more clone. It asks nobody where the image-volume is known.
+	// ErrNotExist: it is not there, or not committed. ErrLimit: all generations are full. ErrElsewhere: it
+	// does not lie where the clone is to be.
+	Lend(ctx context.Context, id ImageVolumeID, at Place) (Lent, error)
+	// Returned says how a loan of a generation ended. One that is full is not lent for some time.
+	Returned(id ImageVolumeID, g GenerationID, how Return)
+	// Grow adds a generation that takes clones, unless there is one by now, and returns the image-volume as it then is. What a
+	// process that dies in it leaves is found by Grow, Retire and ListImageVolumes. ErrNotExist, ErrUnavailable, and
+	// the errors of whoever owns it.
+	Grow(ctx context.Context, id ImageVolumeID) (ImageVolume, error)
+}
+
+// Return is how a loan ended.
+type Return string
+
+const (
+	// Made: the clone is there.
+	Made Return = "made"
+	// NotMade: there is no clone, and nothing of one.
+	NotMade Return = "not_made"
+	// Full: there is none, since the generation takes no more.
+	Full Return = "full"
+)
+
+// Filler is an optional capability of a Store whose image-volumes are filled by another service, from the image itself.
+type Filler interface {
+	// Fill waits until the staged image-volume has its image's content, which nothing else writes. filled is told of the
+	// bytes as far as the service says. If ctx ends, Discard the stage. ErrUnavailable: the service could not fill it.
+	Fill(ctx context.Context, stage ImageVolumeStage, filled func(bytes int64)) error
+}

@@ -25,6 +25,8 @@ var (
 	ErrBadName = errors.New("not a usable name")
 	// ErrInUse: something still needs it.
 	ErrInUse = errors.New("in use")
+	// ErrElsewhere: it lies in another place than what is to be made of it.
+	ErrElsewhere = errors.New("lies elsewhere")
 	// ErrUnavailable: the backend does not answer; the same call may succeed later.
 	ErrUnavailable = errors.New("backend unavailable")
 )

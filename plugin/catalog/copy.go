@@ -27,6 +27,7 @@ var copiedTables = []struct {
 	{"departed", []string{"n", "image_hash"}},
 	{"applied", nil},
 	{"claims", nil},
+	{"loans", nil},
 	{"request_stats", []string{"n", "image_hash"}},
 	{"eviction_stats", nil},
 	{"fill_stats", []string{"n", "image_hash"}},

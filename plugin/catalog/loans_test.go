@@ -1,0 +1,102 @@
+package catalog
+
+import (
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// lent notes a loan of an entry, for a minute.
+func lent(t *testing.T, c *Catalog, e Entry, to string) (Loan, error) {
+	t.Helper()
+	return c.Lend(t.Context(), Loan{Entry: e.ID, Store: e.Store, ImageVolume: e.ImageVolume, Generation: "g1", LentTo: backends.VolumeName(to), Host: "h"}, time.Minute)
+}
+
+func livingLoans(t *testing.T, c *Catalog, e Entry, want int) {
+	t.Helper()
+	n, err := c.LoansOf(t.Context(), e.ID)
+	if err != nil || n != want {
+		t.Errorf("loans of the entry: got %d, %v, want %d", n, err, want)
+	}
+}
+
+func TestALoanLivesUntilItIsEndedOrItsTimeIsOver(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	e := mustReady(t, c, spec("lent"), 100)
+	first, err := lent(t, c, e, "v1")
+	is(t, "lend", err, nil)
+	if first.Until.Sub(first.LentAt) != time.Minute || first.Generation != "g1" {
+		t.Errorf("the loan is %+v", first)
+	}
+	_, err = lent(t, c, e, "v2")
+	is(t, "lend again", err, nil)
+	livingLoans(t, c, e, 2)
+
+	ended, err := c.EndLoan(ctx, first.ID)
+	if err != nil || ended != first {
+		t.Errorf("ended: got %+v, %v, want %+v", ended, err, first)
+	}
+	_, err = c.EndLoan(ctx, first.ID)
+	is(t, "end twice", err, ErrNotFound)
+	livingLoans(t, c, e, 1)
+
+	at.add(time.Minute)
+	livingLoans(t, c, e, 0)
+	if all, err := c.Loans(ctx); err != nil || len(all) != 0 {
+		t.Errorf("loans: %v, %v", all, err)
+	}
+	n, err := c.ExpireLoans(ctx)
+	if err != nil || n != 1 {
+		t.Errorf("expired: got %d, %v, want 1", n, err)
+	}
+}
+
+// Whoever comes second sees the other: an eviction the loan, a loan the eviction.
+func TestALoanAndAnEvictionSeeEachOther(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	e := mustReady(t, c, spec("lent"), 100)
+	_, err := lent(t, c, e, "v1")
+	is(t, "lend", err, nil)
+	_, err = c.BeginEvict(ctx, e.ID, CauseAdmin)
+	is(t, "evict", err, nil)
+	livingLoans(t, c, e, 1)
+
+	_, err = lent(t, c, e, "v2")
+	is(t, "lend what is evicting", err, ErrLost)
+	livingLoans(t, c, e, 1)
+	gone := e
+	gone.ID = "gone"
+	_, err = lent(t, c, gone, "v3")
+	is(t, "lend what is not there", err, ErrLost)
+	livingLoans(t, c, gone, 0)
+}
+
+func TestAReadyEntryThatGrowsCountsBeforeItHolds(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	grows, idle := mustReady(t, c, spec("grows"), 100), mustReady(t, c, spec("idle"), 50)
+	var others int64
+	victims, err := c.ReserveMore(ctx, grows.ID, 200, func(h Holdings) (map[EntryID]EvictCause, error) {
+		for _, s := range h.Totals {
+			others += s.CountedBytes
+		}
+		return map[EntryID]EvictCause{idle.ID: CauseSize}, nil
+	})
+	if err != nil || len(victims) != 1 || victims[0].ID != idle.ID || others != 50 {
+		t.Errorf("reserve: victims %v, others %d, %v", victims, others, err)
+	}
+	e, err := c.Get(ctx, grows.ID)
+	if err != nil || e.CountedBytes() != 200 || e.HeldBytes != 100 {
+		t.Errorf("while it grows: %+v, %v", e, err)
+	}
+	is(t, "end", c.EndReserve(ctx, grows.ID, 200), nil)
+	e, err = c.Get(ctx, grows.ID)
+	if err != nil || e.ReservedBytes != 0 || e.HeldBytes != 200 {
+		t.Errorf("once it has grown: %+v, %v", e, err)
+	}
+	_, err = c.ReserveMore(ctx, idle.ID, 100, nil)
+	is(t, "an evicting one", err, ErrLost)
+}
