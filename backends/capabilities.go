@@ -163,10 +163,13 @@ type Lender interface {
 	Lend(ctx context.Context, id ImageVolumeID, at Place) (Lent, error)
 	// Returned says how a loan of a generation ended. One that is full is not lent for some time.
 	Returned(id ImageVolumeID, g GenerationID, how Return)
-	// Grow adds a generation that takes clones, unless there is one by now, and returns the image-volume as it then is. What a
-	// process that dies in it leaves is found by Grow, Retire and ListImageVolumes. ErrNotExist, ErrUnavailable, and
-	// the errors of whoever owns it.
-	Grow(ctx context.Context, id ImageVolumeID) (ImageVolume, error)
+	// Next looks once more at what there is, and numbers the generation that is to be made: 2 is the second one. ErrExist:
+	// there is one that takes clones by now. ErrNotExist.
+	Next(ctx context.Context, id ImageVolumeID) (int, error)
+	// Grow makes the volume that its owner's service is filling with the image a generation, once that has ended, and
+	// returns the image-volume as it then is. A process that dies before leaves a claim; the image-volume is as it was.
+	// ErrNotExist, ErrNotOurs, ErrUnavailable.
+	Grow(ctx context.Context, id ImageVolumeID, adopt VolumeName) (ImageVolume, error)
 }
 
 // Return is how a loan ended.
@@ -179,6 +182,8 @@ const (
 	NotMade Return = "not_made"
 	// Full: there is none, since the generation takes no more.
 	Full Return = "full"
+	// Gone: there is none, since the generation is not there any more. It is looked at before it is lent again.
+	Gone Return = "gone"
 )
 
 // Filler is an optional capability of a Store whose image-volumes are filled by another service, from the image itself.

@@ -21,6 +21,8 @@ var (
 	ErrUnknownClaim = errors.New("unknown claim")
 	// ErrNoTenant: project, user or role is missing, so nothing can be owned.
 	ErrNoTenant = errors.New("no usable internal tenant")
+	// ErrImageHidden: the tenant may not read the image that its volume is to be made of.
+	ErrImageHidden = errors.New("the internal tenant may not read the image")
 	// ErrUnavailable: the service that keeps the tenant or its quota does not answer; the same call may
 	// succeed later.
 	ErrUnavailable = errors.New("internal tenant unavailable")
@@ -36,6 +38,9 @@ type ClaimSpec struct {
 	Backend      string
 	ImageID      string // SOURCE:ID, for people
 	VirtualBytes int64  // charged as GiB, rounded up, as Cinder counts
+	// Generation tells the claims of an image-volume that consists of several volumes apart: 2 is the second one's; 0 and
+	// 1 are the first one's.
+	Generation int
 }
 
 // Claim is a charge that was made.
@@ -46,7 +51,9 @@ type Claim struct {
 	Gigabytes int64 // GiB, rounded up
 	EntryID   words.EntryID
 	Attempt   int
-	InUse     bool // settled; else reserved
+	// Generation is above 1 for a further volume of the same image-volume, which goes with it.
+	Generation int
+	InUse      bool // settled; else reserved
 	// Backend is what its backend was called when the claim was made; "" where that does not matter.
 	Backend string
 	// Unsure: it may be another installation's, unless an entry or an image-volume of ours names it. Claims of

@@ -42,6 +42,7 @@ type charges struct {
 	claims  map[internaltenant.ClaimID]internaltenant.Claim
 	needed  map[internaltenant.ClaimID]bool
 	known   map[EntryID]bool // it has a row
+	alive   map[EntryID]bool // the row may name an image-volume
 	filling map[EntryID]bool // its row may not have learnt of its claim yet
 }
 
@@ -50,13 +51,16 @@ func newCharges(claims []internaltenant.Claim) charges {
 	for _, c := range claims {
 		byID[c.ID] = c
 	}
-	return charges{claims: byID, needed: make(map[internaltenant.ClaimID]bool), known: make(map[EntryID]bool), filling: make(map[EntryID]bool)}
+	return charges{claims: byID, needed: make(map[internaltenant.ClaimID]bool), known: make(map[EntryID]bool), alive: make(map[EntryID]bool), filling: make(map[EntryID]bool)}
 }
 
 // unknown tells that no row needs a claim, once all rows were seen.
 func (c charges) unknown(claim internaltenant.Claim) bool {
 	if claim.Unsure && !c.known[claim.EntryID] {
 		return false // another installation's, or an image-volume's that finds its claim itself
+	}
+	if claim.Generation > 1 && c.alive[claim.EntryID] {
+		return false // it goes with the entry
 	}
 	return !c.needed[claim.ID] && !c.filling[claim.EntryID]
 }
@@ -67,6 +71,7 @@ func (v *surveyor) surveyCharge(e catalog.Entry, c charges) *finding {
 	if e.State == catalog.Failed {
 		return nil
 	}
+	c.alive[e.ID] = true
 	s := v.stock.storeOf(e.Store)
 	if s == nil { // it is charged, wherever it lies
 		c.needed[e.Claim] = true

@@ -26,18 +26,24 @@ const (
 	metaState   = "clonecache_state"
 	metaCatalog = "clonecache_catalog" // whose it is; older versions did not write it
 
+	metaGeneration = "clonecache_generation" // "2" for the second volume of an image-volume
+	metaContent    = "clonecache_content"    // contentImage where Cinder fills it
+
+	contentImage = "image"
+
 	stateReserved = "reserved" // being filled
 	stateInUse    = "in-use"   // an image-volume
 )
 
 // Cinder's states that matter here.
 const (
-	statusCreating  = "creating"
-	statusAvailable = "available"
-	statusAttaching = "attaching" // what os-reserve makes of available
-	statusReserved  = "reserved"
-	statusDeleting  = "deleting"
-	statusError     = "error"
+	statusCreating    = "creating"
+	statusDownloading = "downloading" // being filled with an image
+	statusAvailable   = "available"
+	statusAttaching   = "attaching" // what os-reserve makes of available
+	statusReserved    = "reserved"
+	statusDeleting    = "deleting"
+	statusError       = "error"
 )
 
 // errNoVolume: Cinder has no such volume. It never leaves the package.
@@ -68,8 +74,10 @@ func (c *cinder) ours(v volume) bool {
 
 func (v volume) claim() internaltenant.Claim {
 	attempt, _ := strconv.Atoi(v.Metadata[metaAttempt])
+	generation, _ := strconv.Atoi(v.Metadata[metaGeneration])
 	return internaltenant.Claim{
-		ID: internaltenant.ClaimID(v.ID), ProjectID: v.project, UserID: v.user, Gigabytes: int64(v.Size),
+		Generation: generation,
+		ID:         internaltenant.ClaimID(v.ID), ProjectID: v.project, UserID: v.user, Gigabytes: int64(v.Size),
 		EntryID: words.EntryID(v.Metadata[metaEntry]), Attempt: attempt, InUse: v.Metadata[metaState] == stateInUse,
 		Backend: v.Metadata[metaBackend], Unsure: v.Metadata[metaCatalog] == "",
 		Volume: "volume-" + v.ID,
@@ -85,19 +93,26 @@ func isVolumeID(id internaltenant.ClaimID) bool {
 }
 
 // create makes Cinder begin to make a volume, which charges the quota at once.
-func (c *cinder) create(ctx context.Context, spec internaltenant.ClaimSpec, volumeType string) (volume, error) {
+func (c *cinder) create(ctx context.Context, spec internaltenant.ClaimSpec, of Backend) (volume, error) {
 	_, image, qualified := strings.Cut(spec.ImageID, ":")
 	if !qualified {
 		image = spec.ImageID
 	}
-	made, err := volumes.Create(ctx, c.api, volumes.CreateOpts{
-		Size: int(internaltenant.Gigabytes(spec.VirtualBytes)), VolumeType: volumeType,
+	opts := volumes.CreateOpts{
+		Size: int(internaltenant.Gigabytes(spec.VirtualBytes)), VolumeType: of.VolumeType,
 		Name: cut("image-"+image, maxText), Description: "image-volume of clonecache; do not change",
 		Metadata: map[string]string{
 			metaEntry: string(spec.EntryID), metaAttempt: strconv.Itoa(spec.Attempt), metaBackend: spec.Backend,
 			metaImage: cut(spec.ImageID, maxText), metaState: stateReserved, metaCatalog: c.catalog,
 		},
-	}, nil).Extract()
+	}
+	if spec.Generation > 1 {
+		opts.Metadata[metaGeneration] = strconv.Itoa(spec.Generation)
+	}
+	if of.Content == OfImage {
+		opts.ImageID, opts.Metadata[metaContent] = image, contentImage
+	}
+	made, err := volumes.Create(ctx, c.api, opts, nil).Extract()
 	if err != nil {
 		return volume{}, explain("create a volume", err)
 	}
@@ -138,7 +153,8 @@ func (c *cinder) search(ctx context.Context, spec internaltenant.ClaimSpec, want
 		return volume{}, err
 	}
 	for _, v := range found {
-		same := v.Metadata[metaEntry] == string(spec.EntryID) && v.Metadata[metaAttempt] == strconv.Itoa(spec.Attempt)
+		same := v.Metadata[metaEntry] == string(spec.EntryID) && v.Metadata[metaAttempt] == strconv.Itoa(spec.Attempt) &&
+			max(v.claim().Generation, 1) == max(spec.Generation, 1)
 		if same && wanted(v) && v.Status != statusDeleting {
 			return v, nil
 		}
@@ -196,7 +212,7 @@ func (c *cinder) settle(ctx context.Context, id string) error {
 		return errNoVolume
 	}
 	if v.Status == statusAvailable {
-		if err := c.protect(ctx, id); err != nil {
+		if err := c.protect(ctx, v); err != nil {
 			return err
 		}
 	}
@@ -212,11 +228,16 @@ func (c *cinder) note(ctx context.Context, id, key, value string) error {
 	return c.post(ctx, fmt.Sprintf("note %s %s at volume %s", key, value, id), body, http.StatusOK, "volumes", id, "metadata")
 }
 
-// protect needs a volume that is available: reserving it comes last.
-func (c *cinder) protect(ctx context.Context, id string) error {
+// protect needs a volume that is available: reserving it comes last. One that Cinder has filled is only read-only: Cinder
+// would not copy from one that is reserved.
+func (c *cinder) protect(ctx context.Context, v volume) error {
+	id := v.ID
 	body := map[string]any{"os-update_readonly_flag": map[string]bool{"readonly": true}}
 	if err := c.post(ctx, "make volume "+id+" read-only", body, http.StatusAccepted, "volumes", id, "action"); err != nil {
 		return err
+	}
+	if v.Metadata[metaContent] == contentImage {
+		return nil
 	}
 	if err := volumes.Reserve(ctx, c.api, id).ExtractErr(); err != nil {
 		return explain("reserve volume "+id, err)
@@ -258,7 +279,7 @@ func (c *cinder) remove(ctx context.Context, id string, patience time.Duration) 
 // removeStep does what brings a volume in this state nearer to its end.
 func (c *cinder) removeStep(ctx context.Context, v volume) error {
 	switch v.Status {
-	case statusCreating, statusDeleting: // Cinder is at it
+	case statusCreating, statusDownloading, statusDeleting: // Cinder is at it
 		return nil
 	case statusAttaching, statusReserved:
 		if len(v.Attachments) == 0 {

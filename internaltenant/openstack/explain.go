@@ -47,6 +47,8 @@ func refusal(r gophercloud.ErrUnexpectedResponseCode) error {
 		return errNoVolume
 	case r.Actual == http.StatusNotFound: // of the volume type, for one
 		return fmt.Errorf("%w: Cinder: %s", internaltenant.ErrNoTenant, said)
+	case r.Actual == http.StatusBadRequest && hiddenImage.MatchString(said):
+		return fmt.Errorf("%w: Cinder: %s Share the image with the tenant's project, or make it public", internaltenant.ErrImageHidden, said)
 	case r.Actual == http.StatusForbidden:
 		return fmt.Errorf("%w: Cinder: %s Give the user the role member in the project", internaltenant.ErrNoTenant, said)
 	case r.Actual == http.StatusUnauthorized:
@@ -64,6 +66,9 @@ var (
 	overGigabytes = regexp.MustCompile(`exceeds allowed (\S.*) quota\. Requested (\d+)G, quota is (\d+)G and (\d+)G has been consumed`)
 	overSize      = regexp.MustCompile(`Requested volume size (\d+)G is larger than maximum allowed limit (\d+)G`)
 )
+
+// hiddenImage is what Cinder says where Glance does not show the image to the tenant's user, in English.
+var hiddenImage = regexp.MustCompile(`Invalid image identifier or unable to access requested image`)
 
 // perVolume is the quota of one volume's size.
 const perVolume internaltenant.Resource = "per_volume_gigabytes"

@@ -22,7 +22,18 @@ import (
 type Backend struct {
 	Name       string // as in ClaimSpec
 	VolumeType string // whose volumes land on this backend and on no other
+	Content    Content
 }
+
+// Content says what a claim's volume has in it.
+type Content int
+
+const (
+	// Empty: the backend writes it.
+	Empty Content = iota
+	// OfImage: Cinder fills it with the image. The claim is made once Cinder has begun; the backend waits for the end.
+	OfImage
+)
 
 // Config describes the internal tenant.
 type Config struct {
@@ -56,7 +67,8 @@ const (
 // a label. Those of older versions bear none, and are told as unsure.
 type Owner struct {
 	config Config
-	types  map[string]string // of backends that adopt, by name
+	types  map[string]string  // of backends that adopt, by name
+	made   map[string]Backend // the same backends
 	locks  locks
 	doomed doomed
 }
@@ -79,7 +91,7 @@ func New(config Config) (*Owner, error) {
 	if config.Patience == 0 {
 		config.Patience = time.Minute
 	}
-	o := &Owner{config: config, types: make(map[string]string)}
+	o := &Owner{config: config, types: make(map[string]string), made: make(map[string]Backend)}
 	taken := make(map[string]string)
 	for _, b := range config.Backends {
 		if b.Name == "" || b.VolumeType == "" {
@@ -88,7 +100,7 @@ func New(config Config) (*Owner, error) {
 		if other, twice := taken[b.VolumeType]; twice {
 			return nil, fmt.Errorf("internal tenant: backends %s and %s share volume type %s: give each its own", other, b.Name, b.VolumeType)
 		}
-		taken[b.VolumeType], o.types[b.Name] = b.Name, b.VolumeType
+		taken[b.VolumeType], o.types[b.Name], o.made[b.Name] = b.Name, b.VolumeType, b
 	}
 	return o, nil
 }
@@ -100,7 +112,7 @@ func (o *Owner) MakesVolumes(backend string) bool { return o.types[backend] != "
 // returns once the volume can be used. When ctx ends first, or Cinder fails, the volume is removed again.
 // ErrOverQuota carries Cinder's words.
 func (o *Owner) Claim(ctx context.Context, spec internaltenant.ClaimSpec) (internaltenant.Claim, error) {
-	volumeType, adopts := o.types[spec.Backend]
+	of, adopts := o.made[spec.Backend]
 	if !adopts {
 		return o.config.Others.Claim(ctx, spec)
 	}
@@ -110,15 +122,15 @@ func (o *Owner) Claim(ctx context.Context, spec internaltenant.ClaimSpec) (inter
 	if spec.EntryID == "" || spec.VirtualBytes < 1 {
 		return internaltenant.Claim{}, fmt.Errorf("claim for entry %q of %d bytes: not a claim", spec.EntryID, spec.VirtualBytes)
 	}
-	claim, err := o.claim(ctx, spec, volumeType)
+	claim, err := o.claim(ctx, spec, of)
 	if err != nil {
 		return internaltenant.Claim{}, fmt.Errorf("claim for entry %s, attempt %d: %w", spec.EntryID, spec.Attempt, err)
 	}
 	return claim, nil
 }
 
-func (o *Owner) claim(ctx context.Context, spec internaltenant.ClaimSpec, volumeType string) (internaltenant.Claim, error) {
-	unlock, err := o.locks.lock(ctx, fmt.Sprintf("%s/%d", spec.EntryID, spec.Attempt))
+func (o *Owner) claim(ctx context.Context, spec internaltenant.ClaimSpec, of Backend) (internaltenant.Claim, error) {
+	unlock, err := o.locks.lock(ctx, fmt.Sprintf("%s/%d/%d", spec.EntryID, spec.Attempt, spec.Generation))
 	if err != nil {
 		return internaltenant.Claim{}, err
 	}
@@ -129,10 +141,13 @@ func (o *Owner) claim(ctx context.Context, spec internaltenant.ClaimSpec, volume
 	}
 	v, err := c.find(ctx, spec)
 	if errors.Is(err, errNoVolume) {
-		v, err = o.create(ctx, c, spec, volumeType)
+		v, err = o.create(ctx, c, spec, of)
 	}
 	if err != nil {
 		return internaltenant.Claim{}, err
+	}
+	if of.Content == OfImage {
+		return v.claim(), nil
 	}
 	if v, err = c.await(ctx, v, o.config.Patience); err != nil {
 		return internaltenant.Claim{}, o.abandon(ctx, c, v.ID, err)
@@ -162,8 +177,8 @@ func (o *Owner) Find(ctx context.Context, spec internaltenant.ClaimSpec) (intern
 
 // create asks Cinder for the volume. Where the answer is lost, the volume may exist all the same: it is
 // looked for.
-func (o *Owner) create(ctx context.Context, c *cinder, spec internaltenant.ClaimSpec, volumeType string) (volume, error) {
-	v, err := c.create(ctx, spec, volumeType)
+func (o *Owner) create(ctx context.Context, c *cinder, spec internaltenant.ClaimSpec, of Backend) (volume, error) {
+	v, err := c.create(ctx, spec, of)
 	if err == nil || !lost(ctx, err) {
 		return v, err
 	}
