@@ -36,7 +36,7 @@ type VolumeID string
 // Info is what a backend found out about itself when it was opened. It does not change afterwards; before (Late)
 // it is what is expected.
 type Info struct {
-	Kind     string // "file", "rbd", "filecache"
+	Kind     string // "file", "rbd", "cinder", "filecache"
 	Location string // a directory, a pool: for people
 
 	CanClone    bool   // Clone works here

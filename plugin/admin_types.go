@@ -62,7 +62,7 @@ type VolumeView struct {
 type BackendView struct {
 	Name          backends.Name    `json:"name"`
 	StoreID       backends.StoreID `json:"store_id" doc:"Its own ID, whatever it is called; empty where it never answered"`
-	Kind          string           `json:"kind" enum:"file,rbd,filecache"`
+	Kind          string           `json:"kind" enum:"file,rbd,cinder,filecache"`
 	Location      string           `json:"location"`
 	CanClone      bool             `json:"can_clone"`
 	CloneMethod   string           `json:"clone_method,omitempty"`

@@ -93,6 +93,7 @@ func reasons() []struct {
 		{backends.ErrUnavailable, ReasonUnavailable},
 		{catalog.ErrUnavailable, ReasonCatalogDown},
 		{diskimage.ErrScratchFull, ReasonScratchFull},
+		{ErrBusy, ReasonNoRoom}, // what was to go is lent
 		{ErrStopping, ReasonStopping},
 	}
 }

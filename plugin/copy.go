@@ -11,7 +11,7 @@ import (
 )
 
 // mayCopy tells that the request's backend has a file cache.
-func (q *request) mayCopy() bool { return q.store.fallback != nil }
+func (q *request) mayCopy() bool { return !q.Lend && q.store.fallback != nil }
 
 // fileCache is what the file cache of the request's backend is called.
 func (q *request) fileCache() backends.Name { return q.store.fallback.name }

@@ -118,14 +118,18 @@ type rung struct {
 	in func(*request) backends.Name
 }
 
-// always suits every request.
-func always(*request) bool { return true }
+// lends tells that the requester makes the volume itself.
+func (q *request) lends() bool { return q.Lend }
+
+// makes tells that the volume is made here.
+func (q *request) makes() bool { return !q.Lend }
 
 // allRungs are the ways, the best one first.
 func (l *ladder) allRungs() []rung {
 	return []rung{
+		{without: "no image-volume lent", suits: (*request).lends, make: l.lent},
 		{without: "no clone of the image itself", suits: (*request).liesHere, make: l.direct},
-		{without: "no clone of an image-volume", suits: always, make: l.cloned},
+		{without: "no clone of an image-volume", suits: (*request).makes, make: l.cloned},
 		{without: "no copy from a file cache", suits: (*request).mayCopy, make: l.copied, in: (*request).fileCache},
 	}
 }
@@ -245,12 +249,14 @@ func (l *ladder) findOrFill(ctx context.Context, q *request, s *store) (f *fille
 		return nil, nil, fmt.Errorf("%w: %s does not answer since %s, and %s is not cached as it was then",
 			imagesource.ErrUnavailable, q.image.Source, q.image.StaleSince.UTC().Format(time.RFC3339), q.image.Ref())
 	}
-	answer, made, err := l.alreadyMade(ctx, q)
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case made:
-		return nil, &answer, nil
+	if !q.Lend {
+		answer, made, err := l.alreadyMade(ctx, q)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case made:
+			return nil, &answer, nil
+		}
 	}
 	if err := l.catalogAway(); err != nil {
 		return nil, nil, err

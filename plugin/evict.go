@@ -42,6 +42,9 @@ func (k *stock) finishEvictionFor(ctx context.Context, s *store, e catalog.Entry
 	if s.id() != e.Store { // it had been assumed to be: that it lacks the image-volume says nothing
 		return fmt.Errorf("%w: %s is not the store of entry %s", backends.ErrUnavailable, s.name, e.ID)
 	}
+	if err := k.awaitReturns(ctx, s, e); err != nil {
+		return err
+	}
 	retired, err := s.images.Retire(ctx, e.ImageVolume)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):
@@ -143,13 +146,16 @@ func (k *stock) reapDue(ctx context.Context, s *store, every time.Duration) erro
 
 // reapAlone is reap while no other host does it.
 func (k *stock) reapAlone(ctx context.Context, s *store) (backends.Reaped, error) {
+	if err := k.expireLoans(ctx, s); err != nil {
+		return backends.Reaped{}, err
+	}
 	entries, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Evicting, catalog.Detached}})
 	if err != nil {
 		return backends.Reaped{}, err
 	}
 	var problems []error
 	for _, e := range entries {
-		if e.State == catalog.Evicting {
+		if e.State == catalog.Evicting && !k.isLent(ctx, s, e) {
 			problems = append(problems, k.finishEvictionAlone(ctx, s, e))
 		}
 	}

@@ -134,6 +134,9 @@ func (w *filling) lostMeanwhile(ctx context.Context, err error) bool {
 
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
+	if filler, elsewhere := backends.Capability[backends.Filler](w.store.images); elsewhere {
+		return w.filledElsewhere(ctx, filler)
+	}
 	if w.ahead {
 		if err := w.acquire(ctx, foretold{virtual: w.want.expectedBytes(), source: w.want.image.SizeBytes, data: -1, format: w.want.image.DiskFormat}); err != nil {
 			return catalog.Entry{}, err
@@ -232,6 +235,11 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 	if err != nil {
 		return catalog.Entry{}, err
 	}
+	return w.publishCommitted(ctx, committed, final, proven)
+}
+
+// publishCommitted makes the row of a committed image-volume ready, to be found by what is proven of it.
+func (w *filling) publishCommitted(ctx context.Context, committed backends.ImageVolume, final catalog.Published, proven []catalog.Key) (catalog.Entry, error) {
 	failpoint.Reached(failpoint.Commit)
 	if committed.HeldBytes > w.berth.bytes { // the backend's own records beside the content count too
 		if err := w.berth.makeRoom(ctx, committed.HeldBytes, evicting); err != nil {

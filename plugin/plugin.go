@@ -118,6 +118,9 @@ type BackendConfig struct {
 	// VolumeType is the only volume type that clones here suit, in the control plane's words; requests
 	// for another one are answered bypassed, reason unsuitable. "": any.
 	VolumeType string
+	// CloneTime is what a driver may need for one clone, where the backend lends its image-volumes: a loan ends so long
+	// after its request's deadline. Default: 10 minutes.
+	CloneTime time.Duration
 }
 
 // FileCacheConfig is one plain file cache.
@@ -160,6 +163,11 @@ type Request struct {
 	// Encrypted: the volume is to be encrypted, as no clone of a shared image-volume can be. It is answered
 	// bypassed, reason encrypted.
 	Encrypted bool
+	// Lend asks for no volume, but for an image-volume that the requester makes it from by itself (Answer.Loan), on a
+	// backend that lends.
+	Lend bool
+	// Place is where the volume is to be, in the control plane's words ("host@backend#pool"), for Lend; "": anywhere.
+	Place backends.Place
 	// Token is the requester's own, for sources that authorise each request by it; "": the source acts by
 	// its own account. It is never stored or logged.
 	Token imagesource.Token
@@ -199,6 +207,15 @@ type Answer struct {
 	TookMS          float64             `json:"took_ms" doc:"Milliseconds from request to answer"`
 	DownloadedBytes int64               `json:"downloaded_bytes" doc:"Bytes of the image that this request downloaded"`
 	CopyMethod      backends.CopyMethod `json:"copy_method" doc:"How a copy was made; empty for what is none"`
+	Lent
+}
+
+// Lent is the part of an answer that lends an image-volume.
+type Lent struct {
+	Loan       LoanID                `json:"loan,omitempty" doc:"Of an image-volume that was lent: the loan, to be ended by PUT /v1/loans/{loan}"`
+	Generation backends.GenerationID `json:"lent,omitempty" doc:"The volume to clone from, as the control plane knows it: under Cinder its ID"`
+	Place      backends.Place        `json:"place,omitempty" doc:"Where that lies: Cinder's host@backend#pool; absent where it is not known"`
+	LentUntil  *time.Time            `json:"lent_until,omitempty" doc:"When the loan ends by itself (RFC 3339)"`
 }
 
 // Observer hears what happens, for metrics. Its methods must return quickly.

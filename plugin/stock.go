@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -22,7 +24,9 @@ type stock struct {
 	// bytesRead is how much of an entry's image has been read, while it is filled here.
 	bytesRead func(catalog.EntryID) int64
 
-	quotaTurn turnstile // held by the one for whose claim entries go
+	quotaTurn turnstile          // held by the one for whose claim entries go
+	growing   singleflight.Group // entries that get another generation
+	returns   returns
 }
 
 // newStock has the stores that are configured. ErrBadRequest.

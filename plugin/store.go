@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -19,6 +20,9 @@ type FileCache interface {
 	OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error)
 }
 
+// defaultCloneTime is BackendConfig.CloneTime where none is given.
+const defaultCloneTime = 10 * time.Minute
+
 // defaultFileCacheBytes bounds a file cache that is given no bound.
 const defaultFileCacheBytes = 10 << 30
 
@@ -35,6 +39,7 @@ type store struct {
 	volumeType string // the volume type that clones here are of; "": any
 	waiting    waitingSlots
 	maxIdle    time.Duration
+	cloneTime  time.Duration // what the requester may need for a clone of what is lent
 	timeout    time.Duration // of a request that brings no earlier deadline; 0: none
 	ready      *view
 	silence    atomic.Pointer[silence] // nil: it answered when it was last asked
@@ -101,7 +106,7 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		}
 	}
 	for _, c := range cfg.Backends {
-		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, volumeType: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout, keepForQuota: c.KeepForQuota}
+		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, volumeType: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout, keepForQuota: c.KeepForQuota, cloneTime: cmp.Or(c.CloneTime, defaultCloneTime)}
 		if c.MaxWaiting < 0 {
 			return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
 		}

@@ -70,6 +70,10 @@ func post(id, path, summary string) huma.Operation {
 	return huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}
 }
 
+func put(id, path, summary string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: http.MethodPut, Path: path, Summary: summary}
+}
+
 func del(id, path, summary string) huma.Operation {
 	return huma.Operation{OperationID: id, Method: http.MethodDelete, Path: path, Summary: summary}
 }

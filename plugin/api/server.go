@@ -60,6 +60,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.volumeRoutes()
 	s.flattenRoutes()
 	s.keepRoutes()
+	s.loanRoutes()
 	s.entryRoutes()
 	s.overviewRoutes()
 	s.upkeepRoutes()

@@ -17,6 +17,7 @@ type Service interface {
 	Upkeep
 	Events
 	Hosts
+	Loans
 }
 
 // Hosts are the daemons on one catalog.
@@ -25,6 +26,13 @@ type Hosts interface {
 	RemoveHost(ctx context.Context, id string) (plugin.HostView, error)
 	// CatalogAway is since when the catalog's database does not answer; nil: it does. Nobody is asked.
 	CatalogAway() *plugin.CatalogAway
+}
+
+// Loans are image-volumes that requesters make volumes of by themselves. One is asked for by CreateVolume, with
+// plugin.Request.Lend.
+type Loans interface {
+	Loans(ctx context.Context) ([]plugin.LoanView, error)
+	EndLoan(ctx context.Context, id plugin.LoanID, how backends.Return) error
 }
 
 // Volumes is the requester's part.

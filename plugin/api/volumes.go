@@ -50,10 +50,10 @@ func (s *Server) volumeRoutes() {
 		what = "Make a volume from an image. 200 with outcome bypassed says that no volume was made and nothing is wrong: go the usual way"
 	)
 	route(s, s.creates(post("create-volume", of, what)), func(ctx context.Context, svc Service, in *createInput) (*huma.StreamResponse, error) {
-		return s.create(ctx, svc, creation{in.Backend, in.Accept, imagesource.Token(in.Token), in.Body})
+		return s.create(ctx, svc, creation{backend: in.Backend, accept: in.Accept, token: imagesource.Token(in.Token), body: in.Body})
 	})
 	route(s, s.creates(post("create-volume-anywhere", all, what)), func(ctx context.Context, svc Service, in *createAnyInput) (*huma.StreamResponse, error) {
-		return s.create(ctx, svc, creation{in.Body.Backend, in.Accept, imagesource.Token(in.Token), in.Body.CreateBody})
+		return s.create(ctx, svc, creation{backend: in.Body.Backend, accept: in.Accept, token: imagesource.Token(in.Token), body: in.Body.CreateBody})
 	})
 	route(s, get("list-volumes", all, "Volumes that clonecache made, of all backends"), func(ctx context.Context, svc Service, _ *none) (*volumesOutput, error) {
 		return s.allVolumes(svc.ListVolumes(ctx, ""))
@@ -123,6 +123,7 @@ type creation struct {
 	accept  string
 	token   imagesource.Token
 	body    CreateBody
+	lend    *backends.Place // of a loan: where the volume is to be
 }
 
 func (s *Server) create(ctx context.Context, svc Service, c creation) (*huma.StreamResponse, error) {
@@ -176,7 +177,7 @@ func (s *Server) created(ctx context.Context, svc Service, r plugin.Request) (pl
 	if err != nil {
 		return a, err
 	}
-	s.logFor(ctx).WithFields(logrus.Fields{
+	s.logFor(ctx).WithFields(lentFields(a)).WithFields(logrus.Fields{
 		"backend": a.Backend, "image": a.ImageID, "volume": a.Volume, "outcome": a.Outcome, "reason": a.Reason,
 		"bytes": a.DownloadedBytes, "took": time.Duration(a.TookMS * float64(time.Millisecond)).Round(time.Microsecond),
 	}).Info("volume request answered")
@@ -193,6 +194,9 @@ func (c creation) request() (plugin.Request, error) {
 	r := plugin.Request{Backend: c.backend, Image: b.Image, Volume: b.Volume, SizeBytes: b.SizeBytes,
 		OnMiss: b.OnMiss, Digest: digest, DiskFormat: b.DiskFormat,
 		ImageVirtualBytes: b.ImageVirtualBytes, ImageLocations: b.ImageLocations, VolumeType: b.VolumeType, Encrypted: b.Encrypted, Token: c.token}
+	if c.lend != nil {
+		r.Lend, r.Place = true, *c.lend
+	}
 	if b.Deadline != nil {
 		r.Deadline = *b.Deadline
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/internaltenant/openstack"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -25,8 +26,9 @@ import (
 func All() Registry {
 	return Registry{
 		Backends: map[string]Kind[Backend]{
-			"file": {New: func() Backend { return &fileBackend{} }},
-			"rbd":  {New: func() Backend { return &rbdBackend{} }, Missing: rbd.Missing},
+			"file":   {New: func() Backend { return &fileBackend{} }},
+			"rbd":    {New: func() Backend { return &rbdBackend{} }, Missing: rbd.Missing},
+			"cinder": {New: func() Backend { return &cinderBackend{} }},
 		},
 		Sources: map[string]Kind[Source]{
 			"directory": {New: func() Source { return &directorySource{} }},
@@ -60,6 +62,10 @@ type Backend interface {
 	Expected() backends.Info
 	// VolumeType is Cinder's volume type for its image-volumes; "": Cinder does not know of them.
 	VolumeType() string
+	// Filled tells who fills its image-volumes.
+	Filled() openstack.Content
+	// CloneTime is what its driver may need for one clone of what is lent; 0: the default, or nothing is lent.
+	CloneTime() time.Duration
 }
 
 // Source is one [[image_source]] of some kind.

@@ -61,7 +61,7 @@ func (t *openstackTenant) open(cfg config.Config, ledger internaltenant.Ledger, 
 	c := openstack.Config{Account: account, Catalog: string(catalog), Others: others}
 	for _, b := range cfg.Backends {
 		if volumeType := OfBackend(b).VolumeType(); volumeType != "" {
-			c.Backends = append(c.Backends, openstack.Backend{Name: b.Name, VolumeType: volumeType})
+			c.Backends = append(c.Backends, openstack.Backend{Name: b.Name, VolumeType: volumeType, Content: OfBackend(b).Filled()})
 		} else {
 			c.OthersExist = openstack.Some
 		}

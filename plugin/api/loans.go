@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+type lendInput struct {
+	Backend backends.Name `path:"backend" doc:"Which backend's image-volumes are meant"`
+	Accept  string        `header:"Accept" hidden:"true"`
+	Token   string        `header:"X-Auth-Token" maxLength:"16384" doc:"The requester's own token, for image sources that authorise by it (Glance). Neither stored nor logged"`
+	Body    lendBody
+}
+
+// lendBody is a request for a volume that the requester makes itself.
+type lendBody struct {
+	Place backends.Place `json:"place,omitempty" maxLength:"255" doc:"Where the volume is to be: Cinder's host@backend#pool. An image-volume elsewhere is not lent. Default: anywhere"`
+	CreateBody
+}
+
+type loanInput struct {
+	Loan plugin.LoanID `path:"loan"`
+	Body loanEnd
+}
+
+// loanEnd says what became of a loan.
+type loanEnd struct {
+	End backends.Return `json:"end" enum:"made,not_made,full,gone" doc:"made: the volume is there. not_made: it is not, and nothing of it. full: likewise, since no more clones can be made of what was lent. gone: likewise, since that is not there"`
+}
+
+func (s *Server) loanRoutes() {
+	const what = "Lend an image-volume, which the requester's own driver makes the volume from; it is filled first where it is missing. It stays until the loan is ended. 200 with outcome bypassed says that nothing was lent and nothing is wrong: go the usual way"
+	route(s, s.creates(post("lend-image-volume", "/v1/backends/{backend}/loans", what)), func(ctx context.Context, svc Service, in *lendInput) (*huma.StreamResponse, error) {
+		return s.create(ctx, svc, creation{backend: in.Backend, accept: in.Accept, token: imagesource.Token(in.Token), body: in.Body.CreateBody, lend: &in.Body.Place})
+	})
+	route(s, get("list-loans", "/v1/loans", "Image-volumes that are lent"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.LoanView], error) {
+		return listed(svc.Loans(ctx))
+	})
+	route(s, put("end-loan", "/v1/loans/{loan}", "Say what became of the volume that an image-volume was lent for. Repeating it is harmless"), func(ctx context.Context, svc Service, in *loanInput) (*none, error) {
+		return s.endLoan(ctx, svc, in)
+	})
+}
+
+func (s *Server) endLoan(ctx context.Context, svc Service, in *loanInput) (*none, error) {
+	if err := svc.EndLoan(ctx, in.Loan, in.Body.End); err != nil {
+		return nil, err
+	}
+	s.logFor(ctx).WithFields(logrus.Fields{"loan": in.Loan, "end": in.Body.End}).Info("loan ended")
+	return nil, nil
+}
+
+// lentFields are what the log says of a loan besides.
+func lentFields(a plugin.Answer) logrus.Fields {
+	if a.Loan == "" {
+		return logrus.Fields{}
+	}
+	return logrus.Fields{"loan": a.Loan, "lent": a.Generation}
+}

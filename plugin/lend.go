@@ -1,0 +1,128 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// Where a control plane's own driver makes the clones, the requester is lent an image-volume: it stays until the
+// requester says what became of its clone, or its time is over. See decision 23.
+
+// LoanID names one loan, for ever.
+type LoanID = catalog.LoanID
+
+// mostTries bounds how often a loan is tried anew: each time others have filled a generation meanwhile.
+const mostTries = 16
+
+// lent answers with an image-volume that is lent, which is filled first where it is missing.
+func (l *ladder) lent(ctx context.Context, q *request, _ *stepAside) (Answer, error) {
+	lender, lends := backends.Capability[backends.Lender](q.store.images)
+	if !lends {
+		return Answer{}, fmt.Errorf("%w: backend %s lends nothing, since it makes volumes itself; ask it for a volume", ErrBadRequest, q.store.name)
+	}
+	return l.fromEntry(ctx, q, q.store, func(f *filled) (Answer, error) { return l.lend(ctx, q, lender, f) })
+}
+
+// lend lends the entry's image-volume, with another generation where all are full.
+func (l *ladder) lend(ctx context.Context, q *request, from backends.Lender, f *filled) (Answer, error) {
+	for range mostTries {
+		if q.late(l.now()) {
+			return Answer{}, &stepAside{reason: ReasonDeadline, detail: "too little time is left for a clone"}
+		}
+		what, err := from.Lend(ctx, f.entry.ImageVolume, q.Place)
+		switch {
+		case err == nil:
+			return l.handOver(ctx, q, from, f, what)
+		case errors.Is(err, backends.ErrNotExist):
+			return Answer{}, fmt.Errorf("%w: %w", errVanished, err)
+		case !errors.Is(err, backends.ErrLimit):
+			return Answer{}, err
+		}
+		q.report(Progress{Phase: "filling", TotalBytes: -1})
+		if err := l.stock.grown(ctx, q.store, from, f.entry); err != nil {
+			return Answer{}, err
+		}
+	}
+	return Answer{}, fmt.Errorf("lend entry %s: %w: each generation was full as soon as it was made", f.entry.ID, backends.ErrLimit)
+}
+
+// handOver notes the loan, and gives it to the requester. One that nobody takes has ended.
+func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender, f *filled, what backends.Lent) (Answer, error) {
+	loan, err := l.catalog.Lend(ctx, catalog.Loan{
+		Entry: f.entry.ID, Store: q.store.id(), ImageVolume: f.entry.ImageVolume, Generation: what.Generation,
+		LentTo: q.Volume, Host: l.holder.Instance,
+	}, q.lasts(l.now()))
+	if err != nil {
+		from.Returned(f.entry.ImageVolume, what.Generation, backends.NotMade)
+		if isGone(err) {
+			err = fmt.Errorf("%w: %w", errVanished, err)
+		}
+		return Answer{}, err
+	}
+	a := Answer{
+		Outcome: f.role, Reason: reasonOf(f.role), MissCause: f.missed.cause, Detail: cmp.Or(f.missed.detail, q.stale()),
+		Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(f.entry.ID), Volume: q.Volume, SizeBytes: q.SizeBytes,
+		DownloadedBytes: f.downloaded,
+		Lent:            Lent{Loan: loan.ID, Generation: what.Generation, Place: what.Place, LentUntil: &loan.Until},
+	}
+	if ctx.Err() == nil && !q.overdue(l.now()) {
+		_ = l.answered(q, 0, &a, f) // it ends no intent, and is logged
+		if q.Deliver == nil || q.Deliver(a) == nil {
+			return a, nil
+		}
+	}
+	undo, cancel := l.cleanup(ctx)
+	defer cancel()
+	if err := l.stock.returned(undo, loan.ID, backends.NotMade); err != nil {
+		l.log.WithFields(q.fields()).WithError(err).Warn("loan not ended; it ends by itself")
+	}
+	if err := ctx.Err(); err != nil {
+		return Answer{}, err
+	}
+	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the loan has ended"}
+}
+
+// lasts is how long a loan to the requester lives: until its deadline, and what its driver may need.
+func (q *request) lasts(now time.Time) time.Duration {
+	if q.Deadline.IsZero() {
+		return q.store.cloneTime
+	}
+	return max(q.Deadline.Sub(now), 0) + q.store.cloneTime
+}
+
+// LoanView is a loan as admins see it.
+type LoanView struct {
+	ID         LoanID                `json:"id"`
+	EntryID    EntryID               `json:"entry_id"`
+	Backend    backends.Name         `json:"backend"`
+	Generation backends.GenerationID `json:"lent" doc:"The volume that is lent"`
+	Volume     backends.VolumeName   `json:"volume" doc:"The volume that is made from it"`
+	LentAt     time.Time             `json:"lent_at"`
+	LentUntil  time.Time             `json:"lent_until" doc:"When it ends by itself"`
+}
+
+// Loans lists the loans that live.
+func (p *Plugin) Loans(ctx context.Context) ([]LoanView, error) {
+	all, err := p.catalog.Loans(ctx)
+	views := make([]LoanView, len(all))
+	for i, l := range all {
+		views[i] = LoanView{l.ID, l.Entry, p.stock.label(l.Store), l.Generation, l.LentTo, l.LentAt, l.Until}
+	}
+	return views, err
+}
+
+// EndLoan says what became of the clone that an image-volume was lent for. Ending a loan twice, or one that has ended by
+// itself, is harmless, and says nothing.
+func (p *Plugin) EndLoan(ctx context.Context, id LoanID, how backends.Return) error {
+	switch how {
+	case backends.Made, backends.NotMade, backends.Full, backends.Gone:
+		return p.stock.returned(ctx, id, how)
+	}
+	return fmt.Errorf("%w: end: %q is none of made, not_made, full, gone", ErrBadRequest, how)
+}
