@@ -1,0 +1,301 @@
+// Package cindertest is a Cinder for tests: the answers of Cinder 21.3 to a member of one project, as they were recorded,
+// with its quota, and those of Keystone as far as a token needs it. It fills volumes with images at once, and keeps no bytes.
+package cindertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/clonecache/clonecache/internaltenant/keystone"
+)
+
+// Type is the volume type that it has.
+const Type = "lvm1"
+
+// Volume is one as Cinder's API shows it.
+type Volume struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Size        int64             `json:"size"`
+	Status      string            `json:"status"`
+	Type        string            `json:"volume_type"`
+	ImageRef    string            `json:"imageRef,omitempty"`
+	Source      string            `json:"source_volid"`
+	Metadata    map[string]string `json:"metadata"`
+	Attachments []any             `json:"attachments"`
+	looks       int
+}
+
+// Cinder is the fake. Its fields may be changed by With alone.
+type Cinder struct {
+	*httptest.Server
+
+	mu         sync.Mutex
+	Volumes    map[string]*Volume
+	MaxVolumes int64           // -1: unlimited
+	Place      string          // where volumes are made, which the hook notes
+	Making     int             // looks at a volume until it is made
+	Failing    bool            // volumes end in error
+	Hidden     map[string]bool // images that the tenant may not read
+	Page       int             // most volumes in one answer
+	Calls      []string
+}
+
+// New starts one, until the test ends.
+func New(t testing.TB) *Cinder {
+	t.Helper()
+	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool"}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v3/auth/tokens", f.login)
+	for pattern, handle := range map[string]http.HandlerFunc{
+		"POST /v3/p/volumes":                       f.create,
+		"GET /v3/p/volumes/detail":                 f.list,
+		"GET /v3/p/volumes/{id}":                   f.get,
+		"DELETE /v3/p/volumes/{id}":                f.remove,
+		"POST /v3/p/volumes/{id}/action":           f.action,
+		"POST /v3/p/volumes/{id}/metadata":         f.note,
+		"DELETE /v3/p/volumes/{id}/metadata/{key}": f.unnote,
+		"GET /v3/p/os-quota-sets/p":                f.quota,
+		"GET /v3/p/types":                          f.types,
+	} {
+		mux.HandleFunc(pattern, f.alone(handle))
+	}
+	f.Server = httptest.NewServer(mux)
+	t.Cleanup(f.Close)
+	return f
+}
+
+// Account is the member's.
+func (f *Cinder) Account(t testing.TB) *keystone.Account {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	account, err := keystone.New(keystone.Config{AuthURL: f.URL, User: "owner", Project: "cache", PasswordFile: file, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account
+}
+
+// With changes the fake, or looks at it, while nobody asks it.
+func (f *Cinder) With(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+// All are its volumes now, in the order of their IDs.
+func (f *Cinder) All() []Volume {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]Volume, 0, len(f.Volumes))
+	for _, id := range slices.Sorted(maps.Keys(f.Volumes)) {
+		v := *f.Volumes[id]
+		v.Metadata = maps.Clone(v.Metadata)
+		all = append(all, v)
+	}
+	return all
+}
+
+func (f *Cinder) login(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("X-Subject-Token", "token")
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, `{"token":{"expires_at":%q,"user":{"id":"u","name":"owner"},"project":{"id":"p","name":"cache"},"roles":[{"name":"member"}],
+		"catalog":[{"type":"volumev3","endpoints":[{"interface":"public","url":"%s/v3/p"}]}]}}`,
+		time.Now().Add(time.Hour).UTC().Format(time.RFC3339), f.URL)
+}
+
+// alone notes each call and serialises them.
+func (f *Cinder) alone(handle http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		f.Calls = append(f.Calls, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v3/p/"))
+		handle(w, r)
+	}
+}
+
+func refuse(w http.ResponseWriter, status int, kind, message string) {
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{%q:{"code":%d,"message":%q}}`, kind, status, message)
+}
+
+func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
+	var body struct{ Volume Volume }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Volume.Size < 1 {
+		refuse(w, http.StatusBadRequest, "badRequest", "Invalid input")
+		return
+	}
+	v := &body.Volume
+	source := f.Volumes[v.Source]
+	switch {
+	case v.Source != "" && (source == nil || source.Status != "available"):
+		refuse(w, http.StatusBadRequest, "badRequest", "Invalid volume: source volume must be available or in-use.")
+		return
+	case v.Source != "":
+		v.Type = source.Type
+	case v.Type != Type:
+		refuse(w, http.StatusNotFound, "itemNotFound", "Volume type with name "+v.Type+" could not be found.")
+		return
+	case f.Hidden[v.ImageRef]:
+		refuse(w, http.StatusBadRequest, "badRequest", "Invalid image identifier or unable to access requested image.")
+		return
+	}
+	if f.MaxVolumes >= 0 && int64(len(f.Volumes)) >= f.MaxVolumes {
+		refuse(w, http.StatusRequestEntityTooLarge, "overLimit", fmt.Sprintf("VolumeLimitExceeded: Maximum number of volumes allowed (%d) exceeded for quota 'volumes'.", f.MaxVolumes))
+		return
+	}
+	v.ID, v.Status, v.Attachments = uuid.NewString(), "creating", []any{}
+	if v.ImageRef != "" {
+		v.Status = "downloading"
+		v.Metadata["clonecache_place"] = f.Place
+	}
+	f.Volumes[v.ID] = v
+	w.WriteHeader(http.StatusAccepted)
+	_ = json.NewEncoder(w).Encode(map[string]any{"volume": v})
+}
+
+// look lets time pass for a volume.
+func (f *Cinder) look(v *Volume) {
+	v.looks++
+	switch {
+	case v.Status == "deleting":
+		delete(f.Volumes, v.ID)
+	case (v.Status == "creating" || v.Status == "downloading") && v.looks > f.Making:
+		v.Status = "available"
+		if f.Failing {
+			v.Status = "error"
+		}
+	}
+}
+
+// found is the volume that is asked for, or answers that there is none.
+func (f *Cinder) found(w http.ResponseWriter, r *http.Request) *Volume {
+	v := f.Volumes[r.PathValue("id")]
+	if v == nil {
+		refuse(w, http.StatusNotFound, "itemNotFound", "Volume "+r.PathValue("id")+" could not be found.")
+	}
+	return v
+}
+
+func (f *Cinder) get(w http.ResponseWriter, r *http.Request) {
+	if v := f.found(w, r); v != nil {
+		_ = json.NewEncoder(w).Encode(map[string]any{"volume": v})
+		f.look(v)
+	}
+}
+
+// pairs reads what gophercloud makes of a map: {'a':'b', 'c':'d'}.
+var pairs = regexp.MustCompile(`'([^']*)':'([^']*)'`)
+
+func (f *Cinder) list(w http.ResponseWriter, r *http.Request) {
+	found := []*Volume{}
+	for _, id := range slices.Sorted(maps.Keys(f.Volumes)) {
+		v := f.Volumes[id]
+		same := v.ID > r.URL.Query().Get("marker")
+		for _, m := range pairs.FindAllStringSubmatch(r.URL.Query().Get("metadata"), -1) {
+			same = same && v.Metadata[m[1]] == m[2]
+		}
+		if same {
+			found = append(found, v)
+		}
+	}
+	body := map[string]any{"volumes": found}
+	if len(found) > f.Page {
+		found = found[:f.Page]
+		q := r.URL.Query()
+		q.Set("marker", found[len(found)-1].ID)
+		next := url.URL{Path: r.URL.Path, RawQuery: q.Encode()}
+		body = map[string]any{"volumes": found, "volumes_links": []any{map[string]string{"rel": "next", "href": f.URL + next.String()}}}
+	}
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func (f *Cinder) remove(w http.ResponseWriter, r *http.Request) {
+	v := f.found(w, r)
+	switch {
+	case v == nil:
+	case v.Status != "available" && v.Status != "error":
+		refuse(w, http.StatusBadRequest, "badRequest", "Invalid volume: Volume status must be available or error")
+	default:
+		v.Status = "deleting"
+		w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+func (f *Cinder) action(w http.ResponseWriter, r *http.Request) {
+	v := f.found(w, r)
+	if v == nil {
+		return
+	}
+	var body map[string]any
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	for name := range body {
+		f.Calls[len(f.Calls)-1] += " " + name
+		if name == "os-update_readonly_flag" {
+			v.Metadata["readonly"] = "True"
+		} else {
+			v.Status = "attaching"
+		}
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (f *Cinder) note(w http.ResponseWriter, r *http.Request) {
+	v := f.found(w, r)
+	if v == nil {
+		return
+	}
+	var body struct{ Metadata map[string]string }
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	for _, value := range body.Metadata {
+		if len(value) > 255 {
+			refuse(w, http.StatusBadRequest, "badRequest", "Metadata property value greater than 255 characters.")
+			return
+		}
+	}
+	maps.Copy(v.Metadata, body.Metadata)
+	_ = json.NewEncoder(w).Encode(map[string]any{"metadata": v.Metadata})
+}
+
+func (f *Cinder) unnote(w http.ResponseWriter, r *http.Request) {
+	v := f.found(w, r)
+	if v == nil {
+		return
+	}
+	if _, there := v.Metadata[r.PathValue("key")]; !there {
+		refuse(w, http.StatusNotFound, "itemNotFound", "Metadata could not be found.")
+		return
+	}
+	delete(v.Metadata, r.PathValue("key"))
+}
+
+func (f *Cinder) quota(w http.ResponseWriter, _ *http.Request) {
+	gigabytes := int64(0)
+	for _, v := range f.Volumes {
+		gigabytes += v.Size
+	}
+	fmt.Fprintf(w, `{"quota_set":{"id":"p","volumes":{"limit":%d,"in_use":%d,"reserved":0},"gigabytes":{"limit":-1,"in_use":%d,"reserved":0}}}`,
+		f.MaxVolumes, len(f.Volumes), gigabytes)
+}
+
+func (f *Cinder) types(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintf(w, `{"volume_types":[{"id":"1","name":%q,"is_public":true,"extra_specs":{}}]}`, Type)
+}

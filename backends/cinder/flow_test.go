@@ -1,0 +1,338 @@
+package cinder_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/cinder"
+	"github.com/clonecache/clonecache/backends/cinder/cindertest"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/internaltenant/keystone"
+	"github.com/clonecache/clonecache/internaltenant/openstack"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// account is keystone's in the words of package cinder.
+type account struct{ *keystone.Account }
+
+func (a account) Cinder(ctx context.Context) (*gophercloud.ServiceClient, error) {
+	return a.Account.Cinder(ctx)
+}
+
+func (a account) Project(ctx context.Context) (string, error) {
+	s, err := a.Session(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.ProjectID, nil
+}
+
+// cloud is a daemon without its socket, before a Cinder.
+type cloud struct {
+	*plugin.Plugin
+	cinder *cindertest.Cinder
+	images string
+}
+
+func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *cloud {
+	t.Helper()
+	c := &cloud{cinder: cindertest.New(t), images: t.TempDir()}
+	c.image(t, "debian")
+	state := t.TempDir()
+	member := c.cinder.Account(t)
+	config := cinder.Config{Name: "lvm", Account: account{member}, VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: 10 * time.Second, FillTime: 10 * time.Second}
+	if change != nil {
+		change(&config)
+	}
+	backend, err := cinder.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "library", Path: c.images})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Plugin, err = plugin.Open(t.Context(), plugin.Config{
+		StateDir: state, Sources: []imagesource.Source{library},
+		Backends: []plugin.BackendConfig{{Name: "lvm", Backend: backend, Bounds: bounds, VolumeType: cindertest.Type}},
+		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
+			catalog, err := plugin.CatalogOf(state)
+			if err != nil {
+				return nil, err
+			}
+			others, err := internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "local", UserID: "local"}, ledger)
+			if err != nil {
+				return nil, err
+			}
+			return openstack.New(openstack.Config{
+				Account: member, Catalog: string(catalog), Others: others, Patience: 10 * time.Second,
+				Backends: []openstack.Backend{{Name: "lvm", VolumeType: cindertest.Type, Content: openstack.OfImage}},
+			})
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Plugin.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func (c *cloud) image(t *testing.T, name string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(c.images, name+".raw"), make([]byte, 8192), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lend asks for what a hook asks for.
+func (c *cloud) lend(t *testing.T, image, volume string) plugin.Answer {
+	t.Helper()
+	a, err := c.CreateVolume(t.Context(), plugin.Request{
+		Backend: "lvm", Image: "library:" + image + ".raw", Volume: backends.VolumeName(volume), SizeBytes: 1 << 30, VolumeType: cindertest.Type,
+		Lend: true, Place: "host@lvm#pool", Deadline: time.Now().Add(time.Minute),
+	})
+	if err != nil {
+		t.Fatalf("lend %s to %s: %v", image, volume, err)
+	}
+	return a
+}
+
+func (c *cloud) end(t *testing.T, a plugin.Answer, how backends.Return) {
+	t.Helper()
+	if err := c.EndLoan(t.Context(), a.Loan, how); err != nil {
+		t.Errorf("end loan %s as %s: %v", a.Loan, how, err)
+	}
+}
+
+func TestAnImageVolumeIsFilledByCinderAndLent(t *testing.T) {
+	c := newCloud(t, lru.Bounds{MaxCount: 5}, nil)
+	first := c.lend(t, "debian", "v1")
+	if first.Outcome != plugin.Filled || first.Loan == "" || first.Place != "host@lvm#pool" || first.LentUntil == nil {
+		t.Fatalf("first: %+v", first)
+	}
+	all := c.cinder.All()
+	if len(all) != 1 || all[0].ID != string(first.Generation) || all[0].ImageRef != "debian.raw" || all[0].Status != "available" || all[0].Metadata["readonly"] != "True" {
+		t.Fatalf("Cinder has %+v", all)
+	}
+	second := c.lend(t, "debian", "v2")
+	if second.Outcome != plugin.Hit || second.Generation != first.Generation || second.Loan == first.Loan {
+		t.Errorf("second: %+v", second)
+	}
+	loans, err := c.Loans(t.Context())
+	if err != nil || len(loans) != 2 || loans[0].Volume != "v1" || loans[0].Backend != "lvm" {
+		t.Errorf("loans: %+v, %v", loans, err)
+	}
+	for _, how := range []backends.Return{backends.Made, backends.Made, backends.NotMade} { // repeating it says nothing
+		c.end(t, first, how)
+	}
+	c.end(t, second, backends.NotMade)
+	if loans, err = c.Loans(t.Context()); err != nil || len(loans) != 0 {
+		t.Errorf("loans after their ends: %+v, %v", loans, err)
+	}
+	if err := c.EndLoan(t.Context(), second.Loan, "lost"); !errors.Is(err, plugin.ErrBadRequest) {
+		t.Errorf("an end that is none: %v", err)
+	}
+	found, err := c.Check(t.Context(), plugin.CheckOptions{})
+	if err != nil || len(found.Problems) != 0 {
+		t.Errorf("check: %+v, %v", found, err)
+	}
+}
+
+// A driver that allows 32 clones of one volume serves 1,000 volumes: each generation takes 32, and all are one entry.
+func TestAThousandVolumesByGenerations(t *testing.T) {
+	const volumes, limit, hooks = 1000, 32, 8
+	c := newCloud(t, lru.Bounds{MaxCount: 200}, nil)
+	var mu sync.Mutex
+	clones := make(map[backends.GenerationID]int)
+	driver := func(from backends.GenerationID) backends.Return {
+		mu.Lock()
+		defer mu.Unlock()
+		if clones[from] == limit {
+			return backends.Full
+		}
+		clones[from]++
+		return backends.Made
+	}
+	names := make(chan string)
+	var working sync.WaitGroup
+	for range hooks {
+		working.Go(func() {
+			for name := range names {
+				for how := backends.Full; how == backends.Full; {
+					a := c.lend(t, "debian", name)
+					if a.Loan == "" {
+						t.Errorf("%s: %+v", name, a)
+						break
+					}
+					how = driver(a.Generation)
+					c.end(t, a, how)
+				}
+			}
+		})
+	}
+	for i := range volumes {
+		names <- fmt.Sprintf("v%d", i)
+	}
+	close(names)
+	working.Wait()
+	if most := (volumes + limit - 1) / limit; len(clones) != most {
+		t.Errorf("%d generations, want %d", len(clones), most)
+	}
+	entries, err := c.Entries(t.Context(), plugin.EntryFilter{})
+	if err != nil || len(entries) != 1 || entries[0].HeldBytes != int64(len(clones))<<30 {
+		t.Fatalf("entries: %+v, %v", entries, err)
+	}
+	if found, err := c.Check(t.Context(), plugin.CheckOptions{}); err != nil || len(found.Problems) != 0 {
+		t.Errorf("check: %+v, %v", found, err)
+	}
+	if _, err := c.DeleteEntry(t.Context(), entries[0].ID, plugin.ForceDetach(false)); err != nil {
+		t.Fatal(err)
+	}
+	if left := c.cinder.All(); len(left) != 0 {
+		t.Errorf("Cinder still has %d volumes, one of them %+v", len(left), left[0])
+	}
+}
+
+func TestAGenerationCountsAgainstTheBounds(t *testing.T) {
+	c := newCloud(t, lru.Bounds{MaxBytes: 2 << 30}, func(cfg *cinder.Config) { cfg.MaxClones = 1 })
+	c.image(t, "other")
+	c.end(t, c.lend(t, "other", "o"), backends.Made)
+	c.end(t, c.lend(t, "debian", "v1"), backends.Made)
+	c.end(t, c.lend(t, "debian", "v2"), backends.Made) // the other one goes for it
+	third := c.lend(t, "debian", "v3")
+	if third.Outcome != plugin.Bypassed || third.Loan != "" {
+		t.Errorf("beyond the bound: %+v", third)
+	}
+	entries, err := c.Entries(t.Context(), plugin.EntryFilter{})
+	if err != nil || len(entries) != 1 || entries[0].HeldBytes != 2<<30 || len(c.cinder.All()) != 2 {
+		t.Errorf("entries: %+v, %v; Cinder has %d volumes", entries, err, len(c.cinder.All()))
+	}
+}
+
+func TestAnEvictionWaitsForTheLoan(t *testing.T) {
+	c := newCloud(t, lru.Bounds{MaxCount: 1}, nil)
+	c.image(t, "other")
+	lent := c.lend(t, "debian", "v1")
+	entry := lent.EntryID
+	deleted := make(chan error, 1)
+	go func() {
+		_, err := c.DeleteEntry(t.Context(), entry, plugin.ForceDetach(false))
+		deleted <- err
+	}()
+	for { // it has begun
+		e, err := c.Entry(t.Context(), entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.State == "evicting" {
+			break
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("it did not begin")
+		}
+	}
+	if all := c.cinder.All(); len(all) != 1 || all[0].Metadata["clonecache_committed"] == "" {
+		t.Errorf("while it is lent, Cinder has %+v", all)
+	}
+	again := c.lend(t, "debian", "v2") // of a new image-volume
+	if again.Generation == lent.Generation {
+		t.Errorf("what is evicting was lent: %+v", again)
+	}
+	c.end(t, again, backends.Made)
+	c.end(t, lent, backends.Made)
+	if err := <-deleted; err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	for _, v := range c.cinder.All() {
+		if v.ID == string(lent.Generation) {
+			t.Errorf("Cinder still has %+v", v)
+		}
+	}
+}
+
+func TestWhatCannotBeLentIsLeftToCinder(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(*cindertest.Cinder)
+		reason  plugin.Reason
+	}{
+		"the tenant may not read the image":   {func(f *cindertest.Cinder) { f.Hidden["debian.raw"] = true }, plugin.ReasonUnsuitable},
+		"the quota is full":                   {func(f *cindertest.Cinder) { f.MaxVolumes = 0 }, plugin.ReasonOverQuota},
+		"Cinder cannot fill the image-volume": {func(f *cindertest.Cinder) { f.Failing = true }, plugin.ReasonUnavailable},
+		"it lies in another pool":             {func(f *cindertest.Cinder) { f.Place = "host@lvm#other" }, plugin.ReasonUnsuitable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(t, lru.Bounds{}, nil)
+			c.cinder.With(func() { test.prepare(c.cinder) })
+			a := c.lend(t, "debian", "v1")
+			if a.Outcome != plugin.Bypassed || a.Reason != test.reason || a.Loan != "" {
+				t.Errorf("got %+v, want reason %s", a, test.reason)
+			}
+			if loans, err := c.Loans(t.Context()); err != nil || len(loans) != 0 {
+				t.Errorf("loans: %+v, %v", loans, err)
+			}
+			for _, v := range c.cinder.All() {
+				if v.Status != "available" {
+					t.Errorf("Cinder is left with %+v", v)
+				}
+			}
+		})
+	}
+}
+
+// One that somebody deleted in Cinder is noticed by whoever it is lent to, and the image is cached anew.
+func TestOneThatIsGoneIsCachedAnew(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	lent := c.lend(t, "debian", "v1")
+	c.cinder.With(func() { delete(c.cinder.Volumes, string(lent.Generation)) })
+	c.end(t, lent, backends.Gone)
+	again := c.lend(t, "debian", "v1")
+	if again.Outcome != plugin.Filled || again.Generation == lent.Generation {
+		t.Errorf("got %+v", again)
+	}
+	c.end(t, again, backends.Made)
+}
+
+// Programs without the hook ask for volumes as ever.
+func TestAVolumeThroughTheAPI(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	a, err := c.CreateVolume(t.Context(), plugin.Request{Backend: "lvm", Image: "library:debian.raw", Volume: "mine", SizeBytes: 2 << 30})
+	if err != nil || a.Outcome != plugin.Filled || a.SizeBytes != 2<<30 {
+		t.Fatalf("got %+v, %v", a, err)
+	}
+	again, err := c.CreateVolume(t.Context(), plugin.Request{Backend: "lvm", Image: "library:debian.raw", Volume: "mine", SizeBytes: 2 << 30})
+	if err != nil || again.VolumeID != a.VolumeID {
+		t.Errorf("repeated: %+v, %v", again, err)
+	}
+	var made []cindertest.Volume
+	for _, v := range c.cinder.All() {
+		if v.Source != "" {
+			made = append(made, v)
+		}
+	}
+	if len(made) != 1 || made[0].ID != string(a.VolumeID) || made[0].Name != "mine" || made[0].Size != 2 {
+		t.Errorf("Cinder made %+v", made)
+	}
+	if err := c.DeleteVolume(t.Context(), "lvm", "mine"); err != nil {
+		t.Error(err)
+	}
+	if all := c.cinder.All(); len(all) != 1 {
+		t.Errorf("Cinder has %+v", all)
+	}
+}
