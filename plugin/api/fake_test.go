@@ -24,6 +24,7 @@ type fakeService struct {
 	mu      sync.Mutex
 	events  plugin.EventFilter
 	asked   []plugin.Request
+	ended   []string // loans, and how
 	volumes map[backends.VolumeName]plugin.VolumeView
 	entries []plugin.EntryView
 	filter  plugin.EntryFilter
@@ -260,4 +261,15 @@ func (f *fakeService) lastAsked() plugin.Request {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.asked[len(f.asked)-1]
+}
+
+func (f *fakeService) Loans(context.Context) ([]plugin.LoanView, error) {
+	return []plugin.LoanView{{ID: "l1", Backend: "local", Volume: "v1"}}, nil
+}
+
+func (f *fakeService) EndLoan(_ context.Context, id plugin.LoanID, how backends.Return) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = append(f.ended, string(id)+" "+string(how))
+	return nil
 }

@@ -5,8 +5,8 @@ threads where eventlet has patched the standard library, and blocks only its own
 has not. Every wait is bounded by an absolute time, however slowly bytes come. What has arrived
 is read even after it: an answer may have waited while this process could not run.
 
-The protocol is described in docs/api.md: POST /v1/backends/{backend}/volumes, answered by lines
-of JSON.
+The protocol is described in docs/api.md: POST /v1/backends/{backend}/volumes, or .../loans, answered
+by lines of JSON.
 """
 
 import io
@@ -165,20 +165,40 @@ class Daemon:
         progress object. Returns the answer, outcome bypassed included. Raises DaemonError.
         Closing the connection, on whatever way out, tells the daemon that nobody waits any more.
         """
+        return self._asked(_volumes(backend), body, token, timeout, progress)
+
+    def lend(self, backend, body, token=None, timeout=3600.0, progress=None):
+        """Ask for an image-volume to clone from, as create_volume asks for a volume.
+
+        An answer that is not bypassed has a loan, which lives until end_loan, or until the
+        deadline and what a clone may take.
+        """
+        return self._asked('/v1/backends/%s/loans' % urllib.parse.quote(backend, safe=''),
+                           body, token, timeout, progress)
+
+    def _asked(self, path, body, token, timeout, progress):
         connection = _Connection(self._path)
         try:
             self._ready(connection)
-            return self._create(connection, backend, body, token, timeout, progress)
+            return self._create(connection, path, body, token, timeout, progress)
         finally:
             connection.close()
 
+    def end_loan(self, loan, how):
+        """Say what became of the clone: made, not_made, full or gone. It may be repeated."""
+        self._told('PUT', '/v1/loans/%s' % urllib.parse.quote(loan, safe=''), {'end': how})
+
     def delete_volume(self, backend, volume):
         """Remove a volume that the daemon made. It is no error if there is none."""
-        path = '%s/%s' % (_volumes(backend), urllib.parse.quote(volume, safe=''))
+        self._told('DELETE', '%s/%s' % (_volumes(backend), urllib.parse.quote(volume, safe='')))
+
+    def _told(self, method, path, body=None):
+        """Tell the daemon something. What is not there any more is no error."""
         connection = _Connection(self._path)
         connection.bound(time.monotonic() + self._patience)
+        headers = {} if body is None else {'Content-Type': 'application/json'}
         try:
-            connection.request('DELETE', path)
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             body = response.read(MAX_BODY)
         except (OSError, HTTPException, ValueError) as e:
@@ -200,7 +220,7 @@ class Daemon:
         if response.status != 200:
             raise Unavailable('daemon_not_ready', _refusal(response.status, body)[1])
 
-    def _create(self, connection, backend, body, token, timeout, progress):
+    def _create(self, connection, path, body, token, timeout, progress):
         deadline = time.time() + timeout
         end = time.monotonic() + timeout + GRACE
         headers = {'Content-Type': 'application/json', 'Accept': 'application/x-ndjson'}
@@ -209,7 +229,7 @@ class Daemon:
         body = json.dumps(dict(body, deadline=_rfc3339(deadline)))
         connection.bound(time.monotonic() + min(self._patience, timeout))
         try:
-            connection.request('POST', _volumes(backend), body, headers)
+            connection.request('POST', path, body, headers)
             response = connection.getresponse()
             connection.bound(end)
             if response.status != 200:

@@ -25,6 +25,9 @@ DEFAULT_POOL = 64
 # As many as the daemon takes.
 MAX_LOCATIONS = 16
 
+# In the metadata of volumes that the daemon asks Cinder for.
+ENTRY_KEY = 'clonecache_entry_id'
+
 MADE = ('hit', 'filled', 'joined', 'direct', 'copied')
 FORMATS = ('raw', 'qcow2')
 
@@ -84,7 +87,8 @@ class ClonecacheMixin:
     def _clonecache_try(self, context, volume, image_location, image_meta):
         name = volume.name
         try:
-            why_not = unsuitable(image_meta) or self._clonecache_why_not(volume)
+            why_not = (own(volume) or self._clonecache_unsuitable(image_meta) or
+                       self._clonecache_why_not(volume))
             if why_not:
                 raise Unsuitable('not_asked', why_not)
             return self._clonecache_ask(context, volume, image_location, image_meta)
@@ -101,17 +105,7 @@ class ClonecacheMixin:
         """Have the volume made. Raises Unsuitable, DaemonError; then nothing is left of it."""
         begun = time.monotonic()
         where = self._clonecache_place(volume)
-        body = {'image': '%s:%s' % (self._clonecache_option('image_source'), image_meta['id']),
-                'volume': volume.name, 'size_bytes': volume.size * units.Gi}
-        if image_meta.get('virtual_size'):
-            body['image_virtual_bytes'] = image_meta['virtual_size']
-        known = rbd_locations(image_location)
-        if known:
-            body['image_locations'] = known
-        if volume.volume_type_id:
-            body['volume_type'] = volume.volume_type.name
-        if volume.encryption_key_id:  # Cinder does not ask for these; whoever does is told why not
-            body['encrypted'] = True
+        body = self._clonecache_body(volume, image_location, image_meta)
         try:
             answer = self._clonecache_send(context, volume, where, body)
             if answer.get('outcome') == 'bypassed':
@@ -135,7 +129,22 @@ class ClonecacheMixin:
                   'took': time.monotonic() - begun})
         return update
 
-    def _clonecache_send(self, context, volume, where, body):
+    def _clonecache_body(self, volume, image_location, image_meta):
+        """What the daemon is told of the volume."""
+        body = {'image': '%s:%s' % (self._clonecache_option('image_source'), image_meta['id']),
+                'volume': volume.name, 'size_bytes': volume.size * units.Gi}
+        if image_meta.get('virtual_size'):
+            body['image_virtual_bytes'] = image_meta['virtual_size']
+        known = rbd_locations(image_location)
+        if known:
+            body['image_locations'] = known
+        if volume.volume_type_id:
+            body['volume_type'] = volume.volume_type.name
+        if volume.encryption_key_id:  # Cinder does not ask for these; whoever does is told why not
+            body['encrypted'] = True
+        return body
+
+    def _clonecache_send(self, context, volume, where, body, timeout=None):
         """Ask, waiting for a fill only if there is a place among those who wait."""
         may_wait = self._clonecache_option('on_miss') == 'wait'
         with self._clonecache_waiting.take(self._clonecache_places() if may_wait else 0) as waits:
@@ -143,14 +152,18 @@ class ClonecacheMixin:
             shown = progress.VolumeProgress(self.db, context, volume)
             made = False
             try:
-                answer = self._clonecache_daemon().create_volume(
+                answer = self._clonecache_call()(
                     where, body, token=getattr(context, 'auth_token', None),
-                    timeout=self._clonecache_option('timeout'),
+                    timeout=self._clonecache_option('timeout') if timeout is None else timeout,
                     progress=shown.show if self._clonecache_option('progress') else None)
                 made = answer.get('outcome') in MADE
                 return answer
             finally:
                 shown.close(made)
+
+    def _clonecache_call(self):
+        """How the daemon is asked."""
+        return self._clonecache_daemon().create_volume
 
     def _clonecache_clear(self, volume, where):
         """Remove what the daemon may have left under the volume's name before Cinder uses it.
@@ -199,6 +212,10 @@ class ClonecacheMixin:
             return pool // 2
         return wanted
 
+    def _clonecache_unsuitable(self, image_meta):
+        """Why an image is left to Cinder, or None."""
+        return unsuitable(image_meta)
+
     def _clonecache_why_not(self, volume):
         """Why the volume must not be a clone, or None."""
         return None
@@ -210,6 +227,13 @@ class ClonecacheMixin:
     def _clonecache_finish(self, volume):
         """Do what the driver does with each new volume, and return its model update."""
         return {}
+
+
+def own(volume):
+    """Why a volume that the daemon itself has asked Cinder for is left to the driver, or None."""
+    if ENTRY_KEY in (volume.metadata or {}):
+        return 'it is an image-volume'
+    return None
 
 
 def check_answer(answer, body):

@@ -41,6 +41,9 @@ REMEDIES = {
     'unsuitable': 'let volume_type of the backend in clonecache.toml be the type that most of its '
                   'volumes are of',
     'hook_error': "see cinder-volume's log; report it",
+    'clone_failed': "see cinder-volume's log for what the driver says; the volume's image-volume "
+                    'may be damaged: `clonecache entry delete` has it made anew',
+    'clone_limit': 'set max_clones of the backend in clonecache.toml to what the driver allows',
     'unknown_share': 'name the share in clonecache_share_backends',
 }
 

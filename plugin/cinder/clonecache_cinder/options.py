@@ -3,6 +3,9 @@
 from oslo_config import cfg
 
 OPTS = [
+    cfg.StrOpt('clonecache_driver',
+               help='With volume_driver = clonecache_cinder.driver.ClonecacheDriver: the class of '
+                    "the driver that it stands before, as volume_driver would name it."),
     cfg.StrOpt('clonecache_socket',
                default='/run/clonecache/clonecache.sock',
                help='The unix socket of the clonecache daemon on this host. The user that runs '

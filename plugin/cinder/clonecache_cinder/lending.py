@@ -1,0 +1,159 @@
+"""The hook before any driver: it clones what the daemon lends.
+
+The daemon's backend is of kind cinder. Its image-volumes are Cinder's volumes, which this same
+driver has filled, and it lends one until it hears what became of the clone.
+"""
+
+import time
+
+from cinder import exception
+from cinder import objects
+from cinder.volume import volume_utils
+from oslo_log import log as logging
+
+from clonecache_cinder import client
+from clonecache_cinder import hook
+
+LOG = logging.getLogger(__name__)
+
+PLACE_KEY = 'clonecache_place'
+
+# How often one volume may find a full generation, or none: others fill them meanwhile.
+MOST_TRIES = 64
+
+# What a driver may write into a volume, and what is taken back with a half clone.
+PROVIDER_FIELDS = ('provider_location', 'provider_id', 'provider_auth', 'provider_geometry')
+
+
+class LendingMixin(hook.ClonecacheMixin):
+    """Stands before any driver: ``class D(LendingMixin, LVMVolumeDriver)``.
+
+    The clone is the driver's own create_cloned_volume. Whatever the driver raises in it, what it
+    has left is deleted before Cinder goes on.
+    """
+
+    def clone_image(self, context, volume, image_location, image_meta, image_service):
+        if isinstance(volume, objects.Volume) and hook.own(volume):
+            self._lending_note_place(volume)
+        return super().clone_image(context, volume, image_location, image_meta, image_service)
+
+    def _lending_note_place(self, volume):
+        """Let the daemon know where an image-volume lies: the API does not show it to it."""
+        try:
+            self.db.volume_metadata_update(
+                volume._context.elevated(), volume.id, {PLACE_KEY: place(volume)}, False)
+        except Exception:
+            LOG.exception('the place of image-volume %s is not noted', volume.id)
+
+    def _clonecache_unsuitable(self, image_meta):
+        # Cinder itself reads the image, in every format and with every check that it has.
+        properties = image_meta.get('properties') or {}
+        if properties.get('cinder_encryption_key_id'):
+            return 'the image is encrypted'
+        return None
+
+    def _clonecache_call(self):
+        return self._clonecache_daemon().lend
+
+    def _clonecache_ask(self, context, volume, image_location, image_meta):
+        begun = time.monotonic()
+        where = self._clonecache_place(volume)
+        body = dict(self._clonecache_body(volume, image_location, image_meta),
+                    place=place(volume))
+        end = begun + self._clonecache_option('timeout')
+        for _ in range(MOST_TRIES):
+            left = end - time.monotonic()
+            if left <= 0:
+                raise hook.Unsuitable('deadline', 'no image-volume took a clone in time')
+            answer = self._clonecache_send(context, volume, where, body, timeout=left)
+            if answer.get('outcome') == 'bypassed':
+                raise hook.Bypassed(str(answer.get('reason')),
+                                    str(answer.get('detail') or 'bypassed'))
+            check_loan(answer, body)
+            update = self._lending_try(context, volume, answer)
+            if update is not None:
+                LOG.info('clonecache made %(volume)s of %(image)s: %(outcome)s in %(took).3f s',
+                         {'volume': volume.name, 'image': body['image'],
+                          'outcome': answer['outcome'], 'took': time.monotonic() - begun})
+                return update
+        raise hook.Unsuitable('clone_limit', 'each image-volume was full as soon as it was lent')
+
+    def _lending_try(self, context, volume, answer):
+        """Clone what is lent, and end the loan.
+
+        Returns the model update, or None where another one is to be asked for. Raises Unsuitable;
+        then nothing is left of the volume.
+        """
+        ended = 'not_made'
+        try:
+            source = objects.Volume.get_by_id(context.elevated(), answer['lent'])
+            self._lending_check(volume, source)
+            update = self._lending_clone(volume, source)
+            ended = 'made'
+            return update
+        except exception.VolumeNotFound:
+            ended = 'gone'
+            return None
+        except exception.SnapshotLimitReached:
+            ended = 'full'
+            return None
+        finally:
+            self._lending_end(answer['loan'], ended)
+
+    def _lending_check(self, volume, source):
+        mine, lent = place(volume), place(source)
+        if volume_utils.extract_host(mine) != volume_utils.extract_host(lent):
+            raise hook.Unsuitable('volume_differs', 'image-volume %s lies in %s, %s is to be in %s'
+                                  % (source.id, lent, volume.name, mine))
+        if source.volume_type_id != volume.volume_type_id:
+            raise hook.Unsuitable('unsuitable', 'image-volume %s is of another volume type'
+                                  % source.id)
+        if source.size > volume.size:
+            raise hook.Unsuitable('volume_differs', 'image-volume %s has %d GiB, %s has %d'
+                                  % (source.id, source.size, volume.name, volume.size))
+
+    def _lending_clone(self, volume, source):
+        """The driver's own clone. Raises SnapshotLimitReached, Unsuitable; nothing is left."""
+        before = {name: volume[name] for name in PROVIDER_FIELDS}
+        try:
+            return self.create_cloned_volume(volume, source) or {}
+        except exception.SnapshotLimitReached:
+            self._lending_clear(volume, before)
+            raise
+        except Exception as e:
+            LOG.exception('%s is not cloned from image-volume %s', volume.name, source.id)
+            self._lending_clear(volume, before)
+            raise hook.Unsuitable('clone_failed', '%s: %s' % (type(e).__name__, e)) from None
+
+    def _lending_clear(self, volume, before):
+        """Delete what a clone that failed has left. The name is this volume's alone."""
+        try:
+            self.delete_volume(volume)
+        except Exception:
+            LOG.exception('leftovers of %s not removed', volume.name)
+        for name, value in before.items():
+            if volume[name] != value:
+                volume[name] = value
+
+    def _lending_end(self, loan, how):
+        try:
+            self._clonecache_daemon().end_loan(loan, how)
+        except client.DaemonError as e:
+            LOG.warning('the daemon was not told that loan %s has ended (%s): it ends by itself; '
+                        '%s', loan, how, e)
+
+
+def place(volume):
+    """host@backend#pool, or the cluster's."""
+    return volume.cluster_name or volume.host
+
+
+def check_loan(answer, body):
+    """Raise Unsuitable where the answer lends nothing for the volume that body asks for."""
+    if answer.get('outcome') not in ('hit', 'filled', 'joined'):
+        raise hook.Unsuitable('bad_answer', 'unknown outcome %r' % answer.get('outcome'))
+    if answer.get('volume') != body['volume']:
+        raise hook.Unsuitable('bad_answer', 'volume is %r' % answer.get('volume'))
+    for field in ('loan', 'lent'):
+        if not isinstance(answer.get(field), str) or not answer[field]:
+            raise hook.Unsuitable('bad_answer', '%s is %r' % (field, answer.get(field)))

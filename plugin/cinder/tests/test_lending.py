@@ -1,0 +1,293 @@
+"""The hook before any driver: it clones what the daemon lends, and says what became of it."""
+
+import os
+import shutil
+import threading
+import uuid
+from unittest import mock
+
+from tests import support  # first: the drivers need Cinder's objects
+
+from cinder import context
+from cinder import db
+from cinder import exception
+from cinder import objects
+from oslo_config import cfg
+
+from clonecache_cinder import driver as any_driver
+from clonecache_cinder import hook
+from clonecache_cinder import lending
+from tests.misbehaving import lines, reply
+
+CONF = cfg.CONF
+LOG = 'clonecache_cinder'
+PLACE = 'host@b#b'
+
+
+class CloningDriver(support.DirectoryDriver):
+    """Its clones are copies of files. It allows ``limit`` clones of one volume."""
+
+    limit = 32
+    fails = None  # raised once the clone is half made
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(support.here.path, *args, **kwargs)
+        self.clones = {}
+        self._lock = threading.Lock()
+
+    def create_cloned_volume(self, volume, source):
+        with self._lock:
+            taken = self.clones.setdefault(source.id, [])
+            if len(taken) >= self.limit:
+                raise exception.SnapshotLimitReached(set_limit=self.limit)
+            taken.append(volume.id)
+        shutil.copy(self.local_path(source), self.local_path(volume))
+        if self.fails is not None:
+            volume.provider_location = 'half'
+            raise self.fails
+        return {'provider_location': 'cloned'}
+
+
+class Lender:
+    """The daemon's part: an image-volume of several generations, and who has a loan of which."""
+
+    def __init__(self, make):
+        self._make = make
+        self._lock = threading.Lock()
+        self.generations = []  # [volume, full]
+        self.loans = {}
+        self.ends = []
+        self.asked = []
+
+    def __call__(self, request):
+        if request.method == 'PUT':
+            return self._end(request)
+        with self._lock:
+            self.asked.append(request.json)
+            open_ones = [g for g in self.generations if not g[1]]
+            if not open_ones:
+                open_ones = [[self._make(), False]]
+                self.generations += open_ones
+            loan, lent = str(uuid.uuid4()), open_ones[0][0]
+            self.loans[loan] = lent
+        request.send(lines({'answer': {
+            'outcome': 'hit', 'reason': 'ready', 'volume': request.json['volume'],
+            'size_bytes': request.json['size_bytes'], 'loan': loan, 'lent': lent.id}}))
+        return True
+
+    def _end(self, request):
+        loan, end = request.path.rpartition('/')[2], request.json['end']
+        with self._lock:
+            lent = self.loans.pop(loan)
+            self.ends.append(end)
+            for g in self.generations:
+                if g[0] is lent and end in ('full', 'gone'):
+                    g[1] = True
+        request.send(reply(204, b''))
+        return True
+
+
+class LendingCase(support.CinderCase):
+    def setUp(self):
+        super().setUp()
+        support.here.path = self.dir
+        self.lender = Lender(self.image_volume)
+        self.server = self.serve(self.lender)
+
+    def before(self, driver=CloningDriver, **settings):
+        settings.setdefault('clonecache_connect_timeout', 5.0)
+        settings.setdefault('clonecache_driver', 'tests.test_lending.' + driver.__name__)
+        return any_driver.ClonecacheDriver(
+            db=db, host='host@b', configuration=self.configured(
+                clonecache_socket=self.server.path, volume_backend_name='any', **settings))
+
+    def image_volume(self, **more):
+        """What Cinder has filled for the daemon."""
+        made = self.volume(metadata={hook.ENTRY_KEY: 'e1'}, **more)
+        with open(os.path.join(self.dir, made.name), 'w') as f:
+            f.write('the image')
+        return made
+
+    def content(self, volume):
+        with open(os.path.join(self.dir, volume.name)) as f:
+            return f.read()
+
+
+class LentTest(LendingCase):
+    def test_a_setting_puts_it_before_a_driver(self):
+        d = self.before()
+        self.assertIsInstance(d, CloningDriver)
+        self.assertIsInstance(d, lending.LendingMixin)
+        self.assertIs(type(d), type(self.before()))
+
+    def test_a_class_in_one_line_does_the_same(self):
+        class Mine(lending.LendingMixin, CloningDriver):
+            pass
+        d = Mine(db=db, host='host@b', configuration=self.configured(
+            clonecache_socket=self.server.path, volume_backend_name='any'))
+        self.assertEqual(({'provider_location': 'cloned'}, True), self.clone(d, self.volume()))
+
+    def test_the_drivers_clone_is_the_volume(self):
+        d, volume = self.before(), self.volume(size=2)
+        self.assertEqual(({'provider_location': 'cloned'}, True), self.clone(d, volume))
+        self.assertEqual('the image', self.content(volume))
+        asked, = self.lender.asked
+        self.assertEqual(PLACE, asked['place'])
+        self.assertEqual(volume.name, asked['volume'])
+        self.assertEqual((['made'], {}), (self.lender.ends, self.lender.loans))
+
+    def test_cinder_reads_every_format(self):
+        for image in (dict(support.IMAGE, disk_format='vmdk'),
+                      dict(support.IMAGE, container_format='compressed')):
+            self.assertTrue(self.clone(self.before(), self.volume(), image)[1])
+
+    def test_a_full_generation_is_given_back_and_the_next_one_cloned(self):
+        d = self.before()
+        with mock.patch.object(CloningDriver, 'limit', 1):
+            for _ in range(3):
+                self.assertTrue(self.clone(d, self.volume())[1])
+        self.assertEqual(['made', 'full', 'made', 'full', 'made'], self.lender.ends)
+
+    def test_a_thousand_volumes_of_a_driver_that_allows_32_clones(self):
+        d, errors = self.before(), []
+        volumes = [self.volume() for _ in range(1000)]
+        todo = iter(list(volumes))
+        lock = threading.Lock()
+
+        def work():
+            while True:
+                with lock:
+                    volume = next(todo, None)
+                if volume is None:
+                    return
+                if self.clone(d, volume) != ({'provider_location': 'cloned'}, True):
+                    errors.append(volume.name)
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([], errors)
+        self.assertEqual({}, self.lender.loans)
+        self.assertEqual(32, len(self.lender.generations))
+        self.assertEqual(1000, self.lender.ends.count('made'))
+        self.assertEqual(0, self.lender.ends.count('not_made'))
+        self.assertEqual(1000, sum(self.content(v) == 'the image' for v in volumes))
+
+
+class NotLentTest(LendingCase):
+    """Whatever goes wrong, the driver's own way is taken, and nothing is left of the clone."""
+
+    def falls_back(self, d, volume=None):
+        volume = volume or self.volume()
+        with self.assertLogs(LOG, 'WARNING') as logged:
+            self.assertEqual((None, False), self.clone(d, volume))
+        self.assertNotIn(volume.name, self.left())
+        return ''.join(logged.output)
+
+    def test_a_half_clone_is_deleted_before_cinder_goes_on(self):
+        d, volume = self.before(), self.volume()
+        with mock.patch.object(CloningDriver, 'fails', OSError('the array is on fire')):
+            said = self.falls_back(d, volume)
+        self.assertIn('clone_failed', said)
+        self.assertIn('the array is on fire', said)
+        self.assertIsNone(volume.provider_location)
+        self.assertEqual(['not_made'], self.lender.ends)
+
+    def test_what_a_limit_has_left_is_deleted_too(self):
+        d, volume = self.before(), self.volume()
+        limit = exception.SnapshotLimitReached(set_limit=1)
+        with mock.patch.object(CloningDriver, 'fails', limit), \
+                mock.patch.object(lending, 'MOST_TRIES', 3):
+            self.assertIn('clone_limit', self.falls_back(d, volume))
+        self.assertEqual(['full'] * 3, self.lender.ends)
+
+    def test_an_image_volume_that_is_gone_is_asked_for_once_more(self):
+        d = self.before()
+        gone = self.image_volume()
+        self.lender.generations.append([gone, False])
+        gone.destroy()
+        self.assertTrue(self.clone(d, self.volume())[1])
+        self.assertEqual(['gone', 'made'], self.lender.ends)
+
+    def test_one_on_another_backend_is_not_cloned(self):
+        d = self.before()
+        far = self.image_volume()
+        far.host = 'host@other#b'
+        far.save()
+        self.lender.generations.append([far, False])
+        self.assertIn('volume_differs', self.falls_back(d))
+        self.assertEqual(['not_made'], self.lender.ends)
+
+    def test_one_that_is_larger_is_not_cloned(self):
+        self.lender.generations.append([self.image_volume(size=2), False])
+        self.assertIn('volume_differs', self.falls_back(self.before()))
+
+    def test_the_daemon_steps_aside(self):
+        server = self.serve(lambda r: r.send(lines({'answer': {
+            'outcome': 'bypassed', 'reason': 'over_quota', 'volume': r.json['volume']}})))
+        self.server = server
+        self.assertIn('over_quota', self.falls_back(self.before()))
+        self.assertEqual(1, len(server.requests))
+
+    def test_an_answer_without_a_loan_is_not_believed(self):
+        for answer in ({}, {'outcome': 'hit'}, {'outcome': 'hit', 'loan': 'l', 'lent': ''},
+                       {'outcome': 'copied', 'loan': 'l', 'lent': 'v'}):
+            with self.subTest(answer=answer):
+                self.server = self.serve(lambda r, a=answer: r.send(lines(
+                    {'answer': dict(a, volume=r.json['volume'])})))
+                self.assertIn('bad_answer', self.falls_back(self.before()))
+
+    def test_a_daemon_that_does_not_hear_of_the_end_keeps_nobody(self):
+        def deaf(request):
+            if request.method == 'PUT':
+                return False
+            return self.lender(request)
+        self.server = self.serve(deaf)
+        volume = self.volume()
+        with self.assertLogs(LOG, 'WARNING') as logged:
+            self.assertTrue(self.clone(self.before(), volume)[1])
+        self.assertIn('ends by itself', logged.output[0])
+        self.assertEqual('the image', self.content(volume))
+
+
+class ImageVolumeTest(LendingCase):
+    def test_it_is_left_to_the_driver_and_its_place_is_noted(self):
+        d = self.before()
+        volume = self.volume(metadata={hook.ENTRY_KEY: 'e1'})
+        self.assertEqual((None, False), self.clone(d, volume))
+        self.assertEqual([], self.server.requests)
+        now = objects.Volume.get_by_id(context.get_admin_context(), volume.id)
+        self.assertEqual(PLACE, now.metadata[lending.PLACE_KEY])
+
+    def test_other_hooks_leave_it_to_the_driver_too(self):
+        d = self.driver(self.server.path)
+        volume = self.volume(metadata={hook.ENTRY_KEY: 'e1'})
+        self.assertEqual((None, False), self.clone(d, volume))
+        self.assertEqual([], self.server.requests)
+
+
+class SettingTest(LendingCase):
+    def test_a_setting_that_names_no_driver_is_refused_with_the_remedy(self):
+        for name, says in ((None, 'not set'), ('cinder.nowhere.Driver', 'nowhere'),
+                           ('tests.support.Driver', 'already'),
+                           ('clonecache_cinder.driver.ClonecacheDriver', 'already'),
+                           ('clonecache_cinder.driver.before', 'no driver')):
+            with self.subTest(name=name):
+                with self.assertRaises(exception.InvalidInput) as raised:
+                    self.before(clonecache_driver=name)
+                self.assertIn(says, str(raised.exception))
+                self.assertIn('LVMVolumeDriver', str(raised.exception))
+
+    def test_the_stock_drivers_take_it(self):
+        for name in ('cinder.volume.drivers.lvm.LVMVolumeDriver',
+                     'cinder.volume.drivers.rbd.RBDDriver',
+                     'cinder.volume.drivers.nfs.NfsDriver'):
+            with self.subTest(name=name):
+                stock = any_driver.named(name)
+                made = any_driver.before(stock)
+                self.assertTrue(issubclass(made, stock))
+                self.assertEqual(stock.SUPPORTS_ACTIVE_ACTIVE, made.SUPPORTS_ACTIVE_ACTIVE)
+                self.assertIs(stock.create_cloned_volume, made.create_cloned_volume)
+                self.assertLessEqual({'clonecache_driver'},
+                                     {o.name for o in made.get_driver_options()})
