@@ -309,7 +309,7 @@ func (f *fakeCinder) config(t testing.TB) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Account: account, Catalog: ownCatalog, Others: others, Patience: 10 * time.Second, Backends: []Backend{{"local", "rbd1"}, {"second", "rbd2"}}}
+	return Config{Account: account, Catalog: ownCatalog, Others: others, Patience: 10 * time.Second, Backends: []Backend{{Name: "local", VolumeType: "rbd1"}, {Name: "second", VolumeType: "rbd2"}}}
 }
 
 func (f *fakeCinder) owner(t testing.TB) *Owner {

@@ -17,7 +17,7 @@ const (
 func (f *fakeCinder) ownerOf(t *testing.T, catalog, backend string) *Owner {
 	t.Helper()
 	config := f.config(t)
-	config.Catalog, config.Backends = catalog, []Backend{{backend, "rbd1"}}
+	config.Catalog, config.Backends = catalog, []Backend{{Name: backend, VolumeType: "rbd1"}}
 	o, err := New(config)
 	if err != nil {
 		t.Fatal(err)

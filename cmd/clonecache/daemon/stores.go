@@ -115,11 +115,15 @@ func logDown(log logrus.FieldLogger, name string, err error, problems []config.P
 }
 
 func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
+	var cloneTime time.Duration
+	if lending, lends := kinds.OfBackend(c).(kinds.Lending); lends {
+		cloneTime = lending.CloneTime()
+	}
 	return plugin.BackendConfig{
 		Name: backends.Name(c.Name), Backend: b, Fallback: backends.Name(c.Fallback),
 		ShareAll: c.Share == config.ShareAll, MaxIdle: time.Duration(c.MaxIdle), RequestTimeout: time.Duration(c.RequestTimeout),
 		MaxWaiting: c.MaxWaiting, VolumeType: kinds.OfBackend(c).VolumeType(), KeepForQuota: !c.EvictForQuota,
-		CloneTime: kinds.OfBackend(c).CloneTime(),
+		CloneTime: cloneTime,
 		Bounds: lru.Bounds{
 			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,
 			KeepInUse: !c.EvictInUse, MinAge: time.Duration(c.MinAge), MinHits: c.MinHits,

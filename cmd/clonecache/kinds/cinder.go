@@ -11,7 +11,6 @@ import (
 	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
-	"github.com/clonecache/clonecache/internaltenant/openstack"
 )
 
 // The bounds of a Cinder backend's times; docs/configuration.md states them too.
@@ -84,10 +83,7 @@ func (b *cinderBackend) Expected() backends.Info {
 // VolumeType implements Backend.
 func (b *cinderBackend) VolumeType() string { return b.CinderType }
 
-// Filled implements Backend.
-func (*cinderBackend) Filled() openstack.Content { return openstack.OfImage }
-
-// CloneTime implements Backend.
+// CloneTime implements Lending.
 func (b *cinderBackend) CloneTime() time.Duration { return time.Duration(b.CloningTime) }
 
 // cinderAccount is an account in the words of package cinder.

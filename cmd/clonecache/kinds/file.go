@@ -6,13 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/file"
 	"github.com/clonecache/clonecache/backends/rawfile"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
-	"github.com/clonecache/clonecache/internaltenant/openstack"
 )
 
 // fileBackend has volumes that are files in a directory.
@@ -69,12 +67,6 @@ func (b *fileBackend) Expected() backends.Info {
 
 // VolumeType implements Backend.
 func (*fileBackend) VolumeType() string { return "" }
-
-// Filled implements Backend.
-func (*fileBackend) Filled() openstack.Content { return openstack.Empty }
-
-// CloneTime implements Backend.
-func (*fileBackend) CloneTime() time.Duration { return 0 }
 
 // storeDirectory tries a directory that is a store's. It returns the nearest one that is there; "" where it
 // cannot be used.

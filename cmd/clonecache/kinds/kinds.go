@@ -17,7 +17,6 @@ import (
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
-	"github.com/clonecache/clonecache/internaltenant/openstack"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -62,9 +61,12 @@ type Backend interface {
 	Expected() backends.Info
 	// VolumeType is Cinder's volume type for its image-volumes; "": Cinder does not know of them.
 	VolumeType() string
-	// Filled tells who fills its image-volumes.
-	Filled() openstack.Content
-	// CloneTime is what its driver may need for one clone of what is lent; 0: the default, or nothing is lent.
+}
+
+// Lending is a Backend whose image-volumes Cinder fills, and which are lent to who clones by itself.
+type Lending interface {
+	Backend
+	// CloneTime is what a driver may need for one clone; 0: plugin's default.
 	CloneTime() time.Duration
 }
 

@@ -61,12 +61,20 @@ func (t *openstackTenant) open(cfg config.Config, ledger internaltenant.Ledger, 
 	c := openstack.Config{Account: account, Catalog: string(catalog), Others: others}
 	for _, b := range cfg.Backends {
 		if volumeType := OfBackend(b).VolumeType(); volumeType != "" {
-			c.Backends = append(c.Backends, openstack.Backend{Name: b.Name, VolumeType: volumeType, Content: OfBackend(b).Filled()})
+			c.Backends = append(c.Backends, openstack.Backend{Name: b.Name, VolumeType: volumeType, Content: contentOf(b)})
 		} else {
 			c.OthersExist = openstack.Some
 		}
 	}
 	return openstack.New(c)
+}
+
+// contentOf says what a claim's volume has in it.
+func contentOf(b config.Backend) openstack.Content {
+	if _, lends := b.Of.(Lending); lends {
+		return openstack.OfImage
+	}
+	return openstack.Empty
 }
 
 // Try implements Tenant.

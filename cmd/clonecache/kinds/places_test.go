@@ -34,6 +34,7 @@ func TestAKindIsNamedOnlyWhereItsEntryIs(t *testing.T) {
 			case err != nil || !slices.Contains(words, word):
 			case path == filepath.Join("..", "kinds", "kinds.go"):
 				entries[word]++
+			case word == imageVolumesCinder && path == filepath.Join("..", "kinds", "incinder.go"): // a value of image_volumes
 			default:
 				t.Errorf("%s: %s is the word of a kind: it belongs into its entry in All", set.Position(lit.Pos()), lit.Value)
 			}

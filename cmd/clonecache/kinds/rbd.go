@@ -13,7 +13,6 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/rbd"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
-	"github.com/clonecache/clonecache/internaltenant/openstack"
 )
 
 // The bounds of a Ceph backend's times; docs/configuration.md states them too.
@@ -122,12 +121,6 @@ func (b *rbdBackend) Try(ctx context.Context, t *Part) {
 	}
 	t.belongs("pool", is, "a pool or a namespace of its own")
 }
-
-// Filled implements Backend.
-func (*rbdBackend) Filled() openstack.Content { return openstack.Empty }
-
-// CloneTime implements Backend.
-func (*rbdBackend) CloneTime() time.Duration { return 0 }
 
 // Expected implements Backend.
 func (b *rbdBackend) Expected() backends.Info {

@@ -5,8 +5,8 @@ threads where eventlet has patched the standard library, and blocks only its own
 has not. Every wait is bounded by an absolute time, however slowly bytes come. What has arrived
 is read even after it: an answer may have waited while this process could not run.
 
-The protocol is described in docs/api.md: POST /v1/backends/{backend}/volumes, or .../loans, answered
-by lines of JSON.
+The protocol is described in docs/api.md: POST /v1/backends/{backend}/volumes, or .../loans, which
+are answered by lines of JSON.
 """
 
 import io
