@@ -21,7 +21,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
-// Account is whom Cinder knows the image-volumes' owner as.
+// Account is whom Cinder knows the image-volumes' owner as; *keystone.Account is one.
 type Account interface {
 	// Cinder is the block storage service, with a token that is valid now.
 	Cinder(ctx context.Context) (*gophercloud.ServiceClient, error)

@@ -10,33 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2"
-
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
 	"github.com/clonecache/clonecache/internaltenant"
-	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/internaltenant/openstack"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
-
-// account is keystone's in the words of package cinder.
-type account struct{ *keystone.Account }
-
-func (a account) Cinder(ctx context.Context) (*gophercloud.ServiceClient, error) {
-	return a.Account.Cinder(ctx)
-}
-
-func (a account) Project(ctx context.Context) (string, error) {
-	s, err := a.Session(ctx)
-	if err != nil {
-		return "", err
-	}
-	return s.ProjectID, nil
-}
 
 // cloud is a daemon without its socket, before a Cinder.
 type cloud struct {
@@ -51,7 +33,7 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 	c.image(t, "debian")
 	state := t.TempDir()
 	member := c.cinder.Account(t)
-	config := cinder.Config{Name: "lvm", Account: account{member}, VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: 10 * time.Second, FillTime: 10 * time.Second}
+	config := cinder.Config{Name: "lvm", Account: member, VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: 10 * time.Second, FillTime: 10 * time.Second}
 	if change != nil {
 		change(&config)
 	}

@@ -91,6 +91,15 @@ func (a *Account) Session(ctx context.Context) (*Session, error) {
 	return a.login(ctx)
 }
 
+// Project is the ID of the account's project. Errors as Session's.
+func (a *Account) Project(ctx context.Context) (string, error) {
+	s, err := a.Session(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.ProjectID, nil
+}
+
 // Renew returns another session than the one with this token, which a service did not accept. Where
 // somebody else has renewed it meanwhile, that one is returned. Errors as Session's.
 func (a *Account) Renew(ctx context.Context, rejected string) (*Session, error) {

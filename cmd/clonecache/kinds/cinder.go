@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2"
-
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
@@ -65,7 +63,7 @@ func (b *cinderBackend) Open(_ context.Context, name backends.Name, _ Host) (bac
 		return nil, fmt.Errorf("backend %s: %w", name, err)
 	}
 	return cinder.Open(cinder.Config{
-		Name: name, Account: cinderAccount{account}, VolumeType: b.CinderType, Across: b.CloneAcross,
+		Name: name, Account: account, VolumeType: b.CinderType, Across: b.CloneAcross,
 		MaxClones: b.MaxClones, FillTime: time.Duration(b.FillTime),
 	})
 }
@@ -85,18 +83,3 @@ func (b *cinderBackend) VolumeType() string { return b.CinderType }
 
 // CloneTime implements Lending.
 func (b *cinderBackend) CloneTime() time.Duration { return time.Duration(b.CloningTime) }
-
-// cinderAccount is an account in the words of package cinder.
-type cinderAccount struct{ account *keystone.Account }
-
-func (c cinderAccount) Cinder(ctx context.Context) (*gophercloud.ServiceClient, error) {
-	return c.account.Cinder(ctx)
-}
-
-func (c cinderAccount) Project(ctx context.Context) (string, error) {
-	session, err := c.account.Session(ctx)
-	if err != nil {
-		return "", err
-	}
-	return session.ProjectID, nil
-}

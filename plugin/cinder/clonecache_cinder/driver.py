@@ -13,7 +13,7 @@ REMEDY = ('set clonecache_driver to the class that volume_driver would name with
           'such as cinder.volume.drivers.lvm.LVMVolumeDriver')
 
 
-class ClonecacheDriver:
+class ClonecacheDriver():
     """volume_driver = clonecache_cinder.driver.ClonecacheDriver
 
     Making one makes a driver of the class that clonecache_driver names, with the hook before it.
