@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -51,6 +52,7 @@ type Cinder struct {
 	Making     int             // looks at a volume until it is made
 	Failing    bool            // volumes end in error
 	Hidden     map[string]bool // images that the tenant may not read
+	Busy       map[string]bool // volumes, by ID, that the driver does not delete: they have clones
 	Page       int             // most volumes in one answer
 	Calls      []string
 }
@@ -176,6 +178,8 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 func (f *Cinder) look(v *Volume) {
 	v.looks++
 	switch {
+	case v.Status == "deleting" && f.Busy[v.ID]: // VolumeIsBusy
+		v.Status = "available"
 	case v.Status == "deleting":
 		delete(f.Volumes, v.ID)
 	case (v.Status == "creating" || v.Status == "downloading") && v.looks > f.Making:
@@ -266,7 +270,7 @@ func (f *Cinder) note(w http.ResponseWriter, r *http.Request) {
 	var body struct{ Metadata map[string]string }
 	_ = json.NewDecoder(r.Body).Decode(&body)
 	for _, value := range body.Metadata {
-		if len(value) > 255 {
+		if utf8.RuneCountInString(value) > 255 {
 			refuse(w, http.StatusBadRequest, "badRequest", "Metadata property value greater than 255 characters.")
 			return
 		}
