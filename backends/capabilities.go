@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
 )
 
 // Late is a Store that may not be open yet; package late has them.
@@ -147,6 +148,12 @@ type GenerationID string
 // Place is where something lies, as its control plane says it: Cinder's "host@backend#pool". "" is not known.
 type Place string
 
+// Backend is the place without its pool: "host@backend".
+func (p Place) Backend() Place {
+	at, _, _ := strings.Cut(string(p), "#")
+	return Place(at)
+}
+
 // Lent is what somebody makes a clone of by itself.
 type Lent struct {
 	Generation GenerationID
@@ -161,6 +168,8 @@ type Lender interface {
 	// ErrNotExist: it is not there, or not committed. ErrLimit: all generations are full. ErrElsewhere: it
 	// does not lie where the clone is to be.
 	Lend(ctx context.Context, id ImageVolumeID, at Place) (Lent, error)
+	// Generations are those of an image-volume as far as they are known without asking anybody, the first one first.
+	Generations(id ImageVolumeID) []Lent
 	// Returned says how a loan of a generation ended. One that is full is not lent for some time.
 	Returned(id ImageVolumeID, g GenerationID, how Return)
 	// Next looks once more at what there is, and numbers the generation that is to be made: 2 is the second one. ErrExist:

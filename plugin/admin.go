@@ -143,6 +143,9 @@ func (k *stock) entryView(e catalog.Entry) EntryView {
 	if !e.SupersededAt.IsZero() {
 		v.SupersededAt = &e.SupersededAt
 	}
+	if s := k.storeOf(e.Store); s != nil {
+		v.Place, v.Volumes = s.lies(e.ImageVolume)
+	}
 	if e.State == catalog.Filling {
 		v.ReadBytes = k.bytesRead(e.ID)
 	}

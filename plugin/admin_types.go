@@ -31,6 +31,9 @@ type EntryView struct {
 	LastUsedAt   time.Time  `json:"last_used_at" doc:"Zero until it is ready"`
 	Error        string     `json:"error,omitempty" doc:"Why the last fill failed"`
 	ReadBytes    int64      `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
+	// Place and Volumes are of image-volumes that are lent, as far as they are known.
+	Place   backends.Place `json:"place,omitempty" doc:"Where it lies, in its control plane's words: Cinder's host@backend#pool"`
+	Volumes int            `json:"volumes,omitempty" doc:"How many volumes it consists of, where they are lent: each takes so many clones"`
 	// Dependents are told of a single entry only, since they take a look at every volume.
 	Dependents []backends.VolumeName `json:"dependents,omitzero" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
 }

@@ -56,7 +56,7 @@ func (l *ladder) lend(ctx context.Context, q *request, from backends.Lender, f *
 func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender, f *filled, what backends.Lent) (Answer, error) {
 	loan, err := l.catalog.Lend(ctx, catalog.Loan{
 		Entry: f.entry.ID, Store: q.store.id(), ImageVolume: f.entry.ImageVolume, Generation: what.Generation,
-		LentTo: q.Volume, Host: l.holder.Instance,
+		LentTo: q.Volume, Place: q.Place, Host: l.holder.Instance,
 	}, q.lasts(l.now()))
 	if err != nil {
 		from.Returned(f.entry.ImageVolume, what.Generation, backends.NotMade)
@@ -103,6 +103,7 @@ type LoanView struct {
 	Backend    backends.Name         `json:"backend"`
 	Generation backends.GenerationID `json:"lent" doc:"The volume that is lent"`
 	Volume     backends.VolumeName   `json:"volume" doc:"The volume that is made from it"`
+	Place      backends.Place        `json:"place" doc:"Where that is to be: Cinder's host@backend#pool; empty where nobody said"`
 	LentAt     time.Time             `json:"lent_at"`
 	LentUntil  time.Time             `json:"lent_until" doc:"When it ends by itself"`
 }
@@ -112,7 +113,7 @@ func (p *Plugin) Loans(ctx context.Context) ([]LoanView, error) {
 	all, err := p.catalog.Loans(ctx)
 	views := make([]LoanView, len(all))
 	for i, l := range all {
-		views[i] = LoanView{l.ID, l.Entry, p.stock.label(l.Store), l.Generation, l.LentTo, l.LentAt, l.Until}
+		views[i] = LoanView{l.ID, l.Entry, p.stock.label(l.Store), l.Generation, l.LentTo, l.Place, l.LentAt, l.Until}
 	}
 	return views, err
 }
@@ -125,4 +126,31 @@ func (p *Plugin) EndLoan(ctx context.Context, id LoanID, how backends.Return) er
 		return p.stock.returned(ctx, id, how)
 	}
 	return fmt.Errorf("%w: end: %q is none of made, not_made, full, gone", ErrBadRequest, how)
+}
+
+// EndLoansAt ends the loans for all volumes that were to be made in a place, of a backend: whoever made them has gone, and
+// makes them no more. A place without a pool stands for all of its pools. It returns how many these were. ErrBadRequest,
+// ErrUnknownBackend.
+func (p *Plugin) EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (ended int, err error) {
+	if at == "" {
+		return 0, fmt.Errorf("%w: place: host@backend is needed", ErrBadRequest)
+	}
+	s, err := p.stock.backendNamed(backend)
+	if err != nil {
+		return 0, err
+	}
+	all, err := p.catalog.Loans(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range all {
+		if l.Store != s.id() || l.Place != at && l.Place.Backend() != at {
+			continue
+		}
+		if err := p.stock.returned(ctx, l.ID, backends.NotMade); err != nil {
+			return ended, err
+		}
+		ended++
+	}
+	return ended, nil
 }

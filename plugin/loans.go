@@ -95,6 +95,19 @@ func (s *store) lends() bool {
 	return lends
 }
 
+// lies is where an image-volume that may be lent lies, and of how many volumes it consists, as far as that is known.
+func (s *store) lies(id backends.ImageVolumeID) (at backends.Place, volumes int) {
+	lender, lends := backends.Capability[backends.Lender](s.images)
+	if !lends {
+		return "", 0
+	}
+	all := lender.Generations(id)
+	if len(all) > 0 {
+		at = all[0].Place
+	}
+	return at, len(all)
+}
+
 // isLent tells whether an eviction would have to wait.
 func (k *stock) isLent(ctx context.Context, s *store, e catalog.Entry) bool {
 	if !s.lends() || e.EvictCause == catalog.CauseGone {

@@ -122,7 +122,15 @@ func TestAnImageVolumeIsFilledByCinderAndLent(t *testing.T) {
 	for _, how := range []backends.Return{backends.Made, backends.Made, backends.NotMade} { // repeating it says nothing
 		c.end(t, first, how)
 	}
-	c.end(t, second, backends.NotMade)
+	if n, err := c.EndLoansAt(t.Context(), "lvm", "host@nfs"); err != nil || n != 0 {
+		t.Errorf("loans of another place: %d, %v", n, err)
+	}
+	if n, err := c.EndLoansAt(t.Context(), "lvm", "host@lvm"); err != nil || n != 1 {
+		t.Errorf("loans of the place: %d, %v", n, err)
+	}
+	if e, err := c.Entry(t.Context(), first.EntryID); err != nil || e.Place != "host@lvm#pool" || e.Volumes != 1 {
+		t.Errorf("entry: %+v, %v", e, err)
+	}
 	if loans, err = c.Loans(t.Context()); err != nil || len(loans) != 0 {
 		t.Errorf("loans after their ends: %+v, %v", loans, err)
 	}

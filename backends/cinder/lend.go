@@ -3,7 +3,6 @@ package cinder
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -99,12 +98,22 @@ func (r request) near(place backends.Place) bool {
 	if r.at == "" || place == "" || r.at == place {
 		return true
 	}
-	return r.across == WithinBackend && withoutPool(r.at) == withoutPool(place)
+	return r.across == WithinBackend && r.at.Backend() == place.Backend()
 }
 
-func withoutPool(p backends.Place) string {
-	host, _, _ := strings.Cut(string(p), "#")
-	return host
+// Generations implements backends.Lender.
+func (b *Backend) Generations(id backends.ImageVolumeID) []backends.Lent {
+	b.shelf.mu.Lock()
+	defer b.shelf.mu.Unlock()
+	f := b.shelf.known[id]
+	if f == nil {
+		return nil
+	}
+	all := make([]backends.Lent, len(f.generations))
+	for i, g := range f.generations {
+		all[i] = backends.Lent{Generation: g.id, Place: g.place}
+	}
+	return all
 }
 
 // Returned implements backends.Lender.

@@ -267,6 +267,13 @@ func (f *fakeService) Loans(context.Context) ([]plugin.LoanView, error) {
 	return []plugin.LoanView{{ID: "l1", Backend: "local", Volume: "v1"}}, nil
 }
 
+func (f *fakeService) EndLoansAt(_ context.Context, backend backends.Name, at backends.Place) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = append(f.ended, string(backend)+" "+string(at))
+	return 2, nil
+}
+
 func (f *fakeService) EndLoan(_ context.Context, id plugin.LoanID, how backends.Return) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

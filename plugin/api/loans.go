@@ -45,6 +45,33 @@ func (s *Server) loanRoutes() {
 	route(s, put("end-loan", "/v1/loans/{loan}", "Say what became of the volume that an image-volume was lent for. Repeating it is harmless"), func(ctx context.Context, svc Service, in *loanInput) (*none, error) {
 		return s.endLoan(ctx, svc, in)
 	})
+	route(s, put("end-loans-of-place", "/v1/backends/{backend}/loans", "End the loans for all volumes that were to be made in a place: whoever made them has gone"), func(ctx context.Context, svc Service, in *loansEndInput) (*output[loansEnded], error) {
+		return s.endLoans(ctx, svc, in)
+	})
+}
+
+type loansEndInput struct {
+	Backend backends.Name `path:"backend"`
+	Body    loansEnd
+}
+
+// loansEnd says whose loans end.
+type loansEnd struct {
+	Place backends.Place  `json:"place" minLength:"1" maxLength:"255" doc:"Where the volumes were to be made: host@backend#pool, or host@backend for all of its pools"`
+	End   backends.Return `json:"end" enum:"not_made" doc:"None of them is there, and nobody makes them any more"`
+}
+
+// loansEnded is how many ended.
+type loansEnded struct {
+	Ended int `json:"ended"`
+}
+
+func (s *Server) endLoans(ctx context.Context, svc Service, in *loansEndInput) (*output[loansEnded], error) {
+	n, err := svc.EndLoansAt(ctx, in.Backend, in.Body.Place)
+	if n > 0 {
+		s.logFor(ctx).WithFields(logrus.Fields{"backend": in.Backend, "place": in.Body.Place, "loans": n}).Info("loans ended: whoever had them has begun anew")
+	}
+	return answer(loansEnded{n}, err)
 }
 
 func (s *Server) endLoan(ctx context.Context, svc Service, in *loanInput) (*none, error) {

@@ -33,6 +33,7 @@ type Hosts interface {
 type Loans interface {
 	Loans(ctx context.Context) ([]plugin.LoanView, error)
 	EndLoan(ctx context.Context, id plugin.LoanID, how backends.Return) error
+	EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (ended int, err error)
 }
 
 // Volumes is the requester's part.

@@ -23,14 +23,15 @@ type Loan struct {
 	ImageVolume backends.ImageVolumeID
 	Generation  backends.GenerationID // the volume that is lent
 	LentTo      backends.VolumeName   // what is to be made
+	Place       backends.Place        // where; "" not known
 	Host        InstanceID            // the daemon that lent it
 	LentAt      time.Time
 	Until       time.Time // when it ends by itself, by the database's clock
 }
 
 const (
-	loanColumns = `id, entry_id, store, image_volume, generation, lent_to, host, lent_at, until_at`
-	insertLoan  = `INSERT INTO loans (` + loanColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	loanColumns = `id, entry_id, store, image_volume, generation, lent_to, place, host, lent_at, until_at`
+	insertLoan  = `INSERT INTO loans (` + loanColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	deleteLoan  = `DELETE FROM loans WHERE id = ?`
 	selectLoan  = `SELECT ` + loanColumns + ` FROM loans WHERE id = ?`
 	selectLoans = `SELECT ` + loanColumns + ` FROM loans WHERE until_at > ? ORDER BY id`
@@ -51,7 +52,7 @@ func (c *Catalog) Lend(ctx context.Context, l Loan, lasts time.Duration) (Loan, 
 			return err
 		}
 		l.LentAt, l.Until = now, now.Add(lasts)
-		return t.change(ctx, insertLoan, l.ID, l.Entry, l.Store, l.ImageVolume, l.Generation, l.LentTo, l.Host, micros(l.LentAt), micros(l.Until))
+		return t.change(ctx, insertLoan, l.ID, l.Entry, l.Store, l.ImageVolume, l.Generation, l.LentTo, l.Place, l.Host, micros(l.LentAt), micros(l.Until))
 	})
 	if err != nil {
 		return Loan{}, err
@@ -133,7 +134,7 @@ func (c *Catalog) ExpireLoans(ctx context.Context) (expired int64, err error) {
 func scanLoan(row scanner) (Loan, error) {
 	var l Loan
 	var lent, until int64
-	err := row.Scan(&l.ID, &l.Entry, &l.Store, &l.ImageVolume, &l.Generation, &l.LentTo, &l.Host, &lent, &until)
+	err := row.Scan(&l.ID, &l.Entry, &l.Store, &l.ImageVolume, &l.Generation, &l.LentTo, &l.Place, &l.Host, &lent, &until)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Loan{}, ErrNotFound
 	}

@@ -192,6 +192,11 @@ class Daemon:
         """Remove a volume that the daemon made. It is no error if there is none."""
         self._told('DELETE', '%s/%s' % (_volumes(backend), urllib.parse.quote(volume, safe='')))
 
+    def end_loans(self, backend, place):
+        """Say that nobody makes any volume any more that was to be made in a place by now."""
+        self._told('PUT', '/v1/backends/%s/loans' % urllib.parse.quote(backend, safe=''),
+                   {'place': place, 'end': 'not_made'})
+
     def _told(self, method, path, body=None):
         """Tell the daemon something. What is not there any more is no error."""
         connection = _Connection(self._path)

@@ -32,6 +32,22 @@ class LendingMixin(hook.ClonecacheMixin):
     has left is deleted before Cinder goes on.
     """
 
+    def do_setup(self, context):
+        super().do_setup(context)
+        self._lending_begin_anew()
+
+    def _lending_begin_anew(self):
+        """End what an earlier process of this cinder-volume had on loan: it clones no more.
+
+        In a cluster others may clone in the same place; there, loans end by themselves.
+        """
+        if getattr(self, 'cluster_name', None) or not self.host:
+            return
+        try:
+            self._clonecache_daemon().end_loans(self._clonecache_name(), self.host)
+        except Exception as e:
+            LOG.debug('loans of an earlier process of %s end by themselves: %s', self.host, e)
+
     def clone_image(self, context, volume, image_location, image_meta, image_service):
         if isinstance(volume, objects.Volume) and hook.own(volume):
             self._lending_note_place(volume)

@@ -97,9 +97,10 @@ class LendingCase(support.CinderCase):
     def before(self, driver=CloningDriver, **settings):
         settings.setdefault('clonecache_connect_timeout', 5.0)
         settings.setdefault('clonecache_driver', 'tests.test_lending.' + driver.__name__)
+        settings.setdefault('clonecache_socket', self.server.path)
         return any_driver.ClonecacheDriver(
             db=db, host='host@b', configuration=self.configured(
-                clonecache_socket=self.server.path, volume_backend_name='any', **settings))
+                volume_backend_name='any', **settings))
 
     def image_volume(self, **more):
         """What Cinder has filled for the daemon."""
@@ -265,6 +266,33 @@ class ImageVolumeTest(LendingCase):
         volume = self.volume(metadata={hook.ENTRY_KEY: 'e1'})
         self.assertEqual((None, False), self.clone(d, volume))
         self.assertEqual([], self.server.requests)
+
+
+class BegunAnewTest(LendingCase):
+    def setup(self, **driver):
+        heard = []
+
+        def hears(request):
+            heard.append((request.method, request.path, request.json))
+            request.send(reply(200, {'ended': 1}))
+            return True
+        self.server = self.serve(hears)
+        d = self.before()
+        for name, value in driver.items():
+            setattr(d, name, value)
+        d.do_setup(self.context)
+        return heard
+
+    def test_loans_of_an_earlier_process_end(self):
+        self.assertEqual([('PUT', '/v1/backends/any/loans',
+                           {'place': 'host@b', 'end': 'not_made'})], self.setup())
+
+    def test_others_of_a_cluster_keep_theirs(self):
+        self.assertEqual([], self.setup(cluster_name='cluster@b'))
+
+    def test_a_daemon_that_is_not_there_keeps_no_driver_from_its_start(self):
+        d = self.before(clonecache_socket=os.path.join(self.dir, '.absent'))
+        d.do_setup(self.context)
 
 
 class SettingTest(LendingCase):

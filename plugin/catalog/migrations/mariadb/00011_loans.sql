@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS loans (
     image_volume VARCHAR(255) NOT NULL,
     generation   VARCHAR(255) NOT NULL,
     lent_to      VARCHAR(255) NOT NULL,
+    place        VARCHAR(255) NOT NULL,
     host         VARCHAR(255) NOT NULL,
     lent_at      BIGINT       NOT NULL,
     until_at     BIGINT       NOT NULL,

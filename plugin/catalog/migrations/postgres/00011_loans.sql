@@ -7,6 +7,7 @@ CREATE TABLE loans (
     image_volume TEXT COLLATE "C" NOT NULL,
     generation   TEXT COLLATE "C" NOT NULL,
     lent_to      TEXT COLLATE "C" NOT NULL,
+    place        TEXT COLLATE "C" NOT NULL,
     host         TEXT COLLATE "C" NOT NULL,
     lent_at      BIGINT NOT NULL,
     until_at     BIGINT NOT NULL

@@ -1,6 +1,6 @@
 -- +goose Up
 -- Image-volumes that somebody makes a clone of by itself: none is retired while a loan of it lives. lent_to is the volume
--- that is to be made; generation is the volume that is lent, one of those that the image-volume consists of.
+-- that is to be made, and place where; generation is the volume that is lent, one of those that the image-volume consists of.
 CREATE TABLE loans (
     id           TEXT   NOT NULL PRIMARY KEY,
     entry_id     TEXT   NOT NULL,
@@ -8,6 +8,7 @@ CREATE TABLE loans (
     image_volume TEXT   NOT NULL,
     generation   TEXT   NOT NULL,
     lent_to      TEXT   NOT NULL,
+    place        TEXT   NOT NULL,
     host         TEXT   NOT NULL,
     lent_at      BIGINT NOT NULL,
     until_at     BIGINT NOT NULL
