@@ -157,19 +157,19 @@ func (k *stock) grow(ctx context.Context, s *store, lender backends.Lender, e ca
 	if e, err = k.catalog.Get(ctx, e.ID); err != nil {
 		return err
 	}
-	held := e.HeldBytes
+	held, volumes := e.HeldBytes, number-1
 	if err := k.moreRoom(ctx, s, e, lru.Need{Bytes: held + chargedBytes(e.VirtualBytes), Count: number}); err != nil {
 		return err
 	}
 	iv, err := k.nextGeneration(ctx, s, lender, e, number)
 	if err == nil {
-		held = iv.HeldBytes
+		held, volumes = iv.HeldBytes, number
 		k.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "generation": number}).
 			Info("image-volume has another generation: the ones before take no more clones")
 	}
 	late, cancel := k.cleanup(ctx)
 	defer cancel()
-	if endErr := k.catalog.EndReserve(late, e.ID, held); endErr != nil && !isGone(endErr) {
+	if endErr := k.catalog.EndReserve(late, e.ID, held, volumes); endErr != nil && !isGone(endErr) {
 		return errors.Join(err, endErr)
 	}
 	return err

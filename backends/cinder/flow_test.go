@@ -199,7 +199,13 @@ func TestAThousandVolumesByGenerations(t *testing.T) {
 }
 
 func TestAGenerationCountsAgainstTheBounds(t *testing.T) {
-	c := newCloud(t, lru.Bounds{MaxBytes: 2 << 30}, func(cfg *cinder.Config) { cfg.MaxClones = 1 })
+	for name, bounds := range map[string]lru.Bounds{"bytes": {MaxBytes: 2 << 30}, "count": {MaxCount: 2}} {
+		t.Run(name, func(t *testing.T) { checkGenerationCounts(t, bounds) })
+	}
+}
+
+func checkGenerationCounts(t *testing.T, bounds lru.Bounds) {
+	c := newCloud(t, bounds, func(cfg *cinder.Config) { cfg.MaxClones = 1 })
 	c.image(t, "other")
 	c.end(t, c.lend(t, "other", "o"), backends.Made)
 	c.end(t, c.lend(t, "debian", "v1"), backends.Made)
@@ -211,6 +217,12 @@ func TestAGenerationCountsAgainstTheBounds(t *testing.T) {
 	entries, err := c.Entries(t.Context(), plugin.EntryFilter{})
 	if err != nil || len(entries) != 1 || entries[0].HeldBytes != 2<<30 || len(c.cinder.All()) != 2 {
 		t.Errorf("entries: %+v, %v; Cinder has %d volumes", entries, err, len(c.cinder.All()))
+	}
+	if other := c.lend(t, "other", "o"); other.Outcome != plugin.Filled { // both generations go for it
+		t.Errorf("another image: %+v", other)
+	}
+	if all := c.cinder.All(); len(all) != 1 || all[0].ImageRef != "other.raw" {
+		t.Errorf("Cinder has %+v", all)
 	}
 }
 

@@ -45,6 +45,9 @@ func (t tx) holdings(ctx context.Context, own Entry) (Holdings, error) {
 			s.Entries, s.CountedBytes, s.HeldBytes = s.Entries-1, s.CountedBytes-own.CountedBytes(), s.HeldBytes-own.HeldBytes
 		}
 	}
+	if err := t.countVolumes(ctx, own, totals); err != nil {
+		return Holdings{}, err
+	}
 	return Holdings{Totals: totals, t: t, store: own.Store}, nil
 }
 

@@ -193,11 +193,31 @@ func (t tx) readyAlone(ctx context.Context, id EntryID) (Entry, error) {
 	return e, err
 }
 
-const endReserve = `UPDATE entries SET reserved_bytes = 0, held_bytes = ? WHERE id = ? AND state IN ('ready', 'evicting', 'detached')`
+const endReserve = `UPDATE entries SET reserved_bytes = 0, held_bytes = ?, volumes = ? WHERE id = ? AND state IN ('ready', 'evicting', 'detached')`
 
-// EndReserve ends what ReserveMore began: the entry holds so many bytes by now. ErrLost: it is gone.
-func (c *Catalog) EndReserve(ctx context.Context, id EntryID, held int64) error {
+// EndReserve ends what ReserveMore began: the entry holds so many bytes in so many volumes by now. ErrLost: it is gone.
+func (c *Catalog) EndReserve(ctx context.Context, id EntryID, held int64, volumes int) error {
 	return c.write(ctx, fmt.Sprintf("end the reservation of entry %s", id), func(t tx) error {
-		return t.change(ctx, endReserve, held, id)
+		return t.change(ctx, endReserve, held, volumes, id)
 	})
+}
+
+const severalVolumes = `SELECT state, pinned, in_use, SUM(volumes - 1) FROM entries
+	WHERE store = ? AND volumes > 1 AND id <> ? GROUP BY state, pinned, in_use`
+
+// countVolumes adds to totals the further volumes of image-volumes that consist of several, but for own's.
+func (t tx) countVolumes(ctx context.Context, own Entry, totals []Total) error {
+	return t.each(ctx, func(rows *sql.Rows) error {
+		of := Total{Store: own.Store}
+		var further int64
+		if err := rows.Scan(&of.State, &of.Pinned, &of.InUse, &further); err != nil {
+			return err
+		}
+		for i := range totals {
+			if totals[i].group() == of.group() {
+				totals[i].Entries += further
+			}
+		}
+		return nil
+	}, severalVolumes, own.Store, own.ID)
 }

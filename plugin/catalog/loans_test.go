@@ -92,7 +92,18 @@ func TestAReadyEntryThatGrowsCountsBeforeItHolds(t *testing.T) {
 	if err != nil || e.CountedBytes() != 200 || e.HeldBytes != 100 {
 		t.Errorf("while it grows: %+v, %v", e, err)
 	}
-	is(t, "end", c.EndReserve(ctx, grows.ID, 200), nil)
+	is(t, "end", c.EndReserve(ctx, grows.ID, 200, 2), nil)
+	third := mustReady(t, c, spec("third"), 10)
+	var entries int64
+	_, err = c.ReserveMore(ctx, third.ID, 20, func(h Holdings) (map[EntryID]EvictCause, error) {
+		for _, s := range h.Totals {
+			entries += s.Entries
+		}
+		return nil, nil
+	})
+	if err != nil || entries != 3 { // the one that grew is two, the evicting one is one
+		t.Errorf("beside others count %d, %v, want 3", entries, err)
+	}
 	e, err = c.Get(ctx, grows.ID)
 	if err != nil || e.ReservedBytes != 0 || e.HeldBytes != 200 {
 		t.Errorf("once it has grown: %+v, %v", e, err)

@@ -37,7 +37,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
-	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths"}
+	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder"}
 	if rbd.Missing == "" {
 		names = append(names, "rbd", "openstack-ceph")
 	}

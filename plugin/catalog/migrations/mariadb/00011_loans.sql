@@ -13,3 +13,6 @@ CREATE TABLE IF NOT EXISTS loans (
     until_at     BIGINT       NOT NULL,
     KEY loans_by_entry (entry_id, until_at)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
+ALTER TABLE entries ADD COLUMN IF NOT EXISTS volumes BIGINT NOT NULL DEFAULT 1;
+CREATE INDEX IF NOT EXISTS entries_of_several ON entries (store, volumes);

@@ -13,3 +13,6 @@ CREATE TABLE loans (
     until_at     BIGINT NOT NULL
 );
 CREATE INDEX loans_by_entry ON loans (entry_id, until_at);
+
+ALTER TABLE entries ADD COLUMN volumes BIGINT NOT NULL DEFAULT 1;
+CREATE INDEX entries_of_several ON entries (store, volumes) WHERE volumes > 1;

@@ -14,3 +14,7 @@ CREATE TABLE loans (
     until_at     BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX loans_by_entry ON loans (entry_id, until_at);
+
+-- How many volumes an image-volume consists of: each counts as one where their number is bounded.
+ALTER TABLE entries ADD COLUMN volumes BIGINT NOT NULL DEFAULT 1;
+CREATE INDEX entries_of_several ON entries (store, volumes) WHERE volumes > 1;
