@@ -17,11 +17,17 @@ const python = "/usr/bin/python3"
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// The hook keeps its promises with Cinder's real classes and the real daemon.
-func TestHook(t *testing.T) {
+// needCinder skips a test where Cinder is not installed.
+func needCinder(t *testing.T) {
+	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import cinder.volume.driver").CombinedOutput(); err != nil {
 		t.Skipf("Cinder is not installed for %s (Debian: python3-cinder): %v\n%s", python, err, out)
 	}
+}
+
+// The hook keeps its promises with Cinder's real classes and the real daemon.
+func TestHook(t *testing.T) {
+	needCinder(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	tests := exec.CommandContext(ctx, python, "-W", "ignore::DeprecationWarning", "-m", "unittest", "discover", "-b", "-t", ".", "-s", "tests")

@@ -24,8 +24,11 @@ import (
 	"github.com/clonecache/clonecache/internaltenant/keystone"
 )
 
-// Type is the volume type that it has.
-const Type = "lvm1"
+// Type is a volume type that it has; DefaultType is the one that each Cinder has.
+const (
+	Type        = "lvm1"
+	DefaultType = "__DEFAULT__"
+)
 
 // Volume is one as Cinder's API shows it.
 type Volume struct {
@@ -153,7 +156,7 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 		return
 	case v.Source != "":
 		v.Type = source.Type
-	case v.Type != Type:
+	case v.Type != Type && v.Type != DefaultType:
 		refuse(w, http.StatusNotFound, "itemNotFound", "Volume type with name "+v.Type+" could not be found.")
 		return
 	case f.Hidden[v.ImageRef]:
@@ -301,5 +304,5 @@ func (f *Cinder) quota(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (f *Cinder) types(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprintf(w, `{"volume_types":[{"id":"1","name":%q,"is_public":true,"extra_specs":{}}]}`, Type)
+	fmt.Fprintf(w, `{"volume_types":[{"id":"1","name":%q,"is_public":true,"extra_specs":{}},{"id":"2","name":%q,"is_public":true,"extra_specs":{}}]}`, Type, DefaultType)
 }

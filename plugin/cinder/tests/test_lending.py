@@ -97,7 +97,8 @@ class LendingCase(support.CinderCase):
     def before(self, driver=CloningDriver, **settings):
         settings.setdefault('clonecache_connect_timeout', 5.0)
         settings.setdefault('clonecache_driver', 'tests.test_lending.' + driver.__name__)
-        settings.setdefault('clonecache_socket', self.server.path)
+        if 'clonecache_socket' not in settings:
+            settings['clonecache_socket'] = self.server.path
         return any_driver.ClonecacheDriver(
             db=db, host='host@b', configuration=self.configured(
                 volume_backend_name='any', **settings))
