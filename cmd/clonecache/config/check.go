@@ -180,7 +180,7 @@ func (c *checker) backends(cfg *Config) {
 		if b.MaxSize == 0 && b.MaxCount == 0 && b.MaxPercent == 0 {
 			c.warn(at, "its cache has no bound and grows until the backend is full", "set max_size, max_count or max_percent")
 		}
-		if b.Fallback == "" {
+		if _, uncopied := b.Of.(Uncopied); b.Fallback == "" && !uncopied {
 			c.warn(at, "it has no fallback: requests that cannot be cloned are bypassed", "set fallback to a [[file_cache]]")
 		}
 	}

@@ -16,6 +16,12 @@ type Settings interface {
 	Check(t *Table)
 }
 
+// Uncopied are the Settings of a backend into which nothing can be copied: a fallback would be of no use to it.
+type Uncopied interface {
+	Settings
+	Uncopied()
+}
+
 // Kind is what one word of a key "kind" stands for.
 type Kind struct {
 	New     func() Settings // with its defaults

@@ -45,6 +45,9 @@ func (b *cinderBackend) Check(t *config.Table) {
 		b.CloneAcross = cinder.WithinPool
 	}
 	t.OneOf("clone_across", string(b.CloneAcross), string(cinder.WithinPool), string(cinder.WithinBackend))
+	if t.Given("fallback") {
+		t.Problem("fallback", "Cinder alone writes its volumes, so that nothing can be copied into them", "remove it")
+	}
 	if b.MaxClones < 0 {
 		t.Problem("max_clones", "it is negative", "give how many clones the driver makes of one volume, or leave it out where it says so itself")
 	}
@@ -80,6 +83,9 @@ func (b *cinderBackend) Expected() backends.Info {
 
 // VolumeType implements Backend.
 func (b *cinderBackend) VolumeType() string { return b.CinderType }
+
+// Uncopied implements config.Uncopied.
+func (*cinderBackend) Uncopied() {}
 
 // CloneTime implements Lending.
 func (b *cinderBackend) CloneTime() time.Duration { return time.Duration(b.CloningTime) }
