@@ -98,9 +98,10 @@ class LendingMixin(hook.ClonecacheMixin):
         """Clone what is lent, and end the loan.
 
         Returns the model update, or None where another one is to be asked for. Raises Unsuitable;
-        then nothing is left of the volume.
+        then nothing is left of the volume. Where this thread is killed, nobody knows what the
+        driver still does: the loan goes on, until it ends by itself or cinder-volume begins anew.
         """
-        ended = 'not_made'
+        ended = None
         try:
             source = objects.Volume.get_by_id(context.elevated(), answer['lent'])
             self._lending_check(volume, source)
@@ -113,8 +114,12 @@ class LendingMixin(hook.ClonecacheMixin):
         except exception.SnapshotLimitReached:
             ended = 'full'
             return None
+        except Exception:
+            ended = 'not_made'
+            raise
         finally:
-            self._lending_end(answer['loan'], ended)
+            if ended is not None:
+                self._lending_end(answer['loan'], ended)
 
     def _lending_check(self, volume, source):
         mine, lent = place(volume), place(source)

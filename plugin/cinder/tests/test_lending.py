@@ -204,6 +204,13 @@ class NotLentTest(LendingCase):
             self.assertIn('clone_limit', self.falls_back(d, volume))
         self.assertEqual(['full'] * 3, self.lender.ends)
 
+    def test_a_loan_goes_on_where_the_thread_is_killed(self):
+        class Killed(BaseException):
+            pass
+        with mock.patch.object(CloningDriver, 'fails', Killed()):
+            self.assertRaises(Killed, self.clone, self.before(), self.volume())
+        self.assertEqual(([], 1), (self.lender.ends, len(self.lender.loans)))
+
     def test_an_image_volume_that_is_gone_is_asked_for_once_more(self):
         d = self.before()
         gone = self.image_volume()
