@@ -338,3 +338,46 @@ func TestAVolumeThroughTheAPI(t *testing.T) {
 		t.Errorf("Cinder has %+v", all)
 	}
 }
+
+// A process that died between the claim of a generation and its mark leaves a volume of Cinder's: the next growth takes it,
+// and a check removes it where the entry has gone.
+func TestAGenerationThatWasLeftIsTakenOrGoes(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	first := c.lend(t, "debian", "v1")
+	leave := func(id, generation string) {
+		c.cinder.With(func() {
+			left := *c.cinder.Volumes[string(first.Generation)]
+			left.ID, left.Metadata = id, map[string]string{
+				"clonecache_generation": generation, "clonecache_content": "image", "clonecache_state": "reserved", "clonecache_place": c.cinder.Place,
+			}
+			for _, key := range []string{"clonecache_catalog", "clonecache_entry_id", "clonecache_attempt", "clonecache_backend", "clonecache_image"} {
+				left.Metadata[key] = c.cinder.Volumes[string(first.Generation)].Metadata[key]
+			}
+			c.cinder.Volumes[id] = &left
+		})
+	}
+	leave("00000000-0000-4000-8000-000000000002", "2")
+	c.end(t, first, backends.Full)
+	second := c.lend(t, "debian", "v1")
+	if second.Generation != "00000000-0000-4000-8000-000000000002" || len(c.cinder.All()) != 2 {
+		t.Errorf("lent %+v; Cinder has %d volumes", second.Lent, len(c.cinder.All()))
+	}
+	c.end(t, second, backends.Made)
+
+	leave("00000000-0000-4000-8000-000000000003", "3")
+	if found, err := c.Check(t.Context(), plugin.CheckOptions{}); err != nil || len(found.Problems) != 0 {
+		t.Errorf("while the entry is there: %+v, %v", found, err)
+	}
+	if _, err := c.DeleteEntry(t.Context(), first.EntryID, plugin.ForceDetach(false)); err != nil {
+		t.Fatal(err)
+	}
+	if all := c.cinder.All(); len(all) != 1 {
+		t.Errorf("once the entry has gone, Cinder has %+v", all)
+	}
+	if found, err := c.Check(t.Context(), plugin.CheckOptions{Repair: true}); err != nil || len(found.Problems) != 1 || found.Problems[0].Kind != "unknown-claim" {
+		t.Errorf("repair: %+v, %v", found, err)
+	}
+	if all := c.cinder.All(); len(all) != 0 {
+		t.Errorf("after the repair, Cinder has %+v", all)
+	}
+}
