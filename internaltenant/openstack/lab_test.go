@@ -102,7 +102,7 @@ func (l *lab) owner(t *testing.T, limits ownertest.Limits) (*Owner, keystone.Con
 	must(t, err)
 	others, err := internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "local", UserID: "local"}, &internaltenant.MemoryLedger{})
 	must(t, err)
-	o, err := New(Config{Account: account, Catalog: ownCatalog, Others: others, Backends: []Backend{{"local", "rbd1"}}})
+	o, err := New(Config{Account: account, Catalog: ownCatalog, Others: others, Backends: []Backend{{Name: "local", VolumeType: "rbd1"}}})
 	must(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
