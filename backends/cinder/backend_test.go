@@ -9,7 +9,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 const ownCatalog = "c1"
