@@ -45,7 +45,7 @@ var alone = []string{"lru", "plugin/failpoint", smallFile, "plugin/diskimage", "
 // only are libraries that belong to few packages.
 var only = map[string][]string{
 	"github.com/ceph/go-ceph":            {"backends/rbd"},
-	"github.com/gophercloud/gophercloud": {"internaltenant", "plugin/imagesource"},
+	"github.com/gophercloud/gophercloud": {"internaltenant", "plugin/imagesource", "backends/cinder"},
 	"modernc.org/sqlite":                 {"plugin/catalog"},
 	"github.com/go-sql-driver/mysql":     {"plugin/catalog"},
 	"github.com/jackc/pgx":               {"plugin/catalog"},

@@ -108,22 +108,28 @@ type LoanView struct {
 	LentUntil  time.Time             `json:"lent_until" doc:"When it ends by itself"`
 }
 
+// Lending is what is lent. Its methods may be called from several goroutines. CreateVolume lends, with Request.Lend.
+type Lending struct{ stock *stock }
+
+// Lending is that of this cache.
+func (p *Plugin) Lending() Lending { return Lending{p.stock} }
+
 // Loans lists the loans that live.
-func (p *Plugin) Loans(ctx context.Context) ([]LoanView, error) {
-	all, err := p.catalog.Loans(ctx)
+func (d Lending) Loans(ctx context.Context) ([]LoanView, error) {
+	all, err := d.stock.catalog.Loans(ctx)
 	views := make([]LoanView, len(all))
 	for i, l := range all {
-		views[i] = LoanView{l.ID, l.Entry, p.stock.label(l.Store), l.Generation, l.LentTo, l.Place, l.LentAt, l.Until}
+		views[i] = LoanView{l.ID, l.Entry, d.stock.label(l.Store), l.Generation, l.LentTo, l.Place, l.LentAt, l.Until}
 	}
 	return views, err
 }
 
 // EndLoan says what became of the clone that an image-volume was lent for. Ending a loan twice, or one that has ended by
 // itself, is harmless, and says nothing.
-func (p *Plugin) EndLoan(ctx context.Context, id LoanID, how backends.Return) error {
+func (d Lending) EndLoan(ctx context.Context, id LoanID, how backends.Return) error {
 	switch how {
 	case backends.Made, backends.NotMade, backends.Full, backends.Gone:
-		return p.stock.returned(ctx, id, how)
+		return d.stock.returned(ctx, id, how)
 	}
 	return fmt.Errorf("%w: end: %q is none of made, not_made, full, gone", ErrBadRequest, how)
 }
@@ -131,15 +137,15 @@ func (p *Plugin) EndLoan(ctx context.Context, id LoanID, how backends.Return) er
 // EndLoansAt ends the loans for all volumes that were to be made in a place, of a backend: whoever made them has gone, and
 // makes them no more. A place without a pool stands for all of its pools. It returns how many these were. ErrBadRequest,
 // ErrUnknownBackend.
-func (p *Plugin) EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (ended int, err error) {
+func (d Lending) EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (ended int, err error) {
 	if at == "" {
 		return 0, fmt.Errorf("%w: place: host@backend is needed", ErrBadRequest)
 	}
-	s, err := p.stock.backendNamed(backend)
+	s, err := d.stock.backendNamed(backend)
 	if err != nil {
 		return 0, err
 	}
-	all, err := p.catalog.Loans(ctx)
+	all, err := d.stock.catalog.Loans(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +153,7 @@ func (p *Plugin) EndLoansAt(ctx context.Context, backend backends.Name, at backe
 		if l.Store != s.id() || l.Place != at && l.Place.Backend() != at {
 			continue
 		}
-		if err := p.stock.returned(ctx, l.ID, backends.NotMade); err != nil {
+		if err := d.stock.returned(ctx, l.ID, backends.NotMade); err != nil {
 			return ended, err
 		}
 		ended++

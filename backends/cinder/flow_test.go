@@ -96,7 +96,7 @@ func (c *cloud) lend(t *testing.T, image, volume string) plugin.Answer {
 
 func (c *cloud) end(t *testing.T, a plugin.Answer, how backends.Return) {
 	t.Helper()
-	if err := c.EndLoan(t.Context(), a.Loan, how); err != nil {
+	if err := c.Lending().EndLoan(t.Context(), a.Loan, how); err != nil {
 		t.Errorf("end loan %s as %s: %v", a.Loan, how, err)
 	}
 }
@@ -115,26 +115,26 @@ func TestAnImageVolumeIsFilledByCinderAndLent(t *testing.T) {
 	if second.Outcome != plugin.Hit || second.Generation != first.Generation || second.Loan == first.Loan {
 		t.Errorf("second: %+v", second)
 	}
-	loans, err := c.Loans(t.Context())
+	loans, err := c.Lending().Loans(t.Context())
 	if err != nil || len(loans) != 2 || loans[0].Volume != "v1" || loans[0].Backend != "lvm" {
 		t.Errorf("loans: %+v, %v", loans, err)
 	}
 	for _, how := range []backends.Return{backends.Made, backends.Made, backends.NotMade} { // repeating it says nothing
 		c.end(t, first, how)
 	}
-	if n, err := c.EndLoansAt(t.Context(), "lvm", "host@nfs"); err != nil || n != 0 {
+	if n, err := c.Lending().EndLoansAt(t.Context(), "lvm", "host@nfs"); err != nil || n != 0 {
 		t.Errorf("loans of another place: %d, %v", n, err)
 	}
-	if n, err := c.EndLoansAt(t.Context(), "lvm", "host@lvm"); err != nil || n != 1 {
+	if n, err := c.Lending().EndLoansAt(t.Context(), "lvm", "host@lvm"); err != nil || n != 1 {
 		t.Errorf("loans of the place: %d, %v", n, err)
 	}
 	if e, err := c.Entry(t.Context(), first.EntryID); err != nil || e.Place != "host@lvm#pool" || e.Volumes != 1 {
 		t.Errorf("entry: %+v, %v", e, err)
 	}
-	if loans, err = c.Loans(t.Context()); err != nil || len(loans) != 0 {
+	if loans, err = c.Lending().Loans(t.Context()); err != nil || len(loans) != 0 {
 		t.Errorf("loans after their ends: %+v, %v", loans, err)
 	}
-	if err := c.EndLoan(t.Context(), second.Loan, "lost"); !errors.Is(err, plugin.ErrBadRequest) {
+	if err := c.Lending().EndLoan(t.Context(), second.Loan, "lost"); !errors.Is(err, plugin.ErrBadRequest) {
 		t.Errorf("an end that is none: %v", err)
 	}
 	found, err := c.Check(t.Context(), plugin.CheckOptions{})
@@ -286,7 +286,7 @@ func TestWhatCannotBeLentIsLeftToCinder(t *testing.T) {
 			if a.Outcome != plugin.Bypassed || a.Reason != test.reason || a.Loan != "" {
 				t.Errorf("got %+v, want reason %s", a, test.reason)
 			}
-			if loans, err := c.Loans(t.Context()); err != nil || len(loans) != 0 {
+			if loans, err := c.Lending().Loans(t.Context()); err != nil || len(loans) != 0 {
 				t.Errorf("loans: %+v, %v", loans, err)
 			}
 			for _, v := range c.cinder.All() {

@@ -87,7 +87,7 @@ func serveExample(ctx context.Context, dir, url string) (stop func(), err error)
 	if err != nil {
 		return nil, err
 	}
-	server.Ready(cache)
+	server.Ready(api.ServiceOf(cache))
 	listeners, err := api.Listen(ctx, []string{url}, api.ListenConfig{})
 	if err != nil {
 		return nil, err

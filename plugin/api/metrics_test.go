@@ -67,7 +67,7 @@ func TestMetricsAreThereWhileTheDaemonStarts(t *testing.T) {
 // What callers made up is counted, whatever it is: a metric's label panics on what is not UTF-8.
 func TestMetricsTakeAnyBackendsName(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	d := startDaemon(t, openPlugin(t, api.NewMetrics(reg)), api.ServerConfig{Registry: reg})
+	d := startDaemon(t, api.ServiceOf(openPlugin(t, api.NewMetrics(reg))), api.ServerConfig{Registry: reg})
 	api.NewMetrics(prometheus.NewRegistry()).RequestError("\xff", backends.ErrUnavailable)
 	for _, path := range []string{"%ff", "a", "b", "c%0a"} {
 		if status, body := d.raw(t, "POST", "/v1/backends/"+path+"/volumes", `{"image": "lib:a.raw", "volume": "v"}`); status != 404 && status != 400 && status != 422 {

@@ -60,7 +60,7 @@ func openPlugin(t *testing.T, observer plugin.Observer) *plugin.Plugin {
 func TestTheRealPluginOverItsSocket(t *testing.T) {
 	const count = 4
 	reg := prometheus.NewRegistry()
-	d := startDaemon(t, openPlugin(t, api.NewMetrics(reg)), api.ServerConfig{Registry: reg})
+	d := startDaemon(t, api.ServiceOf(openPlugin(t, api.NewMetrics(reg))), api.ServerConfig{Registry: reg})
 	for i := range count {
 		r := api.CreateRequest{Image: "lib:a.raw", Volume: backends.VolumeName(fmt.Sprintf("v%d", i)), SizeBytes: 2 * imageBytes}
 		answer, err := d.client.CreateVolume(t.Context(), r, func(plugin.Progress) {})
@@ -90,7 +90,7 @@ func TestTheRealPluginOverItsSocket(t *testing.T) {
 }
 
 func TestTheRealPluginsRefusals(t *testing.T) {
-	d := startDaemon(t, openPlugin(t, nil), api.ServerConfig{})
+	d := startDaemon(t, api.ServiceOf(openPlugin(t, nil)), api.ServerConfig{})
 	good := api.CreateRequest{Backend: "local", Image: "lib:a.raw", Volume: "v", SizeBytes: 2 * imageBytes}
 	if _, err := d.client.CreateVolume(t.Context(), good, nil); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/report"
 )
 
-// Service is what the server serves; *plugin.Plugin is one.
+// Service is what the server serves: ServiceOf makes it of a *plugin.Plugin.
 type Service interface {
 	Volumes
 	Entries
@@ -85,4 +85,10 @@ type Events interface {
 	FollowEvents(ctx context.Context, f plugin.EventFilter, take func(plugin.Event) error) error
 }
 
-var _ Service = (*plugin.Plugin)(nil)
+// ServiceOf is the service of a cache.
+func ServiceOf(p *plugin.Plugin) Service { return served{p, p.Lending()} }
+
+type served struct {
+	*plugin.Plugin
+	plugin.Lending
+}

@@ -128,7 +128,7 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	if p == nil {
 		return errors.Join(err, d.shutdown(), stores.close())
 	}
-	d.server.Ready(service{Plugin: p, version: d.Version})
+	d.server.Ready(service{Service: api.ServiceOf(p), version: d.Version})
 	d.Notify("READY=1")
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
 
@@ -270,15 +270,15 @@ func (d *running) shutdown() error {
 	return err
 }
 
-// service is the plugin under the version that this program goes by.
+// service is the cache under the version that this program goes by.
 type service struct {
-	*plugin.Plugin
+	api.Service
 	version string
 }
 
 // Status implements api.Service.
 func (s service) Status(ctx context.Context) (plugin.Status, error) {
-	status, err := s.Plugin.Status(ctx)
+	status, err := s.Service.Status(ctx)
 	status.Version = s.version
 	return status, err
 }
