@@ -69,7 +69,13 @@ func (w *world) sameInstallation(tb testing.TB) {
 
 func worldWith(tb testing.TB, b bounds) *world {
 	tb.Helper()
-	w := &world{daemon: harness.New(tb, harness.Config{Tables: tables(tb, b)}),
+	return worldOf(tb, tables(tb, b))
+}
+
+// worldOf is a world whose daemon has these tables in its configuration.
+func worldOf(tb testing.TB, tables string) *world {
+	tb.Helper()
+	w := &world{daemon: harness.New(tb, harness.Config{Tables: tables}),
 		demo: login(tb, "demo"), other: login(tb, "other"), admin: login(tb, "admin"), internal: login(tb, "cinder-internal")}
 	w.sameInstallation(tb)
 	w.deleteVolumes(tb) // of a run that was killed
@@ -86,9 +92,7 @@ func worldWith(tb testing.TB, b bounds) *world {
 // tables configure the internal tenant, the source and a backend for each of Cinder's.
 func tables(tb testing.TB, more bounds) string {
 	tb.Helper()
-	account := fmt.Sprintf("cloud = \"cinder-internal\"\nclouds_file = %q\n", filepath.Join(lab.dir, "clouds.yaml"))
-	text := "[internal_tenant]\nkind = \"openstack\"\n" + account +
-		"[[image_source]]\nname = \"glance\"\nkind = \"glance\"\n" + account
+	text := services()
 	for name, pool := range pools {
 		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"rbd\"\npool = %q\nvolume_type = %q\nconf = %q\nkeyring = %q\nfallback = \"files\"\n%s\n",
 			name, pool, name, lab.cephConf(), filepath.Join(lab.dir, "ceph", "client.clonecache.keyring"), more[name])
@@ -97,6 +101,13 @@ func tables(tb testing.TB, more bounds) string {
 		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"file\"\npath = %q\nfallback = \"files\"\n", name, mounted(name))
 	}
 	return text + fmt.Sprintf("[[file_cache]]\nname = \"files\"\npath = %q\nmax_size = \"4GiB\"\n", tb.TempDir())
+}
+
+// services configure the internal tenant and the source.
+func services() string {
+	account := fmt.Sprintf("cloud = \"cinder-internal\"\nclouds_file = %q\n", filepath.Join(lab.dir, "clouds.yaml"))
+	return "[internal_tenant]\nkind = \"openstack\"\n" + account +
+		"[[image_source]]\nname = \"glance\"\nkind = \"glance\"\n" + account
 }
 
 // pools are the RBD backends' and volume types', shares the NFS ones.
