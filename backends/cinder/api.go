@@ -185,10 +185,10 @@ func explain(what string, err error) error {
 		return fmt.Errorf("%s: %w: %w", what, backends.ErrUnavailable, err)
 	}
 	said := message(status)
-	switch {
-	case status.Actual == http.StatusNotFound:
+	switch status.Actual {
+	case http.StatusNotFound:
 		return fmt.Errorf("%s: %w: Cinder: %s", what, backends.ErrNotExist, said)
-	case status.Actual == http.StatusRequestEntityTooLarge:
+	case http.StatusRequestEntityTooLarge:
 		return fmt.Errorf("%s: %w: Cinder: %s", what, backends.ErrNoSpace, said)
 	default:
 		return fmt.Errorf("%s: %w: Cinder answers %d: %s", what, backends.ErrUnavailable, status.Actual, said)

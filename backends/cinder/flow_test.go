@@ -67,7 +67,7 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.Plugin.Close(context.WithoutCancel(t.Context())); err != nil {
+		if err := c.Close(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})
