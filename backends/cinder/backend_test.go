@@ -17,7 +17,7 @@ const ownCatalog = "c1"
 // opened is a backend on a fake Cinder, of one catalog; another one on the same Cinder is another process.
 func opened(t *testing.T, f *cindertest.Cinder, catalog backends.CatalogID, change func(*cinder.Config)) *cinder.Backend {
 	t.Helper()
-	c := cinder.Config{Name: "lvm", Account: f.Account(t), VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: 5 * time.Second, FillTime: 5 * time.Second}
+	c := cinder.Config{Name: "lvm", Account: f.Account(t), VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: time.Minute, FillTime: time.Minute}
 	if change != nil {
 		change(&c)
 	}

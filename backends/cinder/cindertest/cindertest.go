@@ -91,7 +91,7 @@ func (f *Cinder) Account(t testing.TB) *keystone.Account {
 	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	account, err := keystone.New(keystone.Config{AuthURL: f.URL, User: "owner", Project: "cache", PasswordFile: file, Timeout: 5 * time.Second})
+	account, err := keystone.New(keystone.Config{AuthURL: f.URL, User: "owner", Project: "cache", PasswordFile: file, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
