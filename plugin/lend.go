@@ -12,7 +12,7 @@ import (
 )
 
 // Where a control plane's own driver makes the clones, the requester is lent an image-volume: it stays until the
-// requester says what became of its clone, or its time is over. See decision 23.
+// requester says what became of its clone, or its time is over. See decision 25.
 
 // LoanID names one loan, for ever.
 type LoanID = catalog.LoanID
