@@ -32,6 +32,7 @@ var copiedTables = []struct {
 	{"eviction_stats", nil},
 	{"fill_stats", []string{"n", "image_hash"}},
 	{"events", nil},
+	{"fill_queue", []string{"image_hash"}},
 }
 
 // batchRows is how many rows one statement inserts.

@@ -27,6 +27,7 @@ type everything struct {
 	Claims    []internaltenant.LedgerClaim
 	Applied   int64
 	Held      any
+	Queue     []Queued
 	ID        string
 }
 
@@ -34,7 +35,7 @@ func all(t *testing.T, c *Catalog) everything {
 	t.Helper()
 	ctx := t.Context()
 	var e everything
-	var errs [10]error
+	var errs [11]error
 	var id any
 	e.Entries, errs[0] = c.List(ctx, Filter{})
 	e.Aliases, errs[1] = c.Aliases(ctx)
@@ -46,6 +47,7 @@ func all(t *testing.T, c *Catalog) everything {
 	e.Claims, errs[7] = c.Ledger().Claims(ctx, "p")
 	e.Applied, errs[8] = c.Applied(ctx, "daemon")
 	e.Held, errs[9] = c.Held(ctx)
+	e.Queue, errs[10] = c.Queue(ctx)
 	id, err := c.Identify(ctx, "another")
 	e.ID = reflect.ValueOf(id).String()
 	if err := errors.Join(append(errs[:], err)...); err != nil {
@@ -79,6 +81,8 @@ func written(t *testing.T, c *Catalog) {
 	is(t, "fill", c.RecordFill(ctx, FillRecord{At: gone.FilledAt, Store: "local", ImageID: "i", Took: time.Second, SourceBytes: 5}), nil)
 	_, err = c.Ledger().Reserve(ctx, internaltenant.LedgerClaim{ProjectID: "p", EntryID: pinned.ID, Attempt: 1, Gigabytes: 3}, 0, 0)
 	is(t, "claim", err, nil)
+	queue(t, c, "web:ünï", 3, "local", "fast")
+	mustTake(t, c, me, "web:ünï local", "web:ünï fast")
 	var events []Event
 	for range 2*batchRows + 7 {
 		events = append(events, Event{At: gone.FilledAt, Kind: "hit", Detail: "some"})

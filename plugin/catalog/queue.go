@@ -1,0 +1,353 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// ErrNotQueued: the queue has no such row, or it is another holder's by now: whoever works on it must stop.
+var ErrNotQueued = errors.New("not in the queue")
+
+// QueueID names a row of the queue.
+type QueueID string
+
+// QueueState is how far a row of the queue has come.
+type QueueState string
+
+// The states of a row of the queue.
+const (
+	QueueWaiting QueueState = "waiting"
+	QueueRunning QueueState = "running"
+	QueueDone    QueueState = "done"
+	QueueFailed  QueueState = "failed"
+)
+
+// Queued is a row of the queue: an image that is to be cached in a store ahead of its first request. There is at most
+// one of a store and image.
+type Queued struct {
+	ID       QueueID
+	Store    backends.StoreID
+	Image    string // SOURCE:ID
+	State    QueueState
+	Priority int // the greatest goes first
+	Pin      bool
+	QueuedAt time.Time
+	// Attempts counts those that have begun.
+	Attempts  int
+	NextTryAt time.Time // not before; zero: at once
+	EndedAt   time.Time // of what is done or has failed
+	LastError string
+	Entry     EntryID // of what is done
+	// Lease is who works on it, until LeaseUntil unless renewed; how far that was then is in Progress.
+	Lease      Holder
+	LeaseUntil time.Time
+	Progress   FillProgress // Written says nothing
+}
+
+// QueueSpec asks for an image in a store.
+type QueueSpec struct {
+	Store    backends.StoreID
+	Image    string
+	Priority int
+	Pin      bool
+}
+
+const (
+	queueColumns = `id, store, image, state, priority, pin, queued_at, attempts, next_try_at, ended_at, last_error, entry_id,
+		lease_host, lease_incarnation, lease_until, read_bytes, total_bytes, version`
+	insertQueued = `INSERT INTO fill_queue (` + queueColumns + `)
+		VALUES (?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, '', '', '', '', 0, 0, -1, 1)`
+	selectQueuedAs = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND store = ?`
+	selectQueued   = `SELECT ` + queueColumns + ` FROM fill_queue WHERE id = ?`
+	// hurryQueued lets what waits, or runs, be tried at once, and what has ended begin anew at the queue's end.
+	hurryQueued = `UPDATE fill_queue SET priority = ?, pin = ?, next_try_at = 0 WHERE id = ? AND version = ?`
+	renewQueued = `UPDATE fill_queue SET state = 'waiting', priority = ?, pin = ?, queued_at = ?, attempts = 0, next_try_at = 0,
+		ended_at = 0, last_error = '', entry_id = '', read_bytes = 0, total_bytes = -1, version = version + 1
+		WHERE id = ? AND version = ?`
+)
+
+// queueLock is taken by whoever adds to the queue.
+const queueLock = "queue"
+
+// Enqueue adds images to the queue, all or none, and returns their rows in the order given. An image that waits or runs
+// already keeps its place, or gets the greater priority, and is pinned if either wants it; one that has ended is queued anew.
+func (c *Catalog) Enqueue(ctx context.Context, specs []QueueSpec) ([]Queued, error) {
+	var rows []Queued
+	err := c.write(ctx, "queue images", func(t tx) error {
+		rows = rows[:0]
+		if err := t.lock(ctx, queueLock); err != nil {
+			return err
+		}
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		for i, spec := range specs {
+			// One moment would leave the order to the IDs, which several hosts make.
+			row, err := t.enqueue(ctx, spec, now.Add(time.Duration(i)*time.Microsecond))
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+func (t tx) enqueue(ctx context.Context, spec QueueSpec, now time.Time) (Queued, error) {
+	there, version, err := t.queued(ctx, selectQueuedAs, spec.Image, spec.Store)
+	switch {
+	case errors.Is(err, ErrNotQueued):
+		id, err := newID()
+		if err != nil {
+			return Queued{}, err
+		}
+		if _, err := t.exec(ctx, insertQueued, id, spec.Store, spec.Image, spec.Priority, oneIf(spec.Pin), micros(now)); err != nil {
+			return Queued{}, err
+		}
+		there.ID = QueueID(id)
+	case err != nil:
+		return Queued{}, err
+	case there.State == QueueDone, there.State == QueueFailed:
+		err = t.stillThat(ctx, renewQueued, spec.Priority, oneIf(spec.Pin), micros(now), there.ID, version)
+	default:
+		err = t.stillThat(ctx, hurryQueued, max(spec.Priority, there.Priority), oneIf(spec.Pin || there.Pin), there.ID, version)
+	}
+	if err != nil && !errors.Is(err, ErrNotQueued) {
+		return Queued{}, err
+	}
+	row, _, err := t.queued(ctx, selectQueued, there.ID)
+	return row, err
+}
+
+func oneIf(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// queued reads one row. ErrNotQueued.
+func (t tx) queued(ctx context.Context, stmt string, args ...any) (row Queued, version int64, err error) {
+	row, version, err = scanQueued(t.row(ctx, stmt, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotQueued
+	}
+	return row, version, err
+}
+
+func scanQueued(r interface{ Scan(...any) error }) (row Queued, version int64, err error) {
+	var queued, next, ended, until int64
+	err = r.Scan(&row.ID, &row.Store, &row.Image, &row.State, &row.Priority, &row.Pin, &queued, &row.Attempts, &next, &ended,
+		&row.LastError, &row.Entry, &row.Lease.Instance, &row.Lease.Incarnation, &until, &row.Progress.Read, &row.Progress.Total, &version)
+	row.QueuedAt, row.NextTryAt, row.EndedAt, row.LeaseUntil = fromMicros(queued), fromMicros(next), fromMicros(ended), fromMicros(until)
+	return row, version, err
+}
+
+const (
+	releaseExpired = `UPDATE fill_queue SET state = 'waiting', lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1
+		WHERE state = 'running' AND lease_until <= ?`
+	selectNext = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?
+		ORDER BY priority DESC, queued_at, id LIMIT 1`
+	selectSiblings = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND state = 'waiting' AND next_try_at <= ?
+		ORDER BY priority DESC, queued_at, id`
+	takeQueued = `UPDATE fill_queue SET state = 'running', attempts = attempts + 1, next_try_at = 0, lease_host = ?, lease_incarnation = ?,
+		lease_until = ?, read_bytes = 0, total_bytes = -1, version = version + 1 WHERE id = ? AND state = 'waiting' AND version = ?`
+)
+
+// TakeQueued makes the caller the one who works on what is next: the row of the greatest priority that waited longest,
+// and with it those of the same image in other stores. None: nothing is to be done now. Rows whose lease has run out
+// wait again from this call on.
+func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
+	var taken []Queued
+	err := c.write(ctx, "take from the queue", func(t tx) (err error) {
+		taken, err = t.takeQueued(ctx, h, leaseFor)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return taken, nil
+}
+
+func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
+	now, err := t.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(ctx, releaseExpired, micros(now)); err != nil {
+		return nil, err
+	}
+	next, _, err := t.queued(ctx, selectNext, micros(now))
+	if errors.Is(err, ErrNotQueued) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, versions, err := t.allQueued(ctx, selectSiblings, next.Image, micros(now))
+	if err != nil {
+		return nil, err
+	}
+	until := now.Add(leaseFor)
+	for i := range rows {
+		if err := t.stillThat(ctx, takeQueued, h.Instance, h.Incarnation, micros(until), rows[i].ID, versions[i]); err != nil {
+			return nil, err
+		}
+		if rows[i], _, err = t.queued(ctx, selectQueued, rows[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+func (t tx) allQueued(ctx context.Context, stmt string, args ...any) (all []Queued, versions []int64, err error) {
+	err = t.each(ctx, func(rows *sql.Rows) error {
+		row, version, err := scanQueued(rows)
+		all, versions = append(all, row), append(versions, version)
+		return err
+	}, stmt, args...)
+	return all, versions, err
+}
+
+const (
+	ofHolder    = ` WHERE id = ? AND state = 'running' AND attempts = ? AND lease_host = ? AND lease_incarnation = ?`
+	keepQueued  = `UPDATE fill_queue SET lease_until = ?, read_bytes = ?, total_bytes = ?` + ofHolder
+	endQueued   = `UPDATE fill_queue SET state = ?, attempts = ?, next_try_at = ?, ended_at = ?, last_error = ?, entry_id = ?, lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1` + ofHolder
+	resumeQueue = `UPDATE fill_queue SET state = 'waiting', lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1
+		WHERE state = 'running' AND lease_host = ? AND lease_incarnation <> ?`
+)
+
+// KeepQueued renews the lease of a row that the caller took, and tells others how far that is. ErrNotQueued: it was
+// deleted, or its lease ran out and another one has it.
+func (c *Catalog) KeepQueued(ctx context.Context, row Queued, h Holder, leaseFor time.Duration, so FillProgress) error {
+	return c.ofQueued(ctx, "renew lease", row.ID, func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		return t.change(ctx, keepQueued, micros(now.Add(leaseFor)), so.Read, so.Total, row.ID, row.Attempts, h.Instance, h.Incarnation)
+	})
+}
+
+// QueueEnd is what became of an attempt.
+type QueueEnd struct {
+	State QueueState    // QueueDone, QueueFailed, or QueueWaiting to be tried again
+	Error string        // its first 4 KiB are kept
+	Entry EntryID       // of what is done
+	Again time.Duration // how long it waits
+	// Uncounted: it was broken off, and is no attempt.
+	Uncounted bool
+}
+
+// EndQueued ends an attempt at a row that the caller took. ErrNotQueued as KeepQueued.
+func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end QueueEnd) error {
+	end.Error = strings.ToValidUTF8(end.Error[:min(len(end.Error), maxError)], "")
+	attempts := row.Attempts
+	if end.Uncounted {
+		attempts--
+	}
+	return c.ofQueued(ctx, "end attempt", row.ID, func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		var next, ended time.Time
+		if end.State == QueueWaiting {
+			next = now.Add(end.Again)
+		} else {
+			ended = now
+		}
+		return t.change(ctx, endQueued, end.State, attempts, micros(next), micros(ended), end.Error, end.Entry,
+			row.ID, row.Attempts, h.Instance, h.Incarnation)
+	})
+}
+
+// ResumeQueue lets rows that earlier incarnations of this instance worked on wait again. It is for a process that knows
+// those to be dead.
+func (c *Catalog) ResumeQueue(ctx context.Context, h Holder) error {
+	return c.write(ctx, "resume the queue", func(t tx) error {
+		_, err := t.exec(ctx, resumeQueue, h.Instance, h.Incarnation)
+		return err
+	})
+}
+
+// ofQueued is a change of one row. ErrNotQueued where it is not as the statement has it.
+func (c *Catalog) ofQueued(ctx context.Context, op string, id QueueID, f func(tx) error) error {
+	return c.write(ctx, fmt.Sprintf("%s of queued image %s", op, id), func(t tx) error {
+		err := f(t)
+		if errors.Is(err, ErrLost) {
+			err = ErrNotQueued
+		}
+		return err
+	})
+}
+
+const (
+	selectQueue = `SELECT ` + queueColumns + ` FROM fill_queue ORDER BY
+		CASE state WHEN 'running' THEN 0 WHEN 'waiting' THEN 1 WHEN 'failed' THEN 2 ELSE 3 END, priority DESC, queued_at, id`
+	deleteQueued = `DELETE FROM fill_queue WHERE id = ?`
+	clearQueue   = `DELETE FROM fill_queue`
+	retryQueued  = `UPDATE fill_queue SET state = 'waiting', attempts = 0, next_try_at = 0, ended_at = 0, version = version + 1
+		WHERE id = ? AND (state = 'failed' OR state = 'waiting')`
+	retryFailed = `UPDATE fill_queue SET state = 'waiting', attempts = 0, next_try_at = 0, ended_at = 0, version = version + 1
+		WHERE state = 'failed' OR (state = 'waiting' AND next_try_at > 0)`
+	expireQueue = `DELETE FROM fill_queue WHERE state = ? AND ended_at <= ?`
+)
+
+// Queue returns the rows: what runs, then what waits, in its order, then what has failed, then what is done.
+func (c *Catalog) Queue(ctx context.Context) ([]Queued, error) {
+	var all []Queued
+	err := c.read(ctx, "read the queue", func(t tx) (err error) {
+		all, _, err = t.allQueued(ctx, selectQueue)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// DeleteQueued removes a row; who works on it finds out when the lease is renewed. ErrNotQueued.
+func (c *Catalog) DeleteQueued(ctx context.Context, id QueueID) error {
+	return c.ofQueued(ctx, "delete", id, func(t tx) error { return t.change(ctx, deleteQueued, id) })
+}
+
+// ClearQueue removes all rows, and says how many.
+func (c *Catalog) ClearQueue(ctx context.Context) (int64, error) {
+	return c.eachQueued(ctx, "clear the queue", clearQueue)
+}
+
+// RetryQueued lets a row that failed, or waits for its next try, be tried at once, as if for the first time.
+// ErrNotQueued: it is gone, runs or is done.
+func (c *Catalog) RetryQueued(ctx context.Context, id QueueID) error {
+	return c.ofQueued(ctx, "retry", id, func(t tx) error { return t.change(ctx, retryQueued, id) })
+}
+
+// RetryQueue is RetryQueued of all such rows; it says how many.
+func (c *Catalog) RetryQueue(ctx context.Context) (int64, error) {
+	return c.eachQueued(ctx, "retry the queue", retryFailed)
+}
+
+// ExpireQueue removes rows that came to that end at this time or earlier, and says how many.
+func (c *Catalog) ExpireQueue(ctx context.Context, state QueueState, until time.Time) (int64, error) {
+	return c.eachQueued(ctx, "expire the queue", expireQueue, state, micros(until))
+}
+
+func (c *Catalog) eachQueued(ctx context.Context, op, stmt string, args ...any) (rows int64, err error) {
+	err = c.write(ctx, op, func(t tx) (err error) {
+		rows, err = t.exec(ctx, stmt, args...)
+		return err
+	})
+	return rows, err
+}

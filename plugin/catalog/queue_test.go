@@ -1,0 +1,195 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// queue enqueues an image in each of some stores.
+func queue(t testing.TB, c *Catalog, image string, priority int, stores ...string) []Queued {
+	t.Helper()
+	var specs []QueueSpec
+	for _, s := range stores {
+		specs = append(specs, QueueSpec{Store: backends.StoreID(s), Image: image, Priority: priority})
+	}
+	rows, err := c.Enqueue(t.Context(), specs)
+	if err != nil || len(rows) != len(stores) {
+		t.Fatalf("queue %s: %d rows, %v", image, len(rows), err)
+	}
+	return rows
+}
+
+// taken are the images and stores of rows, in their order.
+func taken(rows []Queued) []string {
+	var all []string
+	for _, r := range rows {
+		all = append(all, r.Image+" "+string(r.Store))
+	}
+	return all
+}
+
+func mustTake(t testing.TB, c *Catalog, h Holder, want ...string) []Queued {
+	t.Helper()
+	rows, err := c.TakeQueued(t.Context(), h, lease)
+	if err != nil || !slices.Equal(taken(rows), want) {
+		t.Fatalf("take: got %q, %v, want %q", taken(rows), err, want)
+	}
+	for _, r := range rows {
+		if r.State != QueueRunning || r.Lease != h {
+			t.Errorf("taken: %+v, want it to be running under %+v", r, h)
+		}
+	}
+	return rows
+}
+
+func TestTheQueueGoesByPriorityAndThenByAge(t *testing.T) {
+	c, _ := fresh(t)
+	queue(t, c, "first", 0, "local")
+	queue(t, c, "second", 0, "local", "fast")
+	queue(t, c, "urgent", 5, "local")
+	queue(t, c, "last", -1, "local")
+	queue(t, c, "last", -1, "local") // keeps its one row
+	mustTake(t, c, me, "urgent local")
+	mustTake(t, c, you, "first local")
+	mustTake(t, c, me, "second local", "second fast")
+	queue(t, c, "raised", 0, "local")
+	queue(t, c, "last", 7, "local")
+	mustTake(t, c, me, "last local")
+	mustTake(t, c, me, "raised local")
+	mustTake(t, c, me)
+}
+
+func TestAnAttemptEndsByWhoHoldsIt(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	queue(t, c, "image", 0, "local")
+	row := mustTake(t, c, me, "image local")[0]
+	is(t, "another's renewal", c.KeepQueued(ctx, row, you, lease, FillProgress{}), ErrNotQueued)
+	is(t, "another's end", c.EndQueued(ctx, row, you, QueueEnd{State: QueueDone}), ErrNotQueued)
+	is(t, "renew", c.KeepQueued(ctx, row, me, lease, FillProgress{Read: 3, Total: 9}), nil)
+	look := func(what string, state QueueState, attempts int, text string, next time.Time) {
+		t.Helper()
+		all, err := c.Queue(ctx)
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%s: %+v, %v", what, all, err)
+		}
+		r := all[0]
+		if r.State != state || r.Attempts != attempts || r.LastError != text || !r.NextTryAt.Equal(next) {
+			t.Errorf("%s: got %s, attempt %d, %q, next try %s, want %s, %d, %q, %s", what, r.State, r.Attempts, r.LastError, r.NextTryAt, state, attempts, text, next)
+		}
+	}
+	look("renewed", QueueRunning, 1, "", time.Time{})
+
+	next := at.now().Add(time.Minute)
+	is(t, "again", c.EndQueued(ctx, row, me, QueueEnd{State: QueueWaiting, Error: "no route", Again: time.Minute}), nil)
+	look("to be tried again", QueueWaiting, 1, "no route", next)
+	is(t, "ended once", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), ErrNotQueued)
+	mustTake(t, c, me)
+	at.add(time.Minute)
+	row = mustTake(t, c, me, "image local")[0]
+	is(t, "broken off", c.EndQueued(ctx, row, me, QueueEnd{State: QueueWaiting, Uncounted: true}), nil)
+	row = mustTake(t, c, me, "image local")[0]
+	is(t, "fail", c.EndQueued(ctx, row, me, QueueEnd{State: QueueFailed, Error: "refused"}), nil)
+	look("failed", QueueFailed, 2, "refused", time.Time{})
+	mustTake(t, c, me)
+
+	is(t, "retry", c.RetryQueued(ctx, row.ID), nil)
+	row = mustTake(t, c, me, "image local")[0]
+	is(t, "retry what runs", c.RetryQueued(ctx, row.ID), ErrNotQueued)
+	is(t, "done", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone, Entry: "e"}), nil)
+	is(t, "retry what is done", c.RetryQueued(ctx, row.ID), ErrNotQueued)
+	if n, err := c.ExpireQueue(ctx, QueueDone, at.now()); n != 1 || err != nil {
+		t.Errorf("expire: %d, %v", n, err)
+	}
+	is(t, "delete what is gone", c.DeleteQueued(ctx, row.ID), ErrNotQueued)
+}
+
+func TestRowsOfTheDeadWaitAgain(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	queue(t, c, "mine", 0, "local")
+	queue(t, c, "yours", 0, "local")
+	mine, yours := mustTake(t, c, me, "mine local")[0], mustTake(t, c, you, "yours local")[0]
+
+	next := Holder{Instance: me.Instance, Incarnation: "2"}
+	is(t, "resume", c.ResumeQueue(ctx, next), nil)
+	mustTake(t, c, next, "mine local") // at once
+	mustTake(t, c, next)
+	is(t, "the dead one's end", c.EndQueued(ctx, mine, me, QueueEnd{State: QueueDone}), ErrNotQueued)
+
+	at.add(lease - time.Second)
+	is(t, "renew", c.KeepQueued(ctx, mine, next, lease, FillProgress{}), ErrNotQueued) // it is at its second attempt
+	mustTake(t, c, next)
+	at.add(time.Second)
+	got, err := c.TakeQueued(ctx, me, lease)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("after the leases: %q, %v", taken(got), err)
+	}
+	mustTake(t, c, me, "yours local")
+	is(t, "the late one's end", c.EndQueued(ctx, yours, you, QueueEnd{State: QueueDone}), ErrNotQueued)
+}
+
+func TestWhatHasEndedIsQueuedAnew(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	first := queue(t, c, "image", 3, "local")[0]
+	row := mustTake(t, c, me, "image local")[0]
+	is(t, "fail", c.EndQueued(ctx, row, me, QueueEnd{State: QueueFailed, Error: "refused"}), nil)
+	at.add(time.Hour)
+	again := queue(t, c, "image", 0, "local")[0]
+	if again.ID != first.ID || again.State != QueueWaiting || again.Attempts != 0 || again.LastError != "" || again.Priority != 0 || !again.QueuedAt.After(first.QueuedAt) {
+		t.Errorf("queued anew: %+v", again)
+	}
+	if n, err := c.ClearQueue(ctx); n != 1 || err != nil {
+		t.Errorf("clear: %d, %v", n, err)
+	}
+}
+
+// However many take at once, each row is one worker's.
+func TestEachRowIsTakenOnce(t *testing.T) {
+	c, _ := fresh(t)
+	const images, workers = 60, 6
+	var specs []QueueSpec
+	for i := range images {
+		specs = append(specs, QueueSpec{Store: "local", Image: fmt.Sprintf("image-%03d", i), Priority: i % 3})
+	}
+	if _, err := c.Enqueue(t.Context(), specs); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	got := make(map[string]int)
+	var all sync.WaitGroup
+	for i := range workers {
+		all.Go(func() {
+			h := Holder{Instance: InstanceID(fmt.Sprint("host-", i)), Incarnation: "1"}
+			for {
+				rows, err := c.TakeQueued(t.Context(), h, time.Hour)
+				if err != nil {
+					t.Error(err)
+				}
+				if len(rows) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, r := range rows {
+					got[r.Image]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	for image, n := range got {
+		if n != 1 {
+			t.Errorf("%s was taken %d times", image, n)
+		}
+	}
+	if len(got) != images {
+		t.Errorf("%d images were taken, want %d", len(got), images)
+	}
+}
