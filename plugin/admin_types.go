@@ -101,6 +101,8 @@ type FillView struct {
 	TotalBytes   int64         `json:"total_bytes" doc:"-1: unknown"`
 	WrittenBytes int64         `json:"written_bytes"`
 	StartedAt    time.Time     `json:"started_at"`
+	Rate         int64         `json:"rate" doc:"Bytes of the image that are read each second, by the last seconds; 0: not known, as of another daemon's fill that nobody waits for here"`
+	ETA          *time.Time    `json:"eta" doc:"When all of the image will have been read at that rate; null where nobody can tell"`
 }
 
 // Status is how the plugin is.

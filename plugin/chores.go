@@ -40,6 +40,7 @@ func (c *chores) wait() { c.going.Wait() }
 func (p *Plugin) doChores(ctx context.Context) {
 	p.stock.tend(ctx)
 	p.fills.tend(ctx)
+	p.queue.tend(ctx)
 	p.ladder.settleOpen(ctx)
 	p.reconciler.reconcileLeft(ctx)
 }

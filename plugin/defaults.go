@@ -18,6 +18,8 @@ const (
 	defaultLease           = 30 * time.Second
 	defaultFlush           = time.Second
 	defaultFills           = 4
+	defaultQueueEvery      = 5 * time.Second
+	defaultRetryAfter      = 30 * time.Second
 	defaultReportRetention = 90 * 24 * time.Hour
 	defaultEvents          = 10_000
 	defaultKeepFailed      = 24 * time.Hour
@@ -40,6 +42,8 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.LeaseFor, defaultLease)
 	setDefault(&c.FlushEvery, defaultFlush)
 	setDefault(&c.FillLimit, defaultFills)
+	setDefault(&c.QueueEvery, defaultQueueEvery)
+	setDefault(&c.RetryAfter, defaultRetryAfter)
 	setDefault(&c.ReportRetention, defaultReportRetention)
 	setDefault(&c.EventsMax, defaultEvents)
 	setDefault(&c.KeepFailed, defaultKeepFailed)

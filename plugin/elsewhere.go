@@ -50,6 +50,7 @@ func (fl *fills) follow(ctx context.Context, f *flight, e catalog.Entry, pause *
 		f.read.Store(there.Progress.Read)
 		f.written.Store(there.Progress.Written)
 		f.total.Store(there.Progress.Total)
+		f.pace.note(fl.now(), there.Progress.Read)
 		if err := pause.wait(ctx); err != nil {
 			return err
 		}
@@ -61,6 +62,7 @@ func (f *flight) stopFollowing(total int64) {
 	f.follows.Store(catalog.EntryID(""))
 	f.read.Store(0)
 	f.written.Store(0)
+	f.pace.forget()
 	f.total.Store(total)
 }
 
@@ -82,7 +84,7 @@ func (fl *fills) all(ctx context.Context) ([]FillView, error) {
 	if err != nil {
 		return nil, err
 	}
-	views, waiting := fl.flights.apart()
+	views, waiting := fl.flights.apart(fl.now())
 	for i := range views {
 		views[i].InstanceID = fl.holder.Instance
 	}
@@ -103,7 +105,7 @@ func (fl *fills) all(ctx context.Context) ([]FillView, error) {
 }
 
 // apart are the fills that this process makes, and how many wait here for those that others make.
-func (fl *flights) apart() (own []FillView, waiting map[catalog.EntryID]int) {
+func (fl *flights) apart(now time.Time) (own []FillView, waiting map[catalog.EntryID]int) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	own, waiting = make([]FillView, 0, len(fl.byKey)), make(map[catalog.EntryID]int)
@@ -111,7 +113,7 @@ func (fl *flights) apart() (own []FillView, waiting map[catalog.EntryID]int) {
 		if id := f.followed(); id != "" {
 			waiting[id] += f.waiters
 		} else if !f.begun.IsZero() { // else its key is closed
-			own = append(own, f.view())
+			own = append(own, f.view(now))
 		}
 	}
 	return own, waiting

@@ -372,4 +372,5 @@ func (w *filling) description(final catalog.Published) backends.Description {
 func (w *filling) progress(read, written int64) {
 	w.flight.read.Store(read)
 	w.flight.written.Store(written)
+	w.flight.pace.note(w.fl.now(), read)
 }

@@ -50,10 +50,16 @@ func (fl *fills) open() (err error) {
 func (fl *fills) wait() { fl.running.Wait() }
 
 // here are the images that are waited for in this process.
-func (fl *fills) here() []FillView { return fl.flights.views() }
+func (fl *fills) here() []FillView { return fl.flights.views(fl.now()) }
 
 // bytesRead is how much of an entry's image has been read, while it is filling here.
 func (fl *fills) bytesRead(id catalog.EntryID) int64 { return fl.flights.bytesRead(id) }
+
+// idle tells whether a fill that began now would get a place at once.
+func (fl *fills) idle() bool { return len(fl.places) < cap(fl.places) }
+
+// spooling is a download that several fills of one image may share, one after the other.
+func (fl *fills) spooling() *sharedDownload { return &sharedDownload{scratch: fl.scratch} }
 
 // tend ends what fills have left: rows that nobody works on, failures that were kept long enough.
 func (fl *fills) tend(ctx context.Context) {

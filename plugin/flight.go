@@ -42,6 +42,7 @@ type flight struct {
 	total   atomic.Int64
 	written atomic.Int64
 	needs   atomic.Int64 // the size of the image's disk, once it is known
+	pace    pace         // of read
 
 	// under flights.mu:
 	waiters    int
@@ -228,10 +229,10 @@ func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
-		who.report(f.progress(phase()))
+		who.report(f.progress(phase(), fl.now()))
 		select {
 		case <-f.done:
-			who.report(f.progress(phase()))
+			who.report(f.progress(phase(), fl.now()))
 			fl.flights.leave(f, who, leaveForGood)
 			return nil
 		case <-ctx.Done():
@@ -242,8 +243,9 @@ func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 	}
 }
 
-func (f *flight) progress(phase string) Progress {
-	return Progress{Phase: phase, ReadBytes: f.read.Load(), TotalBytes: f.total.Load(), Written: f.written.Load()}
+func (f *flight) progress(phase string, now time.Time) Progress {
+	read, total := f.read.Load(), f.total.Load()
+	return Progress{Phase: phase, ReadBytes: read, TotalBytes: total, Written: f.written.Load(), Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total)}
 }
 
 // admit counts a waiter; flights.mu is held.
@@ -321,7 +323,7 @@ func (fl *flights) leave(f *flight, who *waiter, how leaving) {
 }
 
 // views are the flights of this process, those that wait for another one's fill among them.
-func (fl *flights) views() []FillView {
+func (fl *flights) views(now time.Time) []FillView {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	views := make([]FillView, 0, len(fl.byKey))
@@ -329,17 +331,19 @@ func (fl *flights) views() []FillView {
 		if f.begun.IsZero() { // its key is closed
 			continue
 		}
-		views = append(views, f.view())
+		views = append(views, f.view(now))
 	}
 	return views
 }
 
 // view is the flight as people see it; flights.mu is held.
-func (f *flight) view() FillView {
+func (f *flight) view(now time.Time) FillView {
 	id, _ := f.entryID.Load().(catalog.EntryID)
+	read, total := f.read.Load(), f.total.Load()
 	return FillView{
 		EntryID: string(id), Backend: f.key.store, ImageID: f.imageID, Waiters: f.waiters,
-		ReadBytes: f.read.Load(), TotalBytes: f.total.Load(), WrittenBytes: f.written.Load(), StartedAt: f.begun,
+		ReadBytes: read, TotalBytes: total, WrittenBytes: f.written.Load(), StartedAt: f.begun,
+		Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total),
 	}
 }
 

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/clonecache/clonecache/backends"
@@ -19,6 +20,24 @@ func (ro *roster) backendNamed(name backends.Name) (*store, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(ro.backends))
+}
+
+// checkGroups refuses groups of the configuration that mean nothing. ErrBadRequest.
+func (ro *roster) checkGroups(groups []GroupConfig) error {
+	for i, g := range groups {
+		if g.Name == "" || len(g.Backends) == 0 {
+			return fmt.Errorf("%w: a group needs a name and backends", ErrBadRequest)
+		}
+		if slices.ContainsFunc(groups[:i], func(o GroupConfig) bool { return o.Name == g.Name }) {
+			return fmt.Errorf("%w: two groups are named %q", ErrBadRequest, g.Name)
+		}
+		for _, b := range g.Backends {
+			if !ro.isConfigured(b) {
+				return fmt.Errorf("%w: group %q: there is no backend or file cache %q", ErrBadRequest, g.Name, b)
+			}
+		}
+	}
+	return nil
 }
 
 // isConfigured tells whether there is a backend or file cache of that name.

@@ -23,6 +23,7 @@ type Plugin struct {
 	remover *remover
 	fills   *fills
 	ladder  *ladder
+	queue   *queue
 	sources *sources
 }
 
@@ -69,9 +70,13 @@ func (p *Plugin) build() (err error) {
 	if p.sources, err = newSources(p.cfg.Log, p.cfg.Sources); err != nil {
 		return err
 	}
+	if err := p.stock.checkGroups(p.cfg.Groups); err != nil {
+		return err
+	}
 	p.books = newBooks(p.house, p.stock.label)
 	p.fills = newFills(p.house, p.books, p.stock)
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
+	p.queue = newQueue(p.house, p.stock, p.fills, p.sources, &p.gate)
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
 	p.remover = &remover{house: p.house, books: p.books, stock: p.stock}
 	p.attendance = &attendance{house: p.house, stock: p.stock, leftOut: p.reconciler.leftOut}
@@ -98,6 +103,10 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)
 	p.chores.every(choresEvery, nil, p.doChores)
 	p.chores.every(p.beatEvery(), nil, p.attendance.beat)
+	if err := p.queue.resume(ctx); err != nil {
+		return err
+	}
+	p.chores.every(p.cfg.QueueEvery, p.queue.due(), p.queue.dispatch)
 	return nil
 }
 

@@ -58,6 +58,7 @@ type Config struct {
 
 	Backends   []BackendConfig
 	FileCaches []FileCacheConfig
+	Groups     []GroupConfig
 	Sources    []imagesource.Source
 
 	// NewOwner makes the internal tenant, on the catalog's ledger if it wants one. Default: the local
@@ -82,6 +83,12 @@ type Config struct {
 	FlushEvery time.Duration
 	// FillLimit bounds concurrent fills; more wait for a place. Default: 4.
 	FillLimit int
+	// QueueEvery is how often the queue is looked at for what other daemons have added, or what may be tried again.
+	// Default: 5 s.
+	QueueEvery time.Duration
+	// RetryAfter is how long the queue waits after the first failed attempt at an image; the time doubles with each one, up
+	// to 15 minutes. Default: 30 s.
+	RetryAfter time.Duration
 	// ReportRetention is how long the report's sums are kept. Default: 90 days.
 	ReportRetention time.Duration
 	// KeepFailed is how long the rows of failed fills are kept for people to see. Default: 24 h.
@@ -130,6 +137,12 @@ type FileCacheConfig struct {
 	Bounds lru.Bounds // MaxBytes 0: 10 GiB
 	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
 	MaxIdle time.Duration
+}
+
+// GroupConfig names several backends, or file caches, at once.
+type GroupConfig struct {
+	Name     string
+	Backends []backends.Name
 }
 
 // OnMiss says what a request does when its image is not cached yet.
@@ -188,6 +201,9 @@ type Progress struct {
 	ReadBytes  int64  `json:"read_bytes" doc:"Bytes of the image read so far"`
 	TotalBytes int64  `json:"total_bytes" doc:"Bytes of the image to read (or to copy); -1 where the source does not say"`
 	Written    int64  `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`
+	// Rate and ETA are of a fill.
+	Rate int64      `json:"rate,omitempty" doc:"Bytes of the image that are read each second, by the last seconds; 0: not known yet"`
+	ETA  *time.Time `json:"eta,omitempty" doc:"When all of the image will have been read at that rate; absent where nobody can tell"`
 }
 
 // Answer is what a request came to.

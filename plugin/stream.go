@@ -62,6 +62,9 @@ func (w *filling) openStream(ctx context.Context) (*imageStream, *openImage, err
 		data = teller.DataBytes()
 	}
 	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
+	if _, here := opened.(*spooledReader); here { // another fill has downloaded it
+		body.read = new(atomic.Int64)
+	}
 	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.want.image.Digest)}
 	image, err := s.inspect(ctx, w)
 	if err != nil {

@@ -155,6 +155,7 @@ func scanQueued(r interface{ Scan(...any) error }) (row Queued, version int64, e
 }
 
 const (
+	countTakeable  = `SELECT COUNT(*) FROM fill_queue WHERE (state = 'waiting' AND next_try_at <= ?) OR (state = 'running' AND lease_until <= ?)`
 	releaseExpired = `UPDATE fill_queue SET state = 'waiting', lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1
 		WHERE state = 'running' AND lease_until <= ?`
 	selectNext = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?
@@ -170,6 +171,9 @@ const (
 // wait again from this call on.
 func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
 	var taken []Queued
+	if any, err := c.anyQueued(ctx); err != nil || !any {
+		return nil, err
+	}
 	err := c.write(ctx, "take from the queue", func(t tx) (err error) {
 		taken, err = t.takeQueued(ctx, h, leaseFor)
 		return err
@@ -178,6 +182,21 @@ func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Durati
 		return nil, err
 	}
 	return taken, nil
+}
+
+// anyQueued tells whether there might be something to take, and writes nothing: mostly there is not.
+func (c *Catalog) anyQueued(ctx context.Context) (any bool, err error) {
+	err = c.read(ctx, "look at the queue", func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		var n int
+		err = t.row(ctx, countTakeable, micros(now), micros(now)).Scan(&n)
+		any = n > 0
+		return err
+	})
+	return any, err
 }
 
 func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
