@@ -21,15 +21,16 @@ type fakeService struct {
 	silent error // what a list of all volumes leaves out
 	follow func(context.Context, plugin.EventFilter, func(plugin.Event) error) error
 
-	mu      sync.Mutex
-	events  plugin.EventFilter
-	asked   []plugin.Request
-	ended   []string // loans, and how
-	volumes map[backends.VolumeName]plugin.VolumeView
-	entries []plugin.EntryView
-	filter  plugin.EntryFilter
-	since   time.Time
-	backend backends.Name
+	mu         sync.Mutex
+	events     plugin.EventFilter
+	asked      []plugin.Request
+	ended      []string // loans, and how
+	volumes    map[backends.VolumeName]plugin.VolumeView
+	entries    []plugin.EntryView
+	filter     plugin.EntryFilter
+	since      time.Time
+	backend    backends.Name
+	prefetched plugin.Prefetch
 }
 
 func newFake() *fakeService {
@@ -255,6 +256,27 @@ func (f *fakeService) FollowEvents(ctx context.Context, filter plugin.EventFilte
 	}
 	return plugin.ErrStopping
 }
+
+func (f *fakeService) Prefetch(_ context.Context, p plugin.Prefetch) ([]plugin.QueuedView, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.prefetched = p
+	return []plugin.QueuedView{{ID: "q1", ImageID: p.Images[0], State: "waiting", Position: 1, TotalBytes: -1}}, nil
+}
+
+func (f *fakeService) Queue(context.Context) ([]plugin.QueuedView, error) { return nil, nil }
+
+func (f *fakeService) DeleteQueued(_ context.Context, id string) (plugin.QueuedView, error) {
+	return plugin.QueuedView{}, fmt.Errorf("%w: %q", catalog.ErrNotQueued, id)
+}
+
+func (f *fakeService) ClearQueue(context.Context) (int64, error) { return 3, nil }
+
+func (f *fakeService) RetryQueued(_ context.Context, id string) (plugin.QueuedView, error) {
+	return plugin.QueuedView{ID: id}, nil
+}
+
+func (f *fakeService) RetryQueue(context.Context) (int64, error) { return 2, nil }
 
 // lastAsked is the latest request that reached the service.
 func (f *fakeService) lastAsked() plugin.Request {

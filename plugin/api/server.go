@@ -66,6 +66,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.upkeepRoutes()
 	s.eventRoutes()
 	s.hostRoutes()
+	s.queueRoutes()
 	describePlain(s.api.OpenAPI())
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type Service interface {
 	Events
 	Hosts
 	Loans
+	Queue
 }
 
 // Hosts are the daemons on one catalog.
@@ -91,4 +92,14 @@ func ServiceOf(p *plugin.Plugin) Service { return served{p, p.Lending()} }
 type served struct {
 	*plugin.Plugin
 	plugin.Lending
+}
+
+// Queue is what is to be cached ahead of requests.
+type Queue interface {
+	Prefetch(ctx context.Context, p plugin.Prefetch) ([]plugin.QueuedView, error)
+	Queue(ctx context.Context) ([]plugin.QueuedView, error)
+	DeleteQueued(ctx context.Context, id string) (plugin.QueuedView, error)
+	ClearQueue(ctx context.Context) (int64, error)
+	RetryQueued(ctx context.Context, id string) (plugin.QueuedView, error)
+	RetryQueue(ctx context.Context) (int64, error)
 }

@@ -116,6 +116,8 @@ var table = []row{
 
 	{catalog.ErrNotFound, "entry_not_found", http.StatusNotFound, final,
 		"there is no such entry; `clonecache entry list` shows them", false},
+	{catalog.ErrNotQueued, "not_queued", http.StatusNotFound, final,
+		"the queue has no such image; `clonecache queue list` shows them", false},
 	{catalog.ErrPinned, "entry_pinned", http.StatusConflict, final,
 		"the entry is pinned; unpin it first", false},
 	{catalog.ErrLost, "entry_taken_over", http.StatusConflict, later,

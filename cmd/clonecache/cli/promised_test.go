@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
 	"github.com/clonecache/clonecache/plugin/report"
 )
 
@@ -22,6 +23,9 @@ var answers = map[string]any{
 	"report":          report.Report{Backends: []report.Backend{{}}},
 	"quota":           plugin.Quota{Resources: []plugin.QuotaResource{{}}},
 	"host list":       []plugin.HostView{{Leases: []plugin.LeaseView{{}}}},
+	"prefetch":        []plugin.QueuedView{{}},
+	"queue delete":    takenOut{},
+	"queue clear":     api.QueueCount{},
 	"clean":           plugin.CleanResult{},
 	"check":           plugin.CheckResult{Problems: []plugin.Problem{{}}},
 	"catalog migrate": migrated{},

@@ -81,6 +81,7 @@ func (c *checker) config(cfg *Config) {
 	c.backends(cfg)
 	c.fileCaches(cfg.FileCaches)
 	c.names(cfg)
+	c.groups(cfg)
 	c.directories()
 }
 

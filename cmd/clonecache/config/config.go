@@ -39,6 +39,7 @@ type Config struct {
 	ImageSources        []ImageSource  `toml:"image_source"`
 	Backends            []Backend      `toml:"backend"`
 	FileCaches          []FileCache    `toml:"file_cache"`
+	Groups              []Group        `toml:"group"`
 
 	// Warnings are what is allowed but probably not meant.
 	Warnings []Problem `toml:"-"`
@@ -98,6 +99,12 @@ type FileCache struct {
 	MinAge     Duration `toml:"min_age"`
 	MinHits    int64    `toml:"min_hits"`
 	MaxIdle    Duration `toml:"max_idle"`
+}
+
+// Group names several backends, or file caches, at once.
+type Group struct {
+	Name     string   `toml:"name"`
+	Backends []string `toml:"backends"`
 }
 
 // The words of keys that take one of a few.

@@ -148,6 +148,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		Version:             d.Version,
 		Backends:            s.backends,
 		FileCaches:          s.caches,
+		Groups:              groups(d.cfg),
 		Sources:             sources,
 		ScratchDir:          string(d.cfg.ScratchDir),
 		ScratchMaxBytes:     int64(d.cfg.ScratchMaxSize),

@@ -141,6 +141,15 @@ func fileCacheConfig(c config.FileCache, f plugin.FileCache) plugin.FileCacheCon
 	}
 }
 
+// groups are those of the configuration.
+func groups(cfg config.Config) []plugin.GroupConfig {
+	var all []plugin.GroupConfig
+	for _, g := range cfg.Groups {
+		all = append(all, plugin.GroupConfig{Name: g.Name, Backends: words[backends.Name](g.Backends)})
+	}
+	return all
+}
+
 func logBackend(log logrus.FieldLogger, c config.Backend, info backends.Info) {
 	log = log.WithFields(logrus.Fields{"backend": c.Name, "kind": info.Kind, "location": info.Location})
 	switch {

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func TestPrefetchWaitsUntilTheImageIsThere(t *testing.T) {
+	d := startDaemon(t, "[[group]]\nname = \"all\"\nbackends = [\"local\", \"files\"]\n")
+	done := query[[]plugin.QueuedView](t, d, exitOK, "prefetch", "library:disk.raw", "--group", "all", "--wait", "--pin")
+	if len(done) != 2 || done[0].State != "done" || done[1].State != "done" || done[0].EntryID == "" {
+		t.Fatalf("prefetch: %+v", done)
+	}
+	if a := query[plugin.Answer](t, d, exitOK, "volume", "create", "library:disk.raw", "--name", "v1"); a.DownloadedBytes != 0 {
+		t.Errorf("first request: %+v, want nothing downloaded", a)
+	}
+	for _, e := range query[[]plugin.EntryView](t, d, exitOK, "entry", "list") {
+		if !e.Pinned {
+			t.Errorf("entry %s on %s is not pinned", e.ID, e.Backend)
+		}
+	}
+	exit, stdout, stderr := d.run(t, "prefetch", "library:evil.qcow2", "library:disk.raw", "--wait")
+	if exit != exitError || !strings.Contains(stdout, "library:evil.qcow2") || !strings.Contains(stdout, "failed") {
+		t.Errorf("with an image that is refused: exit code %d\n%s%s", exit, stdout, stderr)
+	}
+}
+
+func TestTheQueueIsShownAndChanged(t *testing.T) {
+	d := startDaemon(t)
+	failed := query[[]plugin.QueuedView](t, d, exitError, "prefetch", "library:evil.qcow2", "--wait")[0]
+	if listed := query[[]plugin.QueuedView](t, d, exitOK, "queue", "list"); len(listed) != 1 || listed[0].ID != failed.ID || listed[0].LastError == "" {
+		t.Errorf("list: %+v, want %+v", listed, failed)
+	}
+	if exit, stdout, _ := d.run(t, "queue", "list"); exit != exitOK || !strings.Contains(stdout, "library:evil.qcow2") {
+		t.Errorf("list: %d %q", exit, stdout)
+	}
+	if n := query[api.QueueCount](t, d, exitOK, "queue", "retry", failed.ID); n.Images != 1 {
+		t.Errorf("retry: %+v", n)
+	}
+	out := query[takenOut](t, d, exitOK, "queue", "delete", failed.ID[len(failed.ID)-8:])
+	if len(out.Deleted) != 1 || out.Deleted[0].ID != failed.ID {
+		t.Errorf("delete: %+v", out)
+	}
+	if n := query[api.QueueCount](t, d, exitOK, "queue", "clear"); n.Images != 0 {
+		t.Errorf("clear: %+v", n)
+	}
+	for _, c := range []struct {
+		exit int
+		says string
+		args []string
+	}{
+		{exitNotFound, "queue list", []string{"queue", "delete", failed.ID}},
+		{exitUsage, "--all", []string{"queue", "retry"}},
+		{exitNotFound, "[[group]]", []string{"prefetch", "library:disk.raw", "--group", "fast"}},
+		{exitNotFound, "nowhere", []string{"prefetch", "library:disk.raw", "--backend", "nowhere"}},
+		{exitUsage, "exclude", []string{"prefetch", "library:disk.raw", "--backend", "local", "--all"}},
+		{exitUsage, "priority", []string{"prefetch", "library:disk.raw", "--priority", "1001"}},
+	} {
+		if exit, _, stderr := d.run(t, c.args...); exit != c.exit || !strings.Contains(stderr, c.says) {
+			t.Errorf("%q: got exit code %d and %q, want %d and %q in it", c.args, exit, stderr, c.exit, c.says)
+		}
+	}
+}
