@@ -268,7 +268,7 @@ func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
 		v := BackendView{
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
 			Available: true, Entries: h.Entries, HeldBytes: h.Bytes, DetachedBytes: h.DetachedBytes,
-			MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount, MaxPercent: s.bounds.MaxPercent,
+			MaxSizeBytes: s.limit().bounds.MaxBytes, MaxCount: s.limit().bounds.MaxCount, MaxPercent: s.limit().bounds.MaxPercent,
 		}
 		if s.fallback != nil {
 			v.Fallback = s.fallback.name

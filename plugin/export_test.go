@@ -75,3 +75,17 @@ func Beat(ctx context.Context, p *Plugin) { p.attendance.beat(ctx) }
 
 // LoseCatalog lets the plugin know that its catalog's database does not answer.
 func LoseCatalog(p *Plugin) { p.noteCatalog(catalog.ErrUnavailable) }
+
+// KeepWithin does what is done every few minutes.
+func KeepWithin(ctx context.Context, p *Plugin) { p.remover.keepWithin(ctx) }
+
+// Slots are places for fills.
+type Slots struct{ s *slots }
+
+// NewSlots has so many.
+func NewSlots(most int) Slots { return Slots{&slots{most: most}} }
+
+// Take, Leave and Resize are theirs.
+func (s Slots) Take(ctx context.Context) error { return s.s.take(ctx) }
+func (s Slots) Leave()                         { s.s.leave() }
+func (s Slots) Resize(most int)                { s.s.resize(most) }

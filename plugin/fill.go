@@ -78,7 +78,7 @@ func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *want
 // fillSlot is a fill's place among those that may read and write at a time. A fill takes it once the row is its own: one
 // that another process makes is waited for without a place.
 type fillSlot struct {
-	slots chan struct{}
+	slots *slots
 	taken bool
 }
 
@@ -87,18 +87,14 @@ func (s *fillSlot) take(ctx context.Context) error {
 	if s.taken {
 		return nil
 	}
-	select {
-	case s.slots <- struct{}{}:
-		s.taken = true
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	err := s.slots.take(ctx)
+	s.taken = err == nil
+	return err
 }
 
 func (s *fillSlot) leave() {
 	if s.taken {
-		<-s.slots
+		s.slots.leave()
 		s.taken = false
 	}
 }

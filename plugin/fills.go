@@ -23,7 +23,7 @@ type fills struct {
 
 	scratch  diskimage.Scratch // from the start on
 	flights  flights
-	places   chan struct{}      // places for those that read and write
+	places   *slots             // for those that read and write
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
 }
@@ -32,7 +32,7 @@ func newFills(h *house, b *books, k *stock) *fills {
 	fl := &fills{
 		house: h, books: b, stock: k,
 		flights: flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
-		places:  make(chan struct{}, h.cfg.FillLimit),
+		places:  &slots{most: h.cfg.FillLimit},
 	}
 	for _, s := range k.orderedStores() {
 		fl.flights.turns[s] = make(turnstile, 1)
@@ -56,7 +56,19 @@ func (fl *fills) here() []FillView { return fl.flights.views(fl.now()) }
 func (fl *fills) bytesRead(id catalog.EntryID) int64 { return fl.flights.bytesRead(id) }
 
 // idle tells whether a fill that began now would get a place at once.
-func (fl *fills) idle() bool { return len(fl.places) < cap(fl.places) }
+func (fl *fills) idle() bool {
+	_, now := fl.places.free()
+	return now
+}
+
+// limit is how many fills read and write at once, at most.
+func (fl *fills) limit() int {
+	most, _ := fl.places.free()
+	return most
+}
+
+// setLimit lets so many fills read and write at once from now on.
+func (fl *fills) setLimit(most int) { fl.places.resize(most) }
 
 // spooling is a download that several fills of one image may share, one after the other.
 func (fl *fills) spooling() *sharedDownload { return &sharedDownload{scratch: fl.scratch} }

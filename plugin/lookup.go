@@ -119,7 +119,7 @@ func provenBy(d backends.Description) []catalog.Key {
 
 // sharing is whose equal content may be one entry, for those who ask this backend.
 func (s *store) sharing() catalog.Sharing {
-	if s.shareAll {
+	if s.limit().shareAll {
 		return catalog.ShareAll
 	}
 	return catalog.ShareOwner

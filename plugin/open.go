@@ -78,8 +78,8 @@ func (p *Plugin) build() (err error) {
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
 	p.queue = newQueue(p.house, p.stock, p.fills, p.sources, &p.gate)
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
-	p.remover = &remover{house: p.house, books: p.books, stock: p.stock}
 	p.attendance = &attendance{house: p.house, stock: p.stock, leftOut: p.reconciler.leftOut}
+	p.remover = &remover{house: p.house, books: p.books, stock: p.stock, changed: make(chan struct{}, 1)}
 	p.stock.know(p.books, p.fills.bytesRead, p.reconciler.leftOut)
 	return nil
 }
@@ -103,6 +103,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)
 	p.chores.every(choresEvery, nil, p.doChores)
 	p.chores.every(p.beatEvery(), nil, p.attendance.beat)
+	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
 	if err := p.queue.resume(ctx); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const quotaRounds = 8
 // that may go would not be enough, and nothing went; or it was not enough.
 func (k *stock) chargeQuota(ctx context.Context, s *store, spec internaltenant.ClaimSpec) (internaltenant.Claim, error) {
 	claim, err := k.owner.Claim(ctx, spec)
-	if !errors.Is(err, internaltenant.ErrOverQuota) || s.keepForQuota {
+	if !errors.Is(err, internaltenant.ErrOverQuota) || s.limit().keepForQuota {
 		return claim, err
 	}
 	unlock, turnErr := k.quotaTurn.lock(ctx)
@@ -186,7 +186,7 @@ func fewest(all []catalog.Entry, missing quotaGap) []catalog.Entry {
 // tooYoung tells whether min_age keeps an entry.
 func (s *store) tooYoung(e catalog.Entry, now time.Time) bool {
 	age := now.Sub(e.CreatedAt)
-	return age >= 0 && age < s.bounds.MinAge
+	return age >= 0 && age < s.limit().bounds.MinAge
 }
 
 // lastUse is when an entry was used, at the earliest when it was made.

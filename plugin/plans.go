@@ -34,7 +34,7 @@ func (rm *remover) planPrune(ctx context.Context) (PruneResult, error) {
 		_, err := s.images.Capacity(ctx)
 		var all []going
 		if err == nil {
-			all, err = rm.prunable(ctx, s)
+			all, err = rm.prunable(ctx, s, byHand)
 		}
 		if rm.stock.leaveOut(&r.Unavailable, s, err) { // Prune leaves it out too
 			continue
@@ -50,7 +50,7 @@ func (rm *remover) planPrune(ctx context.Context) (PruneResult, error) {
 }
 
 // prunable are the entries of a store that are idle for too long, and then those that are over a bound.
-func (rm *remover) prunable(ctx context.Context, s *store) ([]going, error) {
+func (rm *remover) prunable(ctx context.Context, s *store, by whose) ([]going, error) {
 	if err := rm.stock.observeClones(ctx, s); err != nil {
 		return nil, err
 	}
@@ -66,26 +66,32 @@ func (rm *remover) prunable(ctx context.Context, s *store) ([]going, error) {
 	for _, e := range entries {
 		byID[string(e.ID)] = e
 	}
-	now, l := rm.now(), load(entries, capacity)
+	now, l, limit := rm.now(), load(entries, capacity), s.limit()
 	var all []going
-	for _, id := range lru.Aged(now, l, s.maxIdle) {
-		all = append(all, going{entry: byID[id], why: idleFor(now, byID[id], s.maxIdle)})
-		delete(byID, id)
+	for _, a := range limit.ages(by) {
+		for _, id := range lru.Aged(now, l, a.most) {
+			e, more := byID[id]
+			if !more || a.young(now, e) {
+				continue
+			}
+			all = append(all, going{entry: e, why: idleFor(now, e, a)})
+			delete(byID, id)
+		}
 	}
-	for _, v := range lru.Overflow(now, l, s.bounds) {
+	for _, v := range lru.Overflow(now, l, limit.bounds) {
 		if e, more := byID[v.ID]; more {
-			all = append(all, going{entry: e, detached: v.InUse, why: overBound(v.Cause, s.bounds)})
+			all = append(all, going{entry: e, detached: v.InUse, why: overBound(v.Cause, limit.bounds)})
 		}
 	}
 	return all, nil
 }
 
-func idleFor(now time.Time, e catalog.Entry, most time.Duration) string {
+func idleFor(now time.Time, e catalog.Entry, a age) string {
 	used := e.LastUsedAt
 	if used.IsZero() {
 		used = e.CreatedAt
 	}
-	return fmt.Sprintf("not used for %s; max_idle is %s", now.Sub(used).Round(time.Second), most)
+	return fmt.Sprintf("not used for %s; %s is %s", now.Sub(used).Round(time.Second), a.key, a.most)
 }
 
 func overBound(cause lru.Cause, b lru.Bounds) string {

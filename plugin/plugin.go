@@ -113,6 +113,9 @@ type BackendConfig struct {
 	ShareAll bool
 	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
 	MaxIdle time.Duration
+	// RemoveUnusedAfter is the age since its last use at which an entry goes by itself, within minutes: unless it is
+	// pinned, has live clones, or is younger than Bounds.MinAge. 0: never.
+	RemoveUnusedAfter time.Duration
 	// RequestTimeout is the deadline of requests that bring none, or a later one, from their beginning. A
 	// fill that only such a request waited for ends with it. 0: none.
 	RequestTimeout time.Duration
@@ -137,6 +140,9 @@ type FileCacheConfig struct {
 	Bounds lru.Bounds // MaxBytes 0: 10 GiB
 	// MaxIdle is the age since its last use at which Prune removes an entry. 0: never.
 	MaxIdle time.Duration
+	// RemoveUnusedAfter is the age since its last use at which an entry goes by itself, within minutes: unless it is
+	// pinned, has live clones, or is younger than Bounds.MinAge. 0: never.
+	RemoveUnusedAfter time.Duration
 }
 
 // GroupConfig names several backends, or file caches, at once.

@@ -145,7 +145,7 @@ func (q *queue) allBackends() []backends.Name {
 
 func (q *queue) group(name string) ([]backends.Name, error) {
 	var all []string
-	for _, g := range q.cfg.Groups {
+	for _, g := range *q.groups.Load() {
 		if g.Name == name {
 			return g.Backends, nil
 		}

@@ -21,7 +21,7 @@ func (rm *remover) prune(ctx context.Context) (PruneResult, error) {
 		return r, err
 	}
 	for _, s := range rm.stock.orderedStores() {
-		err := rm.pruneStore(ctx, s, &r)
+		err := rm.pruneStore(ctx, s, byHand, &r)
 		if rm.stock.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
 			rm.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")
 			continue
@@ -33,7 +33,7 @@ func (rm *remover) prune(ctx context.Context) (PruneResult, error) {
 	return r, nil
 }
 
-func (rm *remover) pruneStore(ctx context.Context, s *store, r *PruneResult) error {
+func (rm *remover) pruneStore(ctx context.Context, s *store, by whose, r *PruneResult) error {
 	if err := rm.stock.ensure(ctx, s); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (rm *remover) pruneStore(ctx context.Context, s *store, r *PruneResult) err
 		return err
 	}
 	defer free()
-	going, err := rm.prunable(ctx, s)
+	going, err := rm.prunable(ctx, s, by)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -33,18 +34,24 @@ type queue struct {
 	sources *sources
 	gate    *gate
 
-	added  chan struct{} // something may be taken
-	places chan struct{} // workers
-	mu     sync.Mutex    // guards going
-	going  map[catalog.QueueID]*job
+	added   chan struct{} // something may be taken
+	groups  atomic.Pointer[[]GroupConfig]
+	mu      sync.Mutex // guards what follows
+	workers int
+	going   map[catalog.QueueID]*job
 }
 
 func newQueue(h *house, k *stock, fl *fills, sources *sources, g *gate) *queue {
-	return &queue{
+	q := &queue{
 		house: h, stock: k, fills: fl, sources: sources, gate: g,
-		added: make(chan struct{}, 1), places: make(chan struct{}, h.cfg.FillLimit), going: make(map[catalog.QueueID]*job),
+		added: make(chan struct{}, 1), going: make(map[catalog.QueueID]*job),
 	}
+	q.setGroups(h.cfg.Groups)
+	return q
 }
+
+// setGroups are the groups of backends from now on.
+func (q *queue) setGroups(all []GroupConfig) { q.groups.Store(&all) }
 
 // job is a row that this process works on.
 type job struct {
@@ -104,16 +111,31 @@ func (q *queue) tend(ctx context.Context) {
 // dispatch begins to work on what is next, as long as there is a place for a fill.
 func (q *queue) dispatch(ctx context.Context) {
 	for q.fills.idle() {
-		select {
-		case q.places <- struct{}{}:
-		default:
+		if !q.enter() {
 			return
 		}
 		if !q.beginNext(ctx) {
-			<-q.places
+			q.leave()
 			return
 		}
 	}
+}
+
+// enter counts a worker in, if there are fewer than fills may go on.
+func (q *queue) enter() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.workers >= q.fills.limit() {
+		return false
+	}
+	q.workers++
+	return true
+}
+
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.workers--
 }
 
 // beginNext begins to work on what is next, in a place that the caller has taken; false: nothing is to be done.
@@ -132,7 +154,7 @@ func (q *queue) beginNext(ctx context.Context) bool {
 	}
 	go func() {
 		defer func() {
-			<-q.places
+			q.leave()
 			q.poke()
 			leave()
 		}()

@@ -157,11 +157,11 @@ func (q *Quota) limits() map[string]int64 {
 
 // compare warns where the limits of that suffix are below what the stores may hold together.
 func (q *Quota) compare(limits map[string]int64, suffix, who string, stores ...*store) {
-	volumes, bounded := sumOf(stores, func(s *store) int64 { return int64(s.bounds.MaxCount) })
+	volumes, bounded := sumOf(stores, func(s *store) int64 { return int64(s.limit().bounds.MaxCount) })
 	if limit, known := limits["volumes"+suffix]; bounded && known && limit >= 0 && limit < volumes {
 		q.warn("the quota volumes%s is %d, less than the max_count %d of %s: it decides what is evicted, or refuses where evict_for_quota is false; raise it, or lower max_count", suffix, limit, volumes, who)
 	}
-	bytes, bounded := sumOf(stores, func(s *store) int64 { return s.bounds.MaxBytes })
+	bytes, bounded := sumOf(stores, func(s *store) int64 { return s.limit().bounds.MaxBytes })
 	gigabytes := internaltenant.Gigabytes(bytes)
 	if limit, known := limits["gigabytes"+suffix]; bounded && known && limit >= 0 && limit < gigabytes {
 		q.warn("the quota gigabytes%s is %d, less than the max_size of %d GiB of %s: it decides what is evicted, or refuses where evict_for_quota is false; raise it, or lower max_size", suffix, limit, gigabytes, who)

@@ -9,4 +9,6 @@ type remover struct {
 	*house
 	books *books
 	stock *stock
+
+	changed chan struct{} // limits were
 }

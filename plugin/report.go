@@ -42,7 +42,7 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 func (s *store) reported(h catalog.Held) report.Store {
 	return report.Store{
 		Name: s.name, Kind: s.images.Info().Kind, Entries: h.Entries, HeldBytes: h.Bytes,
-		DetachedBytes: h.DetachedBytes, MaxSizeBytes: s.bounds.MaxBytes, MaxCount: s.bounds.MaxCount,
+		DetachedBytes: h.DetachedBytes, MaxSizeBytes: s.limit().bounds.MaxBytes, MaxCount: s.limit().bounds.MaxCount,
 	}
 }
 

@@ -91,7 +91,7 @@ var errInUse = errors.New("live clones decide")
 func (b *berth) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, error) {
 	defer b.store.changing()()
 	return b.k.catalog.ReserveRoom(ctx, b.entry.ID, b.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(b.k.now(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), b.store.bounds)
+		plan, err := lru.Plan(b.k.now(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), b.store.limit().bounds)
 		if ask.may == evictNobody && (err != nil || len(plan) > 0) {
 			return nil, errWouldEvict
 		}
@@ -145,7 +145,7 @@ func (k *stock) observeClones(ctx context.Context, s *store) error {
 
 // capacity is asked only where a bound needs it: it may be a call over the network.
 func (s *store) capacity(ctx context.Context) (backends.Capacity, error) {
-	if s.bounds.MaxPercent == 0 {
+	if s.limit().bounds.MaxPercent == 0 {
 		return backends.Capacity{}, nil
 	}
 	return s.images.Capacity(ctx)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/lru"
 )
 
 // FileCache is a plain file cache; backends/filecache is one.
@@ -33,24 +32,18 @@ type store struct {
 	images     backends.Store
 	backend    backends.Backend // nil for a file cache
 	cache      FileCache        // nil for a backend
-	bounds     lru.Bounds
-	fallback   *store // the backend's file cache, or nil
-	shareAll   bool
-	volumeType string // the volume type that clones here are of; "": any
-	waiting    waitingSlots
-	maxIdle    time.Duration
+	fallback   *store           // the backend's file cache, or nil
+	limits     atomic.Pointer[limits]
+	volumeType string        // the volume type that clones here are of; "": any
 	cloneTime  time.Duration // what the requester may need for a clone of what is lent
-	timeout    time.Duration // of a request that brings no earlier deadline; 0: none
 	ready      *view
 	silence    atomic.Pointer[silence] // nil: it answered when it was last asked
 	outsized   outsized
 	full       fullness
 	looked     looked
-	// keepForQuota: nobody goes where the internal tenant's quota refuses an image-volume.
-	keepForQuota bool
-	bound        atomic.Pointer[binding]
-	binding      sync.Mutex // guards attempt
-	attempt      *attempt   // to bind it; nil: there is none
+	bound      atomic.Pointer[binding]
+	binding    sync.Mutex // guards attempt
+	attempt    *attempt   // to bind it; nil: there is none
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room turnstile
@@ -75,7 +68,8 @@ func (s *store) down() error {
 
 // deadline is the earlier one of a request's own and what the store allows from its beginning.
 func (s *store) deadline(begun, own time.Time) time.Time {
-	if most := begun.Add(s.timeout); s.timeout > 0 && (own.IsZero() || most.Before(own)) {
+	timeout := s.limit().timeout
+	if most := begun.Add(timeout); timeout > 0 && (own.IsZero() || most.Before(own)) {
 		return most
 	}
 	return own
@@ -86,7 +80,8 @@ func (s *store) charged() bool { return s.backend != nil }
 
 func newStores(cfg Config) (map[backends.Name]*store, error) {
 	stores := make(map[backends.Name]*store, len(cfg.Backends)+len(cfg.FileCaches))
-	add := func(s *store) error {
+	add := func(s *store, l *limits) error {
+		s.limits.Store(l)
 		if s.name == "" || s.images == nil {
 			return fmt.Errorf("%w: a backend needs a name and an opened backend", ErrBadRequest)
 		}
@@ -98,20 +93,15 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 		return nil
 	}
 	for _, c := range cfg.FileCaches {
-		if c.Bounds.MaxBytes == 0 {
-			c.Bounds.MaxBytes = defaultFileCacheBytes
-		}
-		if err := add(&store{name: c.Name, images: c.Cache, cache: c.Cache, bounds: c.Bounds, maxIdle: c.MaxIdle}); err != nil {
+		if err := add(&store{name: c.Name, images: c.Cache, cache: c.Cache}, limitsOfCache(c)); err != nil {
 			return nil, err
 		}
 	}
 	for _, c := range cfg.Backends {
-		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, bounds: c.Bounds, shareAll: c.ShareAll, volumeType: c.VolumeType, maxIdle: c.MaxIdle, timeout: c.RequestTimeout, keepForQuota: c.KeepForQuota, cloneTime: cmp.Or(c.CloneTime, defaultCloneTime)}
-		if c.MaxWaiting < 0 {
-			return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
-		}
-		if c.MaxWaiting > 0 {
-			s.waiting = make(waitingSlots, c.MaxWaiting)
+		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, volumeType: c.VolumeType, cloneTime: cmp.Or(c.CloneTime, defaultCloneTime)}
+		own, err := limitsOf(c)
+		if err != nil {
+			return nil, err
 		}
 		if c.Fallback != "" {
 			fallback, ok := stores[c.Fallback]
@@ -120,7 +110,7 @@ func newStores(cfg Config) (map[backends.Name]*store, error) {
 			}
 			s.fallback = fallback
 		}
-		if err := add(s); err != nil {
+		if err := add(s, own); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,171 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/lru"
+)
+
+// limits are what the configuration lets a store hold and do. They are never changed: a reload puts others in their
+// place, and who began under these ends under these.
+type limits struct {
+	bounds       lru.Bounds
+	maxIdle      time.Duration // Prune removes what was not used for so long; 0: nothing
+	removeUnused time.Duration // so do the chores
+	timeout      time.Duration // of a request that brings no earlier deadline; 0: none
+	waiting      waitingSlots
+	keepForQuota bool // nobody goes where the internal tenant's quota refuses an image-volume
+	shareAll     bool
+}
+
+// limitsOf are those of a backend's configuration. ErrBadRequest.
+func limitsOf(c BackendConfig) (*limits, error) {
+	if c.MaxWaiting < 0 {
+		return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
+	}
+	l := &limits{
+		bounds: c.Bounds, maxIdle: c.MaxIdle, removeUnused: c.RemoveUnusedAfter, timeout: c.RequestTimeout,
+		keepForQuota: c.KeepForQuota, shareAll: c.ShareAll,
+	}
+	if c.MaxWaiting > 0 {
+		l.waiting = make(waitingSlots, c.MaxWaiting)
+	}
+	return l, nil
+}
+
+// limitsOfCache are those of a file cache's configuration.
+func limitsOfCache(c FileCacheConfig) *limits {
+	if c.Bounds.MaxBytes == 0 {
+		c.Bounds.MaxBytes = defaultFileCacheBytes
+	}
+	return &limits{bounds: c.Bounds, maxIdle: c.MaxIdle, removeUnused: c.RemoveUnusedAfter}
+}
+
+// limit are the limits of now.
+func (s *store) limit() *limits { return s.limits.Load() }
+
+// Limits are what of a Config can be changed while requests are served.
+type Limits struct {
+	// Backends and FileCaches are found by their names; what they are made of, their fallbacks and volume types stay.
+	Backends   []BackendConfig
+	FileCaches []FileCacheConfig
+	Groups     []GroupConfig
+	FillLimit  int // 0: the default
+}
+
+// SetLimits puts other limits in the place of those of now, all or none. Requests and fills that have begun go on as they
+// began; what is over a lowered bound goes within moments. ErrBadRequest: one of them is wrong, or of no store that
+// there is.
+func (p *Plugin) SetLimits(l Limits) error {
+	if l.FillLimit < 0 {
+		return fmt.Errorf("%w: FillLimit is negative", ErrBadRequest)
+	}
+	setDefault(&l.FillLimit, defaultFills)
+	if err := p.stock.checkGroups(l.Groups); err != nil {
+		return err
+	}
+	if err := p.stock.setLimits(l); err != nil {
+		return err
+	}
+	p.queue.setGroups(l.Groups)
+	p.fills.setLimit(l.FillLimit)
+	p.queue.poke()
+	p.remover.hurry()
+	return nil
+}
+
+// setLimits gives each store that is named its limits, once all of them are found good. ErrBadRequest.
+func (ro *roster) setLimits(l Limits) error {
+	next := make(map[backends.Name]*limits)
+	for _, c := range l.Backends {
+		own, err := limitsOf(c)
+		if err != nil {
+			return err
+		}
+		next[c.Name] = own
+	}
+	for _, c := range l.FileCaches {
+		next[c.Name] = limitsOfCache(c)
+	}
+	for name := range next {
+		if !ro.isConfigured(name) {
+			return fmt.Errorf("%w: there is no backend or file cache %q", ErrBadRequest, name)
+		}
+	}
+	for name, own := range next {
+		s := ro.named(name)
+		if was := s.limit(); cap(was.waiting) == cap(own.waiting) {
+			own.waiting = was.waiting // who waits holds a place there
+		}
+		s.limits.Store(own)
+	}
+	return nil
+}
+
+// slots are places of which there may be more or fewer later; who waits for one gets it in the order of coming.
+type slots struct {
+	mu    sync.Mutex
+	most  int
+	taken int
+	line  []chan struct{}
+}
+
+// take waits for a place. The error is ctx's.
+func (s *slots) take(ctx context.Context) error {
+	s.mu.Lock()
+	mine := make(chan struct{})
+	s.line = append(s.line, mine)
+	s.grant()
+	s.mu.Unlock()
+	select {
+	case <-mine:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := slices.Index(s.line, mine); at >= 0 {
+		s.line = slices.Delete(s.line, at, at+1)
+	} else { // it was given meanwhile
+		s.taken--
+		s.grant()
+	}
+	return ctx.Err()
+}
+
+// leave gives a place back.
+func (s *slots) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken--
+	s.grant()
+}
+
+// resize lets there be so many places; who has one keeps it.
+func (s *slots) resize(most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = most
+	s.grant()
+}
+
+// grant gives free places to who has waited longest; mu is held.
+func (s *slots) grant() {
+	for s.taken < s.most && len(s.line) > 0 {
+		close(s.line[0])
+		s.line = s.line[1:]
+		s.taken++
+	}
+}
+
+// free tells how many places there are, and whether one would be had at once.
+func (s *slots) free() (most int, now bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most, s.taken < s.most && len(s.line) == 0
+}

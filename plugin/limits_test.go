@@ -1,0 +1,112 @@
+package plugin_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends/backendtest/fstest"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+func TestWhatIsUnusedGoesByItself(t *testing.T) {
+	var later atomic.Int64 // nanoseconds
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{MinAge: 2 * time.Hour}, func(c *plugin.Config) {
+		c.Backends[0].RemoveUnusedAfter = time.Hour
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	for _, name := range []string{"old", "pinned", "used"} {
+		r.image(t, name+".raw", mib)
+		r.create(t, "library:"+name+".raw", name, 0)
+	}
+	if _, err := r.SetPinned(t.Context(), r.entry(t, "library:pinned.raw").ID, true); err != nil {
+		t.Fatal(err)
+	}
+	later.Store(int64(90 * time.Minute))
+	plugin.KeepWithin(t.Context(), r.Plugin)
+	r.wantEntries(t, 3) // younger than min_age
+	later.Store(int64(3 * time.Hour))
+	r.create(t, "library:used.raw", "again", 0)
+	plan, err := r.PlanPrune(t.Context())
+	if err != nil || len(plan.Planned) != 1 {
+		t.Errorf("plan: %+v, %v, want one", plan.Planned, err)
+	}
+	plugin.KeepWithin(t.Context(), r.Plugin)
+	for _, e := range r.wantEntries(t, 2) {
+		if e.ImageIDs[0] == "library:old.raw" {
+			t.Errorf("%s is still there", e.ImageIDs[0])
+		}
+	}
+	checkClean(t, r)
+}
+
+func TestLimitsChangeWhileRequestsAreServed(t *testing.T) {
+	source := newGatedSource()
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source), func(c *plugin.Config) { c.FillLimit = 1 })
+	for _, name := range []string{"a.raw", "b.raw", "c.raw"} {
+		r.image(t, name, mib)
+		r.create(t, "library:"+name, name, 0)
+	}
+	source.put("one", "1", random(mib))
+	source.put("two", "1", random(mib))
+	one := r.startCreate(t, "gated:one", "one")
+	<-source.half
+	two := r.startCreate(t, "gated:two", "two") // waits for its turn
+	waitFor(t, func() bool { return len(r.Fills()) == 2 })
+
+	local := plugin.BackendConfig{Name: "local", Bounds: lru.Bounds{MaxCount: 2}}
+	for name, l := range map[string]plugin.Limits{
+		"no such backend": {Backends: []plugin.BackendConfig{local, {Name: "absent"}}},
+		"wrong":           {Backends: []plugin.BackendConfig{local, {Name: "local", MaxWaiting: -1}}},
+		"no such group":   {Backends: []plugin.BackendConfig{local}, Groups: []plugin.GroupConfig{{Name: "g"}}},
+		"fills":           {Backends: []plugin.BackendConfig{local}, FillLimit: -1},
+	} {
+		if err := r.SetLimits(l); !errors.Is(err, plugin.ErrBadRequest) {
+			t.Errorf("%s: got %v, want ErrBadRequest", name, err)
+		}
+	}
+	if v, err := r.Backends(t.Context()); err != nil || v[0].MaxCount != 0 {
+		t.Errorf("after limits that were refused: %+v, %v", v, err)
+	}
+	if err := r.SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{local}, FillLimit: 2}); err != nil {
+		t.Fatal(err)
+	}
+	<-source.half // of the other one
+	close(source.gate)
+	for _, answered := range []<-chan plugin.Answer{one, two} {
+		if a := <-answered; a.Outcome != plugin.Filled {
+			t.Errorf("a fill that had begun: %+v", a)
+		}
+	}
+	plugin.KeepWithin(t.Context(), r.Plugin)
+	r.wantEntries(t, 2)
+	checkClean(t, r)
+}
+
+func TestPlacesAreGivenInTheOrderOfComing(t *testing.T) {
+	s := plugin.NewSlots(1)
+	if err := s.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if err := s.Take(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("who gives up: %v", err)
+	}
+	got := make(chan error)
+	go func() { got <- s.Take(t.Context()) }()
+	s.Resize(2)
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	s.Resize(1)
+	s.Leave()
+	go func() { got <- s.Take(t.Context()) }()
+	s.Leave()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
