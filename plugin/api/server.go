@@ -67,6 +67,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.eventRoutes()
 	s.hostRoutes()
 	s.queueRoutes()
+	s.reloadRoutes()
 	describePlain(s.api.OpenAPI())
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err

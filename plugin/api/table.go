@@ -44,6 +44,8 @@ var internal = row{code: "internal", status: http.StatusInternalServerError,
 // table maps every exported error of the packages that a request passes through. The first row that
 // matches wins, so what the plugin says of a request goes before what lies below it.
 var table = []row{
+	{ErrConfiguration, "bad_configuration", http.StatusUnprocessableEntity, final,
+		"the configuration is wrong, and nothing was changed; `clonecache config check FILE` says where", true},
 	{plugin.ErrBadRequest, "bad_request", http.StatusBadRequest, final,
 		"the request is wrong; see /v1/openapi.json for what it may say", true},
 	{plugin.ErrUnknownBackend, "unknown_backend", http.StatusNotFound, final,

@@ -26,7 +26,7 @@ func (a *app) serve() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `Runs the daemon in the foreground, logging to standard error, until it is sent SIGTERM or SIGINT. It then lets
 requests and fills end within stop_timeout, and undoes the others. A second signal undoes them at once, a third one
-kills. SIGHUP changes nothing and is logged: a changed configuration takes effect at the next start.
+kills. SIGHUP reads the configuration again, as "clonecache reload" does.
 
 The configuration is --config, else CLONECACHE_CONFIG, else ` + defaultConfig + `. Under systemd it
 tells when it is ready, and that it lives.
@@ -90,6 +90,8 @@ func (a *app) runDaemon(ctx context.Context, file string) error {
 		Log:      log,
 		AtOnce:   a.AtOnce,
 		Hangups:  hangups,
+		Reload:   func() (config.Config, error) { return loadConfig(file) },
+		SetLevel: log.SetLevel,
 		Watchdog: alive / 3,
 		Notify: func(state string) {
 			if _, err := sd.SdNotify(false, state); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -233,22 +234,74 @@ func TestServeRefusesABadConfiguration(t *testing.T) {
 	}
 }
 
-// A SIGHUP that a person, logrotate or a closed terminal sends does not end the daemon.
-func TestAHangupIsLoggedAndChangesNothing(t *testing.T) {
+// A SIGHUP that a person, logrotate or a closed terminal sends does not end the daemon, and lets what changed take effect.
+func TestAHangupReloadsTheConfiguration(t *testing.T) {
 	hangups := make(chan os.Signal)
 	d := startDaemonWith(t, func(e *Env) { e.Hangups = func() <-chan os.Signal { return hangups } })
-	for range 2 { // the second one is taken once the first one was answered
-		select {
-		case hangups <- syscall.SIGHUP:
-		case code := <-d.exit:
-			d.exit <- code
-			t.Fatalf("it ended with %d", code)
+	file := filepath.Join(d.dir, "c.toml")
+	hangUp := func() {
+		t.Helper()
+		for range 2 { // the second one is taken once the first one was answered
+			select {
+			case hangups <- syscall.SIGHUP:
+			case code := <-d.exit:
+				d.exit <- code
+				t.Fatalf("it ended with %d", code)
+			}
 		}
 	}
-	if !strings.Contains(d.log.String(), "SIGHUP does not reload") {
-		t.Errorf("the log does not tell of SIGHUP:\n%s", d.log)
+	bound := func(want int) {
+		t.Helper()
+		if got := query[[]plugin.BackendView](t, d, exitOK, "backend", "list")[0].MaxCount; got != want {
+			t.Errorf("max_count is %d, want %d", got, want)
+		}
 	}
-	if got := query[plugin.Status](t, d, exitOK, "status"); !got.Ready {
-		t.Errorf("status: got %+v, want ready", got)
+	write(t, file, []byte(strings.Replace(serveConfig, "max_count = 5", "max_count = 7", 1)+"fill_limi = 3\n"))
+	hangUp()
+	bound(5)
+	if !strings.Contains(d.log.String(), "configuration not reloaded") || !strings.Contains(d.log.String(), "fill_limi") {
+		t.Errorf("the log does not tell what is wrong:\n%s", d.log)
+	}
+	write(t, file, []byte(strings.Replace(serveConfig, "max_count = 5", "max_count = 7", 1)))
+	hangUp()
+	bound(7)
+}
+
+func TestReloadSaysWhatTookEffect(t *testing.T) {
+	d := startDaemon(t)
+	file := filepath.Join(d.dir, "c.toml")
+	if r := query[api.Reloaded](t, d, exitOK, "reload"); len(r.Changed)+len(r.NeedsRestart) != 0 {
+		t.Errorf("of an unchanged file: %+v", r)
+	}
+	changed := strings.NewReplacer("max_count = 5", "max_count = 1\nremove_unused_after = \"24h\"", `log_level = "debug"`, "log_level = \"error\"\nfill_limit = 2",
+		`stop_timeout = "1h"`, `stop_timeout = "30m"`, `path = "images"`, `path = "other-images"`).Replace(serveConfig)
+	write(t, file, []byte(changed+`
+[[group]]
+name = "all"
+backends = ["local"]
+[[file_cache]]
+name = "more"
+path = "more"
+`))
+	want := api.Reloaded{
+		Changed:      []string{"fill_limit", "log_level", "group", "backend local: max_count", "backend local: remove_unused_after"},
+		NeedsRestart: []string{"stop_timeout", "image_source", "file_cache more"},
+	}
+	if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	query[[]plugin.QueuedView](t, d, exitOK, "prefetch", "library:disk.raw", "--group", "all", "--wait")
+	before := len(d.log.String())
+	query[plugin.Answer](t, d, exitOK, "volume", "create", "library:disk.raw", "--name", "v1")
+	if more := d.log.String()[before:]; more != "" {
+		t.Errorf("log_level is error, and the log goes on: %s", more)
+	}
+	write(t, file, []byte("fill_limit = 0\n"))
+	exit, _, stderr := d.run(t, "reload")
+	if exit != exitUsage || !strings.Contains(stderr, "fill_limit") || !strings.Contains(stderr, "nothing was changed") {
+		t.Errorf("of a file that is wrong: exit code %d, %q", exit, stderr)
+	}
+	if got := query[[]plugin.BackendView](t, d, exitOK, "backend", "list")[0].MaxCount; got != 1 {
+		t.Errorf("max_count is %d, want it as it was", got)
 	}
 }

@@ -29,7 +29,7 @@ const (
 	minKeepFailed    = time.Hour      // keep_failed; a refusal is answered from it for so long
 	maxEvents        = 1_000_000      // events_max
 	maxRequestWait   = time.Hour      // request_timeout
-	minMaxIdle       = time.Minute    // max_idle
+	minMaxIdle       = time.Minute    // max_idle, remove_unused_after
 	maxEvictionDelay = 30 * day       // min_age
 	maxWaiting       = 100_000        // max_waiting
 )
@@ -170,7 +170,7 @@ func (c *checker) backends(cfg *Config) {
 	for i := range cfg.Backends {
 		b, at := &cfg.Backends[i], fmt.Sprintf("backend[%d]", i)
 		c.ofKind(cfg, at, b.Name, b.Of)
-		c.bounds(at, bounds{b.MaxSize, b.MaxCount, b.MaxPercent, b.MinAge, b.MinHits, b.MaxIdle})
+		c.bounds(at, bounds{b.MaxSize, b.MaxCount, b.MaxPercent, b.MinAge, b.MinHits, b.MaxIdle, b.RemoveUnused})
 		c.oneOf(at+".share", b.Share, ShareOwner, ShareAll)
 		c.duration(at+".request_timeout", b.RequestTimeout, 0, maxRequestWait)
 		between(c, at+".max_waiting", b.MaxWaiting, 0, maxWaiting)
@@ -191,7 +191,7 @@ func (c *checker) fileCaches(caches []FileCache) {
 	for i := range caches {
 		f, at := &caches[i], fmt.Sprintf("file_cache[%d]", i)
 		c.dir(at+".path", &f.Path, files)
-		c.bounds(at, bounds{f.MaxSize, f.MaxCount, f.MaxPercent, f.MinAge, f.MinHits, f.MaxIdle})
+		c.bounds(at, bounds{f.MaxSize, f.MaxCount, f.MaxPercent, f.MinAge, f.MinHits, f.MaxIdle, f.RemoveUnused})
 		if f.MaxSize == 0 && c.set[at+".max_size"] {
 			c.problem(at+".max_size", "a file cache is always bounded", "give a size, or leave it out for 10GiB")
 		}

@@ -16,6 +16,7 @@ type bounds struct {
 	minAge     Duration
 	minHits    int64
 	maxIdle    Duration
+	unused     Duration
 }
 
 func (c *checker) bounds(at string, b bounds) {
@@ -26,6 +27,9 @@ func (c *checker) bounds(at string, b bounds) {
 	between(c, at+".max_percent", b.maxPercent, 0, 100)
 	c.duration(at+".min_age", b.minAge, 0, maxEvictionDelay)
 	between(c, at+".min_hits", b.minHits, 0, math.MaxInt32)
+	if b.unused != 0 {
+		c.duration(at+".remove_unused_after", b.unused, minMaxIdle, maxRetention)
+	}
 	if b.maxIdle != 0 {
 		c.duration(at+".max_idle", b.maxIdle, minMaxIdle, maxRetention)
 	}

@@ -83,6 +83,7 @@ type Backend struct {
 	EvictInUse     bool     `toml:"evict_in_use"`
 	EvictForQuota  bool     `toml:"evict_for_quota"`
 	MaxIdle        Duration `toml:"max_idle"`
+	RemoveUnused   Duration `toml:"remove_unused_after"`
 	Share          string   `toml:"share"`
 	Fallback       string   `toml:"fallback"`
 	RequestTimeout Duration `toml:"request_timeout"`
@@ -91,14 +92,15 @@ type Backend struct {
 
 // FileCache is one plain file cache.
 type FileCache struct {
-	Name       string   `toml:"name"`
-	Path       Path     `toml:"path"`
-	MaxSize    Size     `toml:"max_size"`
-	MaxCount   int      `toml:"max_count"`
-	MaxPercent int      `toml:"max_percent"`
-	MinAge     Duration `toml:"min_age"`
-	MinHits    int64    `toml:"min_hits"`
-	MaxIdle    Duration `toml:"max_idle"`
+	Name         string   `toml:"name"`
+	Path         Path     `toml:"path"`
+	MaxSize      Size     `toml:"max_size"`
+	MaxCount     int      `toml:"max_count"`
+	MaxPercent   int      `toml:"max_percent"`
+	MinAge       Duration `toml:"min_age"`
+	MinHits      int64    `toml:"min_hits"`
+	MaxIdle      Duration `toml:"max_idle"`
+	RemoveUnused Duration `toml:"remove_unused_after"`
 }
 
 // Group names several backends, or file caches, at once.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,8 +33,12 @@ type Options struct {
 	Log     logrus.FieldLogger
 	// AtOnce, once closed, ends a graceful stop: what has not ended is undone.
 	AtOnce <-chan struct{}
-	// Hangups asks for the configuration to be read again. This version cannot, and says so; nil: nobody asks.
+	// Hangups asks for the configuration to be read again; nil: nobody asks.
 	Hangups <-chan os.Signal
+	// Reload reads the configuration again, whole. Its error says what is wrong with it. Nil: there is no file.
+	Reload func() (config.Config, error)
+	// SetLevel lets Log say more or less from now on. Nil: it cannot.
+	SetLevel func(logrus.Level)
 	// Notify tells the service manager a state, such as "READY=1". Default: nobody.
 	Notify func(state string)
 	// Watchdog is how often Notify is told that the daemon lives; 0: never.
@@ -72,7 +77,7 @@ func serve(ctx context.Context, cfg config.Config, o Options, lock *plugin.State
 	for _, l := range listeners {
 		o.Log.WithField("address", l.URL).Info("listening")
 	}
-	d := &running{Options: o, cfg: cfg, lock: lock, server: server, served: served}
+	d := &running{Options: o, cfg: cfg, effective: cfg, lock: lock, server: server, served: served}
 	return d.run(ctx, metrics(cfg, registry))
 }
 
@@ -111,6 +116,9 @@ type running struct {
 	lock   *plugin.StateLock
 	server *api.Server
 	served chan error // one value, once the server has ended
+
+	reloading sync.Mutex    // guards effective, and is held by who reloads
+	effective config.Config // cfg, with what was reloaded since
 }
 
 // run opens the cache, serves it until ctx ends or the server fails, and closes everything.
@@ -128,11 +136,11 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	if p == nil {
 		return errors.Join(err, d.shutdown(), stores.close())
 	}
-	d.server.Ready(service{Service: api.ServiceOf(p), version: d.Version})
+	d.server.Ready(service{Service: api.ServiceOf(p), version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(p) }})
 	d.Notify("READY=1")
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
 
-	err = d.wait(ctx)
+	err = d.wait(ctx, p)
 	return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 }
 
@@ -199,21 +207,26 @@ func eventsMax(cfg config.Config) int {
 }
 
 // wait returns once ctx ends, or with the error of a server that failed.
-func (d *running) wait(ctx context.Context) error {
-	if err := d.liveUntil(ctx); err != nil {
+func (d *running) wait(ctx context.Context, p *plugin.Plugin) error {
+	if err := d.liveUntil(ctx, p); err != nil {
 		return err
 	}
 	d.Log.WithField("within", d.cfg.StopTimeout).Info("stopping; a second signal stops at once")
 	return nil
 }
 
-// liveUntil is wait, and says to the service manager that the daemon lives.
-func (d *running) liveUntil(ctx context.Context) error {
+// liveUntil is wait, and says to the service manager that the daemon lives. p is nil before there is a cache;
+// who asks for a reload then gets it once there is.
+func (d *running) liveUntil(ctx context.Context, p *plugin.Plugin) error {
 	var tick <-chan time.Time
 	if d.Watchdog > 0 {
 		ticker := time.NewTicker(d.Watchdog)
 		defer ticker.Stop()
 		tick = ticker.C
+	}
+	hangups := d.Hangups
+	if p == nil {
+		hangups = nil
 	}
 	for {
 		select {
@@ -222,17 +235,12 @@ func (d *running) liveUntil(ctx context.Context) error {
 		case err := <-d.served:
 			d.served <- nil // shutdown waits for it too
 			return fmt.Errorf("serve: %w", err)
-		case <-d.Hangups:
-			d.reload()
+		case <-hangups:
+			d.reloaded(p)
 		case <-tick:
 			d.Notify("WATCHDOG=1")
 		}
 	}
-}
-
-// reload is what SIGHUP asks for. All that runs goes on as it was.
-func (d *running) reload() {
-	d.Log.Warn("SIGHUP does not reload the configuration; restart the daemon for changes to take effect")
 }
 
 // stop lets requests and fills end within stop_timeout, or until AtOnce, and undoes the others.
@@ -275,6 +283,7 @@ func (d *running) shutdown() error {
 type service struct {
 	api.Service
 	version string
+	reload  func() (api.Reloaded, error)
 }
 
 // Status implements api.Service.

@@ -34,7 +34,7 @@ func (d *running) openPatiently(ctx context.Context, s *stores, metrics plugin.O
 			d.Notify("READY=1\nSTATUS=waits for the catalog's database")
 		}
 		again, stopWaiting := context.WithTimeout(ctx, openAgainAfter)
-		err = d.liveUntil(again)
+		err = d.liveUntil(again, nil)
 		stopWaiting()
 		switch {
 		case err != nil:

@@ -121,7 +121,7 @@ func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
 	}
 	return plugin.BackendConfig{
 		Name: backends.Name(c.Name), Backend: b, Fallback: backends.Name(c.Fallback),
-		ShareAll: c.Share == config.ShareAll, MaxIdle: time.Duration(c.MaxIdle), RequestTimeout: time.Duration(c.RequestTimeout),
+		ShareAll: c.Share == config.ShareAll, MaxIdle: time.Duration(c.MaxIdle), RemoveUnusedAfter: time.Duration(c.RemoveUnused), RequestTimeout: time.Duration(c.RequestTimeout),
 		MaxWaiting: c.MaxWaiting, VolumeType: kinds.OfBackend(c).VolumeType(), KeepForQuota: !c.EvictForQuota,
 		CloneTime: cloneTime,
 		Bounds: lru.Bounds{
@@ -133,7 +133,7 @@ func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
 
 func fileCacheConfig(c config.FileCache, f plugin.FileCache) plugin.FileCacheConfig {
 	return plugin.FileCacheConfig{
-		Name: backends.Name(c.Name), Cache: f, MaxIdle: time.Duration(c.MaxIdle),
+		Name: backends.Name(c.Name), Cache: f, MaxIdle: time.Duration(c.MaxIdle), RemoveUnusedAfter: time.Duration(c.RemoveUnused),
 		Bounds: lru.Bounds{
 			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,
 			MinAge: time.Duration(c.MinAge), MinHits: c.MinHits,

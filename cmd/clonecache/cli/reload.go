@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+func (a *app) reload() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Let a changed configuration take effect",
+		Long: `Has the daemon read its configuration again. The limits of backends and file caches (max_size, max_count, max_percent,
+min_age, min_hits, evict_in_use, evict_for_quota, max_idle, remove_unused_after, share, request_timeout, max_waiting),
+groups, fill_limit and log_level take effect at once; requests and fills go on. What else has changed is named, and
+needs a restart.
+
+A file that is wrong changes nothing, and the answer says what is wrong with it. Exit code 2 then.`,
+		Example: "  clonecache reload",
+		Args:    exactly(),
+		RunE: ask(a, func(ctx context.Context, c *api.Client) (api.Reloaded, error) { return c.Reload(ctx) }, func(t *table, r api.Reloaded) {
+			if len(r.Changed)+len(r.NeedsRestart) == 0 {
+				t.line("nothing has changed")
+			}
+			for _, key := range r.Changed {
+				t.line("in effect: %s", key)
+			}
+			for _, key := range r.NeedsRestart {
+				t.line("needs a restart: %s", key)
+			}
+		}),
+	}
+}
