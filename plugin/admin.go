@@ -267,7 +267,7 @@ func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
 		info, h := s.images.Info(), held[s.id()]
 		v := BackendView{
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
-			Available: true, Entries: h.Entries, HeldBytes: h.Bytes, DetachedBytes: h.DetachedBytes,
+			Available: true, Disabled: s.outOfUse() != nil, Entries: h.Entries, HeldBytes: h.Bytes, DetachedBytes: h.DetachedBytes,
 			MaxSizeBytes: s.limit().bounds.MaxBytes, MaxCount: s.limit().bounds.MaxCount, MaxPercent: s.limit().bounds.MaxPercent,
 		}
 		if s.fallback != nil {

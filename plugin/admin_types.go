@@ -72,6 +72,7 @@ type BackendView struct {
 	NoClone       string           `json:"no_clone,omitempty" doc:"Why it cannot clone"`
 	Fallback      backends.Name    `json:"fallback,omitempty"`
 	Available     bool             `json:"available"`
+	Disabled      bool             `json:"disabled" doc:"Somebody has put it out of use: requests step aside, and nothing is filled, evicted or deleted"`
 	Error         string           `json:"error,omitempty"`
 	Entries       int              `json:"entries"`
 	HeldBytes     int64            `json:"held_bytes"`

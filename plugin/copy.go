@@ -19,6 +19,9 @@ func (q *request) fileCache() backends.Name { return q.store.fallback.name }
 // copied answers with a copy from the backend's file cache, which is filled first where the image is not in it. why is what kept the image-volume from serving.
 func (l *ladder) copied(ctx context.Context, q *request, why *stepAside) (Answer, error) {
 	files := q.store.fallback
+	if err := files.outOfUse(); err != nil {
+		return Answer{}, err
+	}
 	if err := l.stock.ensure(ctx, files); err != nil {
 		if ctx.Err() != nil {
 			return Answer{}, ctx.Err()

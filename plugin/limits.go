@@ -21,6 +21,7 @@ type limits struct {
 	waiting      waitingSlots
 	keepForQuota bool // nobody goes where the internal tenant's quota refuses an image-volume
 	shareAll     bool
+	disabled     bool // out of use
 }
 
 // limitsOf are those of a backend's configuration. ErrBadRequest.
@@ -30,7 +31,7 @@ func limitsOf(c BackendConfig) (*limits, error) {
 	}
 	l := &limits{
 		bounds: c.Bounds, maxIdle: c.MaxIdle, removeUnused: c.RemoveUnusedAfter, timeout: c.RequestTimeout,
-		keepForQuota: c.KeepForQuota, shareAll: c.ShareAll,
+		keepForQuota: c.KeepForQuota, shareAll: c.ShareAll, disabled: c.Disabled,
 	}
 	if c.MaxWaiting > 0 {
 		l.waiting = make(waitingSlots, c.MaxWaiting)

@@ -103,6 +103,10 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)
 	p.chores.every(choresEvery, nil, p.doChores)
 	p.chores.every(p.beatEvery(), nil, p.attendance.beat)
+	if err := p.stock.readPaused(ctx); err != nil {
+		return err
+	}
+	p.chores.every(pausedEvery, nil, p.stock.lookForPaused)
 	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
 	if err := p.queue.resume(ctx); err != nil {
 		return err

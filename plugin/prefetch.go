@@ -214,7 +214,7 @@ func (q *queue) attempt(j *job, shared *sharedDownload, several bool) (catalog.E
 
 // target is where an image is cached for those who ask a store: there, or in its file cache where it cannot clone.
 func (q *queue) target(ctx context.Context, s *store) (*store, error) {
-	if err := errors.Join(s.down(), q.stock.ensure(ctx, s)); err != nil {
+	if err := errors.Join(s.outOfUse(), s.down(), q.stock.ensure(ctx, s)); err != nil {
 		return nil, err
 	}
 	if s.backend == nil {
@@ -227,7 +227,7 @@ func (q *queue) target(ctx context.Context, s *store) (*store, error) {
 	case s.fallback == nil:
 		return nil, &stepAside{reason: ReasonCannotClone, detail: fmt.Sprintf("%s cannot clone, and has no fallback: %s", s.name, info.NoClone)}
 	}
-	return s.fallback, errors.Join(s.fallback.down(), q.stock.ensure(ctx, s.fallback))
+	return s.fallback, errors.Join(s.fallback.outOfUse(), s.fallback.down(), q.stock.ensure(ctx, s.fallback))
 }
 
 // Queue lists what is queued: what is being filled, then what waits, in its order, then what has failed, then what was

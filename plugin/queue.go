@@ -284,6 +284,8 @@ func (q *queue) endOf(j *job, entry catalog.Entry, err error) catalog.QueueEnd {
 		return catalog.QueueEnd{State: catalog.QueueDone, Entry: entry.ID}
 	case q.stopped(), aside && why.reason == ReasonStopping:
 		return catalog.QueueEnd{State: catalog.QueueWaiting, Error: j.row.LastError, Uncounted: true}
+	case aside && why.reason == ReasonDisabled:
+		return catalog.QueueEnd{State: catalog.QueueWaiting, Error: err.Error(), Again: retryIn(q.cfg.RetryAfter, 1), Uncounted: true}
 	case hopeless(err), j.row.Attempts >= queueAttempts:
 		return catalog.QueueEnd{State: catalog.QueueFailed, Error: err.Error()}
 	}

@@ -45,6 +45,9 @@ func (l *ladder) lookUp(ctx context.Context, q *request) error {
 	if err := q.resolve(ctx, l.sources, q.Image); err != nil {
 		return err
 	}
+	if err := q.store.outOfUse(); err != nil {
+		return err
+	}
 	if err := q.suited(); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type store struct {
 	limits     atomic.Pointer[limits]
 	volumeType string        // the volume type that clones here are of; "": any
 	cloneTime  time.Duration // what the requester may need for a clone of what is lent
+	paused     atomic.Bool   // somebody has put it out of use
 	ready      *view
 	silence    atomic.Pointer[silence] // nil: it answered when it was last asked
 	outsized   outsized

@@ -44,6 +44,7 @@ const (
 	ReasonManyWaiting = words.ReasonManyWaiting
 	ReasonEncrypted   = words.ReasonEncrypted
 	ReasonUnsuitable  = words.ReasonUnsuitable
+	ReasonDisabled    = words.ReasonDisabled
 	ReasonUndelivered = words.ReasonUndelivered
 	ReasonDeadline    = words.ReasonDeadline
 	ReasonScratchFull = words.ReasonScratchFull

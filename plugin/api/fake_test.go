@@ -257,6 +257,10 @@ func (f *fakeService) FollowEvents(ctx context.Context, filter plugin.EventFilte
 	return plugin.ErrStopping
 }
 
+func (f *fakeService) DisableBackend(context.Context, backends.Name) error { return nil }
+func (f *fakeService) EnableBackend(context.Context, backends.Name) error  { return nil }
+func (f *fakeService) DrainBackend(context.Context, backends.Name) error   { return nil }
+
 func (f *fakeService) Prefetch(_ context.Context, p plugin.Prefetch) ([]plugin.QueuedView, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -68,6 +68,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.hostRoutes()
 	s.queueRoutes()
 	s.reloadRoutes()
+	s.pauseRoutes()
 	describePlain(s.api.OpenAPI())
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err

@@ -75,6 +75,9 @@ type Overview interface {
 // Upkeep keeps the cache in order.
 type Upkeep interface {
 	Prune(ctx context.Context) (plugin.PruneResult, error)
+	DisableBackend(ctx context.Context, name backends.Name) error
+	EnableBackend(ctx context.Context, name backends.Name) error
+	DrainBackend(ctx context.Context, name backends.Name) error
 	PlanPrune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error)

@@ -33,6 +33,7 @@ var copiedTables = []struct {
 	{"fill_stats", []string{"n", "image_hash"}},
 	{"events", nil},
 	{"fill_queue", []string{"image_hash"}},
+	{"paused_stores", nil},
 }
 
 // batchRows is how many rows one statement inserts.

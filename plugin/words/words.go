@@ -53,6 +53,7 @@ const (
 	ReasonManyWaiting Reason = "too_many_waiting"    // bypassed: as many as may wait do so; the fill goes on
 	ReasonEncrypted   Reason = "encrypted"           // bypassed: the volume is to be encrypted
 	ReasonUnsuitable  Reason = "unsuitable"          // bypassed: image-volumes here are of another volume type
+	ReasonDisabled    Reason = "backend_disabled"    // somebody has put the backend, or the file cache, out of use
 	ReasonUndelivered Reason = "undelivered"         // bypassed: nobody took the answer; the volume was removed
 	ReasonDeadline    Reason = "deadline"            // the caller's time is over
 	ReasonScratchFull Reason = "scratch_full"        // the spool for out-of-order images is full
@@ -75,7 +76,7 @@ const (
 func Outcomes() map[Outcome][]Reason {
 	elsewhere := []Reason{
 		ReasonCannotClone, ReasonCloneLimit, ReasonOverQuota, ReasonNoTenant, ReasonTenantDown, ReasonMismatch, ReasonNoRoom,
-		ReasonTooLarge, ReasonBackendFull, ReasonUnavailable, ReasonCatalogDown, ReasonScratchFull, ReasonCacheError,
+		ReasonTooLarge, ReasonBackendFull, ReasonUnavailable, ReasonCatalogDown, ReasonDisabled, ReasonScratchFull, ReasonCacheError,
 	}
 	return map[Outcome][]Reason{
 		Hit:    {ReasonReady, ReasonRepeated},

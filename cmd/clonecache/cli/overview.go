@@ -102,7 +102,7 @@ func (a *app) backend() *cobra.Command {
 		}, showBackends),
 	}
 	sorted.flag(list)
-	return group("backend", "Show the backends", "Backends are where volumes live and image-volumes are cloned; file caches are what volumes are copied from where that\ncannot be done.", list, a.takeOver())
+	return group("backend", "Show the backends", "Backends are where volumes live and image-volumes are cloned; file caches are what volumes are copied from where that\ncannot be done.", list, a.backendDisable(), a.backendEnable(), a.takeOver())
 }
 
 func showBackends(t *table, views []plugin.BackendView) {
@@ -112,6 +112,9 @@ func showBackends(t *table, views []plugin.BackendView) {
 		state, free := "ok", "unknown"
 		if !v.Available {
 			state = "unavailable"
+		}
+		if v.Disabled {
+			state = "disabled"
 		}
 		if v.TotalBytes > 0 {
 			free = t.size(v.FreeBytes) + " of " + t.size(v.TotalBytes)

@@ -64,3 +64,26 @@ func TestTheQueueIsShownAndChanged(t *testing.T) {
 		}
 	}
 }
+
+func TestABackendIsPutOutOfUseAndIntoIt(t *testing.T) {
+	d := startDaemon(t)
+	if got := query[switched](t, d, exitOK, "backend", "disable", "--all"); len(got.Backends) != 1 || !got.Disabled {
+		t.Errorf("disable: %+v", got)
+	}
+	if a := query[plugin.Answer](t, d, exitBypassed, "volume", "create", "library:disk.raw", "--name", "v1"); a.Reason != plugin.ReasonDisabled {
+		t.Errorf("a request: %+v", a)
+	}
+	if exit, stdout, _ := d.run(t, "backend", "list"); exit != exitOK || !strings.Contains(stdout, "disabled") {
+		t.Errorf("list: %d %q", exit, stdout)
+	}
+	query[switched](t, d, exitOK, "backend", "enable", "local")
+	query[plugin.Answer](t, d, exitOK, "volume", "create", "library:disk.raw", "--name", "v1")
+	for _, c := range []struct {
+		exit int
+		args []string
+	}{{exitUsage, []string{"backend", "disable"}}, {exitUsage, []string{"backend", "enable", "local", "--all"}}, {exitNotFound, []string{"backend", "disable", "absent"}}} {
+		if exit, _, stderr := d.run(t, c.args...); exit != c.exit {
+			t.Errorf("%q: got exit code %d, %q, want %d", c.args, exit, stderr, c.exit)
+		}
+	}
+}

@@ -88,6 +88,7 @@ type Backend struct {
 	Fallback       string   `toml:"fallback"`
 	RequestTimeout Duration `toml:"request_timeout"`
 	MaxWaiting     int      `toml:"max_waiting"`
+	Enabled        bool     `toml:"enabled"`
 }
 
 // FileCache is one plain file cache.
@@ -144,6 +145,7 @@ func Default() Config {
 // setDefaults is called on each [[backend]] before its keys are read.
 func (b *Backend) setDefaults() {
 	b.EvictInUse = true
+	b.Enabled = true
 	b.EvictForQuota = true
 	b.Share = ShareOwner
 }

@@ -66,7 +66,7 @@ func merged(now, next config.Config) (config.Config, api.Reloaded) {
 var (
 	reloadable        = []string{"fill_limit", "log_level", "group"}
 	reloadableOfStore = []string{"max_size", "max_count", "max_percent", "min_age", "min_hits", "evict_in_use", "evict_for_quota",
-		"max_idle", "remove_unused_after", "share", "request_timeout", "max_waiting"}
+		"max_idle", "remove_unused_after", "share", "request_timeout", "max_waiting", "enabled"}
 )
 
 // mergedTables merges tables that have names. Those that came or went need a restart.

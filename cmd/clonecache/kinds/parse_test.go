@@ -95,11 +95,12 @@ func TestParseFillsEveryField(t *testing.T) {
 			{Name: "web", Kinded: config.Kinded{Kind: "http", Of: &webSource{URL: "https://images.example.org/debian"}}},
 		},
 		Backends: []config.Backend{{Name: "local", MaxSize: 200 << 30, MaxCount: 50, MaxPercent: 80, MinAge: config.Duration(10 * time.Minute),
-			MinHits: 2, MaxIdle: config.Duration(30 * day), Share: "all", Fallback: "files", RequestTimeout: config.Duration(5 * time.Minute), MaxWaiting: 8,
+			MinHits: 2, MaxIdle: config.Duration(30 * day), RemoveUnused: config.Duration(2 * day), Share: "all", Fallback: "files", RequestTimeout: config.Duration(5 * time.Minute), MaxWaiting: 8,
 			Kinded: config.Kinded{Kind: "file", Of: &fileBackend{
 				Path: "/var/lib/volumes", VolumeOwner: "libvirt-qemu", VolumeGroup: "kvm", VolumeMode: 0o660,
 			}}}},
 		FileCaches: []config.FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
+		Groups:     []config.Group{{Name: "fast", Backends: []string{"local"}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
