@@ -89,3 +89,8 @@ func NewSlots(most int) Slots { return Slots{&slots{most: most}} }
 func (s Slots) Take(ctx context.Context) error { return s.s.take(ctx) }
 func (s Slots) Leave()                         { s.s.leave() }
 func (s Slots) Resize(most int)                { s.s.resize(most) }
+
+// Sweep does what is done every few minutes about images that nobody uses.
+func Sweep(ctx context.Context, p *Plugin) {
+	(&sweeper{house: p.house, stock: p.stock, fills: p.fills, sources: p.sources}).sweep(ctx)
+}

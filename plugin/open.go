@@ -107,6 +107,8 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 		return err
 	}
 	p.chores.every(pausedEvery, nil, p.stock.lookForPaused)
+	sweeper := &sweeper{house: p.house, stock: p.stock, fills: p.fills, sources: p.sources}
+	p.chores.every(sweepEvery, nil, sweeper.sweep)
 	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
 	if err := p.queue.resume(ctx); err != nil {
 		return err

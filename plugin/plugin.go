@@ -83,6 +83,9 @@ type Config struct {
 	FlushEvery time.Duration
 	// FillLimit bounds concurrent fills; more wait for a place. Default: 4.
 	FillLimit int
+	// FreshFor is, by the name of an image source, how long an entry that nobody uses is taken for what its image is; then
+	// the source is asked. 0: for ever.
+	FreshFor map[string]time.Duration
 	// QueueEvery is how often the queue is looked at for what other daemons have added, or what may be tried again.
 	// Default: 5 s.
 	QueueEvery time.Duration

@@ -27,6 +27,7 @@ const (
 	minStallTimeout  = time.Second    // stall_timeout
 	maxStallTimeout  = time.Hour      // stall_timeout
 	minKeepFailed    = time.Hour      // keep_failed; a refusal is answered from it for so long
+	minFresh         = time.Minute    // fresh_for
 	maxEvents        = 1_000_000      // events_max
 	maxRequestWait   = time.Hour      // request_timeout
 	minMaxIdle       = time.Minute    // max_idle, remove_unused_after
@@ -154,7 +155,11 @@ func (c *checker) sources(cfg *Config) {
 		c.problem("image_source", "there is no image source", "add an [[image_source]] with name, kind and path or url")
 	}
 	for i, s := range cfg.ImageSources {
-		c.ofKind(cfg, fmt.Sprintf("image_source[%d]", i), s.Name, s.Of)
+		at := fmt.Sprintf("image_source[%d]", i)
+		c.ofKind(cfg, at, s.Name, s.Of)
+		if s.FreshFor != 0 {
+			c.duration(at+".fresh_for", s.FreshFor, minFresh, maxRetention)
+		}
 	}
 }
 

@@ -68,8 +68,12 @@ type InternalTenant struct {
 // ImageSource is one place where images come from. Where that is, is of its kind.
 type ImageSource struct {
 	Kinded
-	Name string `toml:"name"`
+	Name     string   `toml:"name"`
+	FreshFor Duration `toml:"fresh_for"`
 }
+
+// setDefaults is called on each [[image_source]] before its keys are read.
+func (s *ImageSource) setDefaults() { s.FreshFor = Duration(day) }
 
 // Backend is one place where volumes live, and what its cache may hold. Which place that is, is of its kind.
 type Backend struct {

@@ -150,6 +150,15 @@ func groups(cfg config.Config) []plugin.GroupConfig {
 	return all
 }
 
+// freshFor is fresh_for of each image source.
+func freshFor(cfg config.Config) map[string]time.Duration {
+	all := make(map[string]time.Duration)
+	for _, s := range cfg.ImageSources {
+		all[s.Name] = time.Duration(s.FreshFor)
+	}
+	return all
+}
+
 func logBackend(log logrus.FieldLogger, c config.Backend, info backends.Info) {
 	log = log.WithFields(logrus.Fields{"backend": c.Name, "kind": info.Kind, "location": info.Location})
 	switch {

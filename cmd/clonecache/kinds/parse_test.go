@@ -91,8 +91,8 @@ func TestParseFillsEveryField(t *testing.T) {
 		InternalTenant: config.InternalTenant{Kinded: config.Kinded{Kind: "local", Of: &localTenant{ProjectID: "cache", UserID: "cache-user"}},
 			MaxVolumes: 50, MaxGigabytes: 200},
 		ImageSources: []config.ImageSource{
-			{Name: "library", Kinded: config.Kinded{Kind: "directory", Of: &directorySource{Path: "/var/lib/images"}}},
-			{Name: "web", Kinded: config.Kinded{Kind: "http", Of: &webSource{URL: "https://images.example.org/debian"}}},
+			{Name: "library", FreshFor: config.Duration(day), Kinded: config.Kinded{Kind: "directory", Of: &directorySource{Path: "/var/lib/images"}}},
+			{Name: "web", FreshFor: config.Duration(day), Kinded: config.Kinded{Kind: "http", Of: &webSource{URL: "https://images.example.org/debian"}}},
 		},
 		Backends: []config.Backend{{Name: "local", MaxSize: 200 << 30, MaxCount: 50, MaxPercent: 80, MinAge: config.Duration(10 * time.Minute),
 			MinHits: 2, MaxIdle: config.Duration(30 * day), RemoveUnused: config.Duration(2 * day), Share: "all", Fallback: "files", RequestTimeout: config.Duration(5 * time.Minute), MaxWaiting: 8,
