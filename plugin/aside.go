@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"syscall"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
@@ -21,6 +22,7 @@ type stepAside struct {
 	reason Reason
 	detail string
 	cause  error
+	eta    *time.Time // when the fill that goes on will have read its image; nil: there is none, or nobody can tell
 }
 
 func (s *stepAside) Error() string {

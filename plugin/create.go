@@ -338,7 +338,7 @@ func (l *ladder) notMade(ctx context.Context, q *request, intent journal.Intent,
 func (l *ladder) bypass(q *request, why *stepAside) Answer {
 	a := Answer{
 		Outcome: Bypassed, Reason: why.reason, Detail: why.Error(),
-		Backend: q.store.name, ImageID: q.image.Ref(), Volume: q.Volume, SizeBytes: q.SizeBytes,
+		Backend: q.store.name, ImageID: q.image.Ref(), Volume: q.Volume, SizeBytes: q.SizeBytes, ETA: why.eta,
 	}
 	if why.reason == ReasonUndelivered { // it was noted when its volume was made
 		a.TookMS = milliseconds(l.now().Sub(q.begun))

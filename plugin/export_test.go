@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -94,3 +95,10 @@ func (s Slots) Resize(most int)                { s.s.resize(most) }
 func Sweep(ctx context.Context, p *Plugin) {
 	(&sweeper{house: p.house, stock: p.stock, fills: p.fills, sources: p.sources}).sweep(ctx)
 }
+
+// Pace is how fast something is read.
+type Pace struct{ p pace }
+
+// Note and ETA are its own.
+func (p *Pace) Note(now time.Time, read int64)                  { p.p.note(now, read) }
+func (p *Pace) ETA(now time.Time, read, total int64) *time.Time { return p.p.eta(now, read, total) }

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -93,12 +94,12 @@ func (fl *fills) fillShared(ctx context.Context, want wanted, s *store, who *wai
 		}
 		if who.background {
 			fl.flights.leave(f, who, stayInBackground)
-			return nil, &stepAside{reason: ReasonFilling, detail: "the image is being cached in the background"}
+			return nil, &stepAside{reason: ReasonFilling, eta: f.progress("filling", fl.now()).ETA, detail: "the image is being cached in the background"}
 		}
 		leave, ok := who.places.enter()
 		if !ok {
 			fl.flights.leave(f, who, stayInBackground)
-			return nil, &stepAside{reason: ReasonManyWaiting, detail: "as many requests wait as may; the image is being cached in the background"}
+			return nil, &stepAside{reason: ReasonManyWaiting, eta: f.progress("filling", fl.now()).ETA, detail: "as many requests wait as may; the image is being cached in the background"}
 		}
 		err := fl.awaitFlight(ctx, f, who, role)
 		leave()
@@ -229,7 +230,12 @@ func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
-		who.report(f.progress(phase(), fl.now()))
+		so := f.progress(phase(), fl.now())
+		who.report(so)
+		if who.missesAll(so, fl.now()) {
+			fl.flights.leave(f, who, stayInBackground)
+			return &stepAside{reason: ReasonDeadline, eta: so.ETA, detail: fmt.Sprintf("the image will be cached at about %s, after the deadline; that goes on in the background", so.ETA.Format(time.RFC3339))}
+		}
 		select {
 		case <-f.done:
 			who.report(f.progress(phase(), fl.now()))

@@ -36,7 +36,8 @@ func (p *pace) note(now time.Time, read int64) {
 	case last < 0, read < p.seen[last].read:
 		p.begun, p.seen = now, append(p.seen[:0], reading{now, read})
 		return
-	case now.Sub(p.seen[last].at) < paceEvery:
+	case last > 0 && p.seen[last].at.Sub(p.seen[last-1].at) < paceEvery:
+		p.seen[last] = reading{now, read} // the newest always counts
 		return
 	}
 	p.seen = append(p.seen, reading{now, read})
@@ -67,7 +68,11 @@ func (p *pace) rate(now time.Time) int64 {
 	if now.Sub(until) > shortestPace {
 		until = now
 	}
-	return int64(float64(last.read-first.read) / until.Sub(first.at).Seconds())
+	took := until.Sub(first.at)
+	if took <= 0 {
+		return 0
+	}
+	return int64(float64(last.read-first.read) / took.Seconds())
 }
 
 // eta is when all of total bytes will have been read, if so many are by now; nil: nobody can tell.
@@ -83,4 +88,20 @@ func (p *pace) eta(now time.Time, read, total int64) *time.Time {
 	}
 	at := now.Add(time.Duration(left * float64(time.Second))).UTC().Round(time.Millisecond)
 	return &at
+}
+
+// An estimate is believed from a quarter of the image on, and where it is beyond the deadline by more than a fifth of what
+// is left to wait.
+const (
+	believedFrom = 4 // the share of the image that has been read
+	estimateErrs = 5 // the share of the time that is left
+)
+
+// missesAll tells that the fill will end too late for the waiter, as far as anybody can tell.
+func (w *waiter) missesAll(so Progress, now time.Time) bool {
+	if w.deadline.IsZero() || so.ETA == nil || so.ReadBytes < so.TotalBytes/believedFrom {
+		return false
+	}
+	latest := w.deadline.Add(-deadlineMargin)
+	return so.ETA.Add(-so.ETA.Sub(now) / estimateErrs).After(latest)
 }

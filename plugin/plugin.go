@@ -234,6 +234,7 @@ type Answer struct {
 	TookMS          float64             `json:"took_ms" doc:"Milliseconds from request to answer"`
 	DownloadedBytes int64               `json:"downloaded_bytes" doc:"Bytes of the image that this request downloaded"`
 	CopyMethod      backends.CopyMethod `json:"copy_method" doc:"How a copy was made; empty for what is none"`
+	ETA             *time.Time          `json:"eta,omitempty" doc:"Of what was bypassed while a fill goes on: when that will have read all of the image; absent where nobody can tell"`
 	Lent
 }
 

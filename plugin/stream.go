@@ -48,6 +48,7 @@ type openImage struct {
 
 // openStream opens the source's stream and inspects the image's headers.
 func (w *filling) openStream(ctx context.Context) (*imageStream, *openImage, error) {
+	w.flight.pace.note(w.fl.now(), 0)
 	opened, err := w.want.source.Open(ctx, w.want.image)
 	if err != nil {
 		return nil, nil, err

@@ -1,12 +1,17 @@
 package plugin
 
-import "github.com/clonecache/clonecache/plugin/imagesource"
+import (
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
 
 // waiter is one who waits for a fill, or wants it to go on in the background. How long it waits is its context's.
 type waiter struct {
 	size       int64             // of the volume that is to be made; 0: any
 	token      imagesource.Token // the fill may act with; "": it brings none
 	background bool              // it does not wait
+	deadline   time.Time         // what is not there by then is of no use to it; zero: none
 	progress   func(Progress)    // nil: it is not told
 	places     waitingSlots      // it takes one while it waits
 }
