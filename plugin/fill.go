@@ -30,6 +30,9 @@ type filling struct {
 	stage *meteredStage
 	begun time.Time
 
+	phases catalog.FillPhases
+	lapped time.Time // when the current phase began
+
 	downloaded atomic.Int64 // bytes that came from the source
 }
 
@@ -130,6 +133,7 @@ func (w *filling) lostMeanwhile(ctx context.Context, err error) bool {
 
 // steps are the arrows of a fill. Each may be the last thing that the process did.
 func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
+	w.lapped = w.fl.now()
 	if filler, elsewhere := backends.Capability[backends.Filler](w.store.images); elsewhere {
 		return w.filledElsewhere(ctx, filler)
 	}
@@ -138,28 +142,44 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 			return catalog.Entry{}, err
 		}
 	}
+	w.lap(&w.phases.Quota)
 	if err := w.takeTurn(ctx); err != nil {
 		return catalog.Entry{}, err
 	}
+	w.lap(&w.phases.Waiting)
 	stream, image, err := w.openStream(ctx)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
 	defer stream.close()
 	failpoint.Reached(failpoint.Source)
+	w.lap(&w.phases.Source)
 	if err := w.prepare(ctx, image); err != nil {
 		return catalog.Entry{}, err
 	}
+	w.lap(&w.phases.Quota)
 	stats, err := image.reader.Decode(ctx, w.stage, image.progress)
 	if err != nil {
 		return catalog.Entry{}, fmt.Errorf("read %s into %s: %w", w.want.image.Ref(), w.entry.ImageVolume, err)
 	}
 	failpoint.Reached(failpoint.Write)
+	w.lap(&w.phases.Decode)
+	w.phases.Write = min(time.Duration(w.stage.writing.Load()), w.phases.Decode)
+	w.phases.Decode -= w.phases.Write
 	if err := w.verify(ctx, stream); err != nil {
 		return catalog.Entry{}, err
 	}
 	failpoint.Reached(failpoint.Verify)
-	return w.publish(ctx, image, stream, stats)
+	entry, err := w.publish(ctx, image, stream, stats)
+	w.lap(&w.phases.Commit)
+	return entry, err
+}
+
+// lap adds the time since the last phase ended to one.
+func (w *filling) lap(phase *time.Duration) {
+	now := w.fl.now()
+	*phase += now.Sub(w.lapped)
+	w.lapped = now
 }
 
 // takeTurn waits for a place among the fills that read and write. What is done ahead of that counts as part of the fill.

@@ -17,7 +17,7 @@ func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
 	fl.observer.Downloaded(w.store.name, w.downloaded.Load())
 	fl.stock.reached(w.store, err)
 	r := catalog.FillRecord{
-		At: fl.now().UTC(), Store: w.store.id(), ImageID: w.want.image.Ref(), Took: took,
+		At: fl.now().UTC(), Store: w.store.id(), ImageID: w.want.image.Ref(), Took: took, Phases: w.phases,
 		SourceBytes: w.downloaded.Load(), WrittenBytes: w.flight.written.Load(),
 	}
 	log := fl.log.WithFields(w.want.fields(w.store)).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
@@ -29,6 +30,7 @@ type meteredStage struct {
 	disk int64           // of the disk in it, which may end within the last block
 
 	reserved atomic.Int64
+	writing  atomic.Int64 // nanoseconds that writes took, of several at once the sum
 	growing  sync.Mutex
 	sum      contentSum
 }
@@ -36,6 +38,8 @@ type meteredStage struct {
 // WriteAt writes; the stage asks for the room that it takes.
 func (m *meteredStage) WriteAt(b []byte, off int64) (n int, err error) {
 	m.addSum(b, off)
+	begun := time.Now()
+	defer func() { m.writing.Add(int64(time.Since(begun))) }()
 	err = m.w.fl.stock.withSpace(m.ctx, m.w.store, m.rest(), func() error {
 		n, err = m.ImageVolumeStage.WriteAt(b, off)
 		return err

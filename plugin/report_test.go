@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/diskimage"
@@ -84,4 +85,25 @@ func TestTheReportCountsAllThatWasReadFromSources(t *testing.T) {
 		t.Fatalf("nothing was read of the refused image: %d bytes in all", read)
 	}
 	r.downloads(t, "a refused image", source.read.Load())
+}
+
+// What a fill waited for has a name.
+func TestTheReportTellsWhereTheTimeOfFillsWent(t *testing.T) {
+	source := newGatedSource()
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source))
+	source.put("slow", "1", random(2*mib))
+	answered := r.startCreate(t, "gated:slow", "v1")
+	<-source.half
+	begun := time.Now()
+	waitFor(t, func() bool { return time.Since(begun) > 50*time.Millisecond })
+	close(source.gate)
+	<-answered
+	rep, err := r.Report(t.Context(), "", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := rep.Total.Phases
+	if p.DecodeMS+p.SourceMS < 40 || p.CommitMS <= 0 || p.WriteMS <= 0 || p.WaitingMS > 50 {
+		t.Errorf("phases: %+v, want the slow part in the reading", p)
+	}
 }

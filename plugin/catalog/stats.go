@@ -16,6 +16,7 @@ type FillRecord struct {
 	Store        backends.StoreID
 	ImageID      string
 	Took         time.Duration
+	Phases       FillPhases
 	SourceBytes  int64 // read from the image source, of a failed fill too
 	WrittenBytes int64
 	Error        string // "" where it became ready
@@ -42,6 +43,21 @@ type EvictionStat struct {
 	Bytes int64
 }
 
+// FillPhases is where a fill's time went.
+type FillPhases struct {
+	Waiting time.Duration // for a place among the fills
+	Quota   time.Duration // room and the internal tenant's claim
+	Source  time.Duration // until the image's headers were there
+	Decode  time.Duration // reading, hashing and decoding, but for Write
+	Write   time.Duration // waiting for the backend to take what was decoded
+	Commit  time.Duration // verifying, committing and naming
+}
+
+// each are the phases in the order of their columns.
+func (p *FillPhases) each() []*time.Duration {
+	return []*time.Duration{&p.Waiting, &p.Quota, &p.Source, &p.Decode, &p.Write, &p.Commit}
+}
+
 // FillStat sums fills of one store and image.
 type FillStat struct {
 	Store        backends.Name
@@ -50,6 +66,7 @@ type FillStat struct {
 	Failed       int64
 	Took         time.Duration // sum over those that became ready
 	Longest      time.Duration // of those that became ready
+	Phases       FillPhases    // sums over those that became ready
 	SourceBytes  int64
 	WrittenBytes int64
 }
@@ -61,28 +78,34 @@ var (
 	evictionStatKeys = []string{"minute", "store", "cause"}
 	evictionStatSums = []string{"evictions", "bytes"}
 	fillStatKeys     = []string{"minute", "store", "image_id"}
-	fillStatSums     = []string{"fills", "failed", "took", "source_bytes", "written_bytes"}
-	fillStatMost     = []string{"longest"}
+	fillStatSums     = []string{"fills", "failed", "took", "source_bytes", "written_bytes",
+		"phase_waiting", "phase_quota", "phase_source", "phase_decode", "phase_write", "phase_commit"}
+	fillStatMost = []string{"longest"}
 )
 
 // minute is the bucket that statistics of a time are summed in.
 func minute(at time.Time) int64 { return micros(at) / time.Minute.Microseconds() }
 
 const insertFill = `INSERT INTO fill_stats
-	(minute, store, image_id, fills, failed, took, longest, source_bytes, written_bytes)
-	VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)`
+	(minute, store, image_id, fills, failed, took, longest, source_bytes, written_bytes,
+		phase_waiting, phase_quota, phase_source, phase_decode, phase_write, phase_commit)
+	VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // RecordFill notes a fill that ended.
 func (c *Catalog) RecordFill(ctx context.Context, f FillRecord) error {
 	failed := f.Error != ""
 	took := f.Took.Microseconds()
 	if failed {
-		took = 0
+		took, f.Phases = 0, FillPhases{}
+	}
+	args := []any{minute(f.At), f.Store, f.ImageID, number(failed), took, took, f.SourceBytes, f.WrittenBytes}
+	for _, d := range f.Phases.each() {
+		args = append(args, d.Microseconds())
 	}
 	op := fmt.Sprintf("record fill of %s on %s", f.ImageID, f.Store)
 	return c.write(ctx, op, func(t tx) error {
 		stmt := insertFill + t.c.dialect.upsert("fill_stats", fillStatKeys, fillStatSums, fillStatMost)
-		_, err := t.exec(ctx, stmt, minute(f.At), f.Store, f.ImageID, number(failed), took, took, f.SourceBytes, f.WrittenBytes)
+		_, err := t.exec(ctx, stmt, args...)
 		return err
 	})
 }
@@ -129,7 +152,8 @@ func (c *Catalog) Evictions(ctx context.Context, since time.Time) ([]EvictionSta
 }
 
 const sumFills = `SELECT COALESCE(s.name, f.store) AS label, image_id, SUM(fills), SUM(failed), SUM(took), MAX(longest),
-	SUM(source_bytes), SUM(written_bytes) FROM fill_stats f
+	SUM(source_bytes), SUM(written_bytes), SUM(phase_waiting), SUM(phase_quota), SUM(phase_source), SUM(phase_decode),
+	SUM(phase_write), SUM(phase_commit) FROM fill_stats f
 	LEFT JOIN stores s ON s.id = f.store
 	WHERE minute >= ? GROUP BY label, image_id ORDER BY label, image_id`
 
@@ -137,7 +161,14 @@ const sumFills = `SELECT COALESCE(s.name, f.store) AS label, image_id, SUM(fills
 func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error) {
 	return stats(ctx, c, since, sumFills, func(rows *sql.Rows) (s FillStat, err error) {
 		var took, longest int64
-		err = rows.Scan(&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes)
+		into := []any{&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes}
+		for _, d := range s.Phases.each() {
+			into = append(into, d)
+		}
+		err = rows.Scan(into...)
+		for _, d := range s.Phases.each() {
+			*d *= time.Microsecond
+		}
 		s.Took = time.Duration(took) * time.Microsecond
 		s.Longest = time.Duration(longest) * time.Microsecond
 		return s, err

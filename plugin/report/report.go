@@ -28,6 +28,7 @@ type Figures struct {
 	FailedFills     int64            `json:"failed_fills"`
 	FillMeanMS      float64          `json:"fill_mean_ms" doc:"Of the fills that did not fail"`
 	FillMaxMS       float64          `json:"fill_max_ms"`
+	Phases          Phases           `json:"phases" doc:"Where the time of fills that did not fail went, on average"`
 	Images          []Image          `json:"images"`
 }
 
@@ -54,4 +55,14 @@ type Report struct {
 	Since    *time.Time `json:"since" doc:"null: since the beginning"`
 	Total    Figures    `json:"total"`
 	Backends []Backend  `json:"backends"`
+}
+
+// Phases are milliseconds of a fill, on average.
+type Phases struct {
+	WaitingMS float64 `json:"waiting_ms" doc:"For a place among the fills"`
+	QuotaMS   float64 `json:"quota_ms" doc:"Room, and the internal tenant's claim"`
+	SourceMS  float64 `json:"source_ms" doc:"Until the image's headers were there"`
+	DecodeMS  float64 `json:"decode_ms" doc:"Reading, hashing and decoding, but for write_ms"`
+	WriteMS   float64 `json:"write_ms" doc:"Waiting for the backend to take what was decoded"`
+	CommitMS  float64 `json:"commit_ms" doc:"Verifying, committing and naming"`
 }

@@ -11,6 +11,7 @@ import (
 type tally struct {
 	Figures
 	fillTook time.Duration
+	phases   catalog.FillPhases
 	images   map[string]*imageTally
 }
 
@@ -81,6 +82,12 @@ func (t *tally) fill(f catalog.FillStat) {
 	t.Fills += f.Fills
 	t.FailedFills += f.Failed
 	t.fillTook += f.Took
+	t.phases.Waiting += f.Phases.Waiting
+	t.phases.Quota += f.Phases.Quota
+	t.phases.Source += f.Phases.Source
+	t.phases.Decode += f.Phases.Decode
+	t.phases.Write += f.Phases.Write
+	t.phases.Commit += f.Phases.Commit
 	t.FillMaxMS = max(t.FillMaxMS, milliseconds(f.Longest))
 	image := t.image(f.ImageID)
 	image.DownloadedBytes += f.SourceBytes
@@ -103,7 +110,12 @@ func (t *tally) figures() Figures {
 		ratio := float64(f.Hits) / float64(counted)
 		f.HitRatio = &ratio
 	}
-	f.FillMeanMS = meanMS(t.fillTook, f.Fills-f.FailedFills)
+	ready := f.Fills - f.FailedFills
+	f.FillMeanMS = meanMS(t.fillTook, ready)
+	f.Phases = Phases{
+		WaitingMS: meanMS(t.phases.Waiting, ready), QuotaMS: meanMS(t.phases.Quota, ready), SourceMS: meanMS(t.phases.Source, ready),
+		DecodeMS: meanMS(t.phases.Decode, ready), WriteMS: meanMS(t.phases.Write, ready), CommitMS: meanMS(t.phases.Commit, ready),
+	}
 	f.Images = make([]Image, 0, len(t.images))
 	for _, image := range t.images {
 		image.FillMeanMS = meanMS(image.fillTook, image.fills)
