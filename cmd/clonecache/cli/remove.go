@@ -184,9 +184,9 @@ func (a *app) prune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Bring the caches back within their bounds",
-		Long: `Evicts what is over a bound, least recently used first, and what was not used for max_idle. The daemon keeps the
-bounds by itself whenever it makes room; this is for bounds that were lowered, and for max_idle. It asks first on a
-terminal.
+		Long: `Evicts what is over a bound, least recently used first, and what was not used for max_idle or remove_unused_after. The
+daemon keeps the bounds by itself, lowered ones within minutes, and removes what was not used for remove_unused_after;
+this is for doing so at once, and for max_idle. It asks first on a terminal.
 
 Exit code 9: a backend does not answer; the others are within their bounds.`,
 		Example: `  clonecache prune --dry-run
