@@ -232,7 +232,7 @@ func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 	for {
 		so := f.progress(phase(), fl.now())
 		who.report(so)
-		if who.missesAll(so, fl.now()) {
+		if who.missesAll(so, f.pace.lasts(), fl.now()) {
 			fl.flights.leave(f, who, stayInBackground)
 			return &stepAside{reason: ReasonDeadline, eta: so.ETA, detail: fmt.Sprintf("the image will be cached at about %s, after the deadline; that goes on in the background", so.ETA.Format(time.RFC3339))}
 		}

@@ -75,10 +75,29 @@ func (p *pace) rate(now time.Time) int64 {
 	return int64(float64(last.read-first.read) / took.Seconds())
 }
 
-// eta is when all of total bytes will have been read, if so many are by now; nil: nobody can tell.
+// stands tells that nothing has come for a while.
+func (p *pace) stands(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.seen) - 1
+	return last >= 0 && now.Sub(p.seen[last].at) > shortestPace
+}
+
+// lasts is how long it has been read.
+func (p *pace) lasts() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.seen) == 0 {
+		return 0
+	}
+	return p.seen[len(p.seen)-1].at.Sub(p.begun)
+}
+
+// eta is when all of total bytes will have been read, if so many are by now; nil: nobody can tell, also since nothing
+// more has come for a while.
 func (p *pace) eta(now time.Time, read, total int64) *time.Time {
 	rate := p.rate(now)
-	if rate <= 0 || total < 0 || read > total {
+	if rate <= 0 || p.stands(now) || total < 0 || read > total {
 		return nil
 	}
 	left := float64(total-read) / float64(rate)
@@ -90,16 +109,17 @@ func (p *pace) eta(now time.Time, read, total int64) *time.Time {
 	return &at
 }
 
-// An estimate is believed from a quarter of the image on, and where it is beyond the deadline by more than a fifth of what
-// is left to wait.
+// An estimate is believed from a quarter of the image on, once that was read for shortestPace, and where it is beyond the
+// deadline by more than a fifth of what is left to wait. A source that stands still gives none: its fill ends with the last
+// who waits for it.
 const (
 	believedFrom = 4 // the share of the image that has been read
 	estimateErrs = 5 // the share of the time that is left
 )
 
-// missesAll tells that the fill will end too late for the waiter, as far as anybody can tell.
-func (w *waiter) missesAll(so Progress, now time.Time) bool {
-	if w.deadline.IsZero() || so.ETA == nil || so.ReadBytes < so.TotalBytes/believedFrom {
+// missesAll tells that the fill, which has read for so long, will end too late for the waiter, as far as anybody can tell.
+func (w *waiter) missesAll(so Progress, lasts time.Duration, now time.Time) bool {
+	if w.deadline.IsZero() || so.ETA == nil || lasts < shortestPace || so.ReadBytes < so.TotalBytes/believedFrom {
 		return false
 	}
 	latest := w.deadline.Add(-deadlineMargin)

@@ -1,6 +1,8 @@
 package plugin_test
 
 import (
+	"context"
+	"io"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // The rate of the source changes twice; from a quarter on, nine of ten estimates are within a fifth of the truth.
@@ -52,18 +55,16 @@ func TestEstimatesFollowTheSource(t *testing.T) {
 	}
 }
 
+// A clock that only the reading moves: each piece of the image takes a second.
 func TestARequestWhoseDeadlineCannotBeMetIsBypassedAtOnce(t *testing.T) {
-	var later atomic.Int64 // nanoseconds
-	source := newGatedSource()
+	begun, read := time.Now(), new(atomic.Int64)
+	source := &slowSource{gatedSource: newGatedSource(), read: read}
 	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source), func(c *plugin.Config) {
-		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		c.Now = func() time.Time { return begun.Add(time.Duration(read.Load()) * time.Second) }
 	})
 	source.put("slow", "1", random(8*mib))
-	answered := r.start(plugin.Request{Image: "gated:slow", Volume: "v1", Deadline: time.Now().Add(time.Minute)})
-	<-source.half
-	waitFor(t, func() bool { f := r.Fills(); return len(f) == 1 && f[0].ReadBytes >= 3*mib })
-	later.Store(int64(40 * time.Second)) // half of it took so long
-	got := <-answered
+	answered := r.start(plugin.Request{Image: "gated:slow", Volume: "v1", Deadline: begun.Add(time.Minute)})
+	got := <-answered // the source stands in its middle, but no time passes there
 	if got.err != nil || got.a.Outcome != plugin.Bypassed || got.a.Reason != plugin.ReasonDeadline || got.a.ETA == nil || got.a.Detail == "" {
 		t.Fatalf("got %+v, %v, want it bypassed with the estimated end", got.a, got.err)
 	}
@@ -71,5 +72,43 @@ func TestARequestWhoseDeadlineCannotBeMetIsBypassedAtOnce(t *testing.T) {
 	waitFor(t, func() bool { return len(r.Fills()) == 0 })
 	if e := r.wantEntries(t, 1)[0]; e.State != "ready" {
 		t.Errorf("the fill did not go on: %+v", e)
+	}
+}
+
+// slowSource counts the pieces that are read of its images.
+type slowSource struct {
+	*gatedSource
+	read *atomic.Int64
+}
+
+func (s *slowSource) Open(ctx context.Context, i imagesource.Image) (io.ReadCloser, error) {
+	stream, err := s.gatedSource.Open(ctx, i)
+	return &slowStream{stream, s.read}, err
+}
+
+type slowStream struct {
+	io.ReadCloser
+	read *atomic.Int64
+}
+
+func (s *slowStream) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p[:min(len(p), 128<<10)])
+	s.read.Add(1)
+	return n, err
+}
+
+func TestOfWhatStandsStillNobodyKnowsTheEnd(t *testing.T) {
+	var p plugin.Pace
+	begun := time.Now()
+	for s := range 10 {
+		p.Note(begun.Add(time.Duration(s)*time.Second), int64(s)*mib)
+	}
+	for _, test := range []struct {
+		after time.Duration
+		known bool
+	}{{10 * time.Second, true}, {13 * time.Second, false}, {time.Hour, false}} {
+		if eta := p.ETA(begun.Add(test.after), 9*mib, 100*mib); (eta != nil) != test.known {
+			t.Errorf("after %s: %v, want it known: %v", test.after, eta, test.known)
+		}
 	}
 }
