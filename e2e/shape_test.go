@@ -16,7 +16,7 @@ const (
 	fileLines      = 400
 	medianFunction = 11 // lines
 	longFunction   = 25 // lines, of the ninth of ten functions in the order of their lengths
-	frontMethods   = 50
+	frontMethods   = 40
 	frontFields    = 12
 )
 

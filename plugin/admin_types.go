@@ -72,7 +72,7 @@ type BackendView struct {
 	NoClone       string           `json:"no_clone,omitempty" doc:"Why it cannot clone"`
 	Fallback      backends.Name    `json:"fallback,omitempty"`
 	Available     bool             `json:"available"`
-	Disabled      bool             `json:"disabled" doc:"Somebody has put it out of use: requests step aside, and nothing is filled, evicted or deleted"`
+	Disabled      bool             `json:"disabled" doc:"Somebody has put it out of use: requests step aside, nothing is filled, and nothing goes by itself"`
 	Error         string           `json:"error,omitempty"`
 	Entries       int              `json:"entries"`
 	HeldBytes     int64            `json:"held_bytes"`

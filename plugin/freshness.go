@@ -8,7 +8,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
-	"github.com/clonecache/clonecache/words"
+	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // sweepEvery is how often it is looked for entries that nobody has used for so long that their images may have changed.
@@ -60,7 +60,7 @@ func (w *sweeper) look(ctx context.Context, r catalog.Reading) error {
 	if err := want.resolve(ctx, w.sources, r.Image); err != nil {
 		return nil //nolint:nilerr // its source is not configured any more, or the reference is not allowed
 	}
-	err := w.fills.describe(imagesource.Anew(ctx), &want) // which notes what is gone
+	err := w.fills.authorise(imagesource.Anew(ctx), &want) // which notes what is gone
 	switch {
 	case errors.Is(err, imagesource.ErrUnavailable), ctx.Err() != nil:
 		return err

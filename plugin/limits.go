@@ -59,24 +59,30 @@ type Limits struct {
 	FillLimit  int // 0: the default
 }
 
+// Controls are what is changed of a cache while it serves. Its methods may be called from several goroutines.
+type Controls struct{ p *Plugin }
+
+// Controls are those of this cache.
+func (p *Plugin) Controls() Controls { return Controls{p} }
+
 // SetLimits puts other limits in the place of those of now, all or none. Requests and fills that have begun go on as they
 // began; what is over a lowered bound goes within moments. ErrBadRequest: one of them is wrong, or of no store that
 // there is.
-func (p *Plugin) SetLimits(l Limits) error {
+func (c Controls) SetLimits(l Limits) error {
 	if l.FillLimit < 0 {
 		return fmt.Errorf("%w: FillLimit is negative", ErrBadRequest)
 	}
 	setDefault(&l.FillLimit, defaultFills)
-	if err := p.stock.checkGroups(l.Groups); err != nil {
+	if err := c.p.stock.checkGroups(l.Groups); err != nil {
 		return err
 	}
-	if err := p.stock.setLimits(l); err != nil {
+	if err := c.p.stock.setLimits(l); err != nil {
 		return err
 	}
-	p.queue.setGroups(l.Groups)
-	p.fills.setLimit(l.FillLimit)
-	p.queue.poke()
-	p.remover.hurry()
+	c.p.queue.setGroups(l.Groups)
+	c.p.fills.setLimit(l.FillLimit)
+	c.p.queue.poke()
+	c.p.remover.hurry()
 	return nil
 }
 

@@ -64,14 +64,14 @@ func TestLimitsChangeWhileRequestsAreServed(t *testing.T) {
 		"no such group":   {Backends: []plugin.BackendConfig{local}, Groups: []plugin.GroupConfig{{Name: "g"}}},
 		"fills":           {Backends: []plugin.BackendConfig{local}, FillLimit: -1},
 	} {
-		if err := r.SetLimits(l); !errors.Is(err, plugin.ErrBadRequest) {
+		if err := r.Controls().SetLimits(l); !errors.Is(err, plugin.ErrBadRequest) {
 			t.Errorf("%s: got %v, want ErrBadRequest", name, err)
 		}
 	}
 	if v, err := r.Backends(t.Context()); err != nil || v[0].MaxCount != 0 {
 		t.Errorf("after limits that were refused: %+v, %v", v, err)
 	}
-	if err := r.SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{local}, FillLimit: 2}); err != nil {
+	if err := r.Controls().SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{local}, FillLimit: 2}); err != nil {
 		t.Fatal(err)
 	}
 	<-source.half // of the other one

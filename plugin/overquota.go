@@ -130,7 +130,7 @@ func (k *stock) missingQuota(ctx context.Context, refusal error) (quotaGap, erro
 func (k *stock) sharers(s *store, g quotaGap) []*store {
 	var all []*store
 	for _, other := range k.orderedStores() {
-		same := other.charged() && k.adopting(other) == k.adopting(s)
+		same := other.outOfUse() == nil && other.charged() && k.adopting(other) == k.adopting(s)
 		if same && (g.volumeType == "" || other.volumeType == g.volumeType || other == s) {
 			all = append(all, other)
 		}

@@ -14,29 +14,29 @@ const pausedEvery = 10 * time.Second
 type Draining bool
 
 // DisableBackend puts a backend, or a file cache, out of use for all daemons on the catalog, until EnableBackend:
-// requests for it step aside, and nothing is filled, evicted or deleted there. Others hear of it within seconds. Fills
-// that go on come to their end. ErrUnknownBackend; backends.ErrUnavailable: it has not been open yet.
-func (p *Plugin) DisableBackend(ctx context.Context, name backends.Name) error {
-	return p.stock.pause(ctx, name, p.catalog.Pause)
+// requests for it step aside, nothing is filled, and nothing goes there for room, for quota, by age or by Prune. Others
+// hear of it within seconds. Fills that go on come to their end, and what people delete by name goes. ErrUnknownBackend; backends.ErrUnavailable: it has not been open yet.
+func (c Controls) DisableBackend(ctx context.Context, name backends.Name) error {
+	return c.p.stock.pause(ctx, name, c.p.catalog.Pause)
 }
 
 // EnableBackend puts it into use again; one with Disabled in its configuration stays out of use.
-func (p *Plugin) EnableBackend(ctx context.Context, name backends.Name) error {
-	err := p.stock.pause(ctx, name, p.catalog.Resume)
-	p.queue.poke()
+func (c Controls) EnableBackend(ctx context.Context, name backends.Name) error {
+	err := c.p.stock.pause(ctx, name, c.p.catalog.Resume)
+	c.p.queue.poke()
 	return err
 }
 
 // DrainBackend waits until no fill goes on in a backend, or a file cache, in this process. The error is ctx's.
 // ErrUnknownBackend.
-func (p *Plugin) DrainBackend(ctx context.Context, name backends.Name) error {
-	s, err := p.stock.anyNamed(name)
+func (c Controls) DrainBackend(ctx context.Context, name backends.Name) error {
+	s, err := c.p.stock.anyNamed(name)
 	if err != nil {
 		return err
 	}
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
-	for p.fills.busy(s.name) {
+	for c.p.fills.busy(s.name) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -101,6 +101,15 @@ func (ro *roster) lookForPaused(ctx context.Context) {
 	if err := ro.readPaused(ctx); err != nil && ctx.Err() == nil {
 		ro.log.WithError(err).Warn("not known which backends are out of use; trying again")
 	}
+}
+
+// leaveUnused adds a store that is out of use to those that an answer about all of them leaves out, and tells whether it is.
+func (ro *roster) leaveUnused(list *[]UnavailableView, s *store) bool {
+	why := s.outOfUse()
+	if why != nil {
+		*list = append(*list, UnavailableView{Name: s.name, Since: ro.now().UTC(), Error: why.Error()})
+	}
+	return why != nil
 }
 
 // outOfUse steps aside where somebody has put the store out of use.

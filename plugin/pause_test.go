@@ -19,19 +19,19 @@ func TestABackendOutOfUseIsLeftAlone(t *testing.T) {
 	source.put("slow", "1", random(mib))
 	slow := r.startCreate(t, "gated:slow", "slow")
 	<-source.half
-	if err := r.DisableBackend(t.Context(), "local"); err != nil {
+	if err := r.Controls().DisableBackend(t.Context(), "local"); err != nil {
 		t.Fatal(err)
 	}
 	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := r.DrainBackend(soon, "local"); !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.Controls().DrainBackend(soon, "local"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("drain while a fill goes on: %v", err)
 	}
 	close(source.gate)
 	if a := <-slow; a.Outcome != plugin.Filled {
 		t.Errorf("a request that had begun: %+v", a)
 	}
-	if err := r.DrainBackend(t.Context(), ""); err != nil {
+	if err := r.Controls().DrainBackend(t.Context(), ""); err != nil {
 		t.Errorf("drain: %v", err)
 	}
 	bypassed := func(when string) {
@@ -50,20 +50,26 @@ func TestABackendOutOfUseIsLeftAlone(t *testing.T) {
 		t.Errorf("backends: %+v, %v", v, err)
 	}
 	r.wantEntries(t, 2)
-	if err := r.EnableBackend(t.Context(), "local"); err != nil {
+	if got, err := r.Prune(t.Context()); err != nil || len(got.Removed) != 0 || len(got.Unavailable) != 1 || got.Unavailable[0].Name != "local" {
+		t.Errorf("prune: %+v, %v, want the backend left out", got, err)
+	}
+	if got, err := r.PlanPrune(t.Context()); err != nil || len(got.Planned) != 0 || len(got.Unavailable) != 1 {
+		t.Errorf("prune --dry-run: %+v, %v, want the backend left out", got, err)
+	}
+	if err := r.Controls().EnableBackend(t.Context(), "local"); err != nil {
 		t.Fatal(err)
 	}
 	r.waitForState(t, "done", 1)
 	if a := r.create(t, "library:disk.raw", "v1", 0); a.Outcome != plugin.Hit {
 		t.Errorf("enabled: got %+v, want a hit", a)
 	}
-	if err := r.SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{{Name: "local", Disabled: true}}}); err != nil {
+	if err := r.Controls().SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{{Name: "local", Disabled: true}}}); err != nil {
 		t.Fatal(err)
 	}
 	if a := r.create(t, "library:disk.raw", "v2", 0); a.Reason != plugin.ReasonDisabled {
 		t.Errorf("disabled by the configuration: got %+v", a)
 	}
-	if err := r.DisableBackend(t.Context(), "absent"); !errors.Is(err, plugin.ErrUnknownBackend) {
+	if err := r.Controls().DisableBackend(t.Context(), "absent"); !errors.Is(err, plugin.ErrUnknownBackend) {
 		t.Errorf("an unknown one: %v", err)
 	}
 	checkClean(t, r)

@@ -31,6 +31,9 @@ func (rm *remover) planPrune(ctx context.Context) (PruneResult, error) {
 		return r, err
 	}
 	for _, s := range rm.stock.orderedStores() {
+		if rm.stock.leaveUnused(&r.Unavailable, s) {
+			continue
+		}
 		_, err := s.images.Capacity(ctx)
 		var all []going
 		if err == nil {

@@ -125,7 +125,7 @@ type BackendConfig struct {
 	// MaxWaiting bounds how many requests wait for fills at once; more are answered bypassed, reason
 	// too_many_waiting, while their fills go on. 0: no bound.
 	MaxWaiting int
-	// Disabled keeps it out of use: requests step aside, and nothing is filled, evicted or deleted.
+	// Disabled keeps it out of use, as Controls.DisableBackend does.
 	Disabled bool
 	// KeepForQuota keeps entries where the internal tenant's quota refuses an image-volume: else the least
 	// recently used idle ones go, as for any bound.

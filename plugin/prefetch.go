@@ -50,13 +50,19 @@ type QueuedView struct {
 	InstanceID InstanceID    `json:"instance_id" doc:"The daemon that works on it; empty where none does"`
 }
 
+// Queue is what is to be cached ahead of requests. Its methods may be called from several goroutines.
+type Queue struct{ q *queue }
+
+// Queue is that of this cache.
+func (p *Plugin) Queue() Queue { return Queue{p.queue} }
+
 // Prefetch queues images, each for each of the backends that are meant, and returns their rows. They are filled at once
 // where there is a place among the fills, else in the order of priority and age, by this daemon or another one on the
 // same catalog. One that waits, or is filled, already keeps its row. It is not asked yet whether a source has the image.
 // ErrBadRequest, ErrUnknownBackend; imagesource.ErrNoSource, ErrRefused, ErrAmbiguous; backends.ErrUnavailable: a backend
 // has not been open yet since it was first configured.
-func (p *Plugin) Prefetch(ctx context.Context, r Prefetch) ([]QueuedView, error) {
-	return p.queue.add(ctx, r)
+func (o Queue) Prefetch(ctx context.Context, r Prefetch) ([]QueuedView, error) {
+	return o.q.add(ctx, r)
 }
 
 // add is Prefetch.
@@ -194,7 +200,7 @@ func (q *queue) attempt(j *job, shared *sharedDownload, several bool) (catalog.E
 	if several {
 		want.source = shared.of(want.source)
 	}
-	if err := q.fills.describe(ctx, &want); err != nil {
+	if err := q.fills.authorise(ctx, &want); err != nil {
 		return catalog.Entry{}, err
 	}
 	if since := want.image.StaleSince; !since.IsZero() {
@@ -230,10 +236,10 @@ func (q *queue) target(ctx context.Context, s *store) (*store, error) {
 	return s.fallback, errors.Join(s.fallback.outOfUse(), s.fallback.down(), q.stock.ensure(ctx, s.fallback))
 }
 
-// Queue lists what is queued: what is being filled, then what waits, in its order, then what has failed, then what was
+// Queued lists what is queued: what is being filled, then what waits, in its order, then what has failed, then what was
 // done in the last hour.
-func (p *Plugin) Queue(ctx context.Context) ([]QueuedView, error) {
-	return p.queue.viewsOf(ctx, nil)
+func (o Queue) Queued(ctx context.Context) ([]QueuedView, error) {
+	return o.q.viewsOf(ctx, nil)
 }
 
 // viewsOf are the rows as they are now; nil: all.
@@ -279,40 +285,40 @@ func orNull(at time.Time) *time.Time {
 
 // DeleteQueued takes an image out of the queue; a fill that only the queue waits for ends. id may be shortened to 4
 // characters or more that begin or end no other. catalog.ErrNotQueued.
-func (p *Plugin) DeleteQueued(ctx context.Context, id string) (QueuedView, error) {
-	return p.queue.change(ctx, id, func(row catalog.QueueID) error {
-		err := p.catalog.DeleteQueued(ctx, row)
-		p.queue.cancelled(row)
+func (o Queue) DeleteQueued(ctx context.Context, id string) (QueuedView, error) {
+	return o.q.change(ctx, id, func(row catalog.QueueID) error {
+		err := o.q.catalog.DeleteQueued(ctx, row)
+		o.q.cancelled(row)
 		return err
 	})
 }
 
 // ClearQueue empties the queue, and says how many images were in it; fills that only the queue waits for end.
-func (p *Plugin) ClearQueue(ctx context.Context) (int64, error) {
-	n, err := p.catalog.ClearQueue(ctx)
+func (o Queue) ClearQueue(ctx context.Context) (int64, error) {
+	n, err := o.q.catalog.ClearQueue(ctx)
 	if err == nil {
-		p.queue.cancelled()
+		o.q.cancelled()
 	}
 	return n, err
 }
 
 // RetryQueued lets an image that failed, or waits for its next try, be tried at once. id as for DeleteQueued.
 // catalog.ErrNotQueued; ErrBusy: it is being filled, or is done.
-func (p *Plugin) RetryQueued(ctx context.Context, id string) (QueuedView, error) {
-	return p.queue.change(ctx, id, func(row catalog.QueueID) error {
-		err := p.catalog.RetryQueued(ctx, row)
+func (o Queue) RetryQueued(ctx context.Context, id string) (QueuedView, error) {
+	return o.q.change(ctx, id, func(row catalog.QueueID) error {
+		err := o.q.catalog.RetryQueued(ctx, row)
 		if errors.Is(err, catalog.ErrNotQueued) {
 			return fmt.Errorf("%w: the image is being filled, or is done", ErrBusy)
 		}
-		p.queue.poke()
+		o.q.poke()
 		return err
 	})
 }
 
 // RetryQueue is RetryQueued of all that failed or wait for their next try, and says how many.
-func (p *Plugin) RetryQueue(ctx context.Context) (int64, error) {
-	n, err := p.catalog.RetryQueue(ctx)
-	p.queue.poke()
+func (o Queue) RetryQueue(ctx context.Context) (int64, error) {
+	n, err := o.q.catalog.RetryQueue(ctx)
+	o.q.poke()
 	return n, err
 }
 

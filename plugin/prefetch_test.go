@@ -43,7 +43,7 @@ func withBackends(t *testing.T, dir string, names ...backends.Name) option {
 // queued are all images in the queue.
 func (r *rig) queued(t *testing.T) []plugin.QueuedView {
 	t.Helper()
-	all, err := r.Queue(t.Context())
+	all, err := r.Queue().Queued(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func (r *rig) queued(t *testing.T) []plugin.QueuedView {
 // prefetch queues images.
 func (r *rig) prefetch(t *testing.T, p plugin.Prefetch) []plugin.QueuedView {
 	t.Helper()
-	all, err := r.Prefetch(t.Context(), p)
+	all, err := r.Queue().Prefetch(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestARequestJoinsAPrefetchAndOutlivesIt(t *testing.T) {
 	}
 	answered := r.startCreate(t, "gated:disk", "v1")
 	waitFor(t, func() bool { fills := r.Fills(); return len(fills) == 1 && fills[0].Waiters == 2 })
-	if _, err := r.DeleteQueued(t.Context(), row.ID[:len(row.ID)-1]); err != nil {
+	if _, err := r.Queue().DeleteQueued(t.Context(), row.ID[:len(row.ID)-1]); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return r.Fills()[0].Waiters == 1 })
@@ -155,7 +155,7 @@ func TestARequestJoinsAPrefetchAndOutlivesIt(t *testing.T) {
 	if all := r.queued(t); len(all) != 0 {
 		t.Errorf("queue: %+v, want it empty", all)
 	}
-	if _, err := r.DeleteQueued(t.Context(), row.ID); !errors.Is(err, catalog.ErrNotQueued) {
+	if _, err := r.Queue().DeleteQueued(t.Context(), row.ID); !errors.Is(err, catalog.ErrNotQueued) {
 		t.Errorf("deleted twice: %v", err)
 	}
 }
@@ -166,7 +166,7 @@ func TestWhatNobodyWaitsForAnyMoreEnds(t *testing.T) {
 	source.put("disk", "1", random(mib))
 	r.prefetch(t, plugin.Prefetch{Images: []string{"gated:disk"}})
 	<-source.half
-	if n, err := r.ClearQueue(t.Context()); n != 1 || err != nil {
+	if n, err := r.Queue().ClearQueue(t.Context()); n != 1 || err != nil {
 		t.Fatalf("clear: %d, %v", n, err)
 	}
 	waitFor(t, func() bool { return len(r.Fills()) == 0 })
@@ -220,11 +220,11 @@ func TestWhatFailedIsTriedAgainOrGivenUp(t *testing.T) {
 		t.Errorf("an image that is not there: %+v", failed)
 	}
 	source.put("absent", "1", random(mib))
-	if _, err := r.RetryQueued(t.Context(), failed.ID); err != nil {
+	if _, err := r.Queue().RetryQueued(t.Context(), failed.ID); err != nil {
 		t.Fatal(err)
 	}
 	done := r.waitForState(t, "done", 1)[0]
-	if _, err := r.RetryQueued(t.Context(), done.ID); !errors.Is(err, plugin.ErrBusy) {
+	if _, err := r.Queue().RetryQueued(t.Context(), done.ID); !errors.Is(err, plugin.ErrBusy) {
 		t.Errorf("retry of what is done: %v, want ErrBusy", err)
 	}
 
@@ -254,7 +254,7 @@ func TestAPrefetchThatMeansNothingIsRefused(t *testing.T) {
 		"no such source": {plugin.Prefetch{Images: []string{"nowhere:disk"}, All: true}, imagesource.ErrNoSource},
 		"priority":       {plugin.Prefetch{Images: one, All: true, Priority: 2000}, plugin.ErrBadRequest},
 	} {
-		if got, err := r.Prefetch(t.Context(), test.asked); !errors.Is(err, test.want) {
+		if got, err := r.Queue().Prefetch(t.Context(), test.asked); !errors.Is(err, test.want) {
 			t.Errorf("%s: got %+v, %v, want %v", name, got, err, test.want)
 		}
 	}

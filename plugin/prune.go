@@ -21,6 +21,9 @@ func (rm *remover) prune(ctx context.Context) (PruneResult, error) {
 		return r, err
 	}
 	for _, s := range rm.stock.orderedStores() {
+		if rm.stock.leaveUnused(&r.Unavailable, s) {
+			continue
+		}
 		err := rm.pruneStore(ctx, s, byHand, &r)
 		if rm.stock.leaveOut(&r.Unavailable, s, err) { // which keeps nobody from the others
 			rm.log.WithField("backend", s.name).WithError(err).Warn("not pruned: it does not answer")

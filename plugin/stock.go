@@ -52,6 +52,9 @@ func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, returned f
 // tend frees what waited for its last clone, and looks at some entries whose clones may have gone.
 func (k *stock) tend(ctx context.Context) {
 	for _, s := range k.stores {
+		if s.outOfUse() != nil {
+			continue
+		}
 		if err := k.reapDue(ctx, s, choresEvery/2); err != nil && ctx.Err() == nil {
 			k.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
 		}

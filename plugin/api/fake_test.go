@@ -268,7 +268,7 @@ func (f *fakeService) Prefetch(_ context.Context, p plugin.Prefetch) ([]plugin.Q
 	return []plugin.QueuedView{{ID: "q1", ImageID: p.Images[0], State: "waiting", Position: 1, TotalBytes: -1}}, nil
 }
 
-func (f *fakeService) Queue(context.Context) ([]plugin.QueuedView, error) { return nil, nil }
+func (f *fakeService) Queued(context.Context) ([]plugin.QueuedView, error) { return nil, nil }
 
 func (f *fakeService) DeleteQueued(_ context.Context, id string) (plugin.QueuedView, error) {
 	return plugin.QueuedView{}, fmt.Errorf("%w: %q", catalog.ErrNotQueued, id)

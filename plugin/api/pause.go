@@ -16,7 +16,7 @@ type disableInput struct {
 
 func (s *Server) pauseRoutes() {
 	const one = "/v1/backends/{backend}"
-	route(s, post("disable-backend", one+"/disable", "Put a backend out of use: requests step aside, and nothing is filled, evicted or deleted"), func(ctx context.Context, svc Service, in *disableInput) (*none, error) {
+	route(s, post("disable-backend", one+"/disable", "Put a backend out of use: requests step aside, nothing is filled, and nothing goes by itself"), func(ctx context.Context, svc Service, in *disableInput) (*none, error) {
 		err := svc.DisableBackend(ctx, in.Backend)
 		if err == nil && in.Drain {
 			err = svc.DrainBackend(ctx, in.Backend)

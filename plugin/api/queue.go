@@ -47,7 +47,7 @@ func (s *Server) queueRoutes() {
 		})
 	route(s, get("list-queue", all, "Images in the queue: those being filled, those that wait, in their order, those that failed, and those done in the last hour"),
 		func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.QueuedView], error) {
-			return listed(svc.Queue(ctx))
+			return listed(svc.Queued(ctx))
 		})
 	route(s, del("clear-queue", all, "Empty the queue; fills that only it waits for end"), func(ctx context.Context, svc Service, _ *none) (*output[QueueCount], error) {
 		return s.queueCount(ctx, "queue cleared")(svc.ClearQueue(ctx))

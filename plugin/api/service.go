@@ -19,6 +19,7 @@ type Service interface {
 	Hosts
 	Loans
 	Queue
+	Controls
 }
 
 // Hosts are the daemons on one catalog.
@@ -75,9 +76,6 @@ type Overview interface {
 // Upkeep keeps the cache in order.
 type Upkeep interface {
 	Prune(ctx context.Context) (plugin.PruneResult, error)
-	DisableBackend(ctx context.Context, name backends.Name) error
-	EnableBackend(ctx context.Context, name backends.Name) error
-	DrainBackend(ctx context.Context, name backends.Name) error
 	PlanPrune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error)
@@ -90,19 +88,28 @@ type Events interface {
 }
 
 // ServiceOf is the service of a cache.
-func ServiceOf(p *plugin.Plugin) Service { return served{p, p.Lending()} }
+func ServiceOf(p *plugin.Plugin) Service { return served{p, p.Lending(), p.Queue(), p.Controls()} }
 
 type served struct {
 	*plugin.Plugin
 	plugin.Lending
+	plugin.Queue
+	plugin.Controls
 }
 
 // Queue is what is to be cached ahead of requests.
 type Queue interface {
 	Prefetch(ctx context.Context, p plugin.Prefetch) ([]plugin.QueuedView, error)
-	Queue(ctx context.Context) ([]plugin.QueuedView, error)
+	Queued(ctx context.Context) ([]plugin.QueuedView, error)
 	DeleteQueued(ctx context.Context, id string) (plugin.QueuedView, error)
 	ClearQueue(ctx context.Context) (int64, error)
 	RetryQueued(ctx context.Context, id string) (plugin.QueuedView, error)
 	RetryQueue(ctx context.Context) (int64, error)
+}
+
+// Controls put backends out of use and into use.
+type Controls interface {
+	DisableBackend(ctx context.Context, name backends.Name) error
+	EnableBackend(ctx context.Context, name backends.Name) error
+	DrainBackend(ctx context.Context, name backends.Name) error
 }

@@ -23,7 +23,8 @@ func (a *app) backendDisable() *cobra.Command {
 		Use:   "disable [NAME]",
 		Short: "Put a backend out of use",
 		Long: `Puts a backend, or a file cache, out of use, for all daemons on its catalog and over restarts: requests for it are
-bypassed (reason backend_disabled), and nothing is filled, evicted or deleted there. Fills that go on come to their
+bypassed (reason backend_disabled), nothing is filled, and nothing goes there: not for room or quota, by age or by
+"prune". What "entry delete" and "volume delete" name goes. Fills that go on come to their
 end. "backend enable" puts it into use again; --all means every backend.`,
 		Example: `  clonecache backend disable local --drain
   clonecache backend disable --all`,

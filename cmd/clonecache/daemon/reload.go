@@ -28,7 +28,7 @@ func (d *running) reload(p *plugin.Plugin) (api.Reloaded, error) {
 		return api.Reloaded{}, fmt.Errorf("%w: nothing was changed, since the configuration is wrong: %w", api.ErrConfiguration, err)
 	}
 	effective, result := merged(d.effective, next)
-	if err := p.SetLimits(limits(effective)); err != nil {
+	if err := p.Controls().SetLimits(limits(effective)); err != nil {
 		return api.Reloaded{}, err
 	}
 	if level, err := logrus.ParseLevel(effective.LogLevel); err == nil && d.SetLevel != nil {
