@@ -89,13 +89,16 @@ func TestTheReportCountsAllThatWasReadFromSources(t *testing.T) {
 
 // What a fill waited for has a name.
 func TestTheReportTellsWhereTheTimeOfFillsWent(t *testing.T) {
+	var later atomic.Int64 // nanoseconds
 	source := newGatedSource()
-	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source))
-	source.put("slow", "1", random(2*mib))
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source), func(c *plugin.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	source.put("slow", "1", random(8*mib))
 	answered := r.startCreate(t, "gated:slow", "v1")
-	<-source.half
-	begun := time.Now()
-	waitFor(t, func() bool { return time.Since(begun) > 50*time.Millisecond })
+	waitFor(t, func() bool { f := r.Fills(); return len(f) == 1 && f[0].ReadBytes >= 3*mib })
+	const slow = time.Hour
+	later.Store(int64(slow))
 	close(source.gate)
 	<-answered
 	rep, err := r.Report(t.Context(), "", time.Time{})
@@ -103,7 +106,7 @@ func TestTheReportTellsWhereTheTimeOfFillsWent(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := rep.Total.Phases
-	if p.DecodeMS+p.SourceMS < 40 || p.CommitMS <= 0 || p.WriteMS <= 0 || p.WaitingMS > 50 {
+	if ms := float64(slow.Milliseconds()); p.DecodeMS < ms/2 || p.SourceMS+p.QuotaMS+p.WaitingMS+p.WriteMS+p.CommitMS > ms/2 || p.CommitMS <= 0 || p.WriteMS <= 0 {
 		t.Errorf("phases: %+v, want the slow part in the reading", p)
 	}
 }
