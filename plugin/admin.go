@@ -324,7 +324,7 @@ func (p *Plugin) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	return Status{
-		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.began.UTC(), StateDir: p.cfg.StateDir, Ready: p.gate.open(),
+		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: p.gate.open(),
 		Fills: fills, Backends: views, Sources: p.Sources(),
 	}, nil
 }

@@ -47,7 +47,7 @@ func Fill(ctx context.Context, p *Plugin, on backends.Name, image string) (Entry
 		return EntryView{}, "", err
 	}
 	want := wanted{sharing: s.sharing()}
-	if err = want.resolve(ctx, p.sources, image); err == nil {
+	if err = want.resolve(ctx, p.ladder.sources, image); err == nil {
 		err = p.fills.authorise(ctx, &want)
 	}
 	if err != nil {
@@ -91,9 +91,12 @@ func (s Slots) Take(ctx context.Context) error { return s.s.take(ctx) }
 func (s Slots) Leave()                         { s.s.leave() }
 func (s Slots) Resize(most int)                { s.s.resize(most) }
 
+// LookAtQueue begins what is next.
+func LookAtQueue(ctx context.Context, p *Plugin) { p.queue.dispatch(ctx) }
+
 // Sweep does what is done every few minutes about images that nobody uses.
 func Sweep(ctx context.Context, p *Plugin) {
-	(&sweeper{house: p.house, stock: p.stock, fills: p.fills, sources: p.sources}).sweep(ctx)
+	p.queue.sweeper().sweep(ctx)
 }
 
 // Pace is how fast something is read.

@@ -24,6 +24,11 @@ type sweeper struct {
 	sources *sources
 }
 
+// sweeper is one that knows what the queue knows.
+func (q *queue) sweeper() *sweeper {
+	return &sweeper{house: q.house, stock: q.stock, fills: q.fills, sources: q.sources}
+}
+
 // sweep looks at each source's images that are due.
 func (w *sweeper) sweep(ctx context.Context) {
 	for source, fresh := range w.cfg.FreshFor {

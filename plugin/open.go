@@ -24,7 +24,6 @@ type Plugin struct {
 	fills   *fills
 	ladder  *ladder
 	queue   *queue
-	sources *sources
 }
 
 // Open locks StateDir, opens catalog and journal, settles what an earlier process left in flight,
@@ -67,7 +66,8 @@ func (p *Plugin) build() (err error) {
 	if p.stock, err = newStock(p.house); err != nil {
 		return err
 	}
-	if p.sources, err = newSources(p.cfg.Log, p.cfg.Sources); err != nil {
+	from, err := newSources(p.cfg.Log, p.cfg.Sources)
+	if err != nil {
 		return err
 	}
 	if err := p.stock.checkGroups(p.cfg.Groups); err != nil {
@@ -75,8 +75,8 @@ func (p *Plugin) build() (err error) {
 	}
 	p.books = newBooks(p.house, p.stock.label)
 	p.fills = newFills(p.house, p.books, p.stock)
-	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, p.sources)
-	p.queue = newQueue(p.house, p.stock, p.fills, p.sources, &p.gate)
+	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, from)
+	p.queue = newQueue(p.house, p.stock, p.fills, from, &p.gate)
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
 	p.attendance = &attendance{house: p.house, stock: p.stock, leftOut: p.reconciler.leftOut}
 	p.remover = &remover{house: p.house, books: p.books, stock: p.stock, changed: make(chan struct{}, 1)}
@@ -100,19 +100,15 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	if err := p.reconciler.recover(ctx); err != nil {
 		return err
 	}
+	if err := errors.Join(p.stock.readPaused(ctx), p.queue.resume(ctx)); err != nil {
+		return err
+	}
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)
 	p.chores.every(choresEvery, nil, p.doChores)
 	p.chores.every(p.beatEvery(), nil, p.attendance.beat)
-	if err := p.stock.readPaused(ctx); err != nil {
-		return err
-	}
 	p.chores.every(pausedEvery, nil, p.stock.lookForPaused)
-	sweeper := &sweeper{house: p.house, stock: p.stock, fills: p.fills, sources: p.sources}
-	p.chores.every(sweepEvery, nil, sweeper.sweep)
+	p.chores.every(sweepEvery, nil, p.queue.sweeper().sweep)
 	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
-	if err := p.queue.resume(ctx); err != nil {
-		return err
-	}
 	p.chores.every(p.cfg.QueueEvery, p.queue.due(), p.queue.dispatch)
 	return nil
 }
@@ -147,7 +143,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 
 // release closes what start opened, in the reverse order.
 func (p *Plugin) release() error {
-	p.sources.close()
+	p.ladder.closeSources()
 	problems := []error{p.books.close(), p.closeHouse()}
 	if p.lock != nil {
 		problems = append(problems, p.lock.Unlock())

@@ -145,7 +145,7 @@ func (q *queue) beginNext(ctx context.Context) bool {
 		return false
 	}
 	rows, err := q.catalog.TakeQueued(ctx, q.holder, q.cfg.LeaseFor)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, catalog.ErrUnavailable) { // which is said once, for all
 		q.log.WithError(err).Warn("queue not looked at; trying again")
 	}
 	if len(rows) == 0 {
@@ -253,9 +253,8 @@ func (q *queue) keepLease(j *job, since time.Duration) bool {
 // finish notes what became of a job.
 func (q *queue) finish(j *job, entry catalog.Entry, err error) {
 	defer j.cancel(nil)
-	if err == nil && j.row.Pin {
-		_, err = q.stock.pin(j.ctx, string(entry.ID), true)
-	}
+	row := j.row
+	err = q.pinIf(j.ctx, row, entry, err)
 	lost := errors.Is(context.Cause(j.ctx), errRowLost)
 	q.mu.Lock()
 	delete(q.going, j.row.ID) // before the row has ended, so that no lease is looked for any more
@@ -271,9 +270,22 @@ func (q *queue) finish(j *job, entry catalog.Entry, err error) {
 	}
 	ctx, cancel := q.cleanup(q.base)
 	defer cancel()
-	if err := q.catalog.EndQueued(ctx, j.row, q.holder, end); err != nil && !errors.Is(err, catalog.ErrNotQueued) {
+	err = q.catalog.EndQueued(ctx, row, q.holder, end)
+	if errors.Is(err, catalog.ErrWantsPin) {
+		row.Pin = true
+		err = q.catalog.EndQueued(ctx, row, q.holder, q.endOf(j, entry, q.pinIf(ctx, row, entry, nil)))
+	}
+	if err != nil && !errors.Is(err, catalog.ErrNotQueued) {
 		log.WithError(err).Warn("end of a queued fill not noted; it is looked at again")
 	}
+}
+
+// pinIf pins the entry that an attempt came to, where the row wants that.
+func (q *queue) pinIf(ctx context.Context, row catalog.Queued, entry catalog.Entry, err error) error {
+	if err == nil && row.Pin {
+		_, err = q.stock.pin(ctx, string(entry.ID), true)
+	}
+	return err
 }
 
 // endOf is what an attempt that came to err has the row become.

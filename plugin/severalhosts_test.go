@@ -38,14 +38,14 @@ type shared struct {
 
 const longLease = time.Hour
 
-func newCluster(t *testing.T, n int, bounds lru.Bounds) *cluster {
+func newCluster(t *testing.T, n int, bounds lru.Bounds, more ...option) *cluster {
 	t.Helper()
 	c := &cluster{source: newGatedSource(), dir: fstest.Mount(t, fstest.XFS, 512*mib)}
 	c.shared = newShared(t, c.dir)
-	first := newRig(t, c.dir, bounds, withSource(c.source), func(cfg *plugin.Config) {
+	first := newRig(t, c.dir, bounds, append([]option{withSource(c.source), func(cfg *plugin.Config) {
 		cfg.Host, cfg.LeaseFor = "host-0", longLease
 		cfg.Catalog = c.Access
-	})
+	}}, more...)...)
 	c.hosts = append(c.hosts, first)
 	for i := 1; i < n; i++ {
 		c.join(t, fmt.Sprintf("host-%d", i))
@@ -103,6 +103,7 @@ func (c *cluster) sql(t *testing.T, stmt string) {
 func (c *cluster) expire(t *testing.T) {
 	t.Helper()
 	c.sql(t, `UPDATE entries SET lease_until = 1 WHERE lease_until > 0`)
+	c.sql(t, `UPDATE fill_queue SET lease_until = 1 WHERE lease_until > 0`)
 	c.sql(t, `UPDATE duties SET lease_until = 1 WHERE lease_until > 0`)
 }
 
@@ -341,6 +342,7 @@ func TestAnEvictionOfAnotherHostIsLeftToIt(t *testing.T) {
 		t.Errorf("entry: %+v, want it evicting still", e)
 	}
 	c.expire(t)
+	c.sql(t, `UPDATE fill_queue SET lease_until = 1 WHERE lease_until > 0`)
 	c.sql(t, `UPDATE duties SET done_at = 1`) // it is due again
 	later.Tidy(t.Context())
 	later.wantEntries(t, 0)

@@ -56,9 +56,15 @@ func (s *sources) close() {
 }
 
 // Sources lists the image sources in the order of the configuration, and how each is. Nobody is asked.
-func (p *Plugin) Sources() []SourceView {
-	views := make([]SourceView, 0, len(p.sources.watched))
-	for _, w := range p.sources.watched {
+func (p *Plugin) Sources() []SourceView { return p.ladder.sourceViews() }
+
+// closeSources ends what the sources keep open.
+func (l *ladder) closeSources() { l.sources.close() }
+
+// sourceViews is Sources.
+func (l *ladder) sourceViews() []SourceView {
+	views := make([]SourceView, 0, len(l.sources.watched))
+	for _, w := range l.sources.watched {
 		views = append(views, sourceView(w))
 	}
 	return views

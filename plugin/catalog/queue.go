@@ -155,23 +155,26 @@ func scanQueued(r interface{ Scan(...any) error }) (row Queued, version int64, e
 }
 
 const (
-	countTakeable  = `SELECT COUNT(*) FROM fill_queue WHERE (state = 'waiting' AND next_try_at <= ?) OR (state = 'running' AND lease_until <= ?)`
+	// feasible are the rows of stores that the instance has, and of those that nobody has: what others have is theirs to do.
+	feasible = ` AND (EXISTS (SELECT 1 FROM host_stores m WHERE m.store = fill_queue.store AND m.host = ?)
+		OR NOT EXISTS (SELECT 1 FROM host_stores o WHERE o.store = fill_queue.store))`
+	countTakeable  = `SELECT COUNT(*) FROM fill_queue WHERE ((state = 'waiting' AND next_try_at <= ?) OR (state = 'running' AND lease_until <= ?))` + feasible
 	releaseExpired = `UPDATE fill_queue SET state = 'waiting', lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1
 		WHERE state = 'running' AND lease_until <= ?`
-	selectNext = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?
+	selectNext = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?` + feasible + `
 		ORDER BY priority DESC, queued_at, id LIMIT 1`
-	selectSiblings = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND state = 'waiting' AND next_try_at <= ?
+	selectSiblings = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND state = 'waiting' AND next_try_at <= ?` + feasible + `
 		ORDER BY priority DESC, queued_at, id`
 	takeQueued = `UPDATE fill_queue SET state = 'running', attempts = attempts + 1, next_try_at = 0, lease_host = ?, lease_incarnation = ?,
 		lease_until = ?, read_bytes = 0, total_bytes = -1, version = version + 1 WHERE id = ? AND state = 'waiting' AND version = ?`
 )
 
 // TakeQueued makes the caller the one who works on what is next: the row of the greatest priority that waited longest,
-// and with it those of the same image in other stores. None: nothing is to be done now. Rows whose lease has run out
-// wait again from this call on.
+// and with it those of the same image in other stores. Rows of stores that only other daemons have are left to them.
+// None: nothing is to be done now. Rows whose lease has run out wait again from this call on.
 func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
 	var taken []Queued
-	if any, err := c.anyQueued(ctx); err != nil || !any {
+	if any, err := c.anyQueued(ctx, h); err != nil || !any {
 		return nil, err
 	}
 	err := c.write(ctx, "take from the queue", func(t tx) (err error) {
@@ -185,14 +188,14 @@ func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Durati
 }
 
 // anyQueued tells whether there might be something to take, and writes nothing: mostly there is not.
-func (c *Catalog) anyQueued(ctx context.Context) (any bool, err error) {
+func (c *Catalog) anyQueued(ctx context.Context, h Holder) (any bool, err error) {
 	err = c.read(ctx, "look at the queue", func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
 		}
 		var n int
-		err = t.row(ctx, countTakeable, micros(now), micros(now)).Scan(&n)
+		err = t.row(ctx, countTakeable, micros(now), micros(now), h.Instance).Scan(&n)
 		any = n > 0
 		return err
 	})
@@ -207,14 +210,14 @@ func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([
 	if _, err := t.exec(ctx, releaseExpired, micros(now)); err != nil {
 		return nil, err
 	}
-	next, _, err := t.queued(ctx, selectNext, micros(now))
+	next, _, err := t.queued(ctx, selectNext, micros(now), h.Instance)
 	if errors.Is(err, ErrNotQueued) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	rows, versions, err := t.allQueued(ctx, selectSiblings, next.Image, micros(now))
+	rows, versions, err := t.allQueued(ctx, selectSiblings, next.Image, micros(now), h.Instance)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +272,11 @@ type QueueEnd struct {
 	Uncounted bool
 }
 
-// EndQueued ends an attempt at a row that the caller took. ErrNotQueued as KeepQueued.
+// ErrWantsPin: somebody has asked meanwhile that the row's entry be pinned.
+var ErrWantsPin = errors.New("the entry is to be pinned by now")
+
+// EndQueued ends an attempt at a row that the caller took. ErrNotQueued as KeepQueued; ErrWantsPin: the row is done only
+// once its entry is pinned, and row says nothing of that.
 func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end QueueEnd) error {
 	end.Error = strings.ToValidUTF8(end.Error[:min(len(end.Error), maxError)], "")
 	attempts := row.Attempts
@@ -280,6 +287,11 @@ func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end Queue
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
+		}
+		if there, _, err := t.queued(ctx, selectQueued, row.ID); err != nil {
+			return err
+		} else if there.Pin && !row.Pin && end.State == QueueDone {
+			return ErrWantsPin
 		}
 		var next, ended time.Time
 		if end.State == QueueWaiting {

@@ -193,3 +193,16 @@ func TestEachRowIsTakenOnce(t *testing.T) {
 		t.Errorf("%d images were taken, want %d", len(got), images)
 	}
 }
+
+func TestAPinThatCameMeanwhileIsNotForgotten(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	queue(t, c, "image", 0, "local")
+	row := mustTake(t, c, me, "image local")[0]
+	if _, err := c.Enqueue(ctx, []QueueSpec{{Store: "local", Image: "image", Pin: true}}); err != nil {
+		t.Fatal(err)
+	}
+	is(t, "done without the pin", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), ErrWantsPin)
+	row.Pin = true
+	is(t, "done with it", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), nil)
+}
