@@ -74,7 +74,7 @@ func (rm *remover) keepWithin(ctx context.Context) {
 // isDue tells whether something may have to go, by the catalog alone.
 func (rm *remover) isDue(ctx context.Context, s *store) (bool, error) {
 	limit := s.limit()
-	if !s.sure() || s.down() != nil || s.outOfUse() != nil {
+	if silent := s.down() != nil; silent || !s.sure() || limit.disabled || s.paused.Load() {
 		return false, nil
 	}
 	held, err := rm.catalog.Held(ctx)

@@ -72,7 +72,7 @@ func (w *sweeper) look(ctx context.Context, r catalog.Reading) error {
 	case errors.Is(err, imagesource.ErrNotActive):
 		return w.catalog.ImageGone(ctx, r.Image)
 	case err != nil, !want.image.Stable() && want.promised.IsZero(), !want.image.StaleSince.IsZero():
-		return nil
+		return nil //nolint:nilerr // it is asked again at the next sweep
 	case s.isStill(&want, r.Entry):
 		return w.catalog.Seen(ctx, r)
 	}

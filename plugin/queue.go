@@ -63,6 +63,13 @@ type job struct {
 	so Progress
 }
 
+// newJob is to end with ctx at the latest.
+func newJob(ctx context.Context, row catalog.Queued) *job {
+	j := &job{row: row, so: Progress{TotalBytes: -1}}
+	j.ctx, j.cancel = context.WithCancelCause(ctx)
+	return j
+}
+
 // report notes how far the fill is.
 func (j *job) report(so Progress) {
 	j.mu.Lock()
@@ -184,8 +191,7 @@ func (q *queue) begin(rows []catalog.Queued) []*job {
 	defer q.mu.Unlock()
 	jobs := make([]*job, 0, len(rows))
 	for _, row := range rows {
-		j := &job{row: row, so: Progress{TotalBytes: -1}}
-		j.ctx, j.cancel = context.WithCancelCause(q.base)
+		j := newJob(q.base, row)
 		q.going[row.ID] = j
 		jobs = append(jobs, j)
 	}
@@ -253,8 +259,9 @@ func (q *queue) keepLease(j *job, since time.Duration) bool {
 // finish notes what became of a job.
 func (q *queue) finish(j *job, entry catalog.Entry, err error) {
 	defer j.cancel(nil)
-	row := j.row
-	err = q.pinIf(j.ctx, row, entry, err)
+	if err == nil && j.row.Pin {
+		_, err = q.stock.pin(j.ctx, string(entry.ID), true)
+	}
 	lost := errors.Is(context.Cause(j.ctx), errRowLost)
 	q.mu.Lock()
 	delete(q.going, j.row.ID) // before the row has ended, so that no lease is looked for any more
@@ -270,22 +277,9 @@ func (q *queue) finish(j *job, entry catalog.Entry, err error) {
 	}
 	ctx, cancel := q.cleanup(q.base)
 	defer cancel()
-	err = q.catalog.EndQueued(ctx, row, q.holder, end)
-	if errors.Is(err, catalog.ErrWantsPin) {
-		row.Pin = true
-		err = q.catalog.EndQueued(ctx, row, q.holder, q.endOf(j, entry, q.pinIf(ctx, row, entry, nil)))
-	}
-	if err != nil && !errors.Is(err, catalog.ErrNotQueued) {
+	if err := q.catalog.EndQueued(ctx, j.row, q.holder, end); err != nil && !errors.Is(err, catalog.ErrNotQueued) {
 		log.WithError(err).Warn("end of a queued fill not noted; it is looked at again")
 	}
-}
-
-// pinIf pins the entry that an attempt came to, where the row wants that.
-func (q *queue) pinIf(ctx context.Context, row catalog.Queued, entry catalog.Entry, err error) error {
-	if err == nil && row.Pin {
-		_, err = q.stock.pin(ctx, string(entry.ID), true)
-	}
-	return err
 }
 
 // endOf is what an attempt that came to err has the row become.

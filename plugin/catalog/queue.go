@@ -272,17 +272,10 @@ type QueueEnd struct {
 	Uncounted bool
 }
 
-// ErrWantsPin: somebody has asked meanwhile that the row's entry be pinned.
-var ErrWantsPin = errors.New("the entry is to be pinned by now")
-
-// EndQueued ends an attempt at a row that the caller took. ErrNotQueued as KeepQueued; ErrWantsPin: the row is done only
-// once its entry is pinned, and row says nothing of that.
+// EndQueued ends an attempt at a row that the caller took. What is done waits again at once where somebody has asked
+// meanwhile for its entry to be pinned, which row says nothing of. ErrNotQueued as KeepQueued.
 func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end QueueEnd) error {
 	end.Error = strings.ToValidUTF8(end.Error[:min(len(end.Error), maxError)], "")
-	attempts := row.Attempts
-	if end.Uncounted {
-		attempts--
-	}
 	return c.ofQueued(ctx, "end attempt", row.ID, func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
@@ -291,7 +284,11 @@ func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end Queue
 		if there, _, err := t.queued(ctx, selectQueued, row.ID); err != nil {
 			return err
 		} else if there.Pin && !row.Pin && end.State == QueueDone {
-			return ErrWantsPin
+			end = QueueEnd{State: QueueWaiting, Uncounted: true}
+		}
+		attempts := row.Attempts
+		if end.Uncounted {
+			attempts--
 		}
 		var next, ended time.Time
 		if end.State == QueueWaiting {

@@ -202,7 +202,10 @@ func TestAPinThatCameMeanwhileIsNotForgotten(t *testing.T) {
 	if _, err := c.Enqueue(ctx, []QueueSpec{{Store: "local", Image: "image", Pin: true}}); err != nil {
 		t.Fatal(err)
 	}
-	is(t, "done without the pin", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), ErrWantsPin)
-	row.Pin = true
+	is(t, "done without the pin", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), nil)
+	if row = mustTake(t, c, me, "image local")[0]; !row.Pin || row.Attempts != 1 {
+		t.Fatalf("taken again: %+v, want it to be pinned at the first attempt", row)
+	}
 	is(t, "done with it", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), nil)
+	mustTake(t, c, me)
 }

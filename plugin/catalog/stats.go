@@ -162,12 +162,14 @@ func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error
 	return stats(ctx, c, since, sumFills, func(rows *sql.Rows) (s FillStat, err error) {
 		var took, longest int64
 		into := []any{&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes}
-		for _, d := range s.Phases.each() {
-			into = append(into, d)
+		phases := s.Phases.each()
+		micros := make([]int64, len(phases))
+		for i := range micros {
+			into = append(into, &micros[i])
 		}
 		err = rows.Scan(into...)
-		for _, d := range s.Phases.each() {
-			*d *= time.Microsecond
+		for i, d := range phases {
+			*d = time.Duration(micros[i]) * time.Microsecond
 		}
 		s.Took = time.Duration(took) * time.Microsecond
 		s.Longest = time.Duration(longest) * time.Microsecond
