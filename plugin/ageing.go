@@ -71,10 +71,13 @@ func (rm *remover) keepWithin(ctx context.Context) {
 	}
 }
 
+// served tells whether a store is in use, answers, and is surely the one that it is taken for.
+func (s *store) served() bool { return s.sure() && s.down() == nil && s.outOfUse() == nil }
+
 // isDue tells whether something may have to go, by the catalog alone.
 func (rm *remover) isDue(ctx context.Context, s *store) (bool, error) {
 	limit := s.limit()
-	if silent := s.down() != nil; silent || !s.sure() || limit.disabled || s.paused.Load() {
+	if !s.served() {
 		return false, nil
 	}
 	held, err := rm.catalog.Held(ctx)
