@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
 // Where a control plane's own driver makes the clones, the requester is lent an image-volume: it stays until the
@@ -65,6 +66,7 @@ func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender,
 		}
 		return Answer{}, err
 	}
+	failpoint.Reached(failpoint.Lend)
 	a := Answer{
 		Outcome: f.role, Reason: reasonOf(f.role), MissCause: f.missed.cause, Detail: cmp.Or(f.missed.detail, q.stale()),
 		Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(f.entry.ID), Volume: q.Volume, SizeBytes: q.SizeBytes,

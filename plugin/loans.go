@@ -11,6 +11,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
 // returns tells those who wait for loans to end that one has, in this process.
@@ -47,6 +48,7 @@ func (k *stock) returned(ctx context.Context, id LoanID, how backends.Return) er
 	if err != nil {
 		return err
 	}
+	failpoint.Reached(failpoint.Return)
 	if s := k.storeOf(l.Store); s != nil {
 		if lender, lends := backends.Capability[backends.Lender](s.images); lends {
 			lender.Returned(l.ImageVolume, l.Generation, how)
@@ -161,8 +163,10 @@ func (k *stock) grow(ctx context.Context, s *store, lender backends.Lender, e ca
 	if err := k.moreRoom(ctx, s, e, lru.Need{Bytes: held + chargedBytes(e.VirtualBytes), Count: number}); err != nil {
 		return err
 	}
+	failpoint.Reached(failpoint.Room)
 	iv, err := k.nextGeneration(ctx, s, lender, e, number)
 	if err == nil {
+		failpoint.Reached(failpoint.Grow)
 		held, volumes = iv.HeldBytes, number
 		k.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "generation": number}).
 			Info("image-volume has another generation: the ones before take no more clones")
@@ -185,8 +189,17 @@ func (k *stock) nextGeneration(ctx context.Context, s *store, lender backends.Le
 	if err != nil {
 		return backends.ImageVolume{}, err
 	}
+	failpoint.Reached(failpoint.Claim)
 	iv, err := lender.Grow(ctx, e.ImageVolume, backends.VolumeName(claim.Volume))
+	if errors.Is(err, backends.ErrNotExist) { // an eviction has taken it
+		err = fmt.Errorf("%w: %w", errVanished, err)
+	}
 	if err != nil {
+		late, cancel := k.cleanup(ctx)
+		defer cancel()
+		return iv, errors.Join(err, k.owner.Release(late, claim.ID))
+	}
+	if err := k.stillGrows(ctx, e); err != nil { // its mark is written: an eviction that begins from now on finds it
 		late, cancel := k.cleanup(ctx)
 		defer cancel()
 		return iv, errors.Join(err, k.owner.Release(late, claim.ID))
@@ -195,6 +208,16 @@ func (k *stock) nextGeneration(ctx context.Context, s *store, lender backends.Le
 		k.log.WithField("claim", claim.ID).WithError(err).Warn("quota claim of a generation stays reserved")
 	}
 	return iv, nil
+}
+
+// stillGrows tells that the entry has not gone meanwhile: an eviction that looked before the new generation was marked would
+// leave it. errVanished.
+func (k *stock) stillGrows(ctx context.Context, e catalog.Entry) error {
+	now, err := k.catalog.Get(ctx, e.ID)
+	if isGone(err) || err == nil && (now.State != catalog.Ready || now.ImageVolume != e.ImageVolume) {
+		return fmt.Errorf("%w: entry %s goes while it grows", errVanished, e.ID)
+	}
+	return err
 }
 
 // moreRoom lets a ready entry count what it is about to hold, and evicts who goes for that.

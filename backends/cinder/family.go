@@ -16,10 +16,12 @@ import (
 	"github.com/clonecache/clonecache/backends"
 )
 
-// What the metadata of an image-volume's volumes says. Its owner has written the first two; the hook writes the place, when
+// What the metadata of an image-volume's volumes says. Its owner has written the first four; the hook writes the place, when
 // Cinder makes the volume.
 const (
 	metaCatalog     = "clonecache_catalog"
+	metaEntry       = "clonecache_entry_id"
+	metaAttempt     = "clonecache_attempt"
 	metaGeneration  = "clonecache_generation" // "" is the first one
 	metaPlace       = "clonecache_place"
 	metaImageVolume = "clonecache_image_volume"
@@ -33,7 +35,13 @@ type family struct {
 	generations []*generation // the first one first; not empty
 	committed   bool
 	about       string // JSON
+	claim       claim
 }
+
+// claim is what the owner wrote into each volume that is to be a generation.
+type claim struct{ entry, attempt string }
+
+func claimOf(v volumes.Volume) claim { return claim{v.Metadata[metaEntry], v.Metadata[metaAttempt]} }
 
 // generation is one volume of a family, and what became of its loans as far as this process knows.
 type generation struct {
@@ -131,7 +139,7 @@ func (b *Backend) families(ctx context.Context, id backends.ImageVolumeID) (map[
 		}
 		f := all[of]
 		if f == nil {
-			f = &family{id: of}
+			f = &family{id: of, claim: claimOf(v)}
 			all[of] = f
 		}
 		f.add(v)
@@ -223,8 +231,22 @@ func (b *Backend) ListImageVolumes(ctx context.Context) iter.Seq2[backends.Image
 	}
 }
 
-// Retire implements backends.Store. From its first step on nothing is lent; the later generations are deleted, and the
-// first one's mark goes last, so that a repeated Retire finds what is left. The first one's volume is its owner's to remove.
+// unborn are volumes that were to be generations of an image-volume, and are none: whoever asked for them has died, or is
+// about to see that the image-volume goes.
+func (b *Backend) unborn(ctx context.Context, f *family) ([]volumes.Volume, error) {
+	catalog, err := b.mine()
+	if err != nil || f.claim.entry == "" {
+		return nil, err
+	}
+	found, err := b.list(ctx, map[string]string{metaCatalog: catalog, metaEntry: f.claim.entry})
+	return slices.DeleteFunc(found, func(v volumes.Volume) bool {
+		return v.Metadata[metaCatalog] != catalog || claimOf(v) != f.claim || v.VolumeType != b.c.VolumeType ||
+			v.Metadata[metaGeneration] == "" || v.Metadata[metaImageVolume] != ""
+	}), err
+}
+
+// Retire implements backends.Store. From its first step on nothing is lent; what was to be a generation and the later generations
+// are deleted, and the first one's mark goes last, so that a repeated Retire finds what is left. The first one's volume is its owner's to remove.
 // ErrInUse: the driver does not delete a generation while clones depend on it; it is tried again.
 func (b *Backend) Retire(ctx context.Context, id backends.ImageVolumeID) (backends.Retired, error) {
 	f, err := b.find(ctx, id)
@@ -233,6 +255,15 @@ func (b *Backend) Retire(ctx context.Context, id backends.ImageVolumeID) (backen
 	}
 	b.shelf.forget(id)
 	defer b.shelf.forget(id)
+	unborn, err := b.unborn(ctx, f)
+	if err != nil {
+		return backends.Retired{}, err
+	}
+	for _, v := range unborn {
+		if err := b.remove(ctx, v.ID); err != nil {
+			return backends.Retired{}, err
+		}
+	}
 	freed := int64(0)
 	for i, g := range slices.Backward(f.generations) {
 		if i == len(f.generations)-1 && f.generations[0].number == 1 {

@@ -34,11 +34,21 @@ const (
 	Remove  Step = "remove"  // the row is gone
 	Reap    Step = "reap"    // detached image-volumes whose clones are gone were freed
 
+	Lend   Step = "lend"   // the loan is noted, and nobody was told of it
+	Grow   Step = "grow"   // the image-volume has another generation
+	Return Step = "return" // the loan is gone
+
 	Migrate Step = "migrate" // a migration of the catalog was applied
 )
 
 // All is every step there is.
-func All() []Step {
+func All() []Step { return append(Made(), Lent()...) }
+
+// Lent are the steps that are reached only where image-volumes are lent.
+func Lent() []Step { return []Step{Lend, Grow, Return} }
+
+// Made are the others.
+func Made() []Step {
 	return []Step{
 		Reserve, Source, Room, Claim, Name, Stage, Write, Verify, Commit, Publish, Settle,
 		Intent, Clone, Copy, Touch, Flush,
