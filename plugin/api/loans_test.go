@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
 )
@@ -17,7 +18,7 @@ import (
 // told sends one request to a daemon, and returns the answer's status and body.
 func told(t *testing.T, d *daemon, method, path, body string) (int, string) {
 	t.Helper()
-	caller := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	caller := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
 	}}}
 	defer caller.CloseIdleConnections()
@@ -64,11 +65,30 @@ func TestALoanIsAskedForListedAndEnded(t *testing.T) {
 			t.Errorf("%s %s %s: got %d %s, want %d with %s", c.method, c.path, c.body, status, body, c.status, c.want)
 		}
 	}
+	askClient(t, d.client)
 	asked := fake.lastAsked()
 	if !asked.Lend || asked.Place != "h@b#p" || asked.Backend != "lvm" {
 		t.Errorf("asked: %+v", asked)
 	}
-	if want := []string{"l1 made", "lvm h@b"}; !slices.Equal(fake.ended, want) {
+	if want := []string{"l1 made", "lvm h@b", "l1 full", "lvm h@b"}; !slices.Equal(fake.ended, want) {
 		t.Errorf("ended: got %v, want %v", fake.ended, want)
+	}
+}
+
+// askClient has the client ask for the same as the bodies do.
+func askClient(t *testing.T, c *api.Client) {
+	t.Helper()
+	lent, err := c.Lend(t.Context(), api.LoanRequest{Place: "h@b#p", CreateRequest: api.CreateRequest{Backend: "lvm", Image: "glance:i", Volume: "v"}})
+	if err != nil || lent.Loan != "l1" || lent.Generation != "g1" {
+		t.Errorf("lent: %+v, %v", lent, err)
+	}
+	if loans, err := c.Loans(t.Context()); err != nil || len(loans) != 1 || loans[0].ID != "l1" {
+		t.Errorf("loans: %+v, %v", loans, err)
+	}
+	if err := c.EndLoan(t.Context(), "l1", backends.Full); err != nil {
+		t.Error(err)
+	}
+	if n, err := c.EndLoansAt(t.Context(), "lvm", "h@b"); err != nil || n != 2 {
+		t.Errorf("ended %d: %v", n, err)
 	}
 }

@@ -21,6 +21,8 @@ var answers = map[string]any{
 	"entry list":      []plugin.EntryView{{}},
 	"entry delete":    plugin.PruneResult{Planned: []plugin.PlannedRemoval{{}}, Unavailable: []plugin.UnavailableView{{}}},
 	"report":          report.Report{Backends: []report.Backend{{}}},
+	"loan list":       []plugin.LoanView{{}},
+	"loan end":        endedLoans{},
 	"quota":           plugin.Quota{Resources: []plugin.QuotaResource{{}}},
 	"host list":       []plugin.HostView{{Leases: []plugin.LeaseView{{}}}},
 	"prefetch":        []plugin.QueuedView{{}},
