@@ -1,4 +1,4 @@
-// Package crashmatrix kills the real daemon after every step that there is (failpoint.All), restarts it,
+// Package crashmatrix kills the real daemon after every step that there is (failpoint.Made, and Lent), restarts it,
 // and compares all that lies on disk, the quota, the report and every volume with a run that was not
 // killed.
 package crashmatrix
