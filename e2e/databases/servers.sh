@@ -24,6 +24,7 @@ dir=${DATABASES_DIR:-/tmp/clonecache-databases-$(id -u)}
 port=${DATABASES_PORT:-47300}
 which=${DATABASES:-mariadb galera postgres}
 password=loopback-only
+export TMPDIR=$dir/tmp # the caller's may be closed to the servers' users
 pgbin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -1 || true)
 
 die() { printf 'servers.sh: %s\n' "$*" >&2; exit 1; }
@@ -100,6 +101,7 @@ owned_by() { # owned_by USER DIR...
 up() {
   if status >/dev/null; then return 0; fi
   chmod 0755 "$dir"
+  mkdir -p -m 1777 "$TMPDIR"
   local name
   [ -e "$dir/ca.pem" ] || certificates
   printf '%s' "$password" >"$dir/password"

@@ -64,7 +64,17 @@ func (c *Cluster) Output(words ...string) ([]byte, error) {
 	cmd := exec.Command(script, words...)
 	cmd.Env = append(os.Environ(), "CEPH_DIR="+c.Dir, "CEPH_PORT="+strconv.Itoa(c.Port))
 	cmd.Env = append(cmd.Env, c.Settings...)
-	out, err := os.CreateTemp("", "cluster-") // a pipe would stay open in the daemons that it starts
+	text, err := toFile(cmd)
+	if err != nil {
+		return text, fmt.Errorf("cluster.sh %q: %w\n%s", words, err, text)
+	}
+	return text, nil
+}
+
+// toFile runs a command and returns what it prints. That goes to a file: a pipe would stay open in the daemons that the
+// command starts.
+func toFile(cmd *exec.Cmd) ([]byte, error) {
+	out, err := os.CreateTemp("", "script-")
 	if err != nil {
 		return nil, err
 	}
@@ -73,10 +83,7 @@ func (c *Cluster) Output(words ...string) ([]byte, error) {
 	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Run()
 	text, readErr := os.ReadFile(out.Name())
-	if err != nil {
-		return text, fmt.Errorf("cluster.sh %q: %w\n%s", words, err, text)
-	}
-	return text, readErr
+	return text, errors.Join(err, readErr)
 }
 
 // Do is Script for words that must succeed.
@@ -87,16 +94,18 @@ func (c *Cluster) Do(tb testing.TB, words ...string) {
 	}
 }
 
-// clusterScript finds cluster.sh from the directory of any package below the module.
-func clusterScript() (string, error) {
+func clusterScript() (string, error) { return scriptOf("ceph", "cluster.sh") }
+
+// scriptOf finds a script below e2e from the directory of any package below the module.
+func scriptOf(folder, name string) (string, error) {
 	dir, err := os.Getwd()
 	for err == nil {
-		script := filepath.Join(dir, "e2e", "ceph", "cluster.sh")
+		script := filepath.Join(dir, "e2e", folder, name)
 		if _, missing := os.Stat(script); missing == nil {
 			return script, nil
 		}
 		if dir == filepath.Dir(dir) {
-			err = errors.New("e2e/ceph/cluster.sh is in no directory above")
+			err = fmt.Errorf("e2e/%s/%s is in no directory above", folder, name)
 		}
 		dir = filepath.Dir(dir)
 	}

@@ -18,7 +18,8 @@ type Config struct {
 	Images   string            // the directory source's; "": below the daemon's directory
 	Web      map[string]string // HTTP sources: name → URL
 	Fallback Fallback
-	Ceph     *Ceph // a backend "ceph"; nil: none
+	Ceph     *Ceph   // a backend "ceph"; nil: none
+	Catalog  Catalog // on a server; zero: in state_dir
 
 	MaxSize, CacheMaxSize   string // as in the file: "100MiB"; "": no bound
 	MaxCount, CacheMaxCount int    // 0: no bound
@@ -85,6 +86,7 @@ func (c *Config) text(dir, socket string) string {
 	if c.Tables != "" {
 		return b.String() + c.Tables
 	}
+	b.WriteString(c.Catalog.text())
 	fmt.Fprintf(&b, "[internal_tenant]\nkind = \"local\"\n")
 	line("max_volumes", c.MaxVolumes)
 	line("max_gigabytes", c.MaxGigabytes)

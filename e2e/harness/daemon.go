@@ -174,6 +174,12 @@ func (d *Daemon) Kill() {
 	<-d.done
 }
 
+// Suspend stops the process where it is, until Resume.
+func (d *Daemon) Suspend() error { return d.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a process that was stopped go on.
+func (d *Daemon) Resume() error { return d.cmd.Process.Signal(syscall.SIGCONT) }
+
 // PID is the process's ID.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 

@@ -1,0 +1,82 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Database is a MariaDB server on the loopback, as e2e/databases/servers.sh makes it, which says what its directory and
+// port mean.
+type Database struct {
+	Dir  string // at most 70 bytes, for its unix sockets
+	Port int
+
+	databases int
+}
+
+// Up starts the server; it is removed at the end of the test.
+func (d *Database) Up(tb testing.TB) {
+	tb.Helper()
+	tb.Cleanup(func() { d.script(tb, "wipe") })
+	d.script(tb, "up")
+}
+
+// New makes an empty database, and returns what a daemon is configured with for it. Its schema is Daemon.Migrate's.
+func (d *Database) New(tb testing.TB) Catalog {
+	tb.Helper()
+	d.databases++
+	name := fmt.Sprintf("clonecache_%d", d.databases)
+	Must(tb, "mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", strconv.Itoa(d.Port), "-u", "clonecache", "-p"+d.password(tb), "-e", "CREATE DATABASE "+name)
+	return Catalog{Address: fmt.Sprintf("127.0.0.1:%d", d.Port), Database: name, PasswordFile: filepath.Join(d.Dir, "password")}
+}
+
+// Migrate gives the daemon's catalog, which is on a server, its schema.
+func (d *Daemon) Migrate(tb testing.TB) {
+	tb.Helper()
+	if r := Run(tb, "catalog", "migrate", "--config", d.file); r.Exit != 0 {
+		tb.Fatalf("migrate: exit %d\n%s%s", r.Exit, r.Stdout, r.Stderr)
+	}
+}
+
+func (d *Database) password(tb testing.TB) string {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(d.Dir, "password"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func (d *Database) script(tb testing.TB, verb string) {
+	tb.Helper()
+	script, err := scriptOf("databases", "servers.sh")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(script, verb)
+	cmd.Env = append(os.Environ(), "DATABASES=mariadb", "DATABASES_DIR="+d.Dir, "DATABASES_PORT="+strconv.Itoa(d.Port))
+	if text, err := toFile(cmd); err != nil {
+		tb.Fatalf("servers.sh %s: %v\n%s", verb, err, text)
+	}
+}
+
+// Catalog is a catalog on a server; its zero value is the one in state_dir.
+type Catalog struct {
+	Address      string // of the server, or of a Way to it
+	Database     string
+	PasswordFile string
+}
+
+func (c Catalog) url() string { return "mysql://clonecache@" + c.Address + "/" + c.Database }
+
+func (c Catalog) text() string {
+	if c == (Catalog{}) {
+		return ""
+	}
+	return fmt.Sprintf("[catalog]\nurl = %q\npassword_file = %q\n", c.url(), c.PasswordFile)
+}
