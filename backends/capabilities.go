@@ -94,6 +94,17 @@ type Stray struct {
 	Recoverable bool          // Recover may act
 }
 
+// Heir is an optional capability of a backend that several hosts share: finding what a daemon has left half made that is gone for good,
+// and with it what it had noted.
+type Heir interface {
+	// Inherit removes the volumes that a daemon, known by its instance's ID, had half made, and ends the removals that it had begun.
+	// Volumes that are whole stay: somebody may have been told of them. First it sees to it that the daemon, if it lives
+	// after all, goes on with none of it; it may begin anew. removed are the volumes that are gone, also where the rest was not
+	// to be settled yet: ErrUnavailable, repeat it. Once it has succeeded, nothing is left to be inherited. A crash leaves the
+	// rest to the next call; two at once do no harm.
+	Inherit(ctx context.Context, from string) (removed []VolumeName, err error)
+}
+
 // FileCopier is an optional capability of a backend: making a volume from an open file on the host
 // without moving the bytes through this process. Content beyond the file reads as zeroes; holes stay
 // holes. progress may be nil; else it is called with the count of src's bytes that are done, holes

@@ -128,8 +128,12 @@ func (b *Backend) register(s *session) error {
 			return err
 		}
 	}
-	err := writeIndex(s.images, clientKeys+s.client, client{Holder: b.config.Holder, At: b.config.Now().UTC(), Process: thisProcess()})
+	addresses, err := s.addresses()
 	if err != nil {
+		return err
+	}
+	self := client{Holder: b.config.Holder, At: b.config.Now().UTC(), Process: thisProcess(), Addresses: addresses}
+	if err := writeIndex(s.images, clientKeys+s.client, self); err != nil {
 		return err
 	}
 	all, err := readIndex[client](s.images, clientKeys)

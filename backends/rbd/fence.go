@@ -118,15 +118,20 @@ func (b *Backend) fence(s *session, address string) (before bool, err error) {
 	if before {
 		return true, nil
 	}
-	command, err := json.Marshal(map[string]string{"prefix": "osd blocklist", "blocklistop": "add", "addr": address})
-	if err != nil {
-		return false, err
-	}
-	if _, _, err := s.conn.MonCommand(command); err != nil {
+	if err := blocklist(s, address); err != nil {
 		b.mu.Lock()
 		delete(b.fenced, address)
 		b.mu.Unlock()
 		return false, fmt.Errorf("shut out client %s, whose process is gone: %w", address, err)
 	}
 	return false, nil
+}
+
+func blocklist(s *session, address string) error {
+	command, err := json.Marshal(map[string]string{"prefix": "osd blocklist", "blocklistop": "add", "addr": address})
+	if err != nil {
+		return err
+	}
+	_, _, err = s.conn.MonCommand(command)
+	return err
 }

@@ -49,6 +49,8 @@ type client struct {
 	Holder  string    `json:"holder"`
 	At      time.Time `json:"at"`
 	Process process   `json:"process,omitzero"`
+	// Addresses are those by which the cluster can be told to shut it out; none where an earlier version noted it.
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // readIndex reads the keys that begin with a prefix, without it. None where there is no index yet.

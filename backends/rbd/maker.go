@@ -72,11 +72,16 @@ func clientsEndingIn(digits string, cut bool, newest uint64) func(yield func(uin
 
 // maker tells whether a connection of this installation created the image with that RBD ID.
 func (b *Backend) maker(s *session, rbdID string) (maker, error) {
+	return b.makerAmong(s, rbdID, b.config.Holder)
+}
+
+// makerAmong is maker for the connections of any daemon.
+func (b *Backend) makerAmong(s *session, rbdID, holder string) (maker, error) {
 	clients, err := readIndex[client](s.images, clientKeys)
 	if err != nil {
 		return 0, err
 	}
-	ours := func(id string) bool { c, known := clients[id]; return known && c.Holder == b.config.Holder }
+	ours := func(id string) bool { c, known := clients[id]; return known && c.Holder == holder }
 	if m := makerOf(rbdID, 1<<40, ours); m != perhaps {
 		return m, nil
 	}

@@ -165,7 +165,7 @@ func (b *Backend) finishRemoval(w *work, rbdID string, r removal) (removed bool,
 	if err != nil {
 		return false, err
 	}
-	if err := b.strangersAway(w, rbdID); err != nil {
+	if err := b.strangersAway(w, rbdID, b.config.Holder); err != nil {
 		return false, errors.Join(err, b.removalEnded(w, rbdID))
 	}
 	if err := b.removeVolume(w, r.Name, rbdID, true); err != nil {
@@ -177,7 +177,7 @@ func (b *Backend) finishRemoval(w *work, rbdID string, r removal) (removed bool,
 // finishTrashed removes what a removal has put into the trash. Where somebody has it open, it gets its name
 // back; a client of ours that died lets it wait.
 func (b *Backend) finishTrashed(w *work, rbdID string, r removal) (removed bool, err error) {
-	if err := b.strangersAway(w, rbdID); errors.Is(err, backends.ErrInUse) {
+	if err := b.strangersAway(w, rbdID, b.config.Holder); errors.Is(err, backends.ErrInUse) {
 		return false, errors.Join(err, b.restore(w, rbdID, r))
 	} else if err != nil {
 		return false, err
@@ -199,9 +199,9 @@ func notYet(err error) error {
 	return err
 }
 
-// strangersAway is backends.ErrInUse for an image that is open by a client other than those of this installation,
-// dead or alive, or that has a snapshot.
-func (b *Backend) strangersAway(w *work, rbdID string) error {
+// strangersAway is backends.ErrInUse for an image that is open by a client other than those of a daemon, dead or alive, or
+// that has a snapshot.
+func (b *Backend) strangersAway(w *work, rbdID, holder string) error {
 	var watchers []rbd.ImageWatcher
 	err := lookInto(w.volumes, rbdID, func(image *rbd.Image) (err error) {
 		if watchers, err = image.ListWatchers(); err != nil {
@@ -220,7 +220,7 @@ func (b *Backend) strangersAway(w *work, rbdID string) error {
 		return err
 	}
 	for _, c := range watchers {
-		if clients[strconv.FormatInt(c.Id, 16)].Holder != b.config.Holder {
+		if clients[strconv.FormatInt(c.Id, 16)].Holder != holder {
 			return fmt.Errorf("client.%d at %s has it open: %w", c.Id, c.Addr, backends.ErrInUse)
 		}
 	}

@@ -86,7 +86,7 @@ func (b *Backend) settleUnstamped(w *work, spec backends.VolumeSpec, rbdID strin
 		return backends.Absent, err
 	}
 	l, err := b.lookAt(w.session, rbdID, spec)
-	if err != nil || l == touched {
+	if err != nil || l == touched || l == foreign {
 		return backends.Absent, err
 	}
 	if by == perhaps && l != cloned {
@@ -100,7 +100,7 @@ func (b *Backend) settleUnstamped(w *work, spec backends.VolumeSpec, rbdID strin
 // removeHalf removes what a clone or copy that died left. backends.ErrInUse: somebody has it. A client of ours
 // that died is waited for: backends.ErrUnavailable.
 func (b *Backend) removeHalf(w *work, name backends.VolumeName, rbdID string) (backends.Settled, error) {
-	if err := b.strangersAway(w, rbdID); err != nil {
+	if err := b.strangersAway(w, rbdID, b.config.Holder); err != nil {
 		return 0, err
 	}
 	if err := b.removeVolume(w, name, rbdID, true); err != nil {
@@ -135,7 +135,8 @@ func (b *Backend) settleTrash(w *work, spec backends.VolumeSpec) (removed bool, 
 type looks int
 
 const (
-	touched    looks = iota + 1 // written to, or cloned from what is not ours
+	touched    looks = iota + 1 // written to, or there is a snapshot of it
+	foreign                     // nothing was written to it, and its parent is not ours
 	unopenable                  // half made
 	blank                       // it is empty, and has no parent
 	cloned                      // nothing was written to it, and its parent is the one that it was to have
@@ -166,7 +167,7 @@ func (b *Backend) lookAt(s *session, rbdID string, spec backends.VolumeSpec) (lo
 		return 0, err
 	}
 	if !ours {
-		return touched, nil
+		return foreign, nil
 	}
 	return cloned, nil
 }
