@@ -153,6 +153,7 @@ func (m mariaDBConnector) connectTo(ctx context.Context, address string) (driver
 		"time_zone":                "'+00:00'",
 		"sql_mode":                 "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO,PIPES_AS_CONCAT'",
 		"innodb_lock_wait_timeout": lockSeconds,
+		"idle_transaction_timeout": idleSeconds,
 		"@clonecache_shard":        "'" + strings.NewReplacer("'", "", `\`, "").Replace(m.login.shard()) + "'",
 	}
 	if err := cfg.Apply(mysql.Charset("utf8mb4", "")); err != nil {

@@ -120,6 +120,7 @@ func newPostgresConnector(place Place, caFile string, l login) (driver.Connector
 		"host": strings.Join(hosts, ","), "port": strings.Join(ports, ","), "user": place.user, "dbname": place.database,
 		"password": l.password, "sslmode": "disable", "connect_timeout": strconv.Itoa(int(connectWithin.Seconds())),
 		"target_session_attrs": "any", "application_name": "clonecache", "timezone": "UTC", "lock_timeout": lockSeconds + "s",
+		"idle_in_transaction_session_timeout": idleSeconds + "s",
 	}
 	if caFile != "" {
 		dsn["sslmode"], dsn["sslrootcert"] = "verify-full", caFile

@@ -30,6 +30,9 @@ const (
 	answerWithin  = time.Minute
 	// lockSeconds is how long a statement waits for another transaction.
 	lockSeconds = "10"
+	// idleSeconds is how long a transaction may stand still: what it has locked, others wait for. Its host was stopped, or has lost its
+	// power or its network, and the server would not notice for hours. It is less than they wait.
+	idleSeconds = "5"
 )
 
 // login is what a connection to a server needs beside its Place.
