@@ -12,7 +12,7 @@ import (
 // Event is something that happened. A request's took_ms is from request to answer, and its bytes are what it
 // downloaded; a fill's are what the fill took, and what the image-volume holds.
 type Event struct {
-	ID      int64               `json:"id" doc:"Ascending in the order in which events were noted; never used twice"`
+	ID      int64               `json:"id" doc:"Ascending in the order in which a host noted events; never used twice"`
 	At      time.Time           `json:"at" doc:"When it happened, UTC"`
 	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,kept,unreachable,back,started,stopped" doc:"What happened"`
 	Backend backends.Name       `json:"backend,omitempty" doc:"The backend or file cache that it happened on"`
@@ -52,7 +52,7 @@ func (p *Plugin) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 
 // FollowEvents calls take for the events that there are, as Events lists them, and then for each new one,
 // until take returns an error, ctx ends, or the plugin is closed: ErrStopping, after the last event. Close
-// waits for a take that is at it. f.Limit is not looked at. Where take is slower than events come, those
+// waits for a take that is at it. Where several hosts have the catalog, an event that became visible late is told of after ones with higher IDs. f.Limit is not looked at. Where take is slower than events come, those
 // that have gone meanwhile, being the oldest, are left out.
 func (p *Plugin) FollowEvents(ctx context.Context, f EventFilter, take func(Event) error) error {
 	leave, ok := p.gate.follow()
@@ -77,11 +77,15 @@ func (b *books) follow(ctx context.Context, f EventFilter, take func(Event) erro
 		return err
 	}
 	f.Limit, f.Newest = eventPage, false
+	look := func() error { return b.takeEvents(ctx, &f, take) }
+	if !b.sole {
+		look = newFollower(b, f, take).looker(ctx)
+	}
 	elsewhere, stop := b.elsewhere()
 	defer stop()
 	for {
 		news := b.events.news()
-		if err := b.takeEvents(ctx, &f, take); err != nil {
+		if err := look(); err != nil {
 			return err
 		}
 		select {
@@ -90,7 +94,7 @@ func (b *books) follow(ctx context.Context, f EventFilter, take func(Event) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-b.events.ended:
-			return cmp.Or(b.takeEvents(ctx, &f, take), ErrStopping)
+			return cmp.Or(look(), ErrStopping)
 		}
 	}
 }
@@ -123,9 +127,17 @@ func (b *books) takeEvents(ctx context.Context, f *EventFilter, take func(Event)
 	}
 }
 
+// rows is the filter as the catalog knows it.
+func (f EventFilter) rows() catalog.EventFilter {
+	return catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Kinds: f.Kinds, Limit: f.Limit, Newest: f.Newest}
+}
+
 func (b *books) readEvents(ctx context.Context, f EventFilter) ([]Event, error) {
-	filter := catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Kinds: f.Kinds, Limit: f.Limit, Newest: f.Newest}
-	rows, err := b.catalog.Events(ctx, filter)
+	return b.selectEvents(ctx, f.rows())
+}
+
+func (b *books) selectEvents(ctx context.Context, f catalog.EventFilter) ([]Event, error) {
+	rows, err := b.catalog.Events(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/clonecache/clonecache/plugin/words"
 )
 
-// EventID counts events. A later event has a higher one, and none is used twice.
+// EventID counts events, and none is used twice. Of one daemon's events a later one has a higher ID. On a server another daemon's
+// event may become visible a moment after one with a higher ID: as long as its transaction takes.
 type EventID int64
 
 // Event is something that happened. Fields that say nothing of it are zero.
@@ -40,6 +41,7 @@ type Event struct {
 // EventFilter selects events. The zero filter selects all.
 type EventFilter struct {
 	After   EventID   // later ones
+	IDs     []EventID // none: all
 	Since   time.Time // those that happened at this time or later
 	Backend backends.Name
 	Kinds   []words.EventKind // none: all
@@ -51,6 +53,7 @@ const (
 	eventColumns = `at, routine, kind, backend, image_id, entry_id, volume, outcome, reason, detail, bytes, took`
 	insertEvent  = `INSERT INTO events (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	listEvents   = `SELECT id, ` + eventColumns + ` FROM events`
+	listEventIDs = `SELECT id FROM events`
 	// trimEvents removes those of a class that are older than its newest ones. The inner table is for
 	// databases that cannot select from what they delete.
 	trimEvents = `DELETE FROM events WHERE routine = ? AND id <=
@@ -62,6 +65,7 @@ func (c *Catalog) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	var all []Event
 	where, args := f.where()
 	err := c.read(ctx, "list events", func(t tx) error {
+		all = nil
 		return t.each(ctx, func(rows *sql.Rows) error {
 			e, err := scanEvent(rows)
 			all = append(all, e)
@@ -77,9 +81,31 @@ func (c *Catalog) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	return all, nil
 }
 
+// EventIDs lists the IDs of events, ascending.
+func (c *Catalog) EventIDs(ctx context.Context, f EventFilter) ([]EventID, error) {
+	var all []EventID
+	where, args := f.where()
+	err := c.read(ctx, "list IDs of events", func(t tx) error {
+		all = nil
+		return t.each(ctx, func(rows *sql.Rows) error {
+			var id EventID
+			err := rows.Scan(&id)
+			all = append(all, id)
+			return err
+		}, listEventIDs+where, args...)
+	})
+	return all, err
+}
+
 // where is what follows `FROM events`.
 func (f EventFilter) where() (string, []any) {
 	conditions, args := []string{"id > ?"}, []any{f.After}
+	if len(f.IDs) > 0 {
+		conditions = append(conditions, "id IN (?"+strings.Repeat(", ?", len(f.IDs)-1)+")")
+		for _, id := range f.IDs {
+			args = append(args, id)
+		}
+	}
 	if !f.Since.IsZero() {
 		conditions, args = append(conditions, "at >= ?"), append(args, micros(f.Since))
 	}
