@@ -42,5 +42,6 @@ func (p *Plugin) doChores(ctx context.Context) {
 	p.fills.tend(ctx)
 	p.queue.tend(ctx)
 	p.ladder.settleOpen(ctx)
+	p.reconciler.inherit(ctx)
 	p.reconciler.reconcileLeft(ctx)
 }

@@ -31,6 +31,7 @@ func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
 		r.FailedEntries++
 	}
 	rec.ladder.settleOpen(ctx)
+	rec.inherit(ctx)
 	for _, s := range rec.stock.orderedStores() {
 		reaped, err := rec.stock.reap(ctx, s)
 		if errors.Is(err, backends.ErrUnavailable) {

@@ -22,6 +22,7 @@ var copiedTables = []struct {
 	{"store_names", nil},
 	{"hosts", nil},
 	{"host_stores", nil},
+	{"estates", nil},
 	{"entries", []string{"used_at", "in_use", "id_end", "superseded", "live_hash"}},
 	{"entry_images", []string{"n", "row_hash"}},
 	{"departed", []string{"n", "image_hash"}},

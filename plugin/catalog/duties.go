@@ -18,6 +18,8 @@ const (
 	DutyReconcile Duty = "reconcile"
 	// DutyReap frees what evictions have left on a store, once its last clone is gone.
 	DutyReap Duty = "reap"
+	// DutyInherit settles on a store what daemons that are gone for good have left half made.
+	DutyInherit Duty = "inherit"
 )
 
 // DutySpec asks to be the one on duty.

@@ -67,11 +67,14 @@ const (
 )
 
 // Arrive makes a daemon known, and up. Its earlier incarnation, if there was one, is over: the caller has its state
-// directory, and knows.
+// directory, and knows. What that has left is the caller's again, and nobody else's estate.
 func (c *Catalog) Arrive(ctx context.Context, a Arrival) error {
 	return c.write(ctx, "let host "+string(a.Instance)+" arrive", func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, deleteEstates, a.Instance); err != nil {
 			return err
 		}
 		was, err := t.host(ctx, a.Instance)
@@ -196,7 +199,7 @@ const (
 )
 
 // RemoveHost forgets a daemon that is gone for good, and lets others have at once what it had leases of; it is returned as it was.
-// What it was making is theirs to undo. Should it live after all, it finds its leases lost. ErrNoHost, ErrHostUp.
+// What it was making is theirs to undo, and what it may have left beside its rows is an estate. Should it live after all, it finds its leases lost. ErrNoHost, ErrHostUp.
 func (c *Catalog) RemoveHost(ctx context.Context, id InstanceID) (Host, error) {
 	var h Host
 	err := c.write(ctx, "remove host "+string(id), func(t tx) error {
@@ -214,6 +217,9 @@ func (c *Catalog) RemoveHost(ctx context.Context, id InstanceID) (Host, error) {
 			return err
 		}
 		if err := t.stillThat(ctx, deleteHost, id, h.Incarnation, micros(h.LastSeenAt)); err != nil {
+			return err
+		}
+		if err := t.leaveEstates(ctx, id); err != nil {
 			return err
 		}
 		for _, stmt := range []string{freeHostRows, freeHostDuties, forgetHostStore} {

@@ -3,6 +3,7 @@ package catalog
 import (
 	"database/sql"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -203,4 +204,35 @@ func TestANameMeansAHostsOwnStore(t *testing.T) {
 	if want := map[backends.StoreID]int64{"disk-a": 1, "disk-b": 2}; !maps.Equal(got, want) {
 		t.Errorf("requests by store: %v, want %v", got, want)
 	}
+}
+
+// What a removed host may have left beside its rows is another one's to settle, where another one has the store, and its own
+// again if it comes back.
+func TestARemovedHostLeavesAnEstate(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	mustArrive(t, c, me)
+	mustArrive(t, c, you)
+	is(t, "its stores", c.SetStores(ctx, me.Instance, map[backends.Name]backends.StoreID{"ceph": "pool", "nfs": "share", "files": "own"}), nil)
+	is(t, "others' stores", c.SetStores(ctx, you.Instance, map[backends.Name]backends.StoreID{"rbd": "pool", "nfs": "share"}), nil)
+	left := func(what string, store backends.StoreID, want ...InstanceID) {
+		t.Helper()
+		if got, err := c.Estates(ctx, store); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: on %s got %v, %v, want %v", what, store, got, err, want)
+		}
+	}
+	left("while it is up", "pool")
+	at.add(alive)
+	is(t, "others live", c.Beat(ctx, you, alive), nil)
+	if _, err := c.RemoveHost(ctx, me.Instance); err != nil {
+		t.Fatal(err)
+	}
+	left("removed", "pool", me.Instance)
+	left("removed", "share", me.Instance)
+	left("removed", "own")
+	is(t, "end", c.EndEstate(ctx, me.Instance, "share"), nil)
+	is(t, "end again", c.EndEstate(ctx, me.Instance, "share"), nil)
+	left("settled", "share")
+	mustArrive(t, c, me)
+	left("back", "pool")
 }

@@ -29,8 +29,10 @@ func (a *app) hostRemove() *cobra.Command {
 		Use:   "remove ID",
 		Short: "Forget a host that is gone for good",
 		Long: `Forgets a daemon that will not come back. What it had leases of is others' at once, and entries on stores that it
-alone had, such as its file cache, count as not configured: "entry delete --all --backend" forgets them. One that is
-up is refused. Should it come back after all, it is known again, and what it had been making is lost to it.
+alone had, such as its file cache, count as not configured: "entry delete --all --backend" forgets them. Volumes that it
+has left half made on a backend which another host has too are found and removed within minutes; "clean" does so at
+once. One that is up is refused. Should it come back after all, it is known again, and what it had been making is lost
+to it.
 
 ID is the host's UUID, or a part of at least four characters that only one begins or ends with, or its name where only
 one has that. Exit code 6: there is no such host. 7: it is up.`,
