@@ -95,5 +95,5 @@ func (rm *remover) isDue(ctx context.Context, s *store) (bool, error) {
 		return false, err
 	}
 	ready, err := rm.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Ready}})
-	return len(lru.Aged(rm.now(), load(ready, backends.Capacity{}), limit.removeUnused)) > 0, err
+	return len(lru.Aged(rm.catalogTime(), load(ready, backends.Capacity{}), limit.removeUnused)) > 0, err
 }

@@ -47,7 +47,7 @@ func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
 	if err := rec.aloneWithAll(ctx, func(ctx context.Context) error { return rec.cleanFindings(ctx, &r) }); err != nil {
 		return r, err
 	}
-	return r, rec.catalog.Prune(ctx, rec.now().Add(-rec.cfg.ReportRetention))
+	return r, rec.catalog.Prune(ctx, rec.catalogTime().Add(-rec.cfg.ReportRetention))
 }
 
 func (rec *reconciler) cleanFindings(ctx context.Context, r *CleanResult) error {

@@ -76,7 +76,7 @@ func (a *attendance) beat(ctx context.Context) {
 	if a.noteCatalog(err); err != nil || a.sole {
 		return
 	}
-	if err := a.lookAround(ctx); err != nil && ctx.Err() == nil {
+	if err := errors.Join(a.readClock(ctx), a.lookAround(ctx)); err != nil && ctx.Err() == nil {
 		a.log.WithError(err).Warn("other hosts not looked at; trying again")
 	}
 }

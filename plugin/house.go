@@ -29,6 +29,7 @@ type house struct {
 	catalog *catalog.Catalog
 	sole    bool               // the catalog is a file in this daemon's state directory: no other one has it
 	away    away               // whether the catalog's database answers
+	clock   dbClock            // of the catalog's database
 	self    backends.CatalogID // of catalog
 	holder  catalog.Holder
 	arrived bool // others know of this daemon
@@ -59,7 +60,7 @@ func (h *house) openHouse(ctx context.Context) (err error) {
 	if err := h.identify(ctx); err != nil {
 		return err
 	}
-	if err := h.arrive(ctx); err != nil {
+	if err := errors.Join(h.arrive(ctx), h.readClock(ctx)); err != nil {
 		return err
 	}
 	h.arrived = true

@@ -153,7 +153,7 @@ func (k *stock) quotaVictims(ctx context.Context, among []*store, missing quotaG
 				return nil, err
 			}
 			whole = whole && len(idle) < n
-			all = append(all, slices.DeleteFunc(idle, func(e catalog.Entry) bool { return e.Claim == "" || s.tooYoung(e, k.now()) })...)
+			all = append(all, slices.DeleteFunc(idle, func(e catalog.Entry) bool { return e.Claim == "" || s.tooYoung(e, k.catalogTime()) })...)
 		}
 		slices.SortStableFunc(all, func(a, b catalog.Entry) int { return cmp.Compare(lastUse(a).UnixNano(), lastUse(b).UnixNano()) })
 		if victims := fewest(all, missing); victims != nil || whole {

@@ -69,7 +69,7 @@ func (rm *remover) prunable(ctx context.Context, s *store, by whose) ([]going, e
 	for _, e := range entries {
 		byID[string(e.ID)] = e
 	}
-	now, l, limit := rm.now(), load(entries, capacity), s.limit()
+	now, l, limit := rm.catalogTime(), load(entries, capacity), s.limit()
 	var all []going
 	for _, a := range limit.ages(by) {
 		for _, id := range lru.Aged(now, l, a.most) {

@@ -109,7 +109,7 @@ func (q *queue) resume(ctx context.Context) error {
 // tend forgets rows that ended long ago.
 func (q *queue) tend(ctx context.Context) {
 	for state, keep := range map[catalog.QueueState]time.Duration{catalog.QueueDone: keepDone, catalog.QueueFailed: q.cfg.KeepFailed} {
-		if _, err := q.catalog.ExpireQueue(ctx, state, q.now().Add(-keep)); err != nil && ctx.Err() == nil {
+		if _, err := q.catalog.ExpireQueue(ctx, state, q.catalogTime().Add(-keep)); err != nil && ctx.Err() == nil {
 			q.log.WithError(err).Warn("ended rows of the queue not expired; trying again")
 		}
 	}

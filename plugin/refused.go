@@ -28,7 +28,7 @@ func (fl *fills) failedBy(cause error) catalog.Failure {
 	if err != nil {
 		return f
 	}
-	f.Record, f.RetryAfter = string(record), fl.now().Add(refusalHolds)
+	f.Record, f.RetryAfter = string(record), fl.catalogTime().Add(refusalHolds)
 	return f
 }
 
@@ -44,7 +44,7 @@ func failedBefore(image string, e catalog.Entry) error {
 // refusedBefore answers a refusal that still holds, before a fill waits for its turn. What cannot be asked now is met
 // again when the fill begins.
 func (fl *fills) refusedBefore(ctx context.Context, s *store, want *wanted) error {
-	if e, err := fl.catalog.Find(ctx, s.id(), want.image.Domain, want.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(fl.now()) {
+	if e, err := fl.catalog.Find(ctx, s.id(), want.image.Domain, want.key); err == nil && e.State == catalog.Failed && e.RetryAfter.After(fl.catalogTime()) {
 		return failedBefore(want.image.Ref(), e)
 	}
 	return nil
@@ -61,7 +61,7 @@ func mayPass(rule string) bool {
 
 // expireFailed removes the rows of fills that failed long ago.
 func (fl *fills) expireFailed(ctx context.Context) {
-	n, err := fl.catalog.ExpireFailed(ctx, fl.now().Add(-fl.cfg.KeepFailed))
+	n, err := fl.catalog.ExpireFailed(ctx, fl.catalogTime().Add(-fl.cfg.KeepFailed))
 	switch {
 	case err != nil && ctx.Err() == nil:
 		fl.log.WithError(err).Warn("rows of failed fills not expired; trying again")

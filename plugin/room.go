@@ -91,7 +91,7 @@ var errInUse = errors.New("live clones decide")
 func (b *berth) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, error) {
 	defer b.store.changing()()
 	return b.k.catalog.ReserveRoom(ctx, b.entry.ID, b.entry.Attempt, ask.bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(b.k.now(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), b.store.limit().bounds)
+		plan, err := lru.Plan(b.k.catalogTime(), lru.Need{Bytes: ask.bytes, Count: 1}, inventory(ctx, h, ask.capacity), b.store.limit().bounds)
 		if ask.may == evictNobody && (err != nil || len(plan) > 0) {
 			return nil, errWouldEvict
 		}

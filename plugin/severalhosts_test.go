@@ -516,3 +516,34 @@ func TestOneHostIsListed(t *testing.T) {
 		t.Errorf("host: %+v, %v", h, err)
 	}
 }
+
+// A host whose clock is years ahead takes nothing of what all have for old.
+func TestAHostsWrongClockEndsNothing(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{})
+	r := c.hosts[0]
+	r.image(t, "disk.raw", mib)
+	r.create(t, "library:disk.raw", "v0", 0)
+	before, err := r.Report(t.Context(), "", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := r.config
+	ahead.Now = func() time.Time { return time.Now().AddDate(5, 0, 0) }
+	ahead.Backends = slices.Clone(ahead.Backends)
+	ahead.Backends[0].MaxIdle = 24 * time.Hour
+	c.hosts[0].config = ahead
+	wrong := c.join(t, "host-1")
+	c.hosts[0].config = r.config
+	wrong.Tidy(t.Context())
+	if _, err := wrong.Clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if pruned, err := wrong.Prune(t.Context()); err != nil || len(pruned.Removed) > 0 {
+		t.Errorf("prune what is idle for a day: %+v, %v", pruned, err)
+	}
+	after, err := r.Report(t.Context(), "", time.Time{})
+	if err != nil || after.Total.Fills != before.Total.Fills {
+		t.Errorf("fills in the report: %d before, %d after, %v", before.Total.Fills, after.Total.Fills, err)
+	}
+	wrong.wantEntries(t, 1)
+}

@@ -140,7 +140,7 @@ func (k *stock) spaceVictims(ctx context.Context, s *store, want spaceWanted) ([
 		if left <= 0 {
 			break
 		}
-		if e.ID != want.but && !s.tooYoung(e, k.now()) {
+		if e.ID != want.but && !s.tooYoung(e, k.catalogTime()) {
 			victims, left = append(victims, e), left-e.HeldBytes
 		}
 	}

@@ -107,6 +107,15 @@ func (c *Catalog) Beat(ctx context.Context, h Holder, aliveFor time.Duration) er
 	})
 }
 
+// Now is what time it is by the clock of the database.
+func (c *Catalog) Now(ctx context.Context) (now time.Time, err error) {
+	err = c.read(ctx, "read the clock", func(t tx) error {
+		now, err = t.now(ctx)
+		return err
+	})
+	return now, err
+}
+
 // Leave says that a daemon has ended by itself, and lets others have its duties. Where it is not known any more, or another
 // process goes by its ID, nothing happens.
 func (c *Catalog) Leave(ctx context.Context, h Holder) error {
