@@ -142,10 +142,16 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 soak: tools ## try 10,000 random operations against the model, without the race detector, or as many as SOAK=2h allows
 	go test -count=1 -v -timeout 0 -run 'Random|Linearizable' ./e2e/randomops | grep -vE '(RUN|PASS).*seed=|rapid. OK|=== NAME'
 
+# A catalog of 100,000 entries: each number is one operation's time.
+BENCH_CATALOG = go test -run '^$$' -bench 'Entries/$(if $(filter .,$(BENCH)),.*,$(BENCH))/100000' -benchtime 20x -timeout 60m
+
 .PHONY: bench
-bench: tools $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACKEND)),openstack-packages) build ## measure hits and fills against the bare floor on the same filesystem, as ratios (BACKEND=rbd: on a Ceph cluster; openstack: beside Cinder's own cache)
+bench: tools $(if $(filter databases,$(BACKEND)),databases-packages) $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACKEND)),openstack-packages) build ## measure hits and fills against the bare floor on the same filesystem, as ratios (BACKEND=rbd: on a Ceph cluster; openstack: beside Cinder's own cache; databases: the catalog on SQLite and MariaDB)
 ifeq ($(BACKEND),openstack)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m -tags $(CEPH_TAGS)$(comma)openstack ./e2e/openstack
+else ifeq ($(BACKEND),databases)
+	$(BENCH_CATALOG) ./plugin/catalog
+	DATABASES=mariadb ./e2e/databases/with-servers.sh $(BENCH_CATALOG) -tags databases ./plugin/catalog
 else
 	$(if $(filter rbd,$(BACKEND)),BENCH='$(BENCH)' ./e2e/ceph/bench.sh,go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench)
 endif
