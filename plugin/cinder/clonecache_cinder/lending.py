@@ -136,8 +136,13 @@ class LendingMixin(hook.ClonecacheMixin):
     def _lending_clone(self, volume, source):
         """The driver's own clone. Raises SnapshotLimitReached, Unsuitable; nothing is left."""
         before = {name: volume[name] for name in PROVIDER_FIELDS}
+        begun = time.monotonic()
         try:
-            return self.create_cloned_volume(volume, source) or {}
+            update = self.create_cloned_volume(volume, source) or {}
+            LOG.info('%(volume)s is cloned from image-volume %(source)s in %(took).3f s',
+                     {'volume': volume.name, 'source': source.id,
+                      'took': time.monotonic() - begun})
+            return update
         except exception.SnapshotLimitReached:
             self._lending_clear(volume, before)
             raise
