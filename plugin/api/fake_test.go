@@ -187,7 +187,7 @@ func (f *fakeService) Quota(context.Context) (plugin.Quota, error) {
 func (f *fakeService) QuotaUse(ctx context.Context) (plugin.Quota, error) { return f.Quota(ctx) }
 
 func (f *fakeService) Backends(context.Context) ([]plugin.BackendView, error) {
-	return []plugin.BackendView{{Name: "local", Kind: "file", Available: true, Entries: 2, HeldBytes: 300, MaxCount: 5, TotalBytes: 1000, FreeBytes: 700}}, nil
+	return []plugin.BackendView{{Name: "local", Kind: "file", Available: true, Entries: 2, HeldBytes: 300, MaxCount: 5, TotalBytes: 1000, FreeBytes: 700}, {Name: "lvm", Kind: "cinder", Available: true}}, nil
 }
 
 func (f *fakeService) Status(context.Context) (plugin.Status, error) {
@@ -290,7 +290,7 @@ func (f *fakeService) lastAsked() plugin.Request {
 }
 
 func (f *fakeService) Loans(context.Context) ([]plugin.LoanView, error) {
-	return []plugin.LoanView{{ID: "l1", Backend: "local", Volume: "v1"}}, nil
+	return []plugin.LoanView{{ID: "l1", Backend: "lvm", Volume: "v1"}}, nil
 }
 
 func (f *fakeService) EndLoansAt(_ context.Context, backend backends.Name, at backends.Place) (int, error) {

@@ -15,6 +15,7 @@ type storeGauges struct {
 	backends func(context.Context) ([]plugin.BackendView, error)
 	fills    func() []plugin.FillView
 	sources  func() []plugin.SourceView
+	loans    func(context.Context) ([]plugin.LoanView, error)
 }
 
 // storeGauge is one gauge of a store.
@@ -59,6 +60,7 @@ func (g *storeGauges) Describe(out chan<- *prometheus.Desc) {
 	out <- waiting()
 	out <- sourceUp()
 	out <- staleAnswers()
+	out <- loansDesc()
 }
 
 func sourceUp() *prometheus.Desc {
@@ -95,6 +97,7 @@ func (g *storeGauges) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.NewInvalidMetric(storeGaugeList()[0].desc, err)
 		return
 	}
+	g.collectLoans(ctx, views, out)
 	waiters := make(map[string]int)
 	for _, f := range g.fills() {
 		waiters[string(f.Backend)] += f.Waiters

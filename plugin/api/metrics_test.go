@@ -47,6 +47,7 @@ func TestMetricsCountWhatTheyHear(t *testing.T) {
 		`clonecache_held_bytes{backend="local"} 300`,
 		`clonecache_backend_up{backend="local"} 1`,
 		`clonecache_free_bytes{backend="local"} 700`,
+		`clonecache_loans{backend="lvm"} 1`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%s is not in /metrics", want)

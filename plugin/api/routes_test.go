@@ -141,7 +141,7 @@ func TestOverviewAndUpkeep(t *testing.T) {
 	if q, err := d.client.Quota(t.Context()); err != nil || q.Volumes.InUse != 2 {
 		t.Errorf("quota = %+v, %v", q, err)
 	}
-	if b, err := d.client.Backends(t.Context()); err != nil || len(b) != 1 {
+	if b, err := d.client.Backends(t.Context()); err != nil || len(b) != 2 {
 		t.Errorf("backends = %+v, %v", b, err)
 	}
 	if s, err := d.client.Status(t.Context()); err != nil || !s.Ready || s.Fills == nil {

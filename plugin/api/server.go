@@ -121,7 +121,7 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (s *Server) Ready(svc Service) {
 	s.service.Store(&svc)
 	gauges := []prometheus.Collector{
-		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources},
+		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources, loans: svc.Loans},
 		&quotaGauges{use: svc.QuotaUse, now: s.cfg.Now},
 	}
 	for _, g := range gauges {
