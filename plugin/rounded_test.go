@@ -39,7 +39,7 @@ func TestSizesAreRoundedUp(t *testing.T) {
 			{"odd.raw", 0, 1_003_520, true},
 			{"odd.raw", 1_000_001, 1_003_520, true},
 			{"odd.raw", 1_003_520, 1_003_520, false},
-			{"odd.raw", 1_000_000_001, 1_000_001_536, true},
+			{"odd.raw", 10_000_001, 10_002_432, true},
 			{"odd.qcow2", 1_000_512, 1_003_520, true},
 			{"odd.qcow2", 8 * mib, 8 * mib, false},
 		} {
