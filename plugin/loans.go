@@ -249,7 +249,7 @@ func (k *stock) moreRoom(ctx context.Context, s *store, e catalog.Entry, need lr
 func (k *stock) planMore(ctx context.Context, s *store, e catalog.Entry, need lru.Need, capacity backends.Capacity) ([]catalog.Entry, error) {
 	defer s.changing()()
 	return k.catalog.ReserveMore(ctx, e.ID, need.Bytes, func(h catalog.Holdings) (map[catalog.EntryID]catalog.EvictCause, error) {
-		plan, err := lru.Plan(k.now(), need, inventory(ctx, h, capacity), s.limit().bounds)
+		plan, err := lru.Plan(k.catalogTime(), need, inventory(ctx, h, capacity), s.limit().bounds)
 		if err != nil {
 			return nil, fmt.Errorf("room for another generation of %s in %s: %w", e.ImageVolume, s.name, err)
 		}
