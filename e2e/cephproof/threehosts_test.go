@@ -153,8 +153,12 @@ func TestThreeHostsReadEachImageOnce(t *testing.T) {
 	h.settled(t, h.hosts[2])
 }
 
-// lease is how long a host is waited for that says nothing.
-const lease = 30 * time.Second
+const (
+	// lease is how long a host is waited for that says nothing.
+	lease = 30 * time.Second
+	// outlasts is longer than a host is taken for up that says nothing, and than an answer of the database is waited for.
+	outlasts = 8 * lease
+)
 
 // One host is killed in a fill, one is stopped in one for three leases, and one is cut off from the database in one. What they
 // were at, the first one does once it is back; the cut-off one goes on with hits; and when all are back, nothing is left of
@@ -223,7 +227,7 @@ func (h *threeHosts) beginOnEach(t *testing.T) (begun []<-chan reply, release fu
 		begun, all = append(begun, h.ask(t, host, image, "begun-"+image)), append(all, release)
 		select {
 		case <-reached:
-		case <-time.After(patience):
+		case <-time.After(outlasts):
 			t.Fatalf("host %d does not come to the middle of %s", host, image)
 		}
 	}
@@ -240,7 +244,7 @@ func (h *threeHosts) withoutDatabase(t *testing.T, host int) {
 	t.Helper()
 	var r reply
 	tries := 0
-	harness.Until(t, "what is not cached is bypassed, since the catalog is away", func() bool {
+	harness.UntilWithin(t, outlasts, "what is not cached is bypassed, since the catalog is away", func() bool {
 		tries++
 		r = <-h.ask(t, host, "new.raw", fmt.Sprintf("away-%d", tries))
 		return r.err == nil && r.Outcome == plugin.Bypassed && r.Reason == plugin.ReasonCatalogDown
@@ -266,7 +270,7 @@ func (h *threeHosts) again(t *testing.T) {
 		for _, image := range fails {
 			var r reply
 			tries := 0
-			harness.Until(t, fmt.Sprintf("host %d makes volumes of %s", host, image), func() bool {
+			harness.UntilWithin(t, outlasts, fmt.Sprintf("host %d makes volumes of %s", host, image), func() bool {
 				tries++
 				r = <-h.ask(t, host, image, fmt.Sprintf("again-%d-%d-%s", host, tries, image))
 				return r.err == nil && r.Outcome != plugin.Bypassed
@@ -292,7 +296,7 @@ func TestOneOfThreeHostsNeverComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := h.hosts[1].Client(t)
-	harness.Until(t, "it is lost, and can be removed", func() bool {
+	harness.UntilWithin(t, outlasts, "it is lost, and can be removed", func() bool {
 		_, err := client.RemoveHost(t.Context(), string(gone))
 		var refused *api.Error
 		if err != nil && (!errors.As(err, &refused) || refused.Code != "host_up") {

@@ -255,9 +255,15 @@ func shortDir(tb testing.TB) string {
 // Until waits until the daemon's state is as a test wants it, which no signal tells from outside.
 func Until(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
+	UntilWithin(tb, limit, what, holds)
+}
+
+// UntilWithin is Until for what takes longer by its nature, as a lease does that is to run out.
+func UntilWithin(tb testing.TB, most time.Duration, what string, holds func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(limit)
+	deadline := time.After(most)
 	for !holds() {
 		select {
 		case <-tick.C:
