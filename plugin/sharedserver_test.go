@@ -14,7 +14,8 @@ import (
 )
 
 // newShared is a new catalog that several hosts have: a database of its own on the server that the environment names, as
-// e2e/databases/servers.sh env prints it. Of Galera's nodes the test itself asks the first.
+// e2e/databases/servers.sh env prints it. Of Galera's nodes the test itself asks the
+// first, which waits for what was done on another one.
 func newShared(t *testing.T, _ string) shared {
 	t.Helper()
 	server, file := os.Getenv("CLONECACHE_TEST_CATALOG"), os.Getenv("CLONECACHE_TEST_PASSWORD_FILE")
@@ -27,7 +28,7 @@ func newShared(t *testing.T, _ string) shared {
 	host, _, _ := strings.Cut(hosts, ",")
 	on := func(database string) (driver, dsn string) {
 		if scheme == "mysql" {
-			return "mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s?timeout=20s", user, strings.TrimSpace(string(password)), host, database)
+			return "mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s?timeout=20s&wsrep_sync_wait=7", user, strings.TrimSpace(string(password)), host, database)
 		}
 		at := url.URL{Scheme: scheme, User: url.UserPassword(user, strings.TrimSpace(string(password))), Host: host, Path: database}
 		return "pgx", at.String()

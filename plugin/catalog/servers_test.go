@@ -63,7 +63,15 @@ func inDatabase(database string, f func(*Catalog) error) error {
 // runs runs a statement, again where another node of the cluster was in its way.
 func (c *Catalog) runs(ctx context.Context, stmt string) error {
 	err := c.repeat(ctx, func() error {
-		_, err := c.writer.ExecContext(ctx, stmt)
+		conn, err := c.writer.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(ctx, "SELECT 1"); err != nil { // waits for what was done on another node; a bare DELETE does not
+			return err
+		}
+		_, err = conn.ExecContext(ctx, stmt)
 		return err
 	})
 	if err != nil {
