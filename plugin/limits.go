@@ -56,6 +56,7 @@ type Limits struct {
 	Backends   []BackendConfig
 	FileCaches []FileCacheConfig
 	Groups     []GroupConfig
+	Follows    []FollowConfig
 	FillLimit  int // 0: the default
 }
 
@@ -76,10 +77,18 @@ func (c Controls) SetLimits(l Limits) error {
 	if err := c.p.stock.checkGroups(l.Groups); err != nil {
 		return err
 	}
-	if err := c.p.stock.setLimits(l); err != nil {
+	was := c.p.queue.setGroups(l.Groups)
+	if err := c.p.queue.following().checkAll(l.Follows); err != nil {
+		c.p.queue.setGroups(was)
 		return err
 	}
-	c.p.queue.setGroups(l.Groups)
+	if err := c.p.stock.setLimits(l); err != nil {
+		c.p.queue.setGroups(was)
+		return err
+	}
+	if err := c.p.queue.following().set(l.Follows); err != nil {
+		return err
+	}
 	c.p.fills.setLimit(l.FillLimit)
 	c.p.queue.poke()
 	c.p.remover.hurry()

@@ -76,7 +76,10 @@ func (p *Plugin) build() (err error) {
 	p.books = newBooks(p.house, p.stock.label)
 	p.fills = newFills(p.house, p.books, p.stock)
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, from)
-	p.queue = newQueue(p.house, p.stock, p.fills, from, &p.gate)
+	p.queue = newQueue(p.house, p.books, p.stock, p.fills, from, &p.gate)
+	if err := p.queue.following().set(p.cfg.Follows); err != nil {
+		return err
+	}
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
 	p.attendance = &attendance{house: p.house, stock: p.stock, leftOut: p.reconciler.leftOut}
 	p.remover = &remover{house: p.house, books: p.books, stock: p.stock, changed: make(chan struct{}, 1)}
@@ -109,6 +112,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	p.chores.every(pausedEvery, nil, p.stock.lookForPaused)
 	p.chores.every(sweepEvery, nil, p.queue.sweeper().sweep)
 	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
+	p.chores.every(followTick, p.queue.following().due(), p.queue.following().lookDue)
 	p.chores.every(p.cfg.QueueEvery, p.queue.due(), p.queue.dispatch)
 	return nil
 }

@@ -60,6 +60,8 @@ type Config struct {
 	FileCaches []FileCacheConfig
 	Groups     []GroupConfig
 	Sources    []imagesource.Source
+	// Follows are images that are to be cached always.
+	Follows []FollowConfig
 
 	// NewOwner makes the internal tenant, on the catalog's ledger if it wants one. Default: the local
 	// tenant "clonecache", unlimited.

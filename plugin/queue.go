@@ -34,6 +34,8 @@ type queue struct {
 	sources *sources
 	gate    *gate
 
+	follower *follower
+
 	added   chan struct{} // something may be taken
 	groups  atomic.Pointer[[]GroupConfig]
 	mu      sync.Mutex // guards what follows
@@ -41,17 +43,26 @@ type queue struct {
 	going   map[catalog.QueueID]*job
 }
 
-func newQueue(h *house, k *stock, fl *fills, sources *sources, g *gate) *queue {
+func newQueue(h *house, b *books, k *stock, fl *fills, sources *sources, g *gate) *queue {
 	q := &queue{
 		house: h, stock: k, fills: fl, sources: sources, gate: g,
 		added: make(chan struct{}, 1), going: make(map[catalog.QueueID]*job),
 	}
 	q.setGroups(h.cfg.Groups)
+	q.follower = newFollower(h, b, k, fl, sources, q)
 	return q
 }
 
-// setGroups are the groups of backends from now on.
-func (q *queue) setGroups(all []GroupConfig) { q.groups.Store(&all) }
+// following is who has images cached that the configuration names.
+func (q *queue) following() *follower { return q.follower }
+
+// setGroups are the groups of backends from now on; it returns those of before.
+func (q *queue) setGroups(all []GroupConfig) (was []GroupConfig) {
+	if before := q.groups.Swap(&all); before != nil {
+		was = *before
+	}
+	return was
+}
 
 // job is a row that this process works on.
 type job struct {

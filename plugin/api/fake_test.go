@@ -280,6 +280,12 @@ func (f *fakeService) RetryQueued(_ context.Context, id string) (plugin.QueuedVi
 	return plugin.QueuedView{ID: id}, nil
 }
 
+func (f *fakeService) Follows(context.Context) ([]plugin.FollowView, error) { return nil, nil }
+
+func (f *fakeService) Sweep(context.Context) ([]plugin.FollowView, error) {
+	return []plugin.FollowView{{Pattern: "*.raw"}}, nil
+}
+
 func (f *fakeService) RetryQueue(context.Context) (int64, error) { return 2, nil }
 
 // lastAsked is the latest request that reached the service.

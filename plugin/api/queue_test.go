@@ -48,3 +48,13 @@ func TestTheQueueOverHTTP(t *testing.T) {
 		t.Errorf("delete: got %v, want not_queued", err)
 	}
 }
+
+func TestFollowedImagesOverTheAPI(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	if all, err := d.client.Follows(t.Context()); err != nil || all == nil || len(all) != 0 {
+		t.Errorf("rules: %+v, %v, want an empty list", all, err)
+	}
+	if all, err := d.client.Sweep(t.Context()); err != nil || len(all) != 1 || all[0].Pattern != "*.raw" {
+		t.Errorf("sweep: %+v, %v", all, err)
+	}
+}

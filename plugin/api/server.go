@@ -67,6 +67,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.eventRoutes()
 	s.hostRoutes()
 	s.queueRoutes()
+	s.followRoutes()
 	s.reloadRoutes()
 	s.pauseRoutes()
 	describePlain(s.api.OpenAPI())

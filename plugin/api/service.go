@@ -105,6 +105,8 @@ type Queue interface {
 	ClearQueue(ctx context.Context) (int64, error)
 	RetryQueued(ctx context.Context, id string) (plugin.QueuedView, error)
 	RetryQueue(ctx context.Context) (int64, error)
+	Follows(ctx context.Context) ([]plugin.FollowView, error)
+	Sweep(ctx context.Context) ([]plugin.FollowView, error)
 }
 
 // Controls put backends out of use and into use.

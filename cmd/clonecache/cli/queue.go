@@ -22,6 +22,7 @@ type prefetchFlags struct {
 	backends []string
 	pin      bool
 	wait     bool
+	sweep    bool
 }
 
 func (a *app) prefetch() *cobra.Command {
@@ -36,12 +37,24 @@ fill fails for a reason that may pass, it is tried again, later each time.
 Without --backend, --group or --all the only backend is meant. Several backends get an image from one download. Where
 a backend cannot clone, its file cache is filled.
 
+With --sweep it looks at once for what the daemon's configuration follows ([[follow]]), instead of at the next time;
+what is not there is queued.
+
 Exit code 1: with --wait, an image was not cached. 6: there is no such image source, backend or group.`,
 		Example: `  clonecache prefetch library:debian-12.qcow2
   clonecache prefetch library:debian-12.qcow2 --all --pin --wait
-  clonecache prefetch library:debian-12.qcow2 --backend local --priority 10`,
-		Args: atLeastOne("IMAGE"),
+  clonecache prefetch library:debian-12.qcow2 --backend local --priority 10
+  clonecache prefetch --sweep`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.sweep {
+				return nil
+			}
+			return atLeastOne("IMAGE")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.sweep {
+				return a.runSweep(cmd.Context(), &f, args)
+			}
 			return a.runPrefetch(cmd.Context(), &f, args)
 		},
 		ValidArgsFunction: a.completeImages,
@@ -51,6 +64,7 @@ Exit code 1: with --wait, an image was not cached. 6: there is no such image sou
 	flags.StringVar(&f.request.Group, "group", "", "on the backends of this [[group]] of the daemon's configuration")
 	flags.BoolVar(&f.request.All, "all", false, "on every backend")
 	flags.BoolVar(&f.wait, "wait", false, "wait until each is cached, or has failed for good")
+	flags.BoolVar(&f.sweep, "sweep", false, "look at once for what the daemon's configuration follows")
 	flags.BoolVar(&f.pin, "pin", false, "keep them from eviction once they are cached")
 	flags.IntVar(&f.request.Priority, "priority", 0, "the greatest goes first; from -1000 to 1000")
 	a.completeAllStores(cmd)

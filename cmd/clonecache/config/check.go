@@ -83,6 +83,7 @@ func (c *checker) config(cfg *Config) {
 	c.fileCaches(cfg.FileCaches)
 	c.names(cfg)
 	c.groups(cfg)
+	c.follows(cfg)
 	c.directories()
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 	Backends            []Backend      `toml:"backend"`
 	FileCaches          []FileCache    `toml:"file_cache"`
 	Groups              []Group        `toml:"group"`
+	Follows             []Follow       `toml:"follow"`
 
 	// Warnings are what is allowed but probably not meant.
 	Warnings []Problem `toml:"-"`
@@ -113,6 +114,25 @@ type Group struct {
 	Name     string   `toml:"name"`
 	Backends []string `toml:"backends"`
 }
+
+// Follow names images that are to be cached always.
+type Follow struct {
+	Source   string   `toml:"source"`
+	Image    string   `toml:"image"`
+	Pattern  string   `toml:"pattern"`
+	Tag      string   `toml:"tag"`
+	Property string   `toml:"property"`
+	Owner    string   `toml:"owner"`
+	URL      string   `toml:"url"`
+	Keep     int      `toml:"keep"`
+	Every    Duration `toml:"every"`
+	Backends []string `toml:"backends"`
+	Group    string   `toml:"group"`
+	Pin      bool     `toml:"pin"`
+}
+
+// setDefaults is called on each [[follow]] before its keys are read.
+func (f *Follow) setDefaults() { f.Every = Duration(300 * time.Second) }
 
 // The words of keys that take one of a few.
 const (

@@ -157,6 +157,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		Backends:            s.backends,
 		FileCaches:          s.caches,
 		Groups:              groups(d.cfg),
+		Follows:             follows(d.cfg),
 		FreshFor:            freshFor(d.cfg),
 		Sources:             sources,
 		ScratchDir:          string(d.cfg.ScratchDir),

@@ -15,7 +15,7 @@ import (
 )
 
 // reload reads the configuration again and lets what can be changed while requests are served take effect: the limits
-// of backends and file caches, groups, fill_limit and log_level. Requests and fills go on. A file that is wrong changes
+// of backends and file caches, groups, what is followed, fill_limit and log_level. Requests and fills go on. A file that is wrong changes
 // nothing. config.Problems: it is wrong.
 func (d *running) reload(p *plugin.Plugin) (api.Reloaded, error) {
 	d.reloading.Lock()
@@ -62,9 +62,9 @@ func merged(now, next config.Config) (config.Config, api.Reloaded) {
 	return now, r
 }
 
-// The keys that a reload changes. Groups are exchanged as a whole.
+// The keys that a reload changes. Groups and what is followed are exchanged as a whole.
 var (
-	reloadable        = []string{"fill_limit", "log_level", "group"}
+	reloadable        = []string{"fill_limit", "log_level", "group", "follow"}
 	reloadableOfStore = []string{"max_size", "max_count", "max_percent", "min_age", "min_hits", "evict_in_use", "evict_for_quota",
 		"max_idle", "remove_unused_after", "share", "request_timeout", "max_waiting", "enabled"}
 )
@@ -111,7 +111,7 @@ func merge(prefix string, now, next any, may []string, r *api.Reloaded) {
 
 // limits are what of a configuration the plugin takes while it serves.
 func limits(cfg config.Config) plugin.Limits {
-	l := plugin.Limits{Groups: groups(cfg), FillLimit: cfg.FillLimit}
+	l := plugin.Limits{Groups: groups(cfg), Follows: follows(cfg), FillLimit: cfg.FillLimit}
 	for _, b := range cfg.Backends {
 		l.Backends = append(l.Backends, backendConfig(b, nil))
 	}

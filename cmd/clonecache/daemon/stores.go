@@ -150,6 +150,19 @@ func groups(cfg config.Config) []plugin.GroupConfig {
 	return all
 }
 
+// follows are the images that the configuration follows.
+func follows(cfg config.Config) []plugin.FollowConfig {
+	var all []plugin.FollowConfig
+	for _, f := range cfg.Follows {
+		all = append(all, plugin.FollowConfig{
+			Source: f.Source, Image: f.Image, URL: f.URL, Keep: f.Keep, Every: time.Duration(f.Every), Group: f.Group, Pin: plugin.Pinning(f.Pin),
+			Match:    imagesource.Match{Pattern: f.Pattern, Tag: f.Tag, Property: f.Property, Owner: f.Owner},
+			Backends: words[backends.Name](f.Backends),
+		})
+	}
+	return all
+}
+
 // freshFor is fresh_for of each image source.
 func freshFor(cfg config.Config) map[string]time.Duration {
 	all := make(map[string]time.Duration)

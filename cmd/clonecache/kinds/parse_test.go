@@ -101,6 +101,7 @@ func TestParseFillsEveryField(t *testing.T) {
 			}}}},
 		FileCaches: []config.FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
 		Groups:     []config.Group{{Name: "fast", Backends: []string{"local"}}},
+		Follows:    []config.Follow{{Source: "library", Pattern: "debian-12-*.qcow2", Keep: 2, Every: config.Duration(time.Minute), Group: "fast", Pin: true}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

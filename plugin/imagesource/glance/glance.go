@@ -180,6 +180,7 @@ func (s *Source) try(ctx context.Context, t *tokens, path string, header http.He
 	if err != nil {
 		return nil, err
 	}
+	path, where.RawQuery, _ = strings.Cut(path, "?")
 	where.Path = strings.TrimSuffix(strings.TrimRight(where.Path, "/"), "/v2") + "/" + path
 	token, err := t.next(ctx)
 	if err != nil {

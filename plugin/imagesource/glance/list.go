@@ -1,0 +1,125 @@
+package glance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// pageSize is how many images are asked for at once, and mostPages how often.
+const (
+	pageSize  = 200
+	mostPages = 50
+)
+
+var _ imagesource.Lister = (*Source)(nil)
+
+// listedImage is one in a list of Glance's.
+type listedImage struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	HashValue string    `json:"os_hash_value"`
+}
+
+type page struct {
+	Images []listedImage `json:"images"`
+	Next   string        `json:"next"`
+}
+
+// CheckMatch implements imagesource.Lister.
+func (s *Source) CheckMatch(m imagesource.Match) error {
+	key, _, is := strings.Cut(m.Property, "=")
+	if m.Property != "" && (!is || key == "" || slices.Contains([]string{"status", "sort", "sort_key", "sort_dir", "limit", "marker", "owner", "tag"}, key)) {
+		return fmt.Errorf("%w: property %q is not KEY=VALUE of an image's own property", imagesource.ErrRefused, m.Property)
+	}
+	if _, err := path.Match(m.Pattern, ""); err != nil {
+		return fmt.Errorf("%w: pattern %q: %w", imagesource.ErrRefused, m.Pattern, err)
+	}
+	return nil
+}
+
+// List implements imagesource.Lister: the active images that the account may see, by the time of their creation.
+func (s *Source) List(ctx context.Context, m imagesource.Match) ([]imagesource.Listed, error) {
+	all, err := s.list(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("image source %s: list images: %w", s.config.Name, err)
+	}
+	return all, nil
+}
+
+func (s *Source) list(ctx context.Context, m imagesource.Match) ([]imagesource.Listed, error) {
+	if err := s.CheckMatch(m); err != nil {
+		return nil, err
+	}
+	query := url.Values{"status": {"active"}, "sort": {"created_at:desc,id:desc"}, "limit": {fmt.Sprint(pageSize)}}
+	if m.Tag != "" {
+		query.Set("tag", m.Tag)
+	}
+	if m.Owner != "" {
+		query.Set("owner", m.Owner)
+	}
+	if key, value, is := strings.Cut(m.Property, "="); is {
+		query.Set(key, value)
+	}
+	var all []imagesource.Listed
+	next := "v2/images?" + query.Encode()
+	for range mostPages {
+		p, err := s.page(ctx, next)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p.matching(m.Pattern)...)
+		if p.Next == "" {
+			return all, nil
+		}
+		next = strings.TrimPrefix(p.Next, "/")
+		if !strings.HasPrefix(next, "v2/images?") {
+			return nil, fmt.Errorf("%w: Glance's next page is elsewhere", imagesource.ErrUnavailable)
+		}
+	}
+	return nil, fmt.Errorf("%w: more than %d images; narrow the rule by tag, property or owner", imagesource.ErrRefused, pageSize*mostPages)
+}
+
+func (p page) matching(pattern string) []imagesource.Listed {
+	var all []imagesource.Listed
+	for _, i := range p.Images {
+		if pattern != "" {
+			if is, err := path.Match(pattern, i.Name); err != nil || !is {
+				continue
+			}
+		}
+		all = append(all, imagesource.Listed{ID: i.ID, Name: i.Name, At: i.CreatedAt, Stamp: i.HashValue + " " + i.UpdatedAt.Format(time.RFC3339)})
+	}
+	return all
+}
+
+// page asks for one page, by the account.
+func (s *Source) page(ctx context.Context, where string) (page, error) {
+	const patience = 30 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	a, err := s.get(ctx, &tokens{account: s.config.Account}, where, http.Header{})
+	if err != nil {
+		return page{}, err
+	}
+	defer a.Close()
+	if a.StatusCode != http.StatusOK {
+		return page{}, statusError(a)
+	}
+	var p page
+	if err := json.NewDecoder(io.LimitReader(a, maxMetadata)).Decode(&p); err != nil {
+		return page{}, fmt.Errorf("%w: Glance's answer cannot be read: %w", imagesource.ErrUnavailable, err)
+	}
+	return p, nil
+}
