@@ -86,7 +86,7 @@ func TestTheNewestOfAPatternAreAlwaysThere(t *testing.T) {
 	content := r.aged(t, "golden-0.raw", 3*time.Hour)
 	r.aged(t, "golden-1.raw", 2*time.Hour)
 	r.aged(t, "other.raw", time.Hour)
-	r.image(t, "golden-9.raw", 64<<10) // is still being copied there
+	r.aged(t, "golden-9.raw", -30*time.Minute) // is still being copied there
 	v := r.sweep(t)
 	if len(v.Images) != 1 || v.Images[0].ImageID != "library:golden-1.raw" || v.Images[0].State != "ready" || v.Images[0].Backend != "local" || v.Error != "" || v.LookedAt == nil || v.NextAt == nil {
 		t.Errorf("the rule: %+v", v)

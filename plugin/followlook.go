@@ -356,7 +356,7 @@ func (f *follower) markGone(ctx context.Context, r *rule, entries []catalog.Entr
 
 // removeUnused removes a superseded entry that no clone depends on and that nobody has used since.
 func (f *follower) removeUnused(ctx context.Context, r *rule, s *store, e catalog.Entry) (bool, error) {
-	if e.LastUsedAt.After(e.SupersededAt) || e.Pinned && !bool(r.Pin) {
+	if e.LastUsedAt.After(e.SupersededAt) || e.Pinned && !bool(r.Pin) || f.stock.isLent(ctx, s, e) {
 		return false, nil
 	}
 	if !s.images.Info().IndependentClones && s.backend != nil {

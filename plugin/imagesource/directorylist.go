@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// settlesIn is how long a file must have been left alone before a list names it: one that is being copied there grows.
-const settlesIn = 3 * time.Second
+const (
+	// settlesIn is how long a file must have been left alone before a list names it: one that is being copied there grows.
+	settlesIn = 3 * time.Second
+	// aheadBy is how far ahead of our clock another host's may be. A time beyond that says nothing.
+	aheadBy = time.Hour
+)
 
 var _ Lister = (*Directory)(nil)
 
@@ -40,7 +44,7 @@ func (d *Directory) List(ctx context.Context, m Match) ([]Listed, error) {
 			continue
 		}
 		info, err := root.Stat(name)
-		if since := time.Since(infoTime(info)); err != nil || !info.Mode().IsRegular() || since >= 0 && since < settlesIn {
+		if since := time.Since(infoTime(info)); err != nil || !info.Mode().IsRegular() || since > -aheadBy && since < settlesIn {
 			continue
 		}
 		all = append(all, Listed{ID: name, At: info.ModTime().UTC(), Stamp: revisionOf(info)})

@@ -37,7 +37,11 @@ func TestADirectoryListsTheNewestFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "copied.raw"), []byte{1}, 0o644); err != nil {
+	copied := filepath.Join(dir, "copied.raw")
+	if err := os.WriteFile(copied, []byte{1}, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(copied, time.Now(), time.Now().Add(10*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("/etc/hostname", filepath.Join(dir, "out.raw")); err != nil {
