@@ -73,7 +73,7 @@ func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *want
 		f.missed = fl.whyMissed(ctx, s, want)
 	}
 	return &filling{
-		fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.places}, ahead: fl.claimsAhead(s, f, want),
+		fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.places, source: fl.limits[want.image.Source].places}, ahead: fl.claimsAhead(s, f, want),
 		entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now(),
 	}
 }
@@ -81,8 +81,9 @@ func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *want
 // fillSlot is a fill's place among those that may read and write at a time. A fill takes it once the row is its own: one
 // that another process makes is waited for without a place.
 type fillSlot struct {
-	slots *slots
-	taken bool
+	slots  *slots
+	source *slots // those of the image's source, which go first; nil: no bound
+	taken  bool
 }
 
 // take waits for a place; with one it does nothing.
@@ -90,14 +91,24 @@ func (s *fillSlot) take(ctx context.Context) error {
 	if s.taken {
 		return nil
 	}
+	if s.source != nil {
+		if err := s.source.take(ctx); err != nil {
+			return err
+		}
+	}
 	err := s.slots.take(ctx)
-	s.taken = err == nil
+	if s.taken = err == nil; !s.taken && s.source != nil {
+		s.source.leave()
+	}
 	return err
 }
 
 func (s *fillSlot) leave() {
 	if s.taken {
 		s.slots.leave()
+		if s.source != nil {
+			s.source.leave()
+		}
 		s.taken = false
 	}
 }

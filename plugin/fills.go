@@ -23,21 +23,26 @@ type fills struct {
 
 	scratch  diskimage.Scratch // from the start on
 	flights  flights
-	places   *slots             // for those that read and write
+	places   *slots // for those that read and write
+	limits   map[string]sourceLimit
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
 }
 
-func newFills(h *house, b *books, k *stock) *fills {
+func newFills(h *house, b *books, k *stock) (*fills, error) {
+	limits, err := sourceLimits(h.cfg.SourceLimits)
+	if err != nil {
+		return nil, err
+	}
 	fl := &fills{
-		house: h, books: b, stock: k,
+		house: h, books: b, stock: k, limits: limits,
 		flights: flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
 		places:  &slots{most: h.cfg.FillLimit},
 	}
 	for _, s := range k.orderedStores() {
 		fl.flights.turns[s] = make(turnstile, 1)
 	}
-	return fl
+	return fl, nil
 }
 
 // open makes the scratch space.

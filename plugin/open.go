@@ -74,7 +74,9 @@ func (p *Plugin) build() (err error) {
 		return err
 	}
 	p.books = newBooks(p.house, p.stock.label)
-	p.fills = newFills(p.house, p.books, p.stock)
+	if p.fills, err = newFills(p.house, p.books, p.stock); err != nil {
+		return err
+	}
 	p.ladder = newLadder(p.house, p.books, p.stock, p.fills, from)
 	p.queue = newQueue(p.house, p.books, p.stock, p.fills, from, &p.gate)
 	if err := p.queue.following().set(p.cfg.Follows); err != nil {

@@ -85,6 +85,8 @@ type Config struct {
 	FlushEvery time.Duration
 	// FillLimit bounds concurrent fills; more wait for a place. Default: 4.
 	FillLimit int
+	// SourceLimits are, by the name of an image source, what fills may ask of it. None: no bound but FillLimit.
+	SourceLimits map[string]SourceLimit
 	// FreshFor is, by the name of an image source, how long an entry that nobody uses is taken for what its image is; then
 	// the source is asked. 0: for ever.
 	FreshFor map[string]time.Duration

@@ -65,6 +65,8 @@ func (w *filling) openStream(ctx context.Context) (*imageStream, *openImage, err
 	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
 	if _, here := opened.(*spooledReader); here { // another fill has downloaded it
 		body.read = new(atomic.Int64)
+	} else {
+		body.ReadCloser = w.fl.limits[w.want.image.Source].within(ctx, opened)
 	}
 	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.want.image.Digest)}
 	image, err := s.inspect(ctx, w)

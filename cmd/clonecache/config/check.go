@@ -27,6 +27,7 @@ const (
 	minStallTimeout  = time.Second    // stall_timeout
 	maxStallTimeout  = time.Hour      // stall_timeout
 	minKeepFailed    = time.Hour      // keep_failed; a refusal is answered from it for so long
+	minBandwidth     = 64 << 10       // max_bandwidth
 	minFresh         = time.Minute    // fresh_for
 	maxEvents        = 1_000_000      // events_max
 	maxRequestWait   = time.Hour      // request_timeout
@@ -161,6 +162,10 @@ func (c *checker) sources(cfg *Config) {
 		if s.FreshFor != 0 {
 			c.duration(at+".fresh_for", s.FreshFor, minFresh, maxRetention)
 		}
+		if s.MaxBandwidth != 0 {
+			c.size(at+".max_bandwidth", s.MaxBandwidth, minBandwidth)
+		}
+		between(c, at+".max_fills", s.MaxFills, 0, maxFills)
 	}
 }
 

@@ -71,6 +71,9 @@ type ImageSource struct {
 	Kinded
 	Name     string   `toml:"name"`
 	FreshFor Duration `toml:"fresh_for"`
+	// MaxBandwidth is bytes a second. 0: no bound, as of MaxFills.
+	MaxBandwidth Size `toml:"max_bandwidth"`
+	MaxFills     int  `toml:"max_fills"`
 }
 
 // setDefaults is called on each [[image_source]] before its keys are read.

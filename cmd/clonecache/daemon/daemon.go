@@ -159,6 +159,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		Groups:              groups(d.cfg),
 		Follows:             follows(d.cfg),
 		FreshFor:            freshFor(d.cfg),
+		SourceLimits:        sourceLimits(d.cfg),
 		Sources:             sources,
 		ScratchDir:          string(d.cfg.ScratchDir),
 		ScratchMaxBytes:     int64(d.cfg.ScratchMaxSize),

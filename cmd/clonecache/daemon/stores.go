@@ -163,6 +163,15 @@ func follows(cfg config.Config) []plugin.FollowConfig {
 	return all
 }
 
+// sourceLimits are max_fills and max_bandwidth of each image source.
+func sourceLimits(cfg config.Config) map[string]plugin.SourceLimit {
+	all := make(map[string]plugin.SourceLimit)
+	for _, s := range cfg.ImageSources {
+		all[s.Name] = plugin.SourceLimit{Fills: s.MaxFills, BytesPerSecond: int64(s.MaxBandwidth)}
+	}
+	return all
+}
+
 // freshFor is fresh_for of each image source.
 func freshFor(cfg config.Config) map[string]time.Duration {
 	all := make(map[string]time.Duration)

@@ -1,0 +1,63 @@
+package plugin_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends/backendtest/fstest"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+// Fills of a source that has few places keep none from another one's.
+func TestASourcesPlacesAreItsOwn(t *testing.T) {
+	source := newGatedSource()
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source), func(c *plugin.Config) {
+		c.FillLimit = 2
+		c.SourceLimits = map[string]plugin.SourceLimit{"gated": {Fills: 1}}
+	})
+	var answers []<-chan plugin.Answer
+	for i := range 3 {
+		source.put(fmt.Sprint("disk-", i), "1", random(mib))
+		answers = append(answers, r.startCreate(t, fmt.Sprint("gated:disk-", i), fmt.Sprint("v", i)))
+	}
+	<-source.half
+	waitFor(t, func() bool { return len(r.Fills()) == 3 })
+	r.image(t, "disk.raw", mib)
+	if a := r.create(t, "library:disk.raw", "other", 0); a.Outcome != plugin.Filled {
+		t.Errorf("another source's: %+v, want it filled", a)
+	}
+	if n := source.opened.Load(); n != 1 {
+		t.Errorf("%d downloads at once, want one", n)
+	}
+	close(source.gate)
+	for _, answered := range answers {
+		if a := <-answered; a.Outcome != plugin.Filled {
+			t.Errorf("%+v, want it filled", a)
+		}
+	}
+	checkClean(t, r)
+}
+
+func TestFillsKeepToASourcesBandwidth(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source), func(c *plugin.Config) {
+		c.SourceLimits = map[string]plugin.SourceLimit{"gated": {BytesPerSecond: 4 * mib}}
+	})
+	content := random(2 * mib)
+	source.put("disk", "1", content)
+	begun := time.Now()
+	a := r.create(t, "gated:disk", "v1", 0)
+	if took := time.Since(begun); a.Outcome != plugin.Filled || took < 450*time.Millisecond {
+		t.Errorf("%+v after %s, want it filled in half a second or more", a, took)
+	}
+	r.holds(t, a, content)
+	r.config.SourceLimits["gated"] = plugin.SourceLimit{BytesPerSecond: -1}
+	r.config.StateDir = t.TempDir()
+	if _, err := plugin.Open(t.Context(), r.config); !errors.Is(err, plugin.ErrBadRequest) {
+		t.Errorf("a negative rate: %v, want ErrBadRequest", err)
+	}
+}
