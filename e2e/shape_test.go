@@ -21,7 +21,7 @@ const (
 )
 
 // rooms are the parts of package plugin behind its front: each has fields of its own, which no other one reads.
-var rooms = []string{"books", "reconciler", "stock", "roster", "remover", "fills", "ladder", "attendance", "queue", "follower"}
+var rooms = []string{"books", "reconciler", "stock", "roster", "remover", "fills", "ladder", "attendance", "queue", "keeper"}
 
 // source is one file of the code outside tests.
 type source struct {

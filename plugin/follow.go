@@ -66,13 +66,13 @@ const defaultFollowEvery = 300 * time.Second
 // followTick is how often it is looked which rules are due.
 const followTick = time.Second
 
-// follower has the images cached that the configuration names, before anybody asks for them: it asks the sources what
+// keeper has the images cached that the configuration names, before anybody asks for them: it asks the sources what
 // there is, and queues what is not there yet. What is not among the newest any more it marks superseded, and removes
 // once unused.
 //
 // It fills nothing itself, and keeps nothing but what it saw last: a crash loses nothing. Of several daemons each looks for
 // itself; the queue has an image once. Where a source does not answer, nothing is removed.
-type follower struct {
+type keeper struct {
 	*house
 	books   *books
 	stock   *stock
@@ -109,17 +109,17 @@ type sighting struct {
 	entry string
 }
 
-func newFollower(h *house, b *books, k *stock, fl *fills, from *sources, q *queue) *follower {
-	return &follower{house: h, books: b, stock: k, fills: fl, sources: from, queue: q, turn: make(turnstile, 1), poked: make(chan struct{}, 1)}
+func newKeeper(h *house, b *books, k *stock, fl *fills, from *sources, q *queue) *keeper {
+	return &keeper{house: h, books: b, stock: k, fills: fl, sources: from, queue: q, turn: make(turnstile, 1), poked: make(chan struct{}, 1)}
 }
 
 // checkAll refuses rules of which one is wrong. ErrBadRequest.
-func (f *follower) checkAll(all []FollowConfig) error {
+func (f *keeper) checkAll(all []FollowConfig) error {
 	_, err := f.made(all)
 	return err
 }
 
-func (f *follower) made(all []FollowConfig) ([]*rule, error) {
+func (f *keeper) made(all []FollowConfig) ([]*rule, error) {
 	made := make([]*rule, 0, len(all))
 	for i, c := range all {
 		if err := f.check(&c); err != nil {
@@ -131,7 +131,7 @@ func (f *follower) made(all []FollowConfig) ([]*rule, error) {
 }
 
 // set makes rules those of now; one that was there before is not looked at before its time. ErrBadRequest.
-func (f *follower) set(all []FollowConfig) error {
+func (f *keeper) set(all []FollowConfig) error {
 	next, err := f.made(all)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (r *rule) same(o *rule) bool {
 func (r *rule) single() bool { return r.Image != "" || r.URL != "" }
 
 // check refuses a rule that means nothing, and fills in its defaults.
-func (f *follower) check(c *FollowConfig) error {
+func (f *keeper) check(c *FollowConfig) error {
 	setDefault(&c.Every, defaultFollowEvery)
 	named := 0
 	for _, is := range []bool{c.Image != "", c.URL != "", c.Match != (imagesource.Match{})} {
@@ -201,7 +201,7 @@ func (f *follower) check(c *FollowConfig) error {
 	return err
 }
 
-func (f *follower) checkSource(c FollowConfig) error {
+func (f *keeper) checkSource(c FollowConfig) error {
 	if strings.Contains(c.URL, "?") {
 		return errors.New("url has a query, which may be a credential and is not kept; give a URL without one")
 	}
@@ -230,7 +230,7 @@ func (c FollowConfig) where() Prefetch {
 	return Prefetch{Backends: c.Backends, Group: c.Group, All: len(c.Backends) == 0 && c.Group == ""}
 }
 
-func (f *follower) poke() {
+func (f *keeper) poke() {
 	select {
 	case f.poked <- struct{}{}:
 	default:
@@ -238,10 +238,10 @@ func (f *follower) poke() {
 }
 
 // due tells when rules have changed.
-func (f *follower) due() <-chan struct{} { return f.poked }
+func (f *keeper) due() <-chan struct{} { return f.poked }
 
 // lookDue looks at the rules whose time has come.
-func (f *follower) lookDue(ctx context.Context) {
+func (f *keeper) lookDue(ctx context.Context) {
 	now := f.now()
 	if err := f.lookAt(ctx, func(r *rule) bool { return !now.Before(r.next) }); err != nil && ctx.Err() == nil {
 		f.log.WithError(err).Warn("followed images not looked at; trying again")
@@ -249,7 +249,7 @@ func (f *follower) lookDue(ctx context.Context) {
 }
 
 // lookAt looks at some rules, one after the other. The error is ctx's.
-func (f *follower) lookAt(ctx context.Context, which func(*rule) bool) error {
+func (f *keeper) lookAt(ctx context.Context, which func(*rule) bool) error {
 	unlock, err := f.turn.lock(ctx)
 	if err != nil {
 		return err
@@ -264,7 +264,7 @@ func (f *follower) lookAt(ctx context.Context, which func(*rule) bool) error {
 }
 
 // begin tells whether a rule is to be looked at, and says when again.
-func (f *follower) begin(r *rule, which func(*rule) bool) bool {
+func (f *keeper) begin(r *rule, which func(*rule) bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !which(r) {
@@ -274,7 +274,7 @@ func (f *follower) begin(r *rule, which func(*rule) bool) bool {
 	return true
 }
 
-func (f *follower) all() []*rule {
+func (f *keeper) all() []*rule {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.rules)
@@ -293,7 +293,7 @@ func (o Queue) Sweep(ctx context.Context) ([]FollowView, error) {
 	return f.views(), nil
 }
 
-func (f *follower) views() []FollowView {
+func (f *keeper) views() []FollowView {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	views := make([]FollowView, 0, len(f.rules))
@@ -310,7 +310,7 @@ func (f *follower) views() []FollowView {
 }
 
 // note keeps what a look came to.
-func (f *follower) note(r *rule, images []FollowedView, removed int, err error) {
+func (f *keeper) note(r *rule, images []FollowedView, removed int, err error) {
 	log := f.log.WithField("rule", r.name())
 	if was := f.keep(r, images, removed, err); err != nil && err.Error() != was {
 		log.WithError(err).Warn("followed images not looked at; trying again")
@@ -321,7 +321,7 @@ func (f *follower) note(r *rule, images []FollowedView, removed int, err error) 
 }
 
 // keep is note without the log; it returns what went wrong before.
-func (f *follower) keep(r *rule, images []FollowedView, removed int, err error) (was string) {
+func (f *keeper) keep(r *rule, images []FollowedView, removed int, err error) (was string) {
 	at := f.now().UTC()
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -27,7 +27,7 @@ type match struct {
 
 // look finds out what a rule's images are, queues what is not there, and drops what is beyond keep. Where nothing matches
 // nothing is dropped: a filesystem that is not mounted looks so.
-func (f *follower) look(ctx context.Context, r *rule) {
+func (f *keeper) look(ctx context.Context, r *rule) {
 	stores, err := f.queue.meant(ctx, r.where())
 	if err != nil {
 		f.note(r, nil, 0, err)
@@ -55,7 +55,7 @@ func (f *follower) look(ctx context.Context, r *rule) {
 }
 
 // matches are a rule's images, the newest first: those that are to be there, and those beyond keep.
-func (f *follower) matches(ctx context.Context, r *rule) (newest, older []match, err error) {
+func (f *keeper) matches(ctx context.Context, r *rule) (newest, older []match, err error) {
 	if r.URL != "" {
 		return []match{{ref: r.URL}}, nil, nil
 	}
@@ -86,7 +86,7 @@ func (f *follower) matches(ctx context.Context, r *rule) (newest, older []match,
 }
 
 // ensureOn queues what of a rule's images is not on a store.
-func (f *follower) ensureOn(ctx context.Context, r *rule, s *store, images []match) ([]FollowedView, error) {
+func (f *keeper) ensureOn(ctx context.Context, r *rule, s *store, images []match) ([]FollowedView, error) {
 	var views []FollowedView
 	var missing []catalog.QueueSpec
 	var problems []error
@@ -121,7 +121,7 @@ func (r queuedRow) ended() bool {
 }
 
 // rowsOn are the queue's rows of a store, by their images.
-func (f *follower) rowsOn(ctx context.Context, s *store) (map[string]queuedRow, error) {
+func (f *keeper) rowsOn(ctx context.Context, s *store) (map[string]queuedRow, error) {
 	all, err := f.catalog.Queue(ctx)
 	rows := make(map[string]queuedRow)
 	for _, row := range all {
@@ -133,7 +133,7 @@ func (f *follower) rowsOn(ctx context.Context, s *store) (map[string]queuedRow, 
 }
 
 // find tells how an image is on a store: "queued" is what is not there, and should be.
-func (f *follower) find(ctx context.Context, r *rule, s *store, m match, rows map[string]queuedRow) (FollowedView, error) {
+func (f *keeper) find(ctx context.Context, r *rule, s *store, m match, rows map[string]queuedRow) (FollowedView, error) {
 	at := place{m.ref, s.name}
 	v := FollowedView{ImageID: m.ref, Backend: s.name, State: "unknown"}
 	if known := r.seen[at]; m.stamp != "" && known.stamp == m.stamp && f.stillThere(ctx, known) {
@@ -169,13 +169,13 @@ func (f *follower) find(ctx context.Context, r *rule, s *store, m match, rows ma
 }
 
 // stillThere tells whether an entry that was seen may still be cloned, and is what its image is.
-func (f *follower) stillThere(ctx context.Context, known sighting) bool {
+func (f *keeper) stillThere(ctx context.Context, known sighting) bool {
 	e, err := f.catalog.Get(ctx, catalog.EntryID(known.entry))
 	return err == nil && e.State == catalog.Ready && e.SupersededAt.IsZero() && !outdated(e)
 }
 
 // missing tells whether what is not there is to be queued: not what a bound took, nor what failed and has not changed.
-func (f *follower) missing(ctx context.Context, r *rule, on *store, v FollowedView, at place, want *wanted, row queuedRow) (FollowedView, error) {
+func (f *keeper) missing(ctx context.Context, r *rule, on *store, v FollowedView, at place, want *wanted, row queuedRow) (FollowedView, error) {
 	revision := want.image.Revision + " " + want.promised.String()
 	if row.State == catalog.QueueFailed && cmp.Or(r.asked[at], revision) == revision {
 		v.State, v.Detail = "failed", row.LastError
@@ -206,7 +206,7 @@ func tookByBound(cause catalog.EvictCause) bool {
 }
 
 // pin pins an entry where the rule wants that.
-func (f *follower) pin(ctx context.Context, r *rule, e catalog.Entry) error {
+func (f *keeper) pin(ctx context.Context, r *rule, e catalog.Entry) error {
 	if !r.Pin {
 		return nil
 	}
@@ -220,7 +220,7 @@ func (f *follower) pin(ctx context.Context, r *rule, e catalog.Entry) error {
 
 // drop marks what is beyond keep on a store as superseded, and removes what was superseded and is unused. It is called
 // once all that is to be there is.
-func (f *follower) drop(ctx context.Context, r *rule, s *store, newest, older []match) (removed int, err error) {
+func (f *keeper) drop(ctx context.Context, r *rule, s *store, newest, older []match) (removed int, err error) {
 	on, err := f.queue.target(ctx, s)
 	if err != nil {
 		return 0, err
@@ -266,7 +266,7 @@ func (f *follower) drop(ctx context.Context, r *rule, s *store, newest, older []
 }
 
 // refOf is a match as entries have it.
-func (f *follower) refOf(m match) string {
+func (f *keeper) refOf(m match) string {
 	var want wanted
 	if err := want.resolve(f.base, f.sources, m.ref); err != nil {
 		return m.ref
@@ -276,7 +276,7 @@ func (f *follower) refOf(m match) string {
 
 // beyondKeep are the images that match a rule and are not among its newest, nor any other rule's: those that the source
 // lists, and those that it lists no more, as far as their names tell.
-func (f *follower) beyondKeep(ctx context.Context, r *rule, entries []catalog.Entry, newest, older []match) []string {
+func (f *keeper) beyondKeep(ctx context.Context, r *rule, entries []catalog.Entry, newest, older []match) []string {
 	if r.single() {
 		return nil
 	}
@@ -306,7 +306,7 @@ func (f *follower) beyondKeep(ctx context.Context, r *rule, entries []catalog.En
 }
 
 // isGone tells whether the source says that it has no such image: that a list lacks it may have another reason.
-func (f *follower) isGone(ctx context.Context, ref string) bool {
+func (f *keeper) isGone(ctx context.Context, ref string) bool {
 	var want wanted
 	err := want.resolve(ctx, f.sources, ref)
 	if err == nil {
@@ -316,7 +316,7 @@ func (f *follower) isGone(ctx context.Context, ref string) bool {
 }
 
 // keptByOthers are the images that other rules want.
-func (f *follower) keptByOthers(r *rule) map[string]bool {
+func (f *keeper) keptByOthers(r *rule) map[string]bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kept := make(map[string]bool)
@@ -335,7 +335,7 @@ func (f *follower) keptByOthers(r *rule) map[string]bool {
 }
 
 // markGone marks images as superseded, once, and again where they were used since but not for a while.
-func (f *follower) markGone(ctx context.Context, r *rule, entries []catalog.Entry, old []string) error {
+func (f *keeper) markGone(ctx context.Context, r *rule, entries []catalog.Entry, old []string) error {
 	for _, e := range entries {
 		if !e.SupersededAt.IsZero() {
 			continue
@@ -355,7 +355,7 @@ func (f *follower) markGone(ctx context.Context, r *rule, entries []catalog.Entr
 }
 
 // removeUnused removes a superseded entry that no clone depends on and that nobody has used since.
-func (f *follower) removeUnused(ctx context.Context, r *rule, s *store, e catalog.Entry) (bool, error) {
+func (f *keeper) removeUnused(ctx context.Context, r *rule, s *store, e catalog.Entry) (bool, error) {
 	if e.LastUsedAt.After(e.SupersededAt) || e.Pinned && !bool(r.Pin) || f.stock.isLent(ctx, s, e) {
 		return false, nil
 	}

@@ -34,7 +34,7 @@ type queue struct {
 	sources *sources
 	gate    *gate
 
-	follower *follower
+	keeper *keeper
 
 	added   chan struct{} // something may be taken
 	groups  atomic.Pointer[[]GroupConfig]
@@ -49,12 +49,12 @@ func newQueue(h *house, b *books, k *stock, fl *fills, sources *sources, g *gate
 		added: make(chan struct{}, 1), going: make(map[catalog.QueueID]*job),
 	}
 	q.setGroups(h.cfg.Groups)
-	q.follower = newFollower(h, b, k, fl, sources, q)
+	q.keeper = newKeeper(h, b, k, fl, sources, q)
 	return q
 }
 
 // following is who has images cached that the configuration names.
-func (q *queue) following() *follower { return q.follower }
+func (q *queue) following() *keeper { return q.keeper }
 
 // setGroups are the groups of backends from now on; it returns those of before.
 func (q *queue) setGroups(all []GroupConfig) (was []GroupConfig) {
