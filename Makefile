@@ -157,7 +157,7 @@ else
 endif
 
 .PHONY: test-ceph
-test-ceph: ceph-packages ## run the tests on a real Ceph cluster of one node
+test-ceph: ceph-packages databases-packages ## run the tests on a real Ceph cluster of one node
 	@$(REPORT) ceph='$(TEST_CEPH)'
 
 .PHONY: ceph-packages
