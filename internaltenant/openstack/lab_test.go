@@ -245,7 +245,7 @@ func TestCheckAgainstCinder(t *testing.T) {
 	if warnings, err := o.Check(t.Context()); err != nil || len(warnings) != 0 {
 		t.Errorf("check: %v, %q", err, warnings)
 	}
-	o.types["local"] = "gold"
+	o.types["local"], o.made["local"] = "gold", Backend{Name: "local", VolumeType: "gold"}
 	if _, err := o.Check(t.Context()); !errors.Is(err, internaltenant.ErrNoTenant) || !strings.Contains(err.Error(), `"gold"`) {
 		t.Errorf("check of an unknown type: %v", err)
 	}
