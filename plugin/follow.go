@@ -214,7 +214,7 @@ func (f *keeper) checkSource(c FollowConfig) error {
 			continue
 		}
 		if c.Image != "" {
-			return nil
+			return f.checkImage(c)
 		}
 		lister, can := imagesource.Underlying(w).(imagesource.Lister)
 		if !can {
@@ -223,6 +223,18 @@ func (f *keeper) checkSource(c FollowConfig) error {
 		return lister.CheckMatch(c.Match)
 	}
 	return fmt.Errorf("%w: %q", imagesource.ErrNoSource, c.Source)
+}
+
+// checkImage refuses an image that only a secret completes: a rule is shown and logged.
+func (f *keeper) checkImage(c FollowConfig) error {
+	var w wanted
+	if err := w.resolve(f.base, f.sources, c.Source+":"+c.Image); err != nil {
+		return err
+	}
+	if w.image.ID != w.id {
+		return fmt.Errorf("image %s has a query, which may be a credential and is not kept; give it without one", w.image.Ref())
+	}
+	return nil
 }
 
 // where is where a rule's images are to be.

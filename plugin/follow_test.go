@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -174,7 +175,11 @@ func TestWhatABoundTookIsNotFollowedForEver(t *testing.T) {
 }
 
 func TestARuleThatMeansNothingIsRefused(t *testing.T) {
-	r := newRig(t, t.TempDir(), lru.Bounds{}, quick, withSource(newGatedSource()))
+	web, err := imagesource.NewHTTP(imagesource.HTTPConfig{Name: "web", URL: "https://images.example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, t.TempDir(), lru.Bounds{}, quick, withSource(newGatedSource()), withSource(web))
 	pattern := imagesource.Match{Pattern: "*.raw"}
 	for name, rule := range map[string]plugin.FollowConfig{
 		"nothing":             {Source: "library"},
@@ -191,6 +196,7 @@ func TestARuleThatMeansNothingIsRefused(t *testing.T) {
 		"every":               {Source: "library", Match: pattern, Every: time.Millisecond},
 		"a URL of nobody":     {URL: "https://example.org/a.raw"},
 		"a URL with a secret": {URL: "https://example.org/a.raw?token=x"},
+		"an ID with a secret": {Source: "web", Image: "a.raw?token=x"},
 	} {
 		if err := r.Controls().SetLimits(plugin.Limits{Follows: []plugin.FollowConfig{rule}}); !errors.Is(err, plugin.ErrBadRequest) {
 			t.Errorf("%s: %v, want ErrBadRequest", name, err)
@@ -204,5 +210,54 @@ func TestARuleThatMeansNothingIsRefused(t *testing.T) {
 	}
 	if all, err := r.Queue().Follows(t.Context()); err != nil || len(all) != 1 || all[0].Pattern != "*.raw" || all[0].Every != 300 {
 		t.Errorf("rules: %+v, %v, want one", all, err)
+	}
+}
+
+// shownToSome is an image service: its account sees the images that it lists, and each token one image more.
+type shownToSome struct {
+	*gatedSource
+	listed []string
+	whose  map[string]imagesource.Token // of the images that are not listed
+}
+
+func (*shownToSome) CheckMatch(imagesource.Match) error { return nil }
+
+func (s *shownToSome) List(context.Context, imagesource.Match) ([]imagesource.Listed, error) {
+	var all []imagesource.Listed
+	for _, id := range s.listed {
+		all = append(all, imagesource.Listed{ID: id, Name: "disk"})
+	}
+	return all, nil
+}
+
+func (s *shownToSome) Stat(ctx context.Context, id string) (imagesource.Image, error) {
+	if of, private := s.whose[id]; private && imagesource.TokenOf(ctx) != of {
+		return imagesource.Image{}, imagesource.ErrNotFound
+	}
+	return s.gatedSource.Stat(ctx, id)
+}
+
+// That an image service does not show somebody's image to its account is no word that the image is gone.
+func TestAPatternTakesNoPrivateImagesForGone(t *testing.T) {
+	source := &shownToSome{gatedSource: newGatedSource(), listed: []string{"public"}, whose: map[string]imagesource.Token{"private": "alice"}}
+	close(source.gate)
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(source), following(
+		plugin.FollowConfig{Source: "gated", Match: imagesource.Match{Pattern: "*"}}))
+	for _, id := range []string{"public", "private"} {
+		source.put(id, "1", random(mib))
+	}
+	if a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:private", Volume: "v", Token: "alice"}); err != nil || a.Outcome != plugin.Filled {
+		t.Fatalf("Alice: %+v, %v, want filled", a, err)
+	}
+	r.sweep(t)
+	r.sweep(t)
+	r.wantCached(t, "after two looks", "gated:private", "gated:public")
+	for _, e := range r.wantEntries(t, 2) {
+		if e.SupersededAt != nil {
+			t.Errorf("%s is superseded", e.ImageIDs[0])
+		}
+	}
+	if a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:private", Volume: "w", Token: "bob"}); !errors.Is(err, imagesource.ErrNotFound) {
+		t.Errorf("Bob: %+v, %v, want ErrNotFound", a, err)
 	}
 }

@@ -293,16 +293,31 @@ func (f *keeper) beyondKeep(ctx context.Context, r *rule, entries []catalog.Entr
 	for _, m := range older {
 		add(m.ref)
 	}
-	byName := r.Match.Tag == "" && r.Match.Property == "" && r.Match.Owner == ""
+	if !f.namesAreIDs(r) {
+		return old
+	}
 	for _, e := range entries {
 		for _, ref := range e.ImageIDs {
 			id, ours := strings.CutPrefix(ref, r.Source+":")
-			if is, err := path.Match(r.Match.Pattern, id); ours && byName && err == nil && is && f.isGone(ctx, ref) {
+			if is, err := path.Match(r.Match.Pattern, id); ours && err == nil && is && f.isGone(ctx, ref) {
 				add(ref)
 			}
 		}
 	}
 	return old
+}
+
+// namesAreIDs tells whether a rule's pattern says of an image that is cached whether it is the rule's, listed or not, and
+// whether the source's word that there is none is meant for everybody. An image service matches other names than IDs, and
+// says so of each image that is private.
+func (f *keeper) namesAreIDs(r *rule) bool {
+	for _, w := range f.sources.watched {
+		if w.Name() == r.Source {
+			_, all := imagesource.Underlying(w).(imagesource.SameForAll)
+			return all
+		}
+	}
+	return false
 }
 
 // isGone tells whether the source says that it has no such image: that a list lacks it may have another reason.
