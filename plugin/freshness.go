@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -44,8 +45,13 @@ func (w *sweeper) sweep(ctx context.Context) {
 // sweepSource looks at a source's images until it does not answer.
 func (w *sweeper) sweepSource(ctx context.Context, source string, since time.Time) error {
 	due, err := w.catalog.Unseen(ctx, source, since)
-	if err != nil {
+	if err != nil || len(due) == 0 {
 		return err
+	}
+	if !w.sole { // what others have filled is in the view only once somebody has asked here for it
+		if err := w.stock.loadView(ctx, slices.DeleteFunc(w.stock.orderedStores(), func(s *store) bool { return !s.sure() })...); err != nil {
+			return err
+		}
 	}
 	for _, r := range due {
 		if err := w.look(ctx, r); err != nil {

@@ -57,3 +57,24 @@ func TestWhatNobodyUsesIsComparedWithItsSource(t *testing.T) {
 	plugin.Sweep(t.Context(), r.Plugin)
 	superseded("later", "changed", "gone")
 }
+
+func TestWhatAnotherHostHasFilledIsNotTakenForStale(t *testing.T) {
+	var later atomic.Int64 // nanoseconds
+	c := newCluster(t, 2, lru.Bounds{}, func(c *plugin.Config) {
+		c.FreshFor = map[string]time.Duration{"gated": time.Hour}
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	close(c.source.gate)
+	for _, name := range []string{"kept", "changed"} {
+		c.source.put(name, "1", random(mib))
+		c.hosts[0].create(t, "gated:"+name, name, 0)
+	}
+	c.source.put("changed", "2", random(mib))
+	later.Store(int64(2 * time.Hour))
+	plugin.Sweep(t.Context(), c.hosts[1].Plugin)
+	for _, e := range c.hosts[1].wantEntries(t, 2) {
+		if is, want := e.SupersededAt != nil, e.ImageIDs[0] == "gated:changed"; is != want {
+			t.Errorf("%s: superseded is %v, want %v", e.ImageIDs[0], is, want)
+		}
+	}
+}
