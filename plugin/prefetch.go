@@ -25,8 +25,12 @@ type Prefetch struct {
 	Priority int // the greatest goes first
 }
 
-// maxPriority bounds Prefetch.Priority, either way.
-const maxPriority = 1000
+const (
+	// maxPriority bounds Prefetch.Priority, either way.
+	maxPriority = 1000
+	// maxQueuedImage bounds an image's reference in the queue, in bytes; the API bounds it so in a request for a volume.
+	maxQueuedImage = 4096
+)
 
 // QueuedView is an image in the queue as people and programs see it.
 type QueuedView struct {
@@ -168,6 +172,12 @@ func (q *queue) group(name string) ([]backends.Name, error) {
 func (q *queue) resolved(ctx context.Context, refs []string) ([]string, error) {
 	var images []string
 	for _, ref := range refs {
+		if err := plainText("images", ref); err != nil {
+			return nil, err
+		}
+		if ref == "" || len(ref) > maxQueuedImage {
+			return nil, fmt.Errorf("%w: images: %.64q has %d bytes; an image is SOURCE:ID, of %d bytes at most", ErrBadRequest, imagesource.ShownRef(ref), len(ref), maxQueuedImage)
+		}
 		var w wanted
 		if err := w.resolve(ctx, q.sources, ref); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -247,6 +248,12 @@ func TestAPrefetchThatMeansNothingIsRefused(t *testing.T) {
 		want  error
 	}{
 		"no image":       {plugin.Prefetch{All: true}, plugin.ErrBadRequest},
+		"an empty one":   {plugin.Prefetch{Images: []string{""}, All: true}, plugin.ErrBadRequest},
+		"a line end":     {plugin.Prefetch{Images: []string{"library:a\nb"}, All: true}, plugin.ErrBadRequest},
+		"a zero":         {plugin.Prefetch{Images: []string{"library:a\x00b"}, All: true}, plugin.ErrBadRequest},
+		"an escape":      {plugin.Prefetch{Images: []string{"library:\u009b2J"}, All: true}, plugin.ErrBadRequest},
+		"no text":        {plugin.Prefetch{Images: []string{"library:\xff"}, All: true}, plugin.ErrBadRequest},
+		"a huge one":     {plugin.Prefetch{Images: []string{"library:" + strings.Repeat("a", 4096)}, All: true}, plugin.ErrBadRequest},
 		"no backend":     {plugin.Prefetch{Images: one}, plugin.ErrUnknownBackend},
 		"wrong backend":  {plugin.Prefetch{Images: one, Backends: []backends.Name{"absent"}}, plugin.ErrUnknownBackend},
 		"wrong group":    {plugin.Prefetch{Images: one, Group: "slow"}, plugin.ErrUnknownBackend},

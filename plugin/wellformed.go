@@ -23,8 +23,8 @@ func (r Request) wellFormed() error {
 		texts = append(texts, text{"image_locations", l})
 	}
 	for _, t := range texts {
-		if !utf8.ValidString(t.value) || strings.ContainsFunc(t.value, steers) {
-			return fmt.Errorf("%w: %s: %.64q has characters that are no text; leave out control characters and line ends", ErrBadRequest, t.field, imagesource.ShownRef(t.value))
+		if err := plainText(t.field, t.value); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -42,6 +42,14 @@ func (r Request) wellFormed() error {
 		return fmt.Errorf("%w: image_virtual_bytes: %d is negative", ErrBadRequest, r.ImageVirtualBytes)
 	case r.OnMiss != "" && r.OnMiss != Wait && r.OnMiss != Background:
 		return fmt.Errorf("%w: on_miss: %q is neither wait nor background", ErrBadRequest, r.OnMiss)
+	}
+	return nil
+}
+
+// plainText refuses a text that is none, or steers whoever shows it. ErrBadRequest.
+func plainText(field, value string) error {
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, steers) {
+		return fmt.Errorf("%w: %s: %.64q has characters that are no text; leave out control characters and line ends", ErrBadRequest, field, imagesource.ShownRef(value))
 	}
 	return nil
 }
