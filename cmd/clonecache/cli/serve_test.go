@@ -267,6 +267,32 @@ func TestAHangupReloadsTheConfiguration(t *testing.T) {
 	bound(7)
 }
 
+// A configuration that cannot be read to its end keeps nobody from ending the daemon.
+func TestAReloadThatHangsDoesNotKeepTheDaemonFromStopping(t *testing.T) {
+	hangups := make(chan os.Signal)
+	d := startDaemonWith(t, func(e *Env) { e.Hangups = func() <-chan os.Signal { return hangups } })
+	file := filepath.Join(d.dir, "c.toml")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangups <- syscall.SIGHUP
+	d.stop()
+	select {
+	case code := <-d.exit:
+		d.exit <- code // the cleanup looks at it
+	case <-time.After(30 * time.Second):
+		t.Error("the daemon does not stop while it waits for its configuration")
+	}
+	w, err := os.OpenFile(file, os.O_RDWR, 0) // lets the reader go, which finds nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}
+
 func TestReloadSaysWhatTookEffect(t *testing.T) {
 	d := startDaemon(t)
 	file := filepath.Join(d.dir, "c.toml")

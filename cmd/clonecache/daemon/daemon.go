@@ -231,6 +231,7 @@ func (d *running) liveUntil(ctx context.Context, p *plugin.Plugin) error {
 	if p == nil {
 		hangups = nil
 	}
+	reloaded := make(chan struct{}, 1)
 	for {
 		select {
 		case <-ctx.Done():
@@ -239,7 +240,13 @@ func (d *running) liveUntil(ctx context.Context, p *plugin.Plugin) error {
 			d.served <- nil // shutdown waits for it too
 			return fmt.Errorf("serve: %w", err)
 		case <-hangups:
-			d.reloaded(p)
+			hangups = nil // one at a time
+			go func() { // reading a file can take for ever: a pipe, a filesystem that hangs
+				d.reloaded(p)
+				reloaded <- struct{}{}
+			}()
+		case <-reloaded:
+			hangups = d.Hangups
 		case <-tick:
 			d.Notify("WATCHDOG=1")
 		}
