@@ -1,12 +1,17 @@
 package plugin_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,6 +216,38 @@ func TestARuleThatMeansNothingIsRefused(t *testing.T) {
 	if all, err := r.Queue().Follows(t.Context()); err != nil || len(all) != 1 || all[0].Pattern != "*.raw" || all[0].Every != 300 {
 		t.Errorf("rules: %+v, %v, want one", all, err)
 	}
+}
+
+// Who writes a list chooses its names: those that no request may have are left alone, and keep none of the others away.
+func TestOddNamesInAListAreNotFollowed(t *testing.T) {
+	content := random(mib)
+	sum := fmt.Sprintf("%x", sha256.Sum256(content))
+	var list strings.Builder
+	for _, name := range []string{"good-1.raw", "good-2.raw?x=1", "good-3.raw?token=secret", "good-4\u009b2J.raw", "good-5\u202e.raw", "good-6#.raw"} {
+		fmt.Fprintf(&list, "%s  %s\n", sum, name)
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		switch q.URL.Path {
+		case "/SHA256SUMS":
+			fmt.Fprint(w, list.String())
+		case "/good-1.raw":
+			http.ServeContent(w, q, "", time.Unix(1e9, 0), bytes.NewReader(content))
+		default:
+			http.NotFound(w, q)
+		}
+	}))
+	t.Cleanup(web.Close)
+	source, err := imagesource.NewHTTP(imagesource.HTTPConfig{Name: "web", URL: web.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(source), following(
+		plugin.FollowConfig{Source: "web", Match: imagesource.Match{Pattern: "good-*"}, Keep: 1}))
+	v := r.sweep(t)
+	if len(v.Images) != 1 || v.Images[0].ImageID != "web:good-1.raw" || v.Images[0].State != "ready" || v.Error != "" {
+		t.Errorf("the rule: %+v, want good-1.raw alone", v)
+	}
+	r.wantCached(t, "after a look", "web:good-1.raw")
 }
 
 // shownToSome is an image service: its account sees the images that it lists, and each token one image more.

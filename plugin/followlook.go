@@ -74,6 +74,7 @@ func (f *keeper) matches(ctx context.Context, r *rule) (newest, older []match, e
 	if err != nil {
 		return nil, nil, err
 	}
+	listed = slices.DeleteFunc(listed, func(l imagesource.Listed) bool { return !mayFollow(source, l.ID) })
 	for i, l := range listed {
 		m := match{r.Source + ":" + l.ID, l.Stamp}
 		if r.Keep == 0 || i < r.Keep {
@@ -83,6 +84,12 @@ func (f *keeper) matches(ctx context.Context, r *rule) (newest, older []match, e
 		}
 	}
 	return newest, older, nil
+}
+
+// mayFollow tells whether a request may name an image so, and the queue may keep it: who writes a source's list, or puts
+// files there, chooses the names.
+func mayFollow(source imagesource.Source, id string) bool {
+	return plainText("image", id) == nil && len(id) <= maxQueuedImage && imagesource.ShownID(source, id) == id
 }
 
 // ensureOn queues what of a rule's images is not on a store.
