@@ -7,6 +7,8 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // AdoptAfter mends the finding that no row names an image-volume, after somebody has added the row that it
@@ -79,6 +81,12 @@ func LoseCatalog(p *Plugin) { p.noteCatalog(catalog.ErrUnavailable) }
 
 // KeepWithin does what is done every few minutes.
 func KeepWithin(ctx context.Context, p *Plugin) { p.remover.keepWithin(ctx) }
+
+// NewSharedDownload is the download of one image for several fills, and what its owner closes it by.
+func NewSharedDownload(from imagesource.Source, scratch diskimage.Scratch) (imagesource.Source, func()) {
+	d := (&sharedDownload{scratch: scratch}).of(from)
+	return d, d.close
+}
 
 // Slots are places for fills.
 type Slots struct{ s *slots }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -15,14 +16,14 @@ import (
 // had come from the source, which is still asked what the image is.
 //
 // What cannot be spooled, was not read to its end, or could have changed unseen is downloaded again. Its owner
-// closes it; a crash leaves nothing, since the spool has no name.
+// closes it; a fill that others wait for may outlive that, and reads on. A crash leaves nothing, since the spool has no name.
 type sharedDownload struct {
 	imagesource.Source
 	scratch diskimage.Scratch
 
 	mu       sync.Mutex
-	spool    diskimage.ScratchFile // nil: there is nothing
-	whole    bool                  // it holds all of image
+	spool    *spool // nil: there is nothing
+	whole    bool   // it holds all of image
 	bytes    int64
 	image    imagesource.Image // as the fill asked for it
 	revision string            // as the source then called it; "": like image
@@ -34,10 +35,24 @@ var _ imagesource.Source = (*sharedDownload)(nil)
 // Underlying is the source itself, which is asked what else it can.
 func (d *sharedDownload) Underlying() imagesource.Source { return imagesource.Underlying(d.Source) }
 
-// of makes it the download from a source.
+// of makes it the download from a source, which is the same for all fills of the image.
 func (d *sharedDownload) of(s imagesource.Source) *sharedDownload {
-	d.Source = s
+	if d.Source == nil {
+		d.Source = s
+	}
 	return d
+}
+
+// spool is a file that its owner and readers use; the last of them to leave gives it back.
+type spool struct {
+	diskimage.ScratchFile
+	users atomic.Int32
+}
+
+func (s *spool) leave() {
+	if s.users.Add(-1) == 0 {
+		_ = s.Close() // nothing is lost by an error here
+	}
 }
 
 // Open implements imagesource.Source.
@@ -49,21 +64,23 @@ func (d *sharedDownload) Open(ctx context.Context, image imagesource.Image) (io.
 	if err != nil || !image.Stable() {
 		return opened, err
 	}
-	d.close()
-	spool, err := d.scratch.File()
+	file, err := d.scratch.File()
 	if err != nil {
 		return opened, nil // the others download it too
 	}
+	to := &spool{ScratchFile: file}
+	to.users.Add(1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.spool, d.whole, d.bytes, d.image, d.revision, d.data = spool, false, 0, image, "", -1
+	d.drop()
+	d.spool, d.whole, d.bytes, d.image, d.revision, d.data = to, false, 0, image, "", -1
 	if r, ok := opened.(imagesource.Revised); ok {
 		d.revision = r.Revision()
 	}
 	if t, ok := opened.(imagesource.DataTeller); ok {
 		d.data = t.DataBytes()
 	}
-	return &spoolingReader{ReadCloser: opened, d: d}, nil
+	return &spoolingReader{ReadCloser: opened, d: d, to: to, told: told{d.revision, d.data}}, nil
 }
 
 // again is the image from the spool; nil: it is not whole there, or another one.
@@ -73,14 +90,16 @@ func (d *sharedDownload) again(image imagesource.Image) io.ReadCloser {
 	if !d.whole || !image.Stable() || !image.SameRevision(d.image) || image.Ref() != d.image.Ref() {
 		return nil
 	}
-	return &spooledReader{Reader: io.NewSectionReader(d.spool, 0, d.bytes), revision: d.revision, data: d.data}
+	d.spool.users.Add(1)
+	return &spooledReader{Reader: io.NewSectionReader(d.spool, 0, d.bytes), told: told{d.revision, d.data}, close: sync.OnceFunc(d.spool.leave)}
 }
 
-// take spools what was read; nothing more is where there is no space for it.
-func (d *sharedDownload) take(p []byte) {
+// take spools what was read; nothing more is where there is no space for it. A reader whose spool has been replaced, since
+// its fill was left by who shares it, spools nothing.
+func (d *sharedDownload) take(to *spool, p []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.spool == nil || len(p) == 0 {
+	if d.spool != to || len(p) == 0 {
 		return
 	}
 	if _, err := d.spool.WriteAt(p, d.bytes); err != nil {
@@ -91,10 +110,13 @@ func (d *sharedDownload) take(p []byte) {
 }
 
 // ended says whether the source came to its end.
-func (d *sharedDownload) ended(err error) {
+func (d *sharedDownload) ended(to *spool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if errors.Is(err, io.EOF) && d.spool != nil && (d.image.SizeBytes < 0 || d.image.SizeBytes == d.bytes) {
+	if d.spool != to {
+		return
+	}
+	if errors.Is(err, io.EOF) && (d.image.SizeBytes < 0 || d.image.SizeBytes == d.bytes) {
 		d.whole = true
 	} else {
 		d.drop()
@@ -104,7 +126,7 @@ func (d *sharedDownload) ended(err error) {
 // drop gives the spool back; mu is held.
 func (d *sharedDownload) drop() {
 	if d.spool != nil {
-		_ = d.spool.Close() // nothing is lost by an error here
+		d.spool.leave()
 	}
 	d.spool, d.whole = nil, false
 }
@@ -116,42 +138,47 @@ func (d *sharedDownload) close() {
 	d.drop()
 }
 
+// told is what the source told of the image as it was opened.
+type told struct {
+	revision string
+	data     int64
+}
+
+// Revision implements imagesource.Revised.
+func (t told) Revision() string { return t.revision }
+
+// DataBytes implements imagesource.DataTeller.
+func (t told) DataBytes() int64 { return t.data }
+
 // spoolingReader spools what is read.
 type spoolingReader struct {
 	io.ReadCloser
+	told
 	d    *sharedDownload
+	to   *spool
 	over bool
 }
 
 // Read implements io.Reader.
 func (r *spoolingReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	r.d.take(p[:n])
+	r.d.take(r.to, p[:n])
 	if err != nil && !r.over {
 		r.over = true
-		r.d.ended(err)
+		r.d.ended(r.to, err)
 	}
 	return n, err
 }
 
-// Revision implements imagesource.Revised.
-func (r *spoolingReader) Revision() string { return r.d.revision }
-
-// DataBytes implements imagesource.DataTeller.
-func (r *spoolingReader) DataBytes() int64 { return r.d.data }
-
-// spooledReader reads an image from the spool.
+// spooledReader reads an image from the spool, and uses it until it is closed.
 type spooledReader struct {
 	io.Reader
-	revision string
-	data     int64
+	told
+	close func()
 }
 
-// Revision implements imagesource.Revised.
-func (r *spooledReader) Revision() string { return r.revision }
-
-// DataBytes implements imagesource.DataTeller.
-func (r *spooledReader) DataBytes() int64 { return r.data }
-
-// Close implements io.Closer; the spool is its owner's to close.
-func (*spooledReader) Close() error { return nil }
+// Close implements io.Closer.
+func (r *spooledReader) Close() error {
+	r.close()
+	return nil
+}
