@@ -86,12 +86,6 @@ func (f *keeper) matches(ctx context.Context, r *rule) (newest, older []match, e
 	return newest, older, nil
 }
 
-// mayFollow tells whether a request may name an image so, and the queue may keep it: who writes a source's list, or puts
-// files there, chooses the names.
-func mayFollow(source imagesource.Source, id string) bool {
-	return plainText("image", id) == nil && len(id) <= maxQueuedImage && imagesource.ShownID(source, id) == id
-}
-
 // ensureOn queues what of a rule's images is not on a store.
 func (f *keeper) ensureOn(ctx context.Context, r *rule, s *store, images []match) ([]FollowedView, error) {
 	var views []FollowedView
@@ -312,29 +306,6 @@ func (f *keeper) beyondKeep(ctx context.Context, r *rule, entries []catalog.Entr
 		}
 	}
 	return old
-}
-
-// namesAreIDs tells whether a rule's pattern says of an image that is cached whether it is the rule's, listed or not, and
-// whether the source's word that there is none is meant for everybody. An image service matches other names than IDs, and
-// says so of each image that is private.
-func (f *keeper) namesAreIDs(r *rule) bool {
-	for _, w := range f.sources.watched {
-		if w.Name() == r.Source {
-			_, all := imagesource.Underlying(w).(imagesource.SameForAll)
-			return all
-		}
-	}
-	return false
-}
-
-// isGone tells whether the source says that it has no such image: that a list lacks it may have another reason.
-func (f *keeper) isGone(ctx context.Context, ref string) bool {
-	var want wanted
-	err := want.resolve(ctx, f.sources, ref)
-	if err == nil {
-		err = f.fills.authorise(imagesource.Anew(ctx), &want)
-	}
-	return errors.Is(err, imagesource.ErrNotFound) || errors.Is(err, imagesource.ErrNotActive)
 }
 
 // keptByOthers are the images that other rules want.
