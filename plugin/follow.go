@@ -95,6 +95,8 @@ type rule struct {
 	seen  map[place]sighting
 	asked map[place]string
 	gone  map[string]time.Time // images that were marked superseded, and when
+	// newest are the images that are to be there, as of the last look at which the source told; nil: it has not told yet.
+	newest map[string]bool
 }
 
 // place is an image, by its reference, on a store.
@@ -330,6 +332,17 @@ func (f *keeper) note(r *rule, images []FollowedView, removed int, err error) {
 	if removed > 0 {
 		log.WithField("entries", removed).Info("entries removed that newer versions have superseded")
 	}
+}
+
+// wants notes which images a rule has found to be there always.
+func (f *keeper) wants(r *rule, newest []match) {
+	refs := make(map[string]bool, len(newest))
+	for _, m := range newest {
+		refs[m.ref] = true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.newest = refs
 }
 
 // keep is note without the log; it returns what went wrong before.

@@ -132,6 +132,30 @@ func TestTheNewestOfAPatternAreAlwaysThere(t *testing.T) {
 	checkClean(t, r)
 }
 
+// A rule that was not looked at since the start has images too, which another one, that is looked at first, must not drop.
+func TestWhatARuleWantsStaysUntilItIsLookedAt(t *testing.T) {
+	one := plugin.FollowConfig{Source: "library", Match: imagesource.Match{Pattern: "golden-*.raw"}, Keep: 1}
+	all := plugin.FollowConfig{Source: "library", Match: imagesource.Match{Pattern: "golden-[12].raw"}}
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, following(one, all))
+	for i := range 4 {
+		r.aged(t, fmt.Sprintf("golden-%d.raw", i), time.Duration(100-i)*time.Minute)
+	}
+	r.sweep(t)
+	want := []string{"library:golden-1.raw", "library:golden-2.raw", "library:golden-3.raw"}
+	r.wantCached(t, "at first", want...)
+	before := r.wantEntries(t, 3)
+
+	r.reopen(t, func() {})
+	r.sweep(t)
+	r.wantCached(t, "after a start", want...)
+	for i, e := range r.wantEntries(t, 3) {
+		if e.ID != before[i].ID {
+			t.Errorf("after a start: entry %s, had been %s: it was dropped and filled again", e.ID, before[i].ID)
+		}
+	}
+	checkClean(t, r)
+}
+
 func TestTheNewestContentsOfOneImageStay(t *testing.T) {
 	for _, keep := range []int{0, 2} {
 		t.Run(fmt.Sprint("keep ", keep), func(t *testing.T) {

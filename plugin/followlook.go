@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ func (f *keeper) look(ctx context.Context, r *rule) {
 		f.note(r, nil, 0, err)
 		return
 	}
+	f.wants(r, newest)
 	var images []FollowedView
 	var problems []error
 	removed := 0
@@ -281,7 +283,10 @@ func (f *keeper) beyondKeep(ctx context.Context, r *rule, entries []catalog.Entr
 	if r.single() {
 		return nil
 	}
-	kept := f.keptByOthers(r)
+	kept, known := f.keptByOthers(r)
+	if !known {
+		return nil
+	}
 	for _, m := range newest {
 		kept[m.ref] = true
 	}
@@ -308,23 +313,26 @@ func (f *keeper) beyondKeep(ctx context.Context, r *rule, entries []catalog.Entr
 	return old
 }
 
-// keptByOthers are the images that other rules want.
-func (f *keeper) keptByOthers(r *rule) map[string]bool {
+// keptByOthers are the images that other rules want. They are not known as long as a rule about the same source, which was just
+// started with or reloaded, has not learnt yet which these are: nothing is beyond keep then.
+func (f *keeper) keptByOthers(r *rule) (kept map[string]bool, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	kept := make(map[string]bool)
+	kept = make(map[string]bool)
 	for _, o := range f.rules {
-		if o == r {
-			continue
-		}
-		if o.Image != "" {
+		switch {
+		case o == r:
+		case o.Image != "":
 			kept[o.Source+":"+o.Image] = true
-		}
-		for _, v := range o.view.Images {
-			kept[v.ImageID] = true
+		case o.URL != "":
+			kept[f.refOf(match{ref: o.URL})] = true
+		case o.newest == nil && o.Source == r.Source:
+			return nil, false
+		default:
+			maps.Copy(kept, o.newest)
 		}
 	}
-	return kept
+	return kept, true
 }
 
 // markGone marks images as superseded, once, and again where they were used since but not for a while.
