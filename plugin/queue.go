@@ -69,6 +69,7 @@ type job struct {
 	row    catalog.Queued
 	ctx    context.Context //nolint:containedctx // of the row's work, which lasts as long as the job
 	cancel context.CancelCauseFunc
+	before *job // of the same row, which this process has lost since and still works on; nil: none
 
 	mu sync.Mutex // guards so
 	so Progress
@@ -203,6 +204,7 @@ func (q *queue) begin(rows []catalog.Queued) []*job {
 	jobs := make([]*job, 0, len(rows))
 	for _, row := range rows {
 		j := newJob(q.base, row)
+		j.before = q.going[row.ID] // the process was stopped, or a clock was set, for longer than a lease
 		q.going[row.ID] = j
 		jobs = append(jobs, j)
 	}
@@ -214,7 +216,10 @@ func (q *queue) cancelled(ids ...catalog.QueueID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for id, j := range q.going {
-		if len(ids) == 0 || ids[0] == id {
+		if len(ids) > 0 && ids[0] != id {
+			continue
+		}
+		for ; j != nil; j = j.before {
 			j.cancel(errRowLost)
 		}
 	}
@@ -275,7 +280,9 @@ func (q *queue) finish(j *job, entry catalog.Entry, err error) {
 	}
 	lost := errors.Is(context.Cause(j.ctx), errRowLost)
 	q.mu.Lock()
-	delete(q.going, j.row.ID) // before the row has ended, so that no lease is looked for any more
+	if q.going[j.row.ID] == j { // else it was taken anew
+		delete(q.going, j.row.ID) // before the row has ended, so that no lease is looked for any more
+	}
 	q.mu.Unlock()
 	log := q.log.WithFields(map[string]any{"backend": q.stock.label(j.row.Store), "image": j.row.Image, "attempt": j.row.Attempts})
 	if lost {

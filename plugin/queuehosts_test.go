@@ -54,6 +54,23 @@ func TestAKilledHostsPartOfTheQueueGoesOnElsewhere(t *testing.T) {
 	}
 }
 
+// A process that was stopped for longer than a lease takes its own row anew, and joins the fill that it had begun.
+func TestWhatIsTakenAnewEndsWhenItIsDeleted(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{}, quick)
+	defer close(c.source.gate)
+	host := c.hosts[0]
+	c.source.put("disk", "1", random(64<<10))
+	host.prefetch(t, plugin.Prefetch{Images: []string{"gated:disk"}, Backends: []backends.Name{"local"}})
+	c.half(t)
+	c.expire(t)
+	waitFor(t, func() bool { return host.queued(t)[0].Attempts == 2 })
+	if _, err := host.Queue().DeleteQueued(t.Context(), host.queued(t)[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return len(host.Fills()) == 0 })
+	host.wantEntries(t, 0)
+}
+
 // What only one host has is left to it, and is given up once that host is removed.
 func TestAStoreOfOneHostIsItsOwnToFill(t *testing.T) {
 	c := newCluster(t, 2, lru.Bounds{}, quick)
