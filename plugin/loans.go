@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,15 +192,13 @@ func (k *stock) nextGeneration(ctx context.Context, s *store, lender backends.Le
 	}
 	failpoint.Reached(failpoint.Claim)
 	iv, err := lender.Grow(ctx, e.ImageVolume, backends.VolumeName(claim.Volume))
-	if errors.Is(err, backends.ErrNotExist) { // an eviction has taken it
-		err = fmt.Errorf("%w: %w", errVanished, err)
+	switch {
+	case err == nil: // its mark is written: an eviction that begins from now on finds it
+		err = k.stillGrows(ctx, e)
+	case errors.Is(err, backends.ErrNotExist): // an eviction has taken it, or the new volume alone has gone
+		err = cmp.Or(k.stillGrows(ctx, e), fmt.Errorf("%w: generation %d has gone while it was made: %v", backends.ErrUnavailable, number, err)) //nolint:errorlint // what is not there is not the image-volume
 	}
 	if err != nil {
-		late, cancel := k.cleanup(ctx)
-		defer cancel()
-		return iv, errors.Join(err, k.owner.Release(late, claim.ID))
-	}
-	if err := k.stillGrows(ctx, e); err != nil { // its mark is written: an eviction that begins from now on finds it
 		late, cancel := k.cleanup(ctx)
 		defer cancel()
 		return iv, errors.Join(err, k.owner.Release(late, claim.ID))

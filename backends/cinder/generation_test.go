@@ -1,0 +1,45 @@
+package cinder_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+// That a volume has gone which was to be another generation says nothing of the image-volume, which others have on loan.
+func TestAGenerationThatGoesInTheMakingHarmsNoLoan(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	first := c.lend(t, "debian", "v1")
+	c.end(t, c.lend(t, "debian", "v2"), backends.Full)
+	c.cinder.With(func() { c.cinder.Making = 1 << 30 })
+	answered := make(chan plugin.Answer)
+	go func() {
+		defer close(answered)
+		answered <- c.lend(t, "debian", "v3")
+	}()
+	for gone := false; !gone; time.Sleep(time.Millisecond) {
+		c.cinder.With(func() {
+			for id, v := range c.cinder.Volumes {
+				if v.Metadata["clonecache_generation"] == "2" {
+					delete(c.cinder.Volumes, id)
+					c.cinder.Making, gone = 1, true
+				}
+			}
+		})
+	}
+	if a := <-answered; a.Outcome != plugin.Bypassed {
+		t.Errorf("whose generation has gone: %+v, want a bypass", a)
+	}
+	if all := c.cinder.All(); len(all) != 1 || all[0].ID != string(first.Generation) {
+		t.Errorf("Cinder has %+v, want the volume that is lent", all)
+	}
+	if e, err := c.Entry(t.Context(), first.EntryID); err != nil || e.State != "ready" {
+		t.Errorf("entry: %+v, %v, want it ready", e, err)
+	}
+	if a := c.lend(t, "debian", "v4"); a.Outcome != plugin.Hit || a.Generation == first.Generation {
+		t.Errorf("the next one: %+v, want a hit of another generation", a)
+	}
+}
