@@ -67,10 +67,10 @@ const (
 )
 
 // awaitReturns waits until an evicting entry is lent to nobody; from then on nobody is lent it. ErrBusy: it still is, and
-// stays evicting until somebody looks again. What has vanished is of no use to whom it is lent.
+// stays evicting until somebody looks again.
 func (k *stock) awaitReturns(ctx context.Context, s *store, e catalog.Entry) error {
-	if !s.lends() || e.EvictCause == catalog.CauseGone {
-		return nil
+	if may, err := k.mayBeLent(ctx, s, e); err != nil || !may {
+		return err
 	}
 	tick := time.NewTicker(lookForReturns)
 	defer tick.Stop()
@@ -113,11 +113,22 @@ func (s *store) lies(id backends.ImageVolumeID) (at backends.Place, volumes int)
 
 // isLent tells whether an eviction would have to wait.
 func (k *stock) isLent(ctx context.Context, s *store, e catalog.Entry) bool {
-	if !s.lends() || e.EvictCause == catalog.CauseGone {
+	may, err := k.mayBeLent(ctx, s, e)
+	if err != nil || !may {
 		return false
 	}
 	n, err := k.catalog.LoansOf(ctx, e.ID)
 	return err == nil && n > 0
+}
+
+// mayBeLent tells whether loans of an entry that goes matter. What has vanished is of no use to whom it is lent; but where the first
+// of several generations has, the others are there, and may be what is lent.
+func (k *stock) mayBeLent(ctx context.Context, s *store, e catalog.Entry) (bool, error) {
+	if !s.lends() || e.EvictCause != catalog.CauseGone {
+		return s.lends(), nil
+	}
+	left, err := findImageVolume(ctx, s, e.ImageVolume)
+	return left.ID != "", err
 }
 
 // expireLoans removes the rows of loans whose time is over.

@@ -43,3 +43,34 @@ func TestAGenerationThatGoesInTheMakingHarmsNoLoan(t *testing.T) {
 		t.Errorf("the next one: %+v, want a hit of another generation", a)
 	}
 }
+
+// Where somebody deleted the first generation in Cinder, the image-volume is no use any more; a later one may be on loan all the same.
+func TestAGenerationOnLoanOutlivesTheFirstOne(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	first := c.lend(t, "debian", "v1")
+	c.end(t, first, backends.Full)
+	lent := c.lend(t, "debian", "v2")
+	if lent.EntryID != first.EntryID || lent.Generation == first.Generation {
+		t.Fatalf("got %+v, want another generation", lent)
+	}
+	gone := c.lend(t, "debian", "v3")
+	c.cinder.With(func() { delete(c.cinder.Volumes, string(first.Generation)) })
+	c.end(t, gone, backends.Gone)
+	answered := make(chan plugin.Answer, 1)
+	go func() {
+		defer close(answered)
+		answered <- c.lend(t, "debian", "v4")
+	}()
+	select {
+	case a := <-answered:
+		t.Errorf("while a generation is lent: %+v, want that this is waited for", a)
+	case <-time.After(time.Second): // it would have gone by now
+	}
+	if all := c.cinder.All(); len(all) != 1 || all[0].ID != string(lent.Generation) {
+		t.Errorf("while it is lent, Cinder has %+v", all)
+	}
+	c.end(t, lent, backends.Made)
+	if a := <-answered; a.Outcome != plugin.Filled || a.EntryID == lent.EntryID {
+		t.Errorf("once it is back: %+v, want the image filled anew", a)
+	}
+}
