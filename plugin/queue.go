@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,13 +41,14 @@ type queue struct {
 	groups  atomic.Pointer[[]GroupConfig]
 	mu      sync.Mutex // guards what follows
 	workers int
+	reading map[string]int // workers by the source of their image, where that has places of its own
 	going   map[catalog.QueueID]*job
 }
 
 func newQueue(h *house, b *books, k *stock, fl *fills, sources *sources, g *gate) *queue {
 	q := &queue{
 		house: h, stock: k, fills: fl, sources: sources, gate: g,
-		added: make(chan struct{}, 1), going: make(map[catalog.QueueID]*job),
+		added: make(chan struct{}, 1), reading: make(map[string]int), going: make(map[catalog.QueueID]*job),
 	}
 	q.setGroups(h.cfg.Groups)
 	q.keeper = newKeeper(h, b, k, fl, sources, q)
@@ -157,13 +159,37 @@ func (q *queue) leave() {
 	q.workers--
 }
 
+// crowded are the sources that have a worker for each of their own places. Their images stay in the queue: a worker that waited for
+// such a place would keep another source's image from its turn.
+func (q *queue) crowded() (names []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for name, workers := range q.reading {
+		if most, _ := q.fills.limits[name].places.free(); workers >= most {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// reads notes that so many more workers read from the source of an image.
+func (q *queue) reads(image string, more int) {
+	name, _, _ := strings.Cut(image, ":")
+	if q.fills.limits[name].places == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reading[name] += more
+}
+
 // beginNext begins to work on what is next, in a place that the caller has taken; false: nothing is to be done.
 func (q *queue) beginNext(ctx context.Context) bool {
 	leave, open := q.gate.enter()
 	if !open {
 		return false
 	}
-	rows, err := q.catalog.TakeQueued(ctx, q.holder, q.cfg.LeaseFor)
+	rows, err := q.catalog.TakeQueued(ctx, q.holder, q.cfg.LeaseFor, q.crowded()...)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, catalog.ErrUnavailable) { // which is said once, for all
 		q.log.WithError(err).Warn("queue not looked at; trying again")
 	}
@@ -171,8 +197,10 @@ func (q *queue) beginNext(ctx context.Context) bool {
 		leave()
 		return false
 	}
+	q.reads(rows[0].Image, 1)
 	go func() {
 		defer func() {
+			q.reads(rows[0].Image, -1)
 			q.leave()
 			q.poke()
 			leave()

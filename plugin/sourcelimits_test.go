@@ -41,6 +41,34 @@ func TestASourcesPlacesAreItsOwn(t *testing.T) {
 	checkClean(t, r)
 }
 
+// In the queue either: what waits for a place of its source keeps no worker from another source's image.
+func TestTheQueueGoesOnWhereASourceHasNoPlace(t *testing.T) {
+	source := newGatedSource()
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(source), func(c *plugin.Config) {
+		c.FillLimit = 2
+		c.SourceLimits = map[string]plugin.SourceLimit{"gated": {Fills: 1}}
+	})
+	var images []string
+	for i := range 3 {
+		source.put(fmt.Sprint("disk-", i), "1", random(mib))
+		images = append(images, fmt.Sprint("gated:disk-", i))
+	}
+	r.image(t, "disk.raw", mib)
+	r.prefetch(t, plugin.Prefetch{Images: append(images, "library:disk.raw")})
+	<-source.half
+	waitFor(t, func() bool {
+		for _, v := range r.queued(t) {
+			if v.ImageID == "library:disk.raw" {
+				return v.State == "done"
+			}
+		}
+		return false
+	})
+	close(source.gate)
+	r.waitForState(t, "done", 4)
+	checkClean(t, r)
+}
+
 func TestFillsKeepToASourcesBandwidth(t *testing.T) {
 	source := newGatedSource()
 	close(source.gate)

@@ -159,10 +159,11 @@ const (
 	feasible = ` AND (EXISTS (SELECT 1 FROM host_stores m WHERE m.store = fill_queue.store AND m.host = ?)
 		OR NOT EXISTS (SELECT 1 FROM host_stores o WHERE o.store = fill_queue.store))`
 	countTakeable  = `SELECT COUNT(*) FROM fill_queue WHERE ((state = 'waiting' AND next_try_at <= ?) OR (state = 'running' AND lease_until <= ?))` + feasible
+	notOfSource    = ` AND SUBSTR(image, 1, ?) <> ?`
 	releaseExpired = `UPDATE fill_queue SET state = 'waiting', lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1
 		WHERE state = 'running' AND lease_until <= ?`
-	selectNext = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?` + feasible + `
-		ORDER BY priority DESC, queued_at, id LIMIT 1`
+	selectNext     = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?` + feasible
+	firstInLine    = ` ORDER BY priority DESC, queued_at, id LIMIT 1`
 	selectSiblings = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND state = 'waiting' AND next_try_at <= ?` + feasible + `
 		ORDER BY priority DESC, queued_at, id`
 	takeQueued = `UPDATE fill_queue SET state = 'running', attempts = attempts + 1, next_try_at = 0, lease_host = ?, lease_incarnation = ?,
@@ -170,15 +171,15 @@ const (
 )
 
 // TakeQueued makes the caller the one who works on what is next: the row of the greatest priority that waited longest,
-// and with it those of the same image in other stores. Rows of stores that only other daemons have are left to them.
-// None: nothing is to be done now. Rows whose lease has run out wait again from this call on.
-func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
+// and with it those of the same image in other stores. Rows of stores that only other daemons have are left to them,
+// and images of the sources in but stay as they are. None: nothing is to be done now. Rows whose lease has run out wait again from this call on.
+func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration, but ...string) ([]Queued, error) {
 	var taken []Queued
-	if any, err := c.anyQueued(ctx, h); err != nil || !any {
+	if any, err := c.anyQueued(ctx, h, but); err != nil || !any {
 		return nil, err
 	}
 	err := c.write(ctx, "take from the queue", func(t tx) (err error) {
-		taken, err = t.takeQueued(ctx, h, leaseFor)
+		taken, err = t.takeQueued(ctx, h, leaseFor, but)
 		return err
 	})
 	if err != nil {
@@ -188,21 +189,31 @@ func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Durati
 }
 
 // anyQueued tells whether there might be something to take, and writes nothing: mostly there is not.
-func (c *Catalog) anyQueued(ctx context.Context, h Holder) (any bool, err error) {
+func (c *Catalog) anyQueued(ctx context.Context, h Holder, but []string) (any bool, err error) {
 	err = c.read(ctx, "look at the queue", func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
 		}
 		var n int
-		err = t.row(ctx, countTakeable, micros(now), micros(now), h.Instance).Scan(&n)
+		without, args := withoutSources(but, micros(now), micros(now), h.Instance)
+		err = t.row(ctx, countTakeable+without, args...).Scan(&n)
 		any = n > 0
 		return err
 	})
 	return any, err
 }
 
-func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([]Queued, error) {
+// withoutSources is the condition that leaves out the images of these sources, and its arguments behind others.
+func withoutSources(but []string, args ...any) (string, []any) {
+	for _, source := range but {
+		prefix := source + ":"
+		args = append(args, len([]rune(prefix)), prefix)
+	}
+	return strings.Repeat(notOfSource, len(but)), args
+}
+
+func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration, but []string) ([]Queued, error) {
 	now, err := t.now(ctx)
 	if err != nil {
 		return nil, err
@@ -210,7 +221,8 @@ func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration) ([
 	if _, err := t.exec(ctx, releaseExpired, micros(now)); err != nil {
 		return nil, err
 	}
-	next, _, err := t.queued(ctx, selectNext, micros(now), h.Instance)
+	without, args := withoutSources(but, micros(now), h.Instance)
+	next, _, err := t.queued(ctx, selectNext+without+firstInLine, args...)
 	if errors.Is(err, ErrNotQueued) {
 		return nil, nil
 	}

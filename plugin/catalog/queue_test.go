@@ -134,6 +134,30 @@ func TestRowsOfTheDeadWaitAgain(t *testing.T) {
 	is(t, "the late one's end", c.EndQueued(ctx, yours, you, QueueEnd{State: QueueDone}), ErrNotQueued)
 }
 
+func TestImagesOfSomeSourcesAreLeftInTheQueue(t *testing.T) {
+	c, _ := fresh(t)
+	queue(t, c, "web:first", 5, "local")
+	queue(t, c, "web2:second", 3, "local")
+	queue(t, c, "library:web:third", 0, "local")
+	take := func(but ...string) []string {
+		rows, err := c.TakeQueued(t.Context(), me, lease, but...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return taken(rows)
+	}
+	for _, step := range []struct{ but, want []string }{
+		{[]string{"web", "web2", "library"}, nil},
+		{[]string{"web", "web2"}, []string{"library:web:third local"}},
+		{[]string{"web"}, []string{"web2:second local"}},
+		{nil, []string{"web:first local"}},
+	} {
+		if got := take(step.but...); !slices.Equal(got, step.want) {
+			t.Errorf("but of %q: got %q, want %q", step.but, got, step.want)
+		}
+	}
+}
+
 func TestWhatHasEndedIsQueuedAnew(t *testing.T) {
 	c, at := fresh(t)
 	ctx := t.Context()
