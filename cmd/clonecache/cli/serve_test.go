@@ -331,3 +331,30 @@ path = "more"
 		t.Errorf("max_count is %d, want it as it was", got)
 	}
 }
+
+// What names a backend or an image source that comes with a restart comes with it, and keeps no limit from taking effect.
+func TestReloadLeavesToARestartWhatNamesSomethingNew(t *testing.T) {
+	const source = "\n[[image_source]]\nname = \"more\"\nkind = \"directory\"\npath = \"images\"\n"
+	for name, c := range map[string]struct {
+		more string
+		want []string
+	}{
+		"a group of a new file cache": {"\n[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[group]]\nname = \"all\"\nbackends = [\"local\", \"more\"]\n",
+			[]string{"group", "file_cache more"}},
+		"images of a new source": {source + "[[follow]]\nsource = \"more\"\npattern = \"*.raw\"\n", []string{"image_source", "follow"}},
+		"images on a new file cache": {"\n[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[follow]]\nsource = \"library\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n",
+			[]string{"follow", "file_cache more"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := startDaemon(t)
+			write(t, filepath.Join(d.dir, "c.toml"), []byte(strings.Replace(serveConfig, "max_count = 5", "max_count = 7", 1)+c.more))
+			want := api.Reloaded{Changed: []string{"backend local: max_count"}, NeedsRestart: c.want}
+			if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			if got := query[[]plugin.BackendView](t, d, exitOK, "backend", "list")[0].MaxCount; got != 7 {
+				t.Errorf("max_count is %d, want 7", got)
+			}
+		})
+	}
+}

@@ -56,7 +56,7 @@ func (d *running) reloaded(p *plugin.Plugin) {
 // merged is a configuration that takes from next what may change, and the names of what differs.
 func merged(now, next config.Config) (config.Config, api.Reloaded) {
 	r := api.Reloaded{Changed: []string{}, NeedsRestart: []string{}}
-	merge("", &now, &next, reloadable, &r)
+	merge("", &now, &next, reloadableNow(now, next), &r)
 	now.Backends, r = mergedTables(now.Backends, next.Backends, "backend", func(b config.Backend) string { return b.Name }, r)
 	now.FileCaches, r = mergedTables(now.FileCaches, next.FileCaches, "file_cache", func(f config.FileCache) string { return f.Name }, r)
 	return now, r
@@ -68,6 +68,36 @@ var (
 	reloadableOfStore = []string{"max_size", "max_count", "max_percent", "min_age", "min_hits", "evict_in_use", "evict_for_quota",
 		"max_idle", "remove_unused_after", "share", "request_timeout", "max_waiting", "enabled"}
 )
+
+// reloadableNow is reloadable without the groups and what is followed, where one of them names a backend or an image
+// source that comes with a restart: they come with it, and all else takes effect.
+func reloadableNow(now, next config.Config) []string {
+	if !namesMore(now, next) {
+		return reloadable
+	}
+	return slices.DeleteFunc(slices.Clone(reloadable), func(key string) bool { return key == "group" || key == "follow" })
+}
+
+// namesMore tells whether a group of next, or what it follows, names a store or a source that now has not.
+func namesMore(now, next config.Config) bool {
+	stores, sources := make(map[string]bool), make(map[string]bool)
+	for _, b := range now.Backends {
+		stores[b.Name] = true
+	}
+	for _, f := range now.FileCaches {
+		stores[f.Name] = true
+	}
+	for _, s := range now.ImageSources {
+		sources[s.Name] = true
+	}
+	another := func(name string) bool { return !stores[name] }
+	more := slices.ContainsFunc(next.ImageSources, func(s config.ImageSource) bool { return !sources[s.Name] })
+	return slices.ContainsFunc(next.Groups, func(g config.Group) bool { return slices.ContainsFunc(g.Backends, another) }) ||
+		slices.ContainsFunc(next.Follows, func(f config.Follow) bool {
+			ofAnother := f.Source != "" && !sources[f.Source] || f.URL != "" && more // whose the url is shows at the restart
+			return ofAnother || slices.ContainsFunc(f.Backends, another)
+		})
+}
 
 // mergedTables merges tables that have names. Those that came or went need a restart.
 func mergedTables[T any](now, next []T, table string, name func(T) string, r api.Reloaded) ([]T, api.Reloaded) {
