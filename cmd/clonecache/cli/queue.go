@@ -104,7 +104,11 @@ const queuePoll = 300 * time.Millisecond
 // awaitQueued waits until all of these have ended, and shows how far they are. One that was taken out of the queue
 // meanwhile is returned as it was seen last.
 func (a *app) awaitQueued(ctx context.Context, c *api.Client, views []plugin.QueuedView) ([]plugin.QueuedView, error) {
-	m := a.meter(fmt.Sprintf("%d images", len(views)))
+	label := fmt.Sprintf("%d images", len(views))
+	if len(views) == 1 {
+		label = views[0].ImageID
+	}
+	m := a.meter(label)
 	defer m.finish()
 	tick := time.NewTicker(queuePoll)
 	defer tick.Stop()
@@ -126,7 +130,7 @@ func (a *app) awaitQueued(ctx context.Context, c *api.Client, views []plugin.Que
 		if !going {
 			return views, nil
 		}
-		m.update("caching", read, max(total, 1))
+		m.update("caching", read, total)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
