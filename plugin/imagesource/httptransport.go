@@ -229,7 +229,7 @@ func (h *hosts) checkRedirect(to *http.Request, via []*http.Request) error {
 		return fmt.Errorf("%w: a redirect to a URL with a user", ErrRedirect)
 	case to.URL.Scheme != "http" && to.URL.Scheme != "https":
 		return fmt.Errorf("%w: a redirect to %s, which is not http or https", ErrRedirect, to.URL.Scheme)
-	case sameHost(from, to.URL), upgrades(from, to.URL):
+	case SameHost(from, to.URL), upgrades(from, to.URL):
 	case from.Scheme == "https" && to.URL.Scheme == "http":
 		return fmt.Errorf("%w: a redirect from https://%s to http://%s, where nobody could tell who answers", ErrRedirect, from.Host, to.URL.Host)
 	case !h.mayRedirectTo(to.URL.Hostname()) || strings.EqualFold(to.URL.Hostname(), h.own.Hostname()) && !h.ownRedirect(to.URL):
@@ -237,7 +237,7 @@ func (h *hosts) checkRedirect(to *http.Request, via []*http.Request) error {
 			ErrRedirect, from.Scheme, from.Host, to.URL.Scheme, to.URL.Host, to.URL.Hostname())
 	}
 	to.Header.Del("Referer")
-	if !sameHost(h.own, to.URL) && !upgrades(h.own, to.URL) {
+	if !SameHost(h.own, to.URL) && !upgrades(h.own, to.URL) {
 		to.Header.Del("Authorization")
 	}
 	return h.checkLiteral(to.URL.Hostname())
@@ -260,7 +260,7 @@ func (h *hosts) checkLiteral(host string) error {
 // ownRedirect tells whether a URL on the source's own host is where the source is, or where redirects allow:
 // another port is another server.
 func (h *hosts) ownRedirect(to *url.URL) bool {
-	if sameHost(h.own, to) {
+	if SameHost(h.own, to) {
 		return true
 	}
 	for _, name := range h.exact {

@@ -79,7 +79,7 @@ func (h *HTTP) locate(id string) (*url.URL, string, error) {
 }
 
 func (h *HTTP) locateURL(u *url.URL, id string) (*url.URL, string, error) {
-	if !sameHost(h.base, u) {
+	if !SameHost(h.base, u) {
 		return nil, id, fmt.Errorf("%w: host %s is not that of image source %s", ErrRefused, u.Host, h.config.Name)
 	}
 	if !plainPath(strings.TrimPrefix(u.Path, "/")) {
@@ -131,7 +131,7 @@ func isSignature(key string) bool {
 
 // holds tells whether a URL is on this source's host, and how much of its path is the configured one.
 func (h *HTTP) holds(u *url.URL) (depth int, ok bool) {
-	if !sameHost(h.base, u) {
+	if !SameHost(h.base, u) {
 		return 0, false
 	}
 	if strings.HasPrefix(u.Path, h.base.Path+"/") {
@@ -145,8 +145,8 @@ func isURL(ref string) bool {
 	return found && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https"))
 }
 
-// sameHost compares scheme, host and port.
-func sameHost(a, b *url.URL) bool {
+// SameHost compares scheme, host and port.
+func SameHost(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 

@@ -38,6 +38,7 @@ func (c *checker) follows(cfg *Config) {
 		if f.Source != "" && !sources[f.Source] {
 			c.problem(at+".source", fmt.Sprintf("there is no image source named %q", f.Source), "name an [[image_source]]"+listed(slices.Sorted(maps.Keys(sources))))
 		}
+		c.followedThere(at, cfg.ImageSources, f)
 		if f.Group != "" && !groups[f.Group] {
 			c.problem(at+".group", fmt.Sprintf("there is no group named %q", f.Group), "name a [[group]]"+listed(slices.Sorted(maps.Keys(groups))))
 		}
@@ -55,9 +56,8 @@ func (c *checker) follows(cfg *Config) {
 
 // followed checks which images a rule names.
 func (c *checker) followed(at string, f Follow) {
-	matching := f.Pattern != "" || f.Tag != "" || f.Property != "" || f.Owner != ""
 	named := 0
-	for _, is := range []bool{f.Image != "", f.URL != "", matching} {
+	for _, is := range []bool{f.Image != "", f.URL != "", f.matching()} {
 		if is {
 			named++
 		}
@@ -80,4 +80,29 @@ func (c *checker) followed(at string, f Follow) {
 	if key, _, is := strings.Cut(f.Property, "="); f.Property != "" && (!is || key == "") {
 		c.problem(at+".property", fmt.Sprintf("%q is not KEY=VALUE", f.Property), `write it as "os_distro=debian"`)
 	}
+}
+
+// followedThere checks whether the rule's source, by its kind, can follow as the rule has it.
+func (c *checker) followedThere(at string, sources []ImageSource, f Follow) {
+	served := f.URL == ""
+	for _, s := range sources {
+		if web, is := s.Of.(Web); is && !served {
+			served = web.Serves(f.URL)
+		}
+		by, is := s.Of.(Followed)
+		if !is || s.Name != f.Source || f.matching() == (f.Image != "") {
+			continue
+		}
+		if what, remedy := by.CheckFollow(f); what != "" {
+			c.problem(at, what, remedy)
+		}
+	}
+	if !served {
+		c.problem(at+".url", "no image source of kind \"http\" is on its host", "name an image below the url of an [[image_source]]")
+	}
+}
+
+// matching tells whether the rule is about all images that match.
+func (f Follow) matching() bool {
+	return f.Pattern != "" || f.Tag != "" || f.Property != "" || f.Owner != ""
 }

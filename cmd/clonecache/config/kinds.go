@@ -22,6 +22,20 @@ type Uncopied interface {
 	Uncopied()
 }
 
+// Followed are the Settings of an image source that know by which rules its images can be followed.
+type Followed interface {
+	Settings
+	// CheckFollow tells why images cannot be matched as the rule has it, and what helps; "": they can.
+	CheckFollow(f Follow) (what, remedy string)
+}
+
+// Web are the Settings of an image source whose images have URLs.
+type Web interface {
+	Settings
+	// Serves tells whether a URL may be one of its images'.
+	Serves(url string) bool
+}
+
 // Kind is what one word of a key "kind" stands for.
 type Kind struct {
 	New     func() Settings // with its defaults

@@ -47,3 +47,14 @@ func (s *directorySource) Try(_ context.Context, t *Part) {
 
 // Remote implements Source.
 func (*directorySource) Remote() bool { return false }
+
+// CheckFollow implements config.Followed.
+func (*directorySource) CheckFollow(f config.Follow) (what, remedy string) { return byPattern(f) }
+
+// byPattern refuses rules by what only an image service knows.
+func byPattern(f config.Follow) (what, remedy string) {
+	if f.Tag != "" || f.Property != "" || f.Owner != "" {
+		return "tag, property and owner are known to an image source of kind \"glance\" alone", "give a pattern, or one image"
+	}
+	return "", ""
+}

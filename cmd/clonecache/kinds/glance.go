@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
@@ -61,6 +62,15 @@ func (s *glanceSource) Try(ctx context.Context, t *Part) {
 
 // Remote implements Source.
 func (*glanceSource) Remote() bool { return true }
+
+// CheckFollow implements config.Followed.
+func (*glanceSource) CheckFollow(f config.Follow) (what, remedy string) {
+	key, _, is := strings.Cut(f.Property, "=")
+	if is && (&glance.Source{}).CheckMatch(imagesource.Match{Property: f.Property}) != nil && key != "" {
+		return fmt.Sprintf("%q is no property of an image's own", key), "name one that whoever uploads images sets, such as os_distro"
+	}
+	return "", ""
+}
 
 // glanceAccount is an account in the words of package glance.
 type glanceAccount struct{ account *keystone.Account }

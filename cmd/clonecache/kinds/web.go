@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -116,3 +117,21 @@ func (s *webSource) Try(ctx context.Context, t *Part) {
 
 // Remote implements Source.
 func (*webSource) Remote() bool { return true }
+
+// CheckFollow implements config.Followed.
+func (*webSource) CheckFollow(f config.Follow) (what, remedy string) {
+	if what, remedy = byPattern(f); what != "" {
+		return what, remedy
+	}
+	if folder, _ := path.Split(f.Pattern); strings.ContainsAny(folder, `*?[\`) {
+		return "a web server has no list of folders: only the last part of the pattern may have wildcards", "give a rule for each folder"
+	}
+	return "", ""
+}
+
+// Serves implements config.Web, by the host, as requests are.
+func (s *webSource) Serves(image string) bool {
+	base, err := url.Parse(s.URL)
+	u, wrong := url.Parse(image)
+	return err == nil && wrong == nil && imagesource.SameHost(base, u)
+}
