@@ -58,6 +58,7 @@ const (
 	lockWaitTimeout     = 1205
 	deadlock            = 1213 // at COMMIT: another node of a Galera cluster was first
 	refusedByOption     = 1290 // read-only
+	triggersNeedSuper   = 1419 // where there is a binary log
 	queryInterrupted    = 1317
 	rowIsReferenced     = 1451
 	noReferencedRow     = 1452

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/go-sql-driver/mysql"
 	"modernc.org/sqlite"
 )
 
@@ -287,5 +288,16 @@ func TestDialectText(t *testing.T) {
 	}
 	if got := onConflict(nil)("t", []string{"a"}, nil, nil); got != " ON CONFLICT DO NOTHING" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A MariaDB with a binary log refuses triggers to a user who has all rights on its own database.
+func TestTriggersThatTheServerRefusesSayWhatHelps(t *testing.T) {
+	err := notMigrated(fmt.Errorf("step 8: %w", &mysql.MySQLError{Number: 1419, Message: "You do not have the SUPER privilege"}))
+	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "log_bin_trust_function_creators = ON") {
+		t.Errorf("got %v, want ErrSchema and the setting", err)
+	}
+	if err := notMigrated(errors.New("no space")); errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("of another error: %v", err)
 	}
 }

@@ -38,7 +38,7 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return notMigrated(err)
 	}
 	version, err := p.GetDBVersion(ctx)
 	if err != nil {
@@ -48,6 +48,14 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 		return newerSchema(version, newest)
 	}
 	return nil
+}
+
+// notMigrated says what helps where the server's settings are in the way. ErrSchema then.
+func notMigrated(err error) error {
+	if numberOf(err) == triggersNeedSuper {
+		return fmt.Errorf("%w, and it cannot be made: MariaDB writes a binary log, and refuses triggers to this user: say SET GLOBAL log_bin_trust_function_creators = ON on each of its nodes as an administrator, and repeat this (%w)", ErrSchema, err)
+	}
+	return fmt.Errorf("migrate: %w", err)
 }
 
 func newerSchema(version, newest int64) error {
