@@ -241,7 +241,7 @@ func (d *running) liveUntil(ctx context.Context, p *plugin.Plugin) error {
 			return fmt.Errorf("serve: %w", err)
 		case <-hangups:
 			hangups = nil // one at a time
-			go func() { // reading a file can take for ever: a pipe, a filesystem that hangs
+			go func() {   // reading a file can take for ever: a pipe, a filesystem that hangs
 				d.reloaded(p)
 				reloaded <- struct{}{}
 			}()
