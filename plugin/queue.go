@@ -165,7 +165,7 @@ func (q *queue) crowded() (names []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for name, workers := range q.reading {
-		if most, _ := q.fills.limits[name].places.free(); workers >= most {
+		if most, _ := q.fills.placesOf(name); workers >= most {
 			names = append(names, name)
 		}
 	}
@@ -175,7 +175,7 @@ func (q *queue) crowded() (names []string) {
 // reads notes that so many more workers read from the source of an image.
 func (q *queue) reads(image string, more int) {
 	name, _, _ := strings.Cut(image, ":")
-	if q.fills.limits[name].places == nil {
+	if _, bounded := q.fills.placesOf(name); !bounded {
 		return
 	}
 	q.mu.Lock()

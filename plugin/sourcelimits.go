@@ -39,6 +39,16 @@ func sourceLimits(all map[string]SourceLimit) (map[string]sourceLimit, error) {
 	return made, nil
 }
 
+// placesOf is how many fills read from an image source at once; bounded is false where its configuration says nothing about it.
+func (f *fills) placesOf(source string) (most int, bounded bool) {
+	own := f.limits[source].places
+	if own == nil {
+		return 0, false
+	}
+	most, _ = own.free()
+	return most, true
+}
+
 // throttle lets so many bytes a second pass. It may be used from several goroutines, which share the rate.
 type throttle struct {
 	rate int64
