@@ -1,11 +1,18 @@
 # Part of lab.sh: writes the configuration of every service below $dir/etc, and programs that stand in for
 # others on the services' PATH below $dir/bin.
 
+# put FILE [MODE] makes standard input FILE, at once: services that start side by side write all files anew, and one
+# would read what another has just begun.
+put() {
+  local new=$1.$BASHPID
+  cat >"$new" && chmod "${2:-0644}" "$new" && mv -f "$new" "$1"
+}
+
 # Settings given now win over those of an earlier start, and are remembered.
 remember_settings() {
   local name
   for name in $settings; do
-    if [ -n "${!name+set}" ]; then printf '%s\n' "${!name}" >"$dir/etc/set.$name"; continue; fi
+    if [ -n "${!name+set}" ]; then printf '%s\n' "${!name}" | put "$dir/etc/set.$name"; continue; fi
     [ ! -e "$dir/etc/set.$name" ] || declare -g "$name=$(cat "$dir/etc/set.$name")"
   done
 }
@@ -24,7 +31,7 @@ database() { echo "mysql+pymysql://root@localhost/$1?unix_socket=$dir/run/db.soc
 
 # A lab's database need not survive a power cut.
 write_mariadb() {
-  cat >"$dir/etc/my.cnf" <<CONF
+  put "$dir/etc/my.cnf" <<CONF
 [mariadbd]
 datadir=$dir/db
 socket=$dir/run/db.sock
@@ -41,8 +48,8 @@ CONF
 }
 
 write_rabbitmq() {
-  echo '[].' >"$dir/etc/plugins"
-  cat >"$dir/etc/rabbitmq.conf" <<CONF
+  echo '[].' | put "$dir/etc/plugins"
+  put "$dir/etc/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 127.0.0.1:$((port + 3))
 default_user = lab
 default_pass = secret
@@ -51,7 +58,7 @@ CONF
 }
 
 write_keystone() {
-  cat >"$dir/etc/keystone.conf" <<CONF
+  put "$dir/etc/keystone.conf" <<CONF
 [DEFAULT]
 log_file =
 use_stderr = true
@@ -105,7 +112,7 @@ CONF
 write_glance() {
   local shown=false
   [ "${DIRECT_URL:-0}" != 1 ] || shown=true
-  cat >"$dir/etc/glance.conf" <<CONF
+  put "$dir/etc/glance.conf" <<CONF
 [DEFAULT]
 bind_host = 127.0.0.1
 bind_port = $((port + 1))
@@ -144,7 +151,7 @@ CONF
 fixed_key=$(printf '1b%.0s' {1..32})
 
 write_cinder() {
-  cat >"$dir/etc/cinder.conf" <<CONF
+  put "$dir/etc/cinder.conf" <<CONF
 [DEFAULT]
 transport_url = rabbit://lab:secret@127.0.0.1:$((port + 3))/
 osapi_volume_listen = 127.0.0.1
@@ -194,7 +201,7 @@ write_backends() {
     rbd_backend rbd2 volumes2
     nfs_backend nfs1
     nfs_backend nfs2
-  } >"$dir/cinder.d/10-backends.conf"
+  } | put "$dir/cinder.d/10-backends.conf"
 }
 
 common_keys() {
@@ -220,7 +227,7 @@ CONF
 }
 
 nfs_backend() {
-  echo "127.0.0.1:/$1" >"$dir/etc/shares.$1"
+  echo "127.0.0.1:/$1" | put "$dir/etc/shares.$1"
   cat <<CONF
 [$1]
 volume_driver = ${CINDER_DRIVER_NFS:-cinder.volume.drivers.nfs.NfsDriver}
@@ -254,12 +261,12 @@ write_hook() {
 
 # Everything is root already, so sudo and rootwrap only run what they are given.
 write_programs() {
-  cat >"$dir/bin/sudo" <<'SH'
+  put "$dir/bin/sudo" 0755 <<'SH'
 #!/bin/sh
 [ "$1" != cinder-rootwrap ] || shift 2
 exec "$@"
 SH
-  cat >"$dir/bin/mount" <<SH
+  put "$dir/bin/mount" 0755 <<SH
 #!/bin/bash
 # mount -t nfs [-o OPTIONS] 127.0.0.1:/SHARE FOLDER binds the share, which is a folder of this machine.
 if [[ " \$* " == *" -t nfs "* ]]; then
@@ -268,8 +275,7 @@ if [[ " \$* " == *" -t nfs "* ]]; then
 fi
 exec /bin/mount "\$@"
 SH
-  printf '#!/bin/sh\nexit 1\n' >"$dir/bin/mount.nfs" # its presence is all that the driver asks for
-  chmod 0755 "$dir"/bin/*
+  printf '#!/bin/sh\nexit 1\n' | put "$dir/bin/mount.nfs" 0755 # its presence is all that the driver asks for
 }
 
 export_shares() {
