@@ -50,8 +50,9 @@ func (s *Store) remove(id backends.ImageVolumeID) (held int64, err error) {
 		return 0, err
 	}
 	defer f.Close()
-	// A record that cannot be read is ours all the same; one that is missing or another's is not.
-	if _, err := s.record(f); errors.Is(err, backends.ErrNotOurs) {
+	// A record that cannot be read is ours all the same; one that is missing or another's is not, nor is a file that has lost its name
+	// to a removal since.
+	if _, err := s.record(f); errors.Is(err, backends.ErrNotOurs) || errors.Is(err, backends.ErrNotExist) {
 		return 0, err
 	}
 	err = s.place.Remove(string(id), f)

@@ -70,6 +70,9 @@ func TestADraftAppearsWholeOrNotAtAll(t *testing.T) {
 				t.Errorf("got record %q, %v, and %d bytes", record, err, info.Size())
 			}
 			must(t, p.Remove("f", f))
+			if record, err := p.Stamps().Get(f); err == nil && string(record) != "record" || err != nil && !errors.Is(err, backends.ErrNotExist) {
+				t.Errorf("of the open file that was removed: got record %q, %v; want the record or %v", record, err, backends.ErrNotExist)
+			}
 			if _, _, err := p.Open("f"); !errors.Is(err, backends.ErrNotExist) {
 				t.Errorf("after it was removed: got error %v, want %v", err, backends.ErrNotExist)
 			}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/clonecache/clonecache/backends"
 )
 
 // attribute is the extended attribute that holds a file's record.
@@ -64,7 +66,8 @@ func (s Stamps) setSide(f *os.File, record []byte) error {
 	return fmt.Errorf("write side file: %w", Explain(err))
 }
 
-// Get reads the record of f. ErrNoStamp: it has none.
+// Get reads the record of f. ErrNoStamp: it has none. backends.ErrNotExist: it has none any more, since somebody has removed the
+// file after it was opened.
 func (s Stamps) Get(f *os.File) ([]byte, error) {
 	if s.Xattrs {
 		record, err := getAttribute(f)
@@ -78,9 +81,21 @@ func (s Stamps) Get(f *os.File) ([]byte, error) {
 	}
 	record, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoStamp
+		return nil, noSideFile(f)
 	}
 	return record, Explain(err)
+}
+
+// noSideFile tells a file that never had a side file from one that was removed: its name goes first, and then its side file.
+func noSideFile(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return Explain(err)
+	}
+	if st, ok := info.Sys().(*unixStat); ok && st.Nlink == 0 {
+		return fmt.Errorf("%s was removed: %w", f.Name(), backends.ErrNotExist)
+	}
+	return ErrNoStamp
 }
 
 func getAttribute(f *os.File) ([]byte, error) {
