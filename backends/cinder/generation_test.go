@@ -20,7 +20,14 @@ func TestAGenerationThatGoesInTheMakingHarmsNoLoan(t *testing.T) {
 		defer close(answered)
 		answered <- c.lend(t, "debian", "v3")
 	}()
-	for gone := false; !gone; time.Sleep(time.Millisecond) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for gone := false; !gone; {
+		select {
+		case a := <-answered:
+			t.Fatalf("answered before another generation was made: %+v", a)
+		case <-tick.C:
+		}
 		c.cinder.With(func() {
 			for id, v := range c.cinder.Volumes {
 				if v.Metadata["clonecache_generation"] == "2" {
