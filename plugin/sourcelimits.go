@@ -40,8 +40,8 @@ func sourceLimits(all map[string]SourceLimit) (map[string]sourceLimit, error) {
 }
 
 // placesOf is how many fills read from an image source at once; bounded is false where its configuration says nothing about it.
-func (f *fills) placesOf(source string) (most int, bounded bool) {
-	own := f.limits[source].places
+func (fl *fills) placesOf(source string) (most int, bounded bool) {
+	own := fl.limits[source].places
 	if own == nil {
 		return 0, false
 	}
