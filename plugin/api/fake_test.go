@@ -184,7 +184,9 @@ func (f *fakeService) Quota(context.Context) (plugin.Quota, error) {
 	return plugin.Quota{ProjectID: "p", Volumes: plugin.QuotaAmounts{Limit: 50, InUse: 2}}, nil
 }
 
-func (f *fakeService) QuotaUse(ctx context.Context) (plugin.Quota, error) { return f.Quota(ctx) }
+func (f *fakeService) QuotaUse(context.Context) (plugin.Quota, error) {
+	return plugin.Quota{ProjectID: "used", Volumes: plugin.QuotaAmounts{Limit: 50, InUse: 2}}, nil
+}
 
 func (f *fakeService) Backends(context.Context) ([]plugin.BackendView, error) {
 	return []plugin.BackendView{{Name: "local", Kind: "file", Available: true, Entries: 2, HeldBytes: 300, MaxCount: 5, TotalBytes: 1000, FreeBytes: 700}, {Name: "lvm", Kind: "cinder", Available: true}}, nil

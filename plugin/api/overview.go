@@ -17,6 +17,17 @@ type reportInput struct {
 	Since   string        `query:"since" maxLength:"64" doc:"A span back from now (90m, 24h, 7d, 1d12h) or an RFC 3339 time. Default: the beginning" example:"24h"`
 }
 
+type quotaInput struct {
+	UseOnly bool `query:"use_only" doc:"Limits and use as the tenant's own service counts them, and nothing that would have to be listed"`
+}
+
+func quota(ctx context.Context, svc Service, in *quotaInput) (*output[plugin.Quota], error) {
+	if in.UseOnly {
+		return answer(svc.QuotaUse(ctx))
+	}
+	return answer(svc.Quota(ctx))
+}
+
 func (s *Server) overviewRoutes() {
 	route(s, get("list-fills", "/v1/fills", "Fills in flight"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.FillView], error) {
 		return listed(svc.AllFills(ctx))
@@ -28,9 +39,7 @@ func (s *Server) overviewRoutes() {
 		}
 		return answer(svc.Report(ctx, in.Backend, since))
 	})
-	route(s, get("quota", "/v1/quota", "The internal tenant's quota, beside what really exists"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.Quota], error) {
-		return answer(svc.Quota(ctx))
-	})
+	route(s, get("quota", "/v1/quota", "The internal tenant's quota, beside what really exists"), quota)
 	route(s, get("list-backends", "/v1/backends", "Backends and file caches"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.BackendView], error) {
 		return listed(svc.Backends(ctx))
 	})

@@ -138,6 +138,9 @@ func TestOverviewAndUpkeep(t *testing.T) {
 	if _, err := d.client.Report(t.Context(), "local", "7d"); err != nil || !fake.since.Equal(now.AddDate(0, 0, -7)) || fake.backend != "local" {
 		t.Errorf("report since %v of %q, %v", fake.since, fake.backend, err)
 	}
+	if status, body := d.raw(t, "GET", "/v1/quota?use_only=true", ""); status != 200 || !strings.Contains(body, `"project_id":"used"`) {
+		t.Errorf("quota?use_only: %d %s", status, body)
+	}
 	if q, err := d.client.Quota(t.Context()); err != nil || q.Volumes.InUse != 2 {
 		t.Errorf("quota = %+v, %v", q, err)
 	}

@@ -197,8 +197,16 @@ class Daemon:
         self._told('PUT', '/v1/backends/%s/loans' % urllib.parse.quote(backend, safe=''),
                    {'place': place, 'end': 'not_made'})
 
+    def tenant_project(self):
+        """The ID of the project that the daemon's image-volumes are in. Raises DaemonError."""
+        answer = self._told('GET', '/v1/quota?use_only=true')
+        try:
+            return str(json.loads(answer)['project_id'])
+        except (ValueError, KeyError, TypeError) as e:
+            raise Refused('bad_answer', 'the quota names no project') from e
+
     def _told(self, method, path, body=None):
-        """Tell the daemon something. What is not there any more is no error."""
+        """Tell the daemon something, and return what it says. What is gone is no error."""
         connection = _Connection(self._path)
         connection.bound(time.monotonic() + self._patience)
         headers = {} if body is None else {'Content-Type': 'application/json'}
@@ -212,6 +220,7 @@ class Daemon:
             connection.close()
         if response.status >= 300 and response.status != 404:
             raise Refused(*_refusal(response.status, body))
+        return body
 
     def _ready(self, connection):
         """See that a living daemon listens before it is told anything that it may act upon."""

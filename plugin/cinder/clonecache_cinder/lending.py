@@ -32,6 +32,8 @@ class LendingMixin(hook.ClonecacheMixin):
     has left is deleted before Cinder goes on.
     """
 
+    _lending_project = None  # whose volumes are image-volumes, as the daemon said last
+
     def do_setup(self, context):
         super().do_setup(context)
         self._lending_begin_anew()
@@ -50,8 +52,23 @@ class LendingMixin(hook.ClonecacheMixin):
 
     def clone_image(self, context, volume, image_location, image_meta, image_service):
         if isinstance(volume, objects.Volume) and hook.own(volume):
-            self._lending_note_place(volume)
+            if self._lending_has_made(volume):
+                self._lending_note_place(volume)
         return super().clone_image(context, volume, image_location, image_meta, image_service)
+
+    def _lending_has_made(self, volume):
+        """Whether a volume that says it is an image-volume is in the internal tenant's project.
+
+        Anybody may write such metadata on a volume of his own, and would be shown hosts and pools.
+        """
+        if volume.project_id != self._lending_project:
+            try:
+                self._lending_project = self._clonecache_daemon().tenant_project()
+            except Exception as e:
+                LOG.warning('the place of volume %s is not noted, since the daemon does not say '
+                            "whether it is an image-volume's: %s", volume.id, e)
+                return False
+        return volume.project_id == self._lending_project
 
     def _lending_note_place(self, volume):
         """Let the daemon know where an image-volume lies: the API does not show it to it."""

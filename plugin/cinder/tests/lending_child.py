@@ -40,6 +40,7 @@ class Child(test_lending.LendingCase):
             ends.append(how)
             ended(daemon, loan, how)
         d.do_setup(self.context)
+        self.assertEqual('p', d._clonecache_daemon().tenant_project())
         with mock.patch.object(objects.Volume, 'get_by_id', found), \
                 mock.patch.object(client.Daemon, 'end_loan', noted), \
                 mock.patch.object(test_lending.CloningDriver, 'limit', 2):

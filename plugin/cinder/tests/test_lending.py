@@ -261,13 +261,38 @@ class NotLentTest(LendingCase):
 
 
 class ImageVolumeTest(LendingCase):
-    def test_it_is_left_to_the_driver_and_its_place_is_noted(self):
+    def asked(self, answer):
+        """A volume that says it is an image-volume, where the daemon says so of its tenant."""
+        self.server = self.serve(lambda request: request.send(answer) or True)
         d = self.before()
         volume = self.volume(metadata={hook.ENTRY_KEY: 'e1'})
         self.assertEqual((None, False), self.clone(d, volume))
-        self.assertEqual([], self.server.requests)
-        now = objects.Volume.get_by_id(context.get_admin_context(), volume.id)
-        self.assertEqual(PLACE, now.metadata[lending.PLACE_KEY])
+        return d, volume
+
+    def metadata(self, volume):
+        return objects.Volume.get_by_id(context.get_admin_context(), volume.id).metadata
+
+    def test_it_is_left_to_the_driver_and_its_place_is_noted(self):
+        d, volume = self.asked(reply(200, {'project_id': 'project'}))
+        self.assertEqual(PLACE, self.metadata(volume)[lending.PLACE_KEY])
+        self.clone(d, self.volume(metadata={hook.ENTRY_KEY: 'e1'}))
+        self.assertEqual([('GET', '/v1/quota?use_only=true')],
+                         [(r.method, r.path) for r in self.server.requests])
+
+    def test_a_volume_of_another_project_is_not_told_where_it_lies(self):
+        for answer in (reply(200, {'project_id': 'internal'}), reply(200, {}), reply(200, b'['),
+                       reply(503, {'error': {'code': 'tenant_unavailable', 'message': 'm'}}),
+                       reply(404, {})):
+            with self.subTest(answer=answer), mock.patch.object(lending.LOG, 'warning'):
+                _, volume = self.asked(answer)
+                self.assertEqual({hook.ENTRY_KEY: 'e1'}, self.metadata(volume))
+
+    def test_a_daemon_that_has_another_tenant_by_now_is_asked_again(self):
+        d, _ = self.asked(reply(200, {'project_id': 'project'}))
+        d._lending_project = 'former'
+        volume = self.volume(metadata={hook.ENTRY_KEY: 'e1'})
+        self.clone(d, volume)
+        self.assertEqual(PLACE, self.metadata(volume)[lending.PLACE_KEY])
 
     def test_other_hooks_leave_it_to_the_driver_too(self):
         d = self.driver(self.server.path)
