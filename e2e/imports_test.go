@@ -27,6 +27,7 @@ var layers = []string{
 	"backends",
 	"plugin/diskimage",
 	"plugin/imagesource",
+	"plugin/oslomsg",
 	"plugin/catalog",
 	"plugin/report",
 	"plugin/journal",
@@ -40,7 +41,7 @@ var layers = []string{
 const smallFile = "plugin/smallfile"
 
 // alone are the parts that import no other part, whatever stands below them.
-var alone = []string{"lru", "plugin/failpoint", smallFile, "plugin/diskimage", "plugin/imagesource"}
+var alone = []string{"lru", "plugin/failpoint", smallFile, "plugin/diskimage", "plugin/imagesource", "plugin/oslomsg"}
 
 // only are libraries that belong to few packages.
 var only = map[string][]string{
@@ -53,6 +54,7 @@ var only = map[string][]string{
 	"github.com/BurntSushi/toml":         {"cmd"},
 	"github.com/danielgtaylor/huma":      {"plugin/api"},
 	"github.com/prometheus":              {"plugin/api", "cmd"},
+	"github.com/rabbitmq":                {"plugin/oslomsg", "plugin", "cmd"},
 }
 
 // Imports point one way, from what wires to what is wired.

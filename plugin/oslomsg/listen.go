@@ -1,0 +1,79 @@
+package oslomsg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Subscription is whose notifications are listened to.
+type Subscription struct {
+	Exchange string     // the control_exchange of the service: "glance"
+	Topic    string     // "notifications"
+	Priority Priority   // of those that are heard
+	Queue    string     // shown in RabbitMQ; the server adds nothing to it
+	Args     amqp.Table // of the queue; nil: none
+}
+
+// RoutingKey is that of a topic and a priority.
+func RoutingKey(topic string, p Priority) string {
+	return topic + "." + map[Priority]string{Info: "info", Warn: "warn", Error: "error"}[p]
+}
+
+// ErrNoExchange: the service has not declared its exchange yet, as it does with its first notification.
+var ErrNoExchange = errors.New("its exchange is not there yet")
+
+// Listen hands each notification to take, in the order in which they come, until ctx ends or the connection does. The queue is the
+// connection's own, and goes with it: what is sent meanwhile is not heard. So the services' own queues are left alone. What is no notification is skipped.
+// take should return soon; ready, if not nil, is called once the queue is bound. ErrNoExchange.
+func Listen(ctx context.Context, conn *amqp.Connection, s Subscription, ready func(), take func(Notification)) error {
+	deliveries, err := s.consume(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if ready != nil {
+		ready()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case d, ok := <-deliveries:
+			if !ok {
+				return fmt.Errorf("listen to exchange %s: %w", s.Exchange, errClosed)
+			}
+			if n, err := Decode(d.Body); err == nil {
+				take(n)
+			}
+		}
+	}
+}
+
+// consume binds a queue of the connection's own. The channel ends with the connection.
+func (s Subscription) consume(ctx context.Context, conn *amqp.Connection) (<-chan amqp.Delivery, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	var refused *amqp.Error
+	err = ch.ExchangeDeclarePassive(s.Exchange, amqp.ExchangeTopic, false, false, false, false, nil)
+	if errors.As(err, &refused) && refused.Code == amqp.NotFound {
+		return nil, fmt.Errorf("listen to exchange %s: %w", s.Exchange, ErrNoExchange)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen to exchange %s: %w", s.Exchange, err)
+	}
+	if _, err := ch.QueueDeclare(s.Queue, false, true, true, false, s.Args); err != nil {
+		return nil, fmt.Errorf("declare queue %s: %w", s.Queue, err)
+	}
+	if err := ch.QueueBind(s.Queue, RoutingKey(s.Topic, s.Priority), s.Exchange, false, nil); err != nil {
+		return nil, fmt.Errorf("bind queue %s: %w", s.Queue, err)
+	}
+	deliveries, err := ch.ConsumeWithContext(ctx, s.Queue, "", true, true, false, false, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read queue %s: %w", s.Queue, err)
+	}
+	return deliveries, nil
+}
