@@ -14,7 +14,7 @@ import (
 type Event struct {
 	ID      int64               `json:"id" doc:"Ascending in the order in which a host noted events; never used twice"`
 	At      time.Time           `json:"at" doc:"When it happened, UTC"`
-	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,kept,unreachable,back,started,stopped" doc:"What happened"`
+	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,kept,unreachable,back,acted,started,stopped" doc:"What happened"`
 	Backend backends.Name       `json:"backend,omitempty" doc:"The backend or file cache that it happened on"`
 	ImageID string              `json:"image_id,omitempty" doc:"SOURCE:ID of the image"`
 	EntryID string              `json:"entry_id,omitempty" doc:"The cache entry, which may be gone by now"`
@@ -24,6 +24,7 @@ type Event struct {
 	Detail  string              `json:"detail,omitempty" doc:"Why, in a sentence, where there is more to say"`
 	Bytes   int64               `json:"bytes,omitempty" doc:"What was downloaded, came to be held, or came free"`
 	TookMS  float64             `json:"took_ms,omitempty" doc:"Milliseconds that it took"`
+	Who     string              `json:"who,omitempty" doc:"Who asked for it: the name of a token or a certificate, or the user at the other end of the socket"`
 }
 
 // EventFilter selects events. The zero filter selects all that are kept.
@@ -146,7 +147,7 @@ func (b *books) selectEvents(ctx context.Context, f catalog.EventFilter) ([]Even
 		events = append(events, Event{
 			ID: int64(e.ID), At: e.At, Kind: e.Kind, Backend: e.Backend, ImageID: e.ImageID, EntryID: string(e.Entry),
 			Volume: e.Volume, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail, Bytes: e.Bytes,
-			TookMS: float64(e.Took.Microseconds()) / 1000,
+			TookMS: float64(e.Took.Microseconds()) / 1000, Who: e.Who,
 		})
 	}
 	return events, nil

@@ -83,6 +83,7 @@ const (
 	EventKept          = words.EventKept
 	EventUnreachable   = words.EventUnreachable
 	EventBack          = words.EventBack
+	EventActed         = words.EventActed
 	EventStarted       = words.EventStarted
 	EventStopped       = words.EventStopped
 )

@@ -19,6 +19,9 @@ type ClientConfig struct {
 	// CAFile holds the PEM certificates that the daemon's certificate is checked against. "": the
 	// system's.
 	CAFile string
+	// CertFile and KeyFile are the client's own certificate and its key, PEM, for a daemon that knows clients by these.
+	CertFile string
+	KeyFile  string
 }
 
 // Client calls a daemon. Its methods may be used from several goroutines; each returns an *Error, or
@@ -41,7 +44,7 @@ func NewClient(serverURL string, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(target, cfg.CAFile)
+	transport, err := newTransport(target, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ const (
 	CodeUntrustedServer   = "untrusted_server"
 	CodeBadServerURL      = "bad_server_url"
 	CodeBadAnswer         = "bad_answer"
+	// CodeCertificateRefused: the daemon does not take the client's own certificate.
+	CodeCertificateRefused = "certificate_refused"
 )
 
 const ndjson = "application/x-ndjson"
@@ -57,7 +59,7 @@ func parseServer(text string) (server, error) {
 	return server{base: strings.TrimSuffix(u.String(), "/")}, nil
 }
 
-func newTransport(target server, caFile string) (*http.Transport, error) {
+func newTransport(target server, cfg ClientConfig) (*http.Transport, error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 16, Proxy: http.ProxyFromEnvironment}
 	if target.socket != "" {
 		transport.Proxy = nil
@@ -66,19 +68,36 @@ func newTransport(target server, caFile string) (*http.Transport, error) {
 			return d.DialContext(ctx, "unix", target.socket)
 		}
 	}
-	if caFile == "" {
-		return transport, nil
+	var err error
+	transport.TLSClientConfig, err = clientTLS(cfg)
+	return transport, err
+}
+
+// clientTLS is how a client and a server prove who they are; nil: the library's own way.
+func clientTLS(cfg ClientConfig) (*tls.Config, error) {
+	if cfg == (ClientConfig{TokenFile: cfg.TokenFile}) {
+		return nil, nil //nolint:nilnil // there is nothing to set
 	}
-	pem, err := smallfile.Read(caFile)
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if cfg.CertFile != "" || cfg.KeyFile != "" {
+		own, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the client's certificate and key: %w: give both, as PEM", err)
+		}
+		t.Certificates = []tls.Certificate{own}
+	}
+	if cfg.CAFile == "" {
+		return t, nil
+	}
+	pem, err := smallfile.Read(cfg.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the CA file: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read the CA file %s: no PEM certificate in it: name the file with the authority's", caFile)
+	t.RootCAs = x509.NewCertPool()
+	if !t.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read the CA file %s: no PEM certificate in it: name the file with the authority's", cfg.CAFile)
 	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return transport, nil
+	return t, nil
 }
 
 // send makes the call and returns a response with a status below 300. It follows no redirect: a daemon sends
@@ -185,6 +204,10 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	if errors.As(err, &syntax) || errors.As(err, &mistyped) {
 		return c.stranger()
 	}
+	if alert := ownCertificate(err); alert != "" {
+		return &Error{Code: CodeCertificateRefused, Message: fmt.Sprintf(
+			"%s refuses your certificate (%s); renew it, or name another one with --cert-file and --key-file", c.where, alert)}
+	}
 	if untrusted := c.untrusted(err); untrusted != nil {
 		return untrusted
 	}
@@ -194,6 +217,16 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	}
 	return &Error{Code: CodeDaemonUnreachable, Retryable: true, Message: fmt.Sprintf(
 		"the clonecache daemon at %s ended the connection (%v); its log says why", c.where, cause(err))}
+}
+
+// ownCertificate is what a server says of the client's certificate that it refuses; "": it does not.
+func ownCertificate(err error) string {
+	text := err.Error()
+	at := strings.Index(text, "remote error: tls: ")
+	if at < 0 || !strings.Contains(text[at:], "certificate") {
+		return ""
+	}
+	return text[at+len("remote error: tls: "):]
 }
 
 // unreached explains a connection that did not come about.

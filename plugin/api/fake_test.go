@@ -24,6 +24,7 @@ type fakeService struct {
 	mu         sync.Mutex
 	events     plugin.EventFilter
 	asked      []plugin.Request
+	acts       []plugin.Act
 	ended      []string // loans, and how
 	volumes    map[backends.VolumeName]plugin.VolumeView
 	entries    []plugin.EntryView
@@ -261,7 +262,13 @@ func (f *fakeService) FollowEvents(ctx context.Context, filter plugin.EventFilte
 
 func (f *fakeService) DisableBackend(context.Context, backends.Name) error { return nil }
 func (f *fakeService) EnableBackend(context.Context, backends.Name) error  { return nil }
-func (f *fakeService) DrainBackend(context.Context, backends.Name) error   { return nil }
+func (f *fakeService) NoteAct(a plugin.Act) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.acts = append(f.acts, a)
+}
+
+func (f *fakeService) DrainBackend(context.Context, backends.Name) error { return nil }
 
 func (f *fakeService) Prefetch(_ context.Context, p plugin.Prefetch) ([]plugin.QueuedView, error) {
 	f.mu.Lock()

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 )
 
 // ErrListening: another daemon answers on the socket or port.
@@ -26,6 +25,12 @@ type ListenConfig struct {
 	// MetricsTokenFile holds a token that lets its bearer read /metrics, on every TCP listener, and do nothing else.
 	// "": there is none.
 	MetricsTokenFile string
+	// Tokens are more of them, each with its role; that of TokenFile is an admin's.
+	Tokens []TokenAccess
+	// ClientCAFile has the PEM certificates of the authority that signed clients' ones. With it TLS takes these, and
+	// Certificates says what their bearers may do. "": no client's certificate is asked for.
+	ClientCAFile string
+	Certificates []CertificateAccess
 	// InsecureLoopback lets TCP on a loopback address do without token and TLS: everybody on this host
 	// may then use the cache.
 	InsecureLoopback bool
@@ -37,10 +42,10 @@ type Listener struct {
 	// URL is the address, with the port that was bound.
 	URL string
 
-	token    token // "": none is asked for
-	metrics  token // lets its bearer read /metrics too; "": there is none
-	only     bool  // /metrics and the probes alone are served here
-	loopback bool  // an insecure one, for names of this host only
+	keys     keyring
+	open     bool // whoever comes is let in
+	only     bool // /metrics and the probes alone are served here
+	loopback bool // an insecure one, for names of this host only
 }
 
 // Listen listens on all urls, or on none: unix:///path or tcp://host:port. A unix socket's directory is
@@ -62,11 +67,7 @@ func ListenMetrics(ctx context.Context, urls []string, cfg ListenConfig) ([]*Lis
 }
 
 func listenAll(ctx context.Context, urls []string, cfg ListenConfig, metricsOnly bool) ([]*Listener, error) {
-	secret, err := readToken(cfg.TokenFile)
-	if err != nil {
-		return nil, err
-	}
-	metrics, err := readToken(cfg.MetricsTokenFile)
+	keys, err := readKeyring(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +77,11 @@ func listenAll(ctx context.Context, urls []string, cfg ListenConfig, metricsOnly
 	}
 	var all []*Listener
 	for _, text := range urls {
-		l, err := listen(ctx, text, listening{cfg, secret, metrics, certs, metricsOnly})
+		l, err := listen(ctx, text, listening{cfg, keys, certs, metricsOnly})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listen on %s: %w", text, err), closeAll(all))
 		}
 		l.only = metricsOnly
-		if strings.HasPrefix(text, "tcp:") && !l.loopback {
-			l.metrics = metrics
-		}
 		all = append(all, l)
 	}
 	return all, nil
@@ -100,10 +98,9 @@ func closeAll(listeners []*Listener) error {
 // listening is a ListenConfig with its files read.
 type listening struct {
 	ListenConfig
-	secret  token
-	metrics token
-	certs   []tls.Certificate // none: no TLS
-	only    bool              // for /metrics
+	keys  keyring
+	certs []tls.Certificate // none: no TLS
+	only  bool              // for /metrics
 }
 
 // readCertificates reads the one that is configured, if there is one.
@@ -138,14 +135,15 @@ func listenTCP(ctx context.Context, u *url.URL, cfg listening) (*Listener, error
 	if err != nil {
 		return nil, err
 	}
-	open := local && (cfg.only || cfg.InsecureLoopback && cfg.secret == "")
+	secured := cfg.keys.lends(Reader)
+	open := local && (cfg.only || cfg.InsecureLoopback && !secured)
 	switch {
-	case cfg.only && !local && cfg.secret == "" && cfg.metrics == "":
+	case cfg.only && !local && !cfg.keys.lends(monitor):
 		return nil, errors.New("metrics that other hosts reach need a token: set the metrics token file, or listen on loopback")
 	case cfg.only:
-	case !local && (len(cfg.certs) == 0 || cfg.secret == ""):
+	case !local && (len(cfg.certs) == 0 || !secured):
 		return nil, errors.New("an address that other hosts reach needs TLS and a token: set the certificate, its key and the token file, or listen on loopback")
-	case local && cfg.secret == "" && !open:
+	case local && !secured && !open:
 		return nil, errors.New("TCP needs a token: set the token file, or allow loopback without one explicitly")
 	}
 	var lc net.ListenConfig
@@ -153,16 +151,21 @@ func listenTCP(ctx context.Context, u *url.URL, cfg listening) (*Listener, error
 	if err != nil {
 		return nil, explainBind(err)
 	}
-	l := &Listener{Listener: inner, URL: "http://" + inner.Addr().String(), token: cfg.secret, loopback: open}
-	if open {
-		l.token = ""
-	}
+	l := &Listener{Listener: inner, URL: "http://" + inner.Addr().String(), keys: cfg.keys, open: open, loopback: open}
 	if len(cfg.certs) > 0 {
 		l.URL = "https://" + inner.Addr().String()
-		l.Listener = tls.NewListener(inner, &tls.Config{Certificates: cfg.certs,
-			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+		l.Listener = tls.NewListener(inner, cfg.tls())
 	}
 	return l, nil
+}
+
+// tls is how TCP is secured. A client need not have a certificate; one that it has must be good.
+func (cfg listening) tls() *tls.Config {
+	t := &tls.Config{Certificates: cfg.certs, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	if cfg.keys.authorities != nil {
+		t.ClientAuth, t.ClientCAs = tls.VerifyClientCertIfGiven, cfg.keys.authorities
+	}
+	return t
 }
 
 // isLoopback tells whether host is this host's loopback, under every address that it has.

@@ -57,7 +57,7 @@ func listenUnix(ctx context.Context, path string, cfg listening) (*Listener, err
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("put the socket in its place: %w", err), inner.Close())
 	}
-	return &Listener{Listener: l, URL: "unix://" + path}, nil
+	return &Listener{Listener: l, URL: "unix://" + path, open: true}, nil
 }
 
 // bindAside listens at a path that nobody knows yet. What a process that died left there is removed.

@@ -42,6 +42,9 @@ func route[I, O any](s *Server, op huma.Operation, handle func(context.Context, 
 		if err != nil {
 			return nil, &failure{s.fail(ctx, op.Method, err)}
 		}
+		if changes(op) {
+			svc.NoteAct(act(ctx, op))
+		}
 		return out, nil
 	})
 }

@@ -58,6 +58,7 @@ func (s *Server) start(listeners []*Listener) (servers []*http.Server, running b
 	for _, l := range listeners {
 		servers = append(servers, &http.Server{
 			Handler:           s.guard(l),
+			ConnContext:       withPeer,
 			ReadHeaderTimeout: s.cfg.HeaderTimeout,
 			IdleTimeout:       idle,
 			MaxHeaderBytes:    headerBytes,
@@ -119,51 +120,41 @@ func (s *Server) guard(l *Listener) http.Handler {
 			s.refuse(w, r, wrongHost.answer(""))
 		case l.only && r.URL.Path != metricsPath && !isProbe(r):
 			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))
-		case !isProbe(r) && !l.lets(r):
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			s.refuse(w, r, unauthorized.answer(""))
 		default:
-			if !l.only && (l.token == "" || l.token.equals(bearer(r))) {
-				r = r.WithContext(context.WithValue(r.Context(), trustedKey{}, true))
-			}
-			s.ServeHTTP(w, r)
+			s.admit(w, r, l.identify(r))
 		}
 	})
 }
 
+// admit serves a request of somebody. Who did not say who he is has the probes alone.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, who Identity) {
+	if who.Role == Nobody && !isProbe(r) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		s.refuse(w, r, unauthorized.answer(""))
+		return
+	}
+	s.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), who)))
+}
+
 const metricsPath = "/metrics"
 
-// lets tells whether a request brings what the listener asks for. A token for metrics reads these alone.
-func (l *Listener) lets(r *http.Request) bool {
-	given := bearer(r)
-	reads := r.URL.Path == metricsPath && r.Method == http.MethodGet
-	switch {
-	case l.token == "" && l.metrics == "": // it trusts whoever comes
-		return true
-	case l.token != "" && l.token.equals(given):
-		return true
+// identify finds out who asks. Where metrics alone are served, nobody is more than who reads these.
+func (l *Listener) identify(r *http.Request) Identity {
+	who := l.keys.asks(r)
+	if l.open {
+		who = visitor(r.Context())
 	}
-	return reads && l.metrics != "" && l.metrics.equals(given)
+	if l.only {
+		who.Role = min(who.Role, monitor)
+	}
+	return who
 }
 
-// trustedKey marks the context of a request whose sender may use the API. Probes come from others too.
-type trustedKey struct{}
-
-func isTrusted(r *http.Request) bool {
-	trusted, _ := r.Context().Value(trustedKey{}).(bool)
-	return trusted
-}
+// isTrusted tells whether a request's sender may use the API. Probes come from others too.
+func isTrusted(r *http.Request) bool { return identityOf(r.Context()).Role >= Reader }
 
 // isProbe: what tells nothing but that the daemon is up needs no token.
 func isProbe(r *http.Request) bool { return r.URL.Path == "/healthz" || r.URL.Path == "/readyz" }
-
-func bearer(r *http.Request) string {
-	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return ""
-	}
-	return strings.TrimSpace(secret)
-}
 
 // namesLoopback keeps out pages whose own name was made to resolve to this host.
 func namesLoopback(host string) bool {

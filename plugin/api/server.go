@@ -36,7 +36,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg     ServerConfig
 	log     logrus.FieldLogger
-	mux     *http.ServeMux
+	mux     *doors
 	api     huma.API
 	spec    spec
 	service atomic.Pointer[Service]
@@ -54,7 +54,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, log: cfg.Log}
+	s.mux = &doors{ServeMux: http.NewServeMux(), server: s, least: leastRole()}
 	s.api = humago.New(s.mux, describe(cfg.Version))
 	s.api.UseMiddleware(refineErrors)
 	s.volumeRoutes()
@@ -78,7 +79,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s.plainRoutes()
-	return s, nil
+	return s, s.mux.complete()
 }
 
 func (cfg ServerConfig) withDefaults() (ServerConfig, error) {
@@ -156,7 +157,7 @@ func (s *Server) plainRoutes() {
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /v1/openapi.json", s.spec.serveJSON)
 	s.mux.HandleFunc("GET /v1/openapi.yaml", s.spec.serveYAML)
-	s.mux.Handle("GET "+metricsPath, promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	s.mux.HandleFunc("GET "+metricsPath, promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP)
 	s.mux.HandleFunc("/", s.noRoute)
 }
 

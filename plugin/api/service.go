@@ -114,4 +114,5 @@ type Controls interface {
 	DisableBackend(ctx context.Context, name backends.Name) error
 	EnableBackend(ctx context.Context, name backends.Name) error
 	DrainBackend(ctx context.Context, name backends.Name) error
+	NoteAct(a plugin.Act)
 }

@@ -123,7 +123,8 @@ func FuzzCreateBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		before := len(fake.asked)
 		w := httptest.NewRecorder()
-		server.ServeHTTP(w, httptest.NewRequest(http.MethodPost, hook, bytes.NewReader(body)))
+		asks := api.WithIdentity(t.Context(), api.Identity{Name: "test", Role: api.Operator})
+		server.ServeHTTP(w, httptest.NewRequestWithContext(asks, http.MethodPost, hook, bytes.NewReader(body)))
 		if !json.Valid(w.Body.Bytes()) {
 			t.Fatalf("%d, not JSON: %q", w.Code, w.Body)
 		}

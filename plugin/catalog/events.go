@@ -36,6 +36,7 @@ type Event struct {
 	Detail  string
 	Bytes   int64
 	Took    time.Duration // in microseconds
+	Who     string        // asked for it through the API
 }
 
 // EventFilter selects events. The zero filter selects all.
@@ -50,8 +51,8 @@ type EventFilter struct {
 }
 
 const (
-	eventColumns = `at, routine, kind, backend, image_id, entry_id, volume, outcome, reason, detail, bytes, took`
-	insertEvent  = `INSERT INTO events (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	eventColumns = `at, routine, kind, backend, image_id, entry_id, volume, outcome, reason, detail, bytes, took, who`
+	insertEvent  = `INSERT INTO events (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	listEvents   = `SELECT id, ` + eventColumns + ` FROM events`
 	listEventIDs = `SELECT id FROM events`
 	// trimEvents removes those of a class that are older than its newest ones. The inner table is for
@@ -132,7 +133,7 @@ func scanEvent(rows *sql.Rows) (Event, error) {
 	var e Event
 	var at, took int64
 	err := rows.Scan(&e.ID, &at, &e.Routine, &e.Kind, &e.Backend, &e.ImageID, &e.Entry, &e.Volume,
-		&e.Outcome, &e.Reason, &e.Detail, &e.Bytes, &took)
+		&e.Outcome, &e.Reason, &e.Detail, &e.Bytes, &took, &e.Who)
 	e.At, e.Took = fromMicros(at), time.Duration(took)*time.Microsecond
 	return e, err
 }
@@ -193,7 +194,7 @@ func (t tx) insertEvents(ctx context.Context, events []Event, now time.Time) err
 				e.At = now
 			}
 			if err := run(micros(e.At), number(e.Routine), e.Kind, e.Backend, e.ImageID, e.Entry, e.Volume,
-				e.Outcome, e.Reason, e.Detail, e.Bytes, e.Took.Microseconds()); err != nil {
+				e.Outcome, e.Reason, e.Detail, e.Bytes, e.Took.Microseconds(), e.Who); err != nil {
 				return err
 			}
 		}

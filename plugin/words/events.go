@@ -26,6 +26,7 @@ const (
 	EventKept          EventKind = "kept"
 	EventUnreachable   EventKind = "unreachable"
 	EventBack          EventKind = "back"
+	EventActed         EventKind = "acted"
 	EventStarted       EventKind = "started"
 	EventStopped       EventKind = "stopped"
 )
@@ -60,6 +61,7 @@ func EventKinds() []KindOfEvent {
 		{EventKept, "a volume stays of which perhaps nobody knows; reason: `unanswered`, `unproved` or `in_use`; detail: what a person can do"},
 		{EventUnreachable, "a backend or a file cache does not answer; detail: its error"},
 		{EventBack, "a backend or a file cache answers again"},
+		{EventActed, "somebody asked through the API for a change, and had it; who: who; detail: what"},
 		{EventStarted, "the daemon has started"},
 		{EventStopped, "the daemon was stopped"},
 	}

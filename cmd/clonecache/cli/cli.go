@@ -57,6 +57,8 @@ type app struct {
 	server    string
 	tokenFile string
 	caFile    string
+	certFile  string
+	keyFile   string
 	started   bool // the command line was understood
 }
 
@@ -125,6 +127,8 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	flags.StringVar(&a.server, "server", "", "the daemon: unix:///path, http://host:port or https://host:port (CLONECACHE_SERVER)")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the daemon's token, for TCP (CLONECACHE_TOKEN_FILE)")
 	flags.StringVar(&a.caFile, "ca-file", "", "certificates that the daemon's is checked against, for https (CLONECACHE_CA_FILE)")
+	flags.StringVar(&a.certFile, "cert-file", "", "your own certificate, for a daemon that knows you by it (CLONECACHE_CERT_FILE)")
+	flags.StringVar(&a.keyFile, "key-file", "", "the key of --cert-file (CLONECACHE_KEY_FILE)")
 	completes(root, "output", fixed(formats...))
 	completes(root, "progress", fixed(progressModes...))
 	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.event(), a.report(), a.quota(),
@@ -141,7 +145,8 @@ func (a *app) start(*cobra.Command, []string) error {
 	for _, v := range []struct {
 		flag *string
 		name string
-	}{{&a.server, "CLONECACHE_SERVER"}, {&a.tokenFile, "CLONECACHE_TOKEN_FILE"}, {&a.caFile, "CLONECACHE_CA_FILE"}} {
+	}{{&a.server, "CLONECACHE_SERVER"}, {&a.tokenFile, "CLONECACHE_TOKEN_FILE"}, {&a.caFile, "CLONECACHE_CA_FILE"},
+		{&a.certFile, "CLONECACHE_CERT_FILE"}, {&a.keyFile, "CLONECACHE_KEY_FILE"}} {
 		if *v.flag == "" {
 			*v.flag = a.Getenv(v.name)
 		}
@@ -154,7 +159,7 @@ func (a *app) start(*cobra.Command, []string) error {
 
 // client calls the daemon that the flags and the environment name.
 func (a *app) client() (*api.Client, error) {
-	c, err := api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile})
+	c, err := api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile})
 	var known *api.Error
 	if err != nil && !errors.As(err, &known) { // a file that a flag or the environment names
 		return nil, &usageError{err}

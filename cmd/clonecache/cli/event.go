@@ -129,6 +129,9 @@ func (t *table) event(e plugin.Event) []string {
 	if t.columns > 0 && t.columns < roomy {
 		at = "01-02 15:04:05"
 	}
+	if e.Who != "" {
+		e.Detail = e.Who + ": " + e.Detail
+	}
 	return []string{
 		count(e.ID), e.At.In(t.now.Location()).Format(at), string(e.Kind), string(e.Backend), e.ImageID,
 		shortID(e.EntryID), string(e.Volume), string(e.Reason), bytes, time, strings.ReplaceAll(e.Detail, "\n", " "),

@@ -169,7 +169,7 @@ func explain(ctx context.Context, err error) (*api.Error, int) {
 // exitCodeOf is the exit code for what a daemon, or the client on the way to it, answered.
 func exitCodeOf(e *api.Error) int {
 	switch e.Code {
-	case api.CodeDaemonUnreachable, api.CodeSocketForbidden, api.CodeUntrustedServer:
+	case api.CodeDaemonUnreachable, api.CodeSocketForbidden, api.CodeUntrustedServer, api.CodeCertificateRefused:
 		return exitUnreachable
 	case api.CodeBadServerURL:
 		return exitUsage

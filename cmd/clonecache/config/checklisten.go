@@ -18,6 +18,8 @@ func (c *checker) listeners(cfg *Config) {
 	cfg.TLS.KeyFile = SecretFile(absolute(c.file, string(cfg.TLS.KeyFile)))
 	cfg.TokenFile = SecretFile(absolute(c.file, string(cfg.TokenFile)))
 	cfg.MetricsTokenFile = SecretFile(absolute(c.file, string(cfg.MetricsTokenFile)))
+	cfg.TLS.ClientCAFile = Path(absolute(c.file, string(cfg.TLS.ClientCAFile)))
+	c.access(cfg)
 	if (cfg.TLS.CertFile == "") != (cfg.TLS.KeyFile == "") {
 		c.problem("tls", "only one of cert_file and key_file is given", "give both, or leave [tls] out")
 	}
@@ -51,7 +53,7 @@ func (c *checker) listener(key string, l *Listen, cfg *Config, seen map[string]b
 // everybody.
 func (c *checker) metricsTCP(key string, l Listen, cfg *Config) {
 	host, ok := c.hostOf(key, l)
-	if ok && !isLoopback(host) && cfg.TokenFile == "" && cfg.MetricsTokenFile == "" {
+	if ok && !isLoopback(host) && !cfg.secured() && cfg.MetricsTokenFile == "" {
 		c.problem(key, l.Address+" can be reached from other hosts without a token",
 			"give metrics_token_file, or listen on 127.0.0.1")
 	}
@@ -81,10 +83,10 @@ func (c *checker) tcp(key string, l Listen, cfg *Config) {
 		return
 	}
 	switch local := isLoopback(host); {
-	case !local && (cfg.TLS.CertFile == "" || cfg.TokenFile == ""):
+	case !local && (cfg.TLS.CertFile == "" || !cfg.secured()):
 		c.problem(key, l.Address+" can be reached from other hosts without TLS and a token",
 			"give [tls] cert_file, key_file and token_file, or listen on 127.0.0.1")
-	case local && cfg.TokenFile == "" && !cfg.InsecureLoopback:
+	case local && !cfg.secured() && !cfg.InsecureLoopback:
 		c.problem(key, l.Address+" would serve everybody on this host",
 			"give token_file, or allow it with insecure_loopback = true")
 	}

@@ -41,6 +41,8 @@ type Config struct {
 	FileCaches          []FileCache    `toml:"file_cache"`
 	Groups              []Group        `toml:"group"`
 	Follows             []Follow       `toml:"follow"`
+	Tokens              []Token        `toml:"token"`
+	Certificates        []Certificate  `toml:"certificate"`
 
 	// Warnings are what is allowed but probably not meant.
 	Warnings []Problem `toml:"-"`
@@ -50,6 +52,21 @@ type Config struct {
 type TLS struct {
 	CertFile Path       `toml:"cert_file"`
 	KeyFile  SecretFile `toml:"key_file"`
+	// ClientCAFile has the authority of clients' certificates. "": none is asked for.
+	ClientCAFile Path `toml:"client_ca_file"`
+}
+
+// Token is a bearer token, and what its bearer may do.
+type Token struct {
+	File SecretFile `toml:"file"`
+	Role string     `toml:"role"`
+	Name string     `toml:"name"` // for events; "": the file's
+}
+
+// Certificate is what the bearer of a client's certificate may do.
+type Certificate struct {
+	Name string `toml:"name"` // its subject's common name
+	Role string `toml:"role"`
 }
 
 // Catalog says where entries are kept: "" is a SQLite file in state_dir.
@@ -141,6 +158,10 @@ func (f *Follow) setDefaults() { f.Every = Duration(300 * time.Second) }
 const (
 	ShareOwner = "owner" // an entry serves images of one owner, and public ones
 	ShareAll   = "all"   // an entry serves every image of equal content
+
+	RoleReader   = "reader"
+	RoleOperator = "operator"
+	RoleAdmin    = "admin"
 
 	LogText = "text"
 	LogJSON = "json"

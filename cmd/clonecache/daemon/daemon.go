@@ -318,7 +318,19 @@ func addresses(listen []config.Listen) []string {
 }
 
 func listenConfig(cfg config.Config) api.ListenConfig {
+	roles := api.Roles()
+	var tokens []api.TokenAccess
+	for _, t := range cfg.Tokens {
+		tokens = append(tokens, api.TokenAccess{File: string(t.File), Name: t.Name, Role: roles[t.Role]})
+	}
+	var certificates []api.CertificateAccess
+	for _, c := range cfg.Certificates {
+		certificates = append(certificates, api.CertificateAccess{Name: c.Name, Role: roles[c.Role]})
+	}
 	return api.ListenConfig{
+		Tokens:           tokens,
+		ClientCAFile:     string(cfg.TLS.ClientCAFile),
+		Certificates:     certificates,
 		SocketMode:       fs.FileMode(cfg.SocketMode),
 		SocketGroup:      cfg.SocketGroup,
 		TLSCert:          string(cfg.TLS.CertFile),

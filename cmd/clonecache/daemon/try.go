@@ -91,6 +91,12 @@ func listeners(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 	}
 	token(t, "token_file", cfg.TokenFile)
 	token(t, "metrics_token_file", cfg.MetricsTokenFile)
+	for i, of := range cfg.Tokens {
+		token(t, fmt.Sprintf("token[%d].file", i), of.File)
+	}
+	if err := api.CheckListenConfig(listenConfig(cfg)); err != nil && len(t.Problems) == 0 {
+		t.Problem("token", err, "")
+	}
 	if err := cfg.TLS.KeyFile.Check(); err != nil {
 		t.Problem("tls.key_file", err, "")
 	} else if cfg.TLS.CertFile != "" {

@@ -1,0 +1,27 @@
+package kinds
+
+import (
+	"strings"
+	"testing"
+)
+
+// What gives access is refused where it would mean nothing, or two things.
+func TestAccessThatMeansNothingIsRefused(t *testing.T) {
+	const tls = "[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n"
+	for _, tt := range []struct{ name, text, key, says string }{
+		{"no file", "[[token]]\nrole = \"reader\"\n", "token[0].file", "no file"},
+		{"no role", "[[token]]\nfile = \"t\"\n", "token[0].role", "no role"},
+		{"an unknown role", "[[token]]\nfile = \"t\"\nrole = \"root\"\n", "token[0].role", "root"},
+		{"one token of two roles", "[[token]]\nfile = \"t\"\nrole = \"reader\"\n[[token]]\nfile = \"t\"\nrole = \"admin\"\n", "token[1].file", "another role already"},
+		{"a certificate without an authority", tls + "[[certificate]]\nname = \"a\"\nrole = \"admin\"\n", "certificate[0]", "authority"},
+		{"an authority without TLS", "[tls]\nclient_ca_file = \"ca\"\n", "tls.client_ca_file", "TLS"},
+		{"two certificates of one name", tls + "client_ca_file = \"ca\"\n[[certificate]]\nname = \"a\"\nrole = \"admin\"\n[[certificate]]\nname = \"a\"\nrole = \"reader\"\n", "certificate[1].name", "another one's"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := All().Parse([]byte(tt.text), "/etc/clonecache.toml")
+			if err == nil || !strings.Contains(err.Error(), tt.key) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want a problem with %s that says %q", err, tt.key, tt.says)
+			}
+		})
+	}
+}

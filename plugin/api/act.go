@@ -1,0 +1,49 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+// changes tells whether an operation is noted with who asked for it. Requests for volumes, and what becomes of loans,
+// are not: they have events of their own, and there are very many.
+func changes(op huma.Operation) bool {
+	switch op.OperationID {
+	case "create-volume", "create-volume-anywhere", "lend-image-volume", "end-loan", "end-loans-of-place":
+		return false
+	}
+	return op.Method != http.MethodGet
+}
+
+// askedKey finds the request in its own context.
+type askedKey struct{}
+
+// act is what somebody has asked for.
+func act(ctx context.Context, op huma.Operation) plugin.Act {
+	a := plugin.Act{Who: identityOf(ctx).Name, What: op.OperationID}
+	r, ok := ctx.Value(askedKey{}).(*http.Request)
+	if !ok {
+		return a
+	}
+	a.What += " " + shown(r.URL)
+	a.Backend, a.Volume = backends.Name(r.PathValue("backend")), backends.VolumeName(r.PathValue("volume"))
+	if strings.HasPrefix(op.Path, "/v1/entries/{id}") {
+		a.EntryID = r.PathValue("id")
+	}
+	return a
+}
+
+// shown is a request's path with its query: neither has secrets.
+func shown(u *url.URL) string {
+	if u.RawQuery == "" {
+		return u.Path
+	}
+	return u.Path + "?" + u.RawQuery
+}
