@@ -43,6 +43,7 @@ type Config struct {
 	Follows             []Follow       `toml:"follow"`
 	Tokens              []Token        `toml:"token"`
 	Certificates        []Certificate  `toml:"certificate"`
+	GlanceAPI           GlanceAPI      `toml:"glance_api"`
 
 	// Warnings are what is allowed but probably not meant.
 	Warnings []Problem `toml:"-"`
@@ -74,6 +75,17 @@ type Catalog struct {
 	URL          string     `toml:"url"`
 	PasswordFile SecretFile `toml:"password_file"`
 	CAFile       Path       `toml:"ca_file"`
+}
+
+// GlanceAPI says where Glance's API is served. Listen empty: nowhere.
+type GlanceAPI struct {
+	Listen   []Listen   `toml:"listen"`
+	AuthURL  string     `toml:"auth_url"`
+	Source   string     `toml:"source"`
+	Backends []string   `toml:"backends"`
+	Roles    []string   `toml:"roles"`
+	CertFile Path       `toml:"cert_file"`
+	KeyFile  SecretFile `toml:"key_file"`
 }
 
 // InternalTenant owns the image-volumes. Its account is of its kind.

@@ -29,6 +29,12 @@ type Followed interface {
 	CheckFollow(f Follow) (what, remedy string)
 }
 
+// Fronted are the Settings of an image source before whose service [glance_api] can stand.
+type Fronted interface {
+	Settings
+	Fronted()
+}
+
 // Web are the Settings of an image source whose images have URLs.
 type Web interface {
 	Settings

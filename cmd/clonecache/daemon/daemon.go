@@ -78,6 +78,9 @@ func serve(ctx context.Context, cfg config.Config, o Options, lock *plugin.State
 		o.Log.WithField("address", l.URL).Info("listening")
 	}
 	d := &running{Options: o, cfg: cfg, effective: cfg, lock: lock, server: server, served: served}
+	if d.front, err = openGlanceFront(ctx, cfg, o.Log); err != nil {
+		return errors.Join(err, d.shutdown())
+	}
 	return d.run(ctx, metrics(cfg, registry))
 }
 
@@ -116,6 +119,7 @@ type running struct {
 	lock   *plugin.StateLock
 	server *api.Server
 	served chan error // one value, once the server has ended
+	front  *glanceFront
 
 	reloading sync.Mutex    // guards effective, and is held by who reloads
 	effective config.Config // cfg, with what was reloaded since
@@ -137,6 +141,7 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 		return errors.Join(err, d.shutdown(), stores.close())
 	}
 	d.server.Ready(service{Service: api.ServiceOf(p), version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(p) }})
+	d.front.ready(p)
 	d.Notify("READY=1")
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
 
@@ -268,10 +273,12 @@ func (d *running) stop(p *plugin.Plugin) error {
 		case <-closed:
 		}
 	}()
+	front := make(chan error, 1)
+	go func() { front <- d.front.close(ctx) }()
 	if err := p.Close(ctx); err != nil {
-		return fmt.Errorf("close the cache: %w", err)
+		return errors.Join(fmt.Errorf("close the cache: %w", err), <-front)
 	}
-	return nil
+	return <-front
 }
 
 // shutdown ends the server once its answers are delivered.
@@ -279,12 +286,13 @@ func (d *running) shutdown() error {
 	const delivery = 5 * time.Second // answers are ready, and short
 	ctx, cancel := context.WithTimeout(context.Background(), delivery)
 	defer cancel()
+	front := d.front.close(ctx)
 	err := d.server.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.Log.Warn("some clients did not take their answers; their connections were cut")
 		err = nil
 	}
-	err = errors.Join(err, <-d.served)
+	err = errors.Join(err, front, <-d.served)
 	d.Log.Info("stopped")
 	return err
 }

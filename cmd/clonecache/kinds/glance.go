@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
+	"github.com/clonecache/clonecache/plugin/glanceapi"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/imagesource/glance"
 )
@@ -42,6 +43,21 @@ func (s *glanceSource) open(name string, f Fetching) (*glance.Source, error) {
 		return nil, fmt.Errorf("image source %s: %w", name, err)
 	}
 	return glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}, Stall: f.Stall})
+}
+
+var _ ImageService = (*glanceSource)(nil)
+
+// Fronted implements config.Fronted.
+func (*glanceSource) Fronted() {}
+
+// Service implements ImageService.
+func (s *glanceSource) Service(name, authURL string) (glanceapi.Glance, glanceapi.Keystone, error) {
+	account, err := keystone.New(s.keystone())
+	if err != nil {
+		return nil, nil, fmt.Errorf("image source %s: %w", name, err)
+	}
+	source, err := glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}})
+	return source, account.Tokens(authURL), err
 }
 
 // Try implements Source.

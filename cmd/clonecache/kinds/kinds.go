@@ -18,6 +18,7 @@ import (
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/glanceapi"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -79,6 +80,14 @@ type Source interface {
 	Try(ctx context.Context, t *Part)
 	// Remote tells that it is another host that answers, which takes time.
 	Remote() bool
+}
+
+// ImageService is a Source before whose service this program can stand.
+type ImageService interface {
+	Source
+	config.Fronted
+	// Service is how the service is reached, and the Keystone that says whose tokens are; authURL "": the source's own.
+	Service(name, authURL string) (glanceapi.Glance, glanceapi.Keystone, error)
 }
 
 // Fetching is how images are fetched from every source.

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -37,7 +38,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
-	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder"}
+	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder", "glanceapi"}
 	if rbd.Missing == "" {
 		names = append(names, "rbd", "openstack-ceph")
 	}
@@ -146,6 +147,44 @@ name = "local"
 kind = "file"
 path = "../volumes"
 `
+
+const glanceAPI = `
+[[image_source]]
+name = "glance"
+kind = "glance"
+auth_url = "https://keystone.example.org:5000"
+user = "cache"
+project = "cache"
+password_file = "password"
+[glance_api]
+listen = ["tcp://0.0.0.0:9292"]
+cert_file = "cert.pem"
+key_file = "key.pem"
+`
+
+func TestGlancesAPIFindsItsSource(t *testing.T) {
+	cfg, err := All().Parse([]byte("state_dir = \"state\"\n"+small+glanceAPI), "/srv/cc/clonecache.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.GlanceAPI{Listen: []config.Listen{{Network: "tcp", Address: "0.0.0.0:9292"}}, Source: "glance", CertFile: "/srv/cc/cert.pem", KeyFile: "/srv/cc/key.pem"}
+	if !reflect.DeepEqual(cfg.GlanceAPI, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg.GlanceAPI, want)
+	}
+	for name, change := range map[string][2]string{
+		"no listener": {`listen = ["tcp://0.0.0.0:9292"]`, ""}, "a source that is none": {"[glance_api]", "[glance_api]\nsource = \"library\""},
+	} {
+		text := strings.Replace(small+glanceAPI, change[0], change[1], 1)
+		if _, err := All().Parse([]byte("state_dir = \"state\"\n"+text), "/srv/cc/clonecache.toml"); err == nil || !strings.Contains(err.Error(), "glance_api.") {
+			t.Errorf("%s: got %v, want a problem", name, err)
+		}
+	}
+	open := strings.NewReplacer("cert_file = \"cert.pem\"", "", "key_file = \"key.pem\"", "").Replace(small + glanceAPI)
+	cfg, err = All().Parse([]byte("state_dir = \"state\"\n"+open), "/srv/cc/clonecache.toml")
+	if err != nil || !strings.Contains(fmt.Sprint(cfg.Warnings), "unencrypted") {
+		t.Errorf("without a certificate: %v, warnings %v", err, cfg.Warnings)
+	}
+}
 
 func TestRelativePathsStartAtTheFile(t *testing.T) {
 	cfg, err := All().Parse([]byte("state_dir = \"state\"\nlisten = [\"unix://run/c.sock\"]\n"+small), "/srv/cc/clonecache.toml")

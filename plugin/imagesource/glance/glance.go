@@ -219,6 +219,15 @@ func (s *Source) server(ctx context.Context) (*url.URL, imagesource.HTTPCaller, 
 	return u, imagesource.HTTPCaller{Client: client, Stall: s.config.Stall}, nil
 }
 
+// Upstream is where Glance is, and how it is reached. imagesource.ErrUnavailable: Keystone does not say.
+func (s *Source) Upstream(ctx context.Context) (*url.URL, http.RoundTripper, error) {
+	where, caller, err := s.server(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("image source %s: %w", s.config.Name, err)
+	}
+	return where, caller.Client.Transport, nil
+}
+
 // unavailable makes an account's error the source's.
 func unavailable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

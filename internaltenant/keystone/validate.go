@@ -1,0 +1,104 @@
+package keystone
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+)
+
+// ErrToken: Keystone does not know the token, or it is not valid any more.
+var ErrToken = errors.New("the token is not valid")
+
+// Bearer is whose a token is. It is not changed afterwards.
+type Bearer struct {
+	UserID    string
+	ProjectID string // "": the token is of no project
+	Roles     []string
+	ExpiresAt time.Time
+}
+
+// Has tells whether the bearer has one of the roles.
+func (b Bearer) Has(roles ...string) bool {
+	return slices.ContainsFunc(b.Roles, func(r string) bool { return slices.Contains(roles, r) })
+}
+
+// Tokens asks Keystone whose tokens are, each with its own right: so it needs no account that may see others' ones.
+// It may be used from several goroutines, and keeps nothing.
+type Tokens struct {
+	account *Account
+	url     string
+}
+
+// Tokens asks the Keystone at a URL, with the account's certificates; "": the account's own.
+func (a *Account) Tokens(url string) *Tokens { return &Tokens{account: a, url: url} }
+
+// URL is Keystone's, as those are told who bring no token; "" where the account's files cannot be read.
+func (t *Tokens) URL() string {
+	endpoint, _, err := t.server()
+	if err != nil {
+		return ""
+	}
+	return endpoint[:len(endpoint)-1]
+}
+
+// server is Keystone's URL with its version and a slash, and how it is reached.
+func (t *Tokens) server() (endpoint string, transport http.RoundTripper, err error) {
+	if t.url != "" {
+		transport, err = t.account.Transport()
+		return versioned(t.url), transport, err
+	}
+	r, err := t.account.config.resolve()
+	if err != nil {
+		return "", nil, err
+	}
+	return r.options.IdentityEndpoint, t.account.connections(r.tls), nil
+}
+
+// Validate asks Keystone whose the token is. ErrToken: nobody's. internaltenant.ErrUnavailable: Keystone does not
+// answer. internaltenant.ErrNoTenant: the account's files cannot be used.
+func (t *Tokens) Validate(ctx context.Context, token string) (Bearer, error) {
+	endpoint, transport, err := t.server()
+	if err != nil {
+		return Bearer{}, err
+	}
+	identity := t.account.identity(endpoint, transport)
+	identity.SetToken(token)
+	result := tokens.Get(ctx, identity, token)
+	if result.Err == nil {
+		return bearerOf(result)
+	}
+	var status gophercloud.ErrUnexpectedResponseCode
+	if errors.As(result.Err, &status) {
+		switch status.Actual {
+		case http.StatusUnauthorized, http.StatusNotFound, http.StatusForbidden, http.StatusBadRequest:
+			return Bearer{}, ErrToken
+		}
+	}
+	return Bearer{}, unavailable("ask Keystone at "+endpoint+" whose a token is", result.Err)
+}
+
+// bearerOf reads Keystone's answer.
+func bearerOf(result tokens.GetResult) (Bearer, error) {
+	token, err := result.ExtractToken()
+	if err != nil {
+		return Bearer{}, unavailable("read Keystone's answer", err)
+	}
+	var body struct {
+		Project tokens.Project `json:"project"`
+		User    tokens.User    `json:"user"`
+		Roles   []tokens.Role  `json:"roles"`
+	}
+	if err := result.ExtractInto(&body); err != nil {
+		return Bearer{}, unavailable("read Keystone's answer", err)
+	}
+	b := Bearer{UserID: body.User.ID, ProjectID: body.Project.ID, ExpiresAt: token.ExpiresAt}
+	for _, r := range body.Roles {
+		b.Roles = append(b.Roles, r.Name)
+	}
+	return b, nil
+}

@@ -1,0 +1,59 @@
+package glanceapi
+
+import "strings"
+
+// route is what a path means here.
+type route int
+
+const (
+	othersRoute route = iota // Glance's own
+	versionsRoute
+	cacheRoute       // /v2/cache
+	cachedImageRoute // /v2/cache/ID
+	cleanRoute
+	pruneRoute
+	nodesRoute
+	legacyCachedRoute // /v2/cached_images
+	legacyCachedImageRoute
+	legacyQueuedRoute // /v2/queued_images
+	legacyQueuedImageRoute
+)
+
+// managed tells that it is one of the cache API.
+func (r route) managed() bool { return r >= cacheRoute && r <= legacyQueuedImageRoute }
+
+// fixedRoutes are the paths without an image's ID.
+var fixedRoutes = map[string]route{
+	"/":                 versionsRoute,
+	"/versions":         versionsRoute,
+	"/v2/cache":         cacheRoute,
+	"/v2/cache/clean":   cleanRoute,
+	"/v2/cache/prune":   pruneRoute,
+	"/v2/cached_images": legacyCachedRoute,
+	"/v2/queued_images": legacyQueuedRoute,
+}
+
+// routesWithID are what stands before an image's ID, the longer ones first.
+var routesWithID = []struct {
+	prefix string
+	route  route
+}{
+	{"/v2/cache/nodes/", nodesRoute},
+	{"/v2/cache/", cachedImageRoute},
+	{"/v2/cached_images/", legacyCachedImageRoute},
+	{"/v2/queued_images/", legacyQueuedImageRoute},
+}
+
+// routeOf finds what a path means, and the image's ID in it.
+func routeOf(path string) (route, string) {
+	if r, ok := fixedRoutes[path]; ok {
+		return r, ""
+	}
+	for _, p := range routesWithID {
+		id, ok := strings.CutPrefix(path, p.prefix)
+		if ok && id != "" && !strings.Contains(id, "/") {
+			return p.route, id
+		}
+	}
+	return othersRoute, ""
+}

@@ -1,0 +1,125 @@
+package glanceapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant/keystone"
+	"github.com/clonecache/clonecache/plugin"
+)
+
+// Keystone tells whose tokens are; keystone.Tokens is it. It may be used from several goroutines.
+type Keystone interface {
+	// Validate is keystone.Tokens'. keystone.ErrToken: the token is nobody's; else Keystone does not answer.
+	Validate(ctx context.Context, token string) (keystone.Bearer, error)
+	// URL is where tokens come from; "": it is not known.
+	URL() string
+}
+
+// Glance is the one that stands behind. It may be used from several goroutines.
+type Glance interface {
+	// Upstream says where it is, and how it is reached.
+	Upstream(ctx context.Context) (*url.URL, http.RoundTripper, error)
+}
+
+// Cache is what is cached, and how that is changed; *plugin.Plugin is it.
+type Cache interface {
+	Entries(ctx context.Context, f plugin.EntryFilter) ([]plugin.EntryView, error)
+	DeleteEntry(ctx context.Context, id string, force plugin.ForceDetach) (plugin.PruneResult, error)
+	Prune(ctx context.Context) (plugin.PruneResult, error)
+	Clean(ctx context.Context) (plugin.CleanResult, error)
+	Queue() plugin.Queue
+}
+
+// Config makes a Server. Zero fields have the documented defaults.
+type Config struct {
+	Source   string // the image source's name, as in SOURCE:ID; required
+	Keystone Keystone
+	Glance   Glance
+	// Backends are where PUT /v2/cache/ID caches an image. Default: every backend.
+	Backends []backends.Name
+	// Roles may use the cache API. Default: admin.
+	Roles []string
+	Log   logrus.FieldLogger // default: discards
+	Now   func() time.Time   // default: time.Now
+}
+
+// Server is the API. It serves from the beginning: until Ready there is no cache, and all is Glance's.
+type Server struct {
+	config Config
+	log    logrus.FieldLogger
+	auth   *tokenCache
+	cache  atomic.Pointer[Cache]
+	hop    string // by which a request that comes back is known
+}
+
+// New checks config and asks nobody anything.
+func New(config Config) (*Server, error) {
+	if config.Source == "" || config.Keystone == nil || config.Glance == nil {
+		return nil, errors.New("glance api: a source, a Keystone and a Glance are needed")
+	}
+	if len(config.Roles) == 0 {
+		config.Roles = []string{"admin"}
+	}
+	if config.Log == nil {
+		silent := logrus.New()
+		silent.SetOutput(discard{})
+		config.Log = silent
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	return &Server{
+		config: config, log: config.Log, auth: newTokenCache(config.Keystone, config.Now),
+		hop: "clonecache-" + uuid.NewString(),
+	}, nil
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// Ready lets the server use the cache from now on.
+func (s *Server) Ready(c Cache) { s.cache.Store(&c) }
+
+// current is the cache; nil: there is none yet.
+func (s *Server) current() Cache {
+	if c := s.cache.Load(); c != nil {
+		return *c
+	}
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	route, id := routeOf(r.URL.Path)
+	switch {
+	case s.cameBack(r):
+		refuse(w, r, http.StatusLoopDetected, "Glance's address leads back here. Give the [[image_source]] an endpoint that is Glance's own.")
+	case route.managed():
+		s.manage(w, r, route, id)
+	case route == versionsRoute && r.Method == http.MethodGet:
+		s.versions(w, r)
+	default:
+		s.passOn(w, r)
+	}
+}
+
+// cameBack tells that a request has been here already: the Glance behind is this server.
+func (s *Server) cameBack(r *http.Request) bool {
+	for _, via := range r.Header.Values("Via") {
+		if strings.Contains(via, s.hop) {
+			return true
+		}
+	}
+	return false
+}
