@@ -71,7 +71,7 @@ func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender,
 		Outcome: f.role, Reason: reasonOf(f.role), MissCause: f.missed.cause, Detail: cmp.Or(f.missed.detail, q.stale()),
 		Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(f.entry.ID), Volume: q.Volume, SizeBytes: q.SizeBytes,
 		DownloadedBytes: f.downloaded,
-		Lent:            Lent{Loan: loan.ID, Generation: what.Generation, Place: what.Place, LentUntil: &loan.Until},
+		Lent:            Lent{Loan: loan.ID, Generation: what.Generation, Place: what.Place, LentUntil: &loan.Until, RenewSeconds: q.renewEvery().Seconds()},
 	}
 	if ctx.Err() == nil && !q.overdue(l.now()) {
 		_ = l.answered(q, 0, &a, f) // it ends no intent, and is logged
@@ -90,12 +90,21 @@ func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender,
 	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the loan has ended"}
 }
 
-// lasts is how long a loan to the requester lives: until its deadline, and what its driver may need.
+// lasts is how long a loan to the requester lives: until its deadline, by which it may still read the answer, and what its
+// driver may need. Who renews begins before that.
 func (q *request) lasts(now time.Time) time.Duration {
-	if q.Deadline.IsZero() {
+	if q.Deadline.IsZero() || q.Renews {
 		return q.store.cloneTime
 	}
 	return max(q.Deadline.Sub(now), 0) + q.store.cloneTime
+}
+
+// renewEvery is how often the requester's loan is to be renewed; 0: never.
+func (q *request) renewEvery() time.Duration {
+	if !q.Renews {
+		return 0
+	}
+	return q.store.cloneTime / 3
 }
 
 // LoanView is a loan as admins see it.
@@ -134,6 +143,18 @@ func (d Lending) EndLoan(ctx context.Context, id LoanID, how backends.Return) er
 		return d.stock.returned(ctx, id, how)
 	}
 	return fmt.Errorf("%w: end: %q is none of made, not_made, full, gone", ErrBadRequest, how)
+}
+
+// RenewLoan lets a loan last for the backend's clone_time from now on: the requester's driver still clones.
+// catalog.ErrNoLoan: the loan has ended, and what was lent may be gone.
+func (d Lending) RenewLoan(ctx context.Context, id LoanID) error {
+	_, err := d.stock.catalog.RenewLoan(ctx, id, func(l catalog.Loan) time.Duration {
+		if s := d.stock.storeOf(l.Store); s != nil {
+			return s.cloneTime
+		}
+		return defaultCloneTime
+	})
+	return err
 }
 
 // EndLoansAt ends the loans for all volumes that were to be made in a place, of a backend: whoever made them has gone, and

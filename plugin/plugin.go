@@ -196,6 +196,9 @@ type Request struct {
 	Lend bool
 	// Place is where the volume is to be, in the control plane's words ("host@backend#pool"), for Lend; "": anywhere.
 	Place backends.Place
+	// Renews tells that the requester renews a loan while it clones (Lent.RenewSeconds): the loan need not last until the
+	// deadline then, and one whose requester has died ends the sooner.
+	Renews bool
 	// Token is the requester's own, for sources that authorise each request by it; "": the source acts by
 	// its own account. It is never stored or logged.
 	Token imagesource.Token
@@ -248,6 +251,8 @@ type Lent struct {
 	Generation backends.GenerationID `json:"lent,omitempty" doc:"The volume to clone from, as the control plane knows it: under Cinder its ID"`
 	Place      backends.Place        `json:"place,omitempty" doc:"Where that lies: Cinder's host@backend#pool; absent where it is not known"`
 	LentUntil  *time.Time            `json:"lent_until,omitempty" doc:"When the loan ends by itself (RFC 3339)"`
+	// RenewSeconds is a third of what each renewal lets the loan last.
+	RenewSeconds float64 `json:"renew_seconds,omitempty" doc:"Of a request that renews: the loan is to be renewed (POST /v1/loans/{loan}/renew) after so many seconds, again and again; it lasts three times as long"`
 }
 
 // Observer hears what happens, for metrics. Its methods must return quickly.

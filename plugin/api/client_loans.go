@@ -12,12 +12,13 @@ import (
 // LoanRequest asks for an image-volume that the caller makes the volume from by itself. The backend is required.
 type LoanRequest struct {
 	CreateRequest
-	Place backends.Place // where the volume is to be; "": anywhere
+	Place  backends.Place // where the volume is to be; "": anywhere
+	Renews bool           // the caller calls RenewLoan after each Answer.RenewSeconds
 }
 
 // Lend asks for a loan and waits for it: Answer.Loan, which EndLoan ends. An answer with outcome bypassed is no error.
 func (c *Client) Lend(ctx context.Context, r LoanRequest) (plugin.Answer, error) {
-	return fetch[plugin.Answer](ctx, c, call{method: http.MethodPost, path: loansPath(r.Backend), body: lendBody{Place: r.Place, CreateBody: r.body()}, token: r.Token})
+	return fetch[plugin.Answer](ctx, c, call{method: http.MethodPost, path: loansPath(r.Backend), body: lendBody{Place: r.Place, Renews: r.Renews, CreateBody: r.body()}, token: r.Token})
 }
 
 // Loans lists the loans that live, the oldest first.
@@ -28,6 +29,13 @@ func (c *Client) Loans(ctx context.Context) ([]plugin.LoanView, error) {
 // EndLoan says what became of the volume that an image-volume was lent for. One that has ended already stays so.
 func (c *Client) EndLoan(ctx context.Context, id plugin.LoanID, how backends.Return) error {
 	_, err := fetch[struct{}](ctx, c, call{method: http.MethodPut, path: "/v1/loans/" + url.PathEscape(string(id)), body: loanEnd{End: how}})
+	return err
+}
+
+// RenewLoan says that the volume is still being made, so that the loan lasts on. An error of code loan_not_found says that it has ended,
+// and that what was lent may be gone.
+func (c *Client) RenewLoan(ctx context.Context, id plugin.LoanID) error {
+	_, err := fetch[struct{}](ctx, c, call{method: http.MethodPost, path: "/v1/loans/" + url.PathEscape(string(id)) + "/renew"})
 	return err
 }
 

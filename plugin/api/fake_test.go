@@ -315,6 +315,13 @@ func (f *fakeService) EndLoansAt(_ context.Context, backend backends.Name, at ba
 	return 2, nil
 }
 
+func (f *fakeService) RenewLoan(_ context.Context, id plugin.LoanID) error {
+	if id != "l1" {
+		return fmt.Errorf("renew loan %s: %w", id, catalog.ErrNoLoan)
+	}
+	return nil
+}
+
 func (f *fakeService) EndLoan(_ context.Context, id plugin.LoanID, how backends.Return) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -20,13 +20,18 @@ type lendInput struct {
 
 // lendBody is a request for a volume that the requester makes itself.
 type lendBody struct {
-	Place backends.Place `json:"place,omitempty" maxLength:"255" doc:"Where the volume is to be: Cinder's host@backend#pool. An image-volume elsewhere is not lent. Default: anywhere"`
+	Place  backends.Place `json:"place,omitempty" maxLength:"255" doc:"Where the volume is to be: Cinder's host@backend#pool. An image-volume elsewhere is not lent. Default: anywhere"`
+	Renews bool           `json:"renews,omitempty" doc:"The requester renews the loan after each renew_seconds of the answer, until it ends it. The loan of one that dies ends the sooner. Default: it does not, and the loan lasts for the backend's clone_time from the deadline on"`
 	CreateBody
 }
 
 type loanInput struct {
 	Loan plugin.LoanID `path:"loan"`
 	Body loanEnd
+}
+
+type loanNamed struct {
+	Loan plugin.LoanID `path:"loan"`
 }
 
 // loanEnd says what became of a loan.
@@ -37,13 +42,16 @@ type loanEnd struct {
 func (s *Server) loanRoutes() {
 	const what = "Lend an image-volume, which the requester's own driver makes the volume from; it is filled first where it is missing. It stays until the loan is ended. 200 with outcome bypassed says that nothing was lent and nothing is wrong: go the usual way"
 	route(s, s.creates(post("lend-image-volume", "/v1/backends/{backend}/loans", what)), func(ctx context.Context, svc Service, in *lendInput) (*huma.StreamResponse, error) {
-		return s.create(ctx, svc, creation{backend: in.Backend, accept: in.Accept, token: imagesource.Token(in.Token), body: in.Body.CreateBody, lend: &in.Body.Place})
+		return s.create(ctx, svc, creation{backend: in.Backend, accept: in.Accept, token: imagesource.Token(in.Token), body: in.Body.CreateBody, lend: &in.Body})
 	})
 	route(s, get("list-loans", "/v1/loans", "Image-volumes that are lent"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.LoanView], error) {
 		return listed(svc.Loans(ctx))
 	})
 	route(s, put("end-loan", "/v1/loans/{loan}", "Say what became of the volume that an image-volume was lent for. Repeating it is harmless"), func(ctx context.Context, svc Service, in *loanInput) (*none, error) {
 		return s.endLoan(ctx, svc, in)
+	})
+	route(s, post("renew-loan", "/v1/loans/{loan}/renew", "The requester's driver still clones what was lent: let the loan last on. 404: it has ended, and what was lent may be gone"), func(ctx context.Context, svc Service, in *loanNamed) (*none, error) {
+		return nil, svc.RenewLoan(ctx, in.Loan)
 	})
 	route(s, put("end-loans-of-place", "/v1/backends/{backend}/loans", "End the loans for all volumes that were to be made in a place: whoever made them has gone"), func(ctx context.Context, svc Service, in *loansEndInput) (*output[loansEnded], error) {
 		return s.endLoans(ctx, svc, in)

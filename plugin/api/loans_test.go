@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -43,8 +44,11 @@ func TestALoanIsAskedForListedAndEnded(t *testing.T) {
 	fake := newFake()
 	until := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	fake.create = func(_ context.Context, r plugin.Request) (plugin.Answer, error) {
-		return plugin.Answer{Outcome: plugin.Hit, Reason: plugin.ReasonReady, Backend: r.Backend, Volume: r.Volume,
-			Lent: plugin.Lent{Loan: "l1", Generation: "g1", Place: r.Place, LentUntil: &until}}, nil
+		lent := plugin.Lent{Loan: "l1", Generation: "g1", Place: r.Place, LentUntil: &until}
+		if r.Renews {
+			lent.RenewSeconds = 7.5
+		}
+		return plugin.Answer{Outcome: plugin.Hit, Reason: plugin.ReasonReady, Backend: r.Backend, Volume: r.Volume, Lent: lent}, nil
 	}
 	d := startDaemon(t, fake, api.ServerConfig{})
 	for _, c := range []struct {
@@ -55,6 +59,9 @@ func TestALoanIsAskedForListedAndEnded(t *testing.T) {
 		{"POST", "/v1/backends/lvm/loans", `{"image":"glance:i","volume":"v","place":"h@b#p"}`, 200, `"loan":"l1","lent":"g1","place":"h@b#p","lent_until":"2026-01-02T03:04:05Z"`},
 		{"POST", "/v1/backends/lvm/loans", `{"volume":"v"}`, 400, "image"},
 		{"GET", "/v1/loans", "", 200, `"volume":"v1"`},
+		{"POST", "/v1/backends/lvm/loans", `{"image":"glance:i","volume":"v","place":"h@b#p","renews":true}`, 200, `"renew_seconds":7.5`},
+		{"POST", "/v1/loans/l1/renew", "", 204, ""},
+		{"POST", "/v1/loans/l2/renew", "", 404, `"code":"loan_not_found"`},
 		{"PUT", "/v1/loans/l1", `{"end":"made"}`, 204, ""},
 		{"PUT", "/v1/loans/l1", `{"end":"lost"}`, 400, "end"},
 		{"PUT", "/v1/backends/lvm/loans", `{"place":"h@b","end":"not_made"}`, 200, `{"ended":2}`},
@@ -85,8 +92,12 @@ func askClient(t *testing.T, c *api.Client) {
 	if loans, err := c.Loans(t.Context()); err != nil || len(loans) != 1 || loans[0].ID != "l1" {
 		t.Errorf("loans: %+v, %v", loans, err)
 	}
-	if err := c.EndLoan(t.Context(), "l1", backends.Full); err != nil {
+	if err := errors.Join(c.RenewLoan(t.Context(), "l1"), c.EndLoan(t.Context(), "l1", backends.Full)); err != nil {
 		t.Error(err)
+	}
+	var refused *api.Error
+	if err := c.RenewLoan(t.Context(), "l2"); !errors.As(err, &refused) || refused.Code != "loan_not_found" {
+		t.Errorf("renewing a loan that has ended: %v", err)
 	}
 	if n, err := c.EndLoansAt(t.Context(), "lvm", "h@b"); err != nil || n != 2 {
 		t.Errorf("ended %d: %v", n, err)

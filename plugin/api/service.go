@@ -35,6 +35,7 @@ type Hosts interface {
 type Loans interface {
 	Loans(ctx context.Context) ([]plugin.LoanView, error)
 	EndLoan(ctx context.Context, id plugin.LoanID, how backends.Return) error
+	RenewLoan(ctx context.Context, id plugin.LoanID) error
 	EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (ended int, err error)
 }
 

@@ -126,6 +126,8 @@ var table = []row{
 		"the entry changed in the meantime; look at it again and repeat", false},
 	{catalog.ErrNoHost, "host_not_found", http.StatusNotFound, final,
 		"there is no such host; `clonecache host list` shows them", false},
+	{catalog.ErrNoLoan, "loan_not_found", http.StatusNotFound, final,
+		"the loan has ended, and what was lent may be gone; ask for another one", false},
 	{catalog.ErrHostUp, "host_up", http.StatusConflict, later,
 		"the host is up; stop its daemon first, or wait for a minute after it was killed", true},
 	{catalog.ErrDamaged, "catalog_damaged", http.StatusServiceUnavailable, final,

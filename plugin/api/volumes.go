@@ -123,7 +123,7 @@ type creation struct {
 	accept  string
 	token   imagesource.Token
 	body    CreateBody
-	lend    *backends.Place // of a loan: where the volume is to be
+	lend    *lendBody // of a loan
 }
 
 func (s *Server) create(ctx context.Context, svc Service, c creation) (*huma.StreamResponse, error) {
@@ -195,7 +195,7 @@ func (c creation) request() (plugin.Request, error) {
 		OnMiss: b.OnMiss, Digest: digest, DiskFormat: b.DiskFormat,
 		ImageVirtualBytes: b.ImageVirtualBytes, ImageLocations: b.ImageLocations, VolumeType: b.VolumeType, Encrypted: b.Encrypted, Token: c.token}
 	if c.lend != nil {
-		r.Lend, r.Place = true, *c.lend
+		r.Lend, r.Place, r.Renews = true, c.lend.Place, c.lend.Renews
 	}
 	if b.Deadline != nil {
 		r.Deadline = *b.Deadline

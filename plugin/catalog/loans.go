@@ -15,6 +15,9 @@ import (
 // LoanID names one loan, for ever.
 type LoanID string
 
+// ErrNoLoan: there is no such loan, or it has ended, by whatever way.
+var ErrNoLoan = errors.New("no such loan")
+
 // Loan is an image-volume that somebody makes a clone of by itself. Nobody retires it while the loan lives.
 type Loan struct {
 	ID          LoanID
@@ -36,6 +39,7 @@ const (
 	selectLoan  = `SELECT ` + loanColumns + ` FROM loans WHERE id = ?`
 	selectLoans = `SELECT ` + loanColumns + ` FROM loans WHERE until_at > ? ORDER BY id`
 	loansOf     = `SELECT COUNT(*) FROM loans WHERE entry_id = ? AND until_at > ?`
+	renewLoan   = `UPDATE loans SET until_at = ? WHERE id = ? AND until_at > ?`
 	expireLoans = `DELETE FROM loans WHERE until_at <= ?`
 )
 
@@ -80,6 +84,30 @@ func (c *Catalog) EndLoan(ctx context.Context, id LoanID) (Loan, error) {
 		}
 		return t.stillThat(ctx, deleteLoan, id)
 	})
+	if err != nil {
+		return Loan{}, err
+	}
+	return l, nil
+}
+
+// RenewLoan lets a loan that lives end by itself so long from now, as lasts says of it, whether that is later than it was or
+// earlier. It returns the loan as it is then. ErrNoLoan: it has ended, and what was lent may be gone.
+func (c *Catalog) RenewLoan(ctx context.Context, id LoanID, lasts func(Loan) time.Duration) (Loan, error) {
+	var l Loan
+	err := c.write(ctx, fmt.Sprintf("renew loan %s", id), func(t tx) (err error) {
+		if l, err = scanLoan(t.row(ctx, selectLoan, id)); err != nil {
+			return err
+		}
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		l.Until = now.Add(lasts(l))
+		return t.change(ctx, renewLoan, micros(l.Until), id, micros(now))
+	})
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {
+		err = fmt.Errorf("renew loan %s: %w", id, ErrNoLoan)
+	}
 	if err != nil {
 		return Loan{}, err
 	}

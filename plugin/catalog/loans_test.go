@@ -30,7 +30,7 @@ func TestALoanLivesUntilItIsEndedOrItsTimeIsOver(t *testing.T) {
 	if first.Until.Sub(first.LentAt) != time.Minute || first.Generation != "g1" {
 		t.Errorf("the loan is %+v", first)
 	}
-	_, err = lent(t, c, e, "v2")
+	second, err := lent(t, c, e, "v2")
 	is(t, "lend again", err, nil)
 	livingLoans(t, c, e, 2)
 
@@ -42,7 +42,25 @@ func TestALoanLivesUntilItIsEndedOrItsTimeIsOver(t *testing.T) {
 	is(t, "end twice", err, ErrNotFound)
 	livingLoans(t, c, e, 1)
 
-	at.add(time.Minute)
+	at.add(30 * time.Second)
+	renewed, err := c.RenewLoan(ctx, second.ID, func(l Loan) time.Duration {
+		if l != second {
+			t.Errorf("renews %+v, want %+v", l, second)
+		}
+		return time.Minute
+	})
+	if err != nil || renewed.Until.Sub(second.Until) != 30*time.Second {
+		t.Errorf("renewed: %+v, %v", renewed, err)
+	}
+	at.add(45 * time.Second)
+	livingLoans(t, c, e, 1)
+
+	at.add(15 * time.Second)
+	livingLoans(t, c, e, 0)
+	for _, id := range []LoanID{first.ID, second.ID} {
+		_, err = c.RenewLoan(ctx, id, func(Loan) time.Duration { return time.Minute })
+		is(t, "renew what has ended", err, ErrNoLoan)
+	}
 	livingLoans(t, c, e, 0)
 	if all, err := c.Loans(ctx); err != nil || len(all) != 0 {
 		t.Errorf("loans: %v, %v", all, err)

@@ -186,7 +186,11 @@ class Daemon:
 
     def end_loan(self, loan, how):
         """Say what became of the clone: made, not_made, full or gone. It may be repeated."""
-        self._told('PUT', '/v1/loans/%s' % urllib.parse.quote(loan, safe=''), {'end': how})
+        self._told('PUT', _loan(loan), {'end': how})
+
+    def renew_loan(self, loan):
+        """Say that the clone is still being made. Whether the loan lives. Raises DaemonError."""
+        return self._told('POST', _loan(loan) + '/renew')[0] != 404
 
     def delete_volume(self, backend, volume):
         """Remove a volume that the daemon made. It is no error if there is none."""
@@ -199,14 +203,14 @@ class Daemon:
 
     def tenant_project(self):
         """The ID of the project that the daemon's image-volumes are in. Raises DaemonError."""
-        answer = self._told('GET', '/v1/quota?use_only=true')
+        _, answer = self._told('GET', '/v1/quota?use_only=true')
         try:
             return str(json.loads(answer)['project_id'])
         except (ValueError, KeyError, TypeError) as e:
             raise Refused('bad_answer', 'the quota names no project') from e
 
     def _told(self, method, path, body=None):
-        """Tell the daemon something, and return what it says. What is gone is no error."""
+        """Tell the daemon something. Returns status and body; what is gone (404) is no error."""
         connection = _Connection(self._path)
         connection.bound(time.monotonic() + self._patience)
         headers = {} if body is None else {'Content-Type': 'application/json'}
@@ -220,7 +224,7 @@ class Daemon:
             connection.close()
         if response.status >= 300 and response.status != 404:
             raise Refused(*_refusal(response.status, body))
-        return body
+        return response.status, body
 
     def _ready(self, connection):
         """See that a living daemon listens before it is told anything that it may act upon."""
@@ -257,6 +261,10 @@ class Daemon:
 
 def _volumes(backend):
     return '/v1/backends/%s/volumes' % urllib.parse.quote(backend, safe='')
+
+
+def _loan(loan):
+    return '/v1/loans/%s' % urllib.parse.quote(loan, safe='')
 
 
 def _last_line(response, progress):

@@ -13,6 +13,8 @@ from oslo_log import log as logging
 
 from clonecache_cinder import client
 from clonecache_cinder import hook
+from clonecache_cinder.loan import Ended
+from clonecache_cinder.loan import Loan
 
 LOG = logging.getLogger(__name__)
 
@@ -92,10 +94,11 @@ class LendingMixin(hook.ClonecacheMixin):
         begun = time.monotonic()
         where = self._clonecache_place(volume)
         body = dict(self._clonecache_body(volume, image_location, image_meta),
-                    place=place(volume))
+                    place=place(volume), renews=True)
         end = begun + self._clonecache_option('timeout')
         for _ in range(MOST_TRIES):
-            left = end - time.monotonic()
+            asked = time.monotonic()
+            left = end - asked
             if left <= 0:
                 raise hook.Unsuitable('deadline', 'no image-volume took a clone in time')
             answer = self._clonecache_send(context, volume, where, body, timeout=left)
@@ -103,7 +106,8 @@ class LendingMixin(hook.ClonecacheMixin):
                 raise hook.Bypassed(str(answer.get('reason')),
                                     str(answer.get('detail') or 'bypassed'))
             check_loan(answer, body)
-            update = self._lending_try(context, volume, answer)
+            update = self._lending_try(context, volume,
+                                       Loan(self._clonecache_daemon(), answer, asked))
             if update is not None:
                 LOG.info('clonecache made %(volume)s of %(image)s: %(outcome)s in %(took).3f s',
                          {'volume': volume.name, 'image': body['image'],
@@ -111,7 +115,7 @@ class LendingMixin(hook.ClonecacheMixin):
                 return update
         raise hook.Unsuitable('clone_limit', 'each image-volume was full as soon as it was lent')
 
-    def _lending_try(self, context, volume, answer):
+    def _lending_try(self, context, volume, loan):
         """Clone what is lent, and end the loan.
 
         Returns the model update, or None where another one is to be asked for. Raises Unsuitable;
@@ -120,9 +124,12 @@ class LendingMixin(hook.ClonecacheMixin):
         """
         ended = None
         try:
-            source = objects.Volume.get_by_id(context.elevated(), answer['lent'])
+            if not loan.lives():  # the answer came late, or was read late
+                ended = 'not_made'
+                return None
+            source = objects.Volume.get_by_id(context.elevated(), loan.lent)
             self._lending_check(volume, source)
-            update = self._lending_clone(volume, source)
+            update = self._lending_clone(volume, source, loan)
             ended = 'made'
             return update
         except exception.VolumeNotFound:
@@ -136,7 +143,7 @@ class LendingMixin(hook.ClonecacheMixin):
             raise
         finally:
             if ended is not None:
-                self._lending_end(answer['loan'], ended)
+                self._lending_end(loan, ended)
 
     def _lending_check(self, volume, source):
         mine, lent = place(volume), place(source)
@@ -150,23 +157,34 @@ class LendingMixin(hook.ClonecacheMixin):
             raise hook.Unsuitable('volume_differs', 'image-volume %s has %d GiB, %s has %d'
                                   % (source.id, source.size, volume.name, volume.size))
 
-    def _lending_clone(self, volume, source):
+    def _lending_clone(self, volume, source, loan):
         """The driver's own clone. Raises SnapshotLimitReached, Unsuitable; nothing is left."""
         before = {name: volume[name] for name in PROVIDER_FIELDS}
         begun = time.monotonic()
         try:
-            update = self.create_cloned_volume(volume, source) or {}
+            with loan:
+                update = self.create_cloned_volume(volume, source) or {}
+            self._lending_believe(loan, volume, update)
             LOG.info('%(volume)s is cloned from image-volume %(source)s in %(took).3f s',
                      {'volume': volume.name, 'source': source.id,
                       'took': time.monotonic() - begun})
             return update
-        except exception.SnapshotLimitReached:
+        except (exception.SnapshotLimitReached, Ended):
             self._lending_clear(volume, before)
             raise
         except Exception as e:
             LOG.exception('%s is not cloned from image-volume %s', volume.name, source.id)
             self._lending_clear(volume, before)
             raise hook.Unsuitable('clone_failed', '%s: %s' % (type(e).__name__, e)) from None
+
+    def _lending_believe(self, loan, volume, update):
+        """Raise Ended where what was cloned may have been deleted, and its blocks used anew."""
+        if loan.lives():
+            return
+        for name in PROVIDER_FIELDS:  # by which the driver finds what it is to delete
+            if name in update:
+                volume[name] = update[name]
+        raise Ended(loan)
 
     def _lending_clear(self, volume, before):
         """Delete what a clone that failed has left. The name is this volume's alone."""
@@ -180,10 +198,10 @@ class LendingMixin(hook.ClonecacheMixin):
 
     def _lending_end(self, loan, how):
         try:
-            self._clonecache_daemon().end_loan(loan, how)
+            self._clonecache_daemon().end_loan(loan.id, how)
         except client.DaemonError as e:
             LOG.warning('the daemon was not told that loan %s has ended (%s): it ends by itself; '
-                        '%s', loan, how, e)
+                        '%s', loan.id, how, e)
 
 
 def place(volume):
@@ -200,3 +218,6 @@ def check_loan(answer, body):
     for field in ('loan', 'lent'):
         if not isinstance(answer.get(field), str) or not answer[field]:
             raise hook.Unsuitable('bad_answer', '%s is %r' % (field, answer.get(field)))
+    every = answer.get('renew_seconds', 1)
+    if not isinstance(every, (int, float)) or every <= 0:
+        raise hook.Unsuitable('bad_answer', 'renew_seconds is %r' % every)

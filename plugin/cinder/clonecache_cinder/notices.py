@@ -43,6 +43,8 @@ REMEDIES = {
     'hook_error': "see cinder-volume's log; report it",
     'clone_failed': "see cinder-volume's log for what the driver says; the volume's image-volume "
                     'may be damaged: `clonecache entry delete` has it made anew',
+    'loan_ended': "see the daemon's log: somebody has ended the loan (`clonecache loan end`), or "
+                  'the daemon was away for longer than clone_time while the driver cloned',
     'clone_limit': 'set max_clones of the backend in clonecache.toml to what the driver allows',
     'unknown_share': 'name the share in clonecache_share_backends',
 }

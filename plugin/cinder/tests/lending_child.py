@@ -38,7 +38,9 @@ class Child(test_lending.LendingCase):
 
         def noted(daemon, loan, how):
             ends.append(how)
+            self.assertTrue(daemon.renew_loan(loan))
             ended(daemon, loan, how)
+            self.assertFalse(daemon.renew_loan(loan))
         d.do_setup(self.context)
         self.assertEqual('p', d._clonecache_daemon().tenant_project())
         with mock.patch.object(objects.Volume, 'get_by_id', found), \

@@ -14,9 +14,11 @@ from cinder import exception
 from cinder import objects
 from oslo_config import cfg
 
+from clonecache_cinder import client
 from clonecache_cinder import driver as any_driver
 from clonecache_cinder import hook
 from clonecache_cinder import lending
+from clonecache_cinder import loan
 from tests.misbehaving import lines, reply
 
 CONF = cfg.CONF
@@ -29,6 +31,7 @@ class CloningDriver(support.DirectoryDriver):
 
     limit = 32
     fails = None  # raised once the clone is half made
+    slow = None  # called while the clone is half made
 
     def __init__(self, *args, **kwargs):
         super().__init__(support.here.path, *args, **kwargs)
@@ -42,6 +45,8 @@ class CloningDriver(support.DirectoryDriver):
                 raise exception.SnapshotLimitReached(set_limit=self.limit)
             taken.append(volume.id)
         shutil.copy(self.local_path(source), self.local_path(volume))
+        if self.slow is not None:
+            type(self).slow()
         if self.fails is not None:
             volume.provider_location = 'half'
             raise self.fails
@@ -58,10 +63,15 @@ class Lender:
         self.loans = {}
         self.ends = []
         self.asked = []
+        self.every = None  # renew_seconds
+        self.renewed = threading.Semaphore(0)  # released for each renewal
+        self.refused = threading.Semaphore(0)  # released for each of a loan that has ended
 
     def __call__(self, request):
         if request.method == 'PUT':
             return self._end(request)
+        if request.path.endswith('/renew'):
+            return self._renew(request)
         with self._lock:
             self.asked.append(request.json)
             open_ones = [g for g in self.generations if not g[1]]
@@ -70,15 +80,24 @@ class Lender:
                 self.generations += open_ones
             loan, lent = str(uuid.uuid4()), open_ones[0][0]
             self.loans[loan] = lent
-        request.send(lines({'answer': {
-            'outcome': 'hit', 'reason': 'ready', 'volume': request.json['volume'],
-            'size_bytes': request.json['size_bytes'], 'loan': loan, 'lent': lent.id}}))
+        answer = {'outcome': 'hit', 'reason': 'ready', 'volume': request.json['volume'],
+                  'size_bytes': request.json['size_bytes'], 'loan': loan, 'lent': lent.id}
+        if self.every:
+            answer['renew_seconds'] = self.every
+        request.send(lines({'answer': answer}))
+        return True
+
+    def _renew(self, request):
+        with self._lock:
+            lives = request.path.split('/')[-2] in self.loans
+        request.send(reply(204 if lives else 404, b''))
+        (self.renewed if lives else self.refused).release()
         return True
 
     def _end(self, request):
         loan, end = request.path.rpartition('/')[2], request.json['end']
         with self._lock:
-            lent = self.loans.pop(loan)
+            lent = self.loans.pop(loan, None)
             self.ends.append(end)
             for g in self.generations:
                 if g[0] is lent and end in ('full', 'gone'):
@@ -257,6 +276,60 @@ class NotLentTest(LendingCase):
         with self.assertLogs(LOG, 'WARNING') as logged:
             self.assertTrue(self.clone(self.before(), volume)[1])
         self.assertIn('ends by itself', logged.output[0])
+        self.assertEqual('the image', self.content(volume))
+
+
+class SlowTest(LendingCase):
+    """Arrays may copy for hours: the loan is renewed, and what was not is not believed."""
+
+    def clone_while(self, slow, volume=None, every=0.01):
+        self.lender.every = every
+        d, volume = self.before(), volume or self.volume()
+        with mock.patch.object(CloningDriver, 'slow', slow):
+            return self.clone(d, volume)
+
+    def renewed_often(self):
+        for _ in range(5):
+            self.assertTrue(self.lender.renewed.acquire(timeout=60), 'not renewed')
+
+    def test_the_loan_is_renewed_for_as_long_as_the_driver_clones(self):
+        update, made = self.clone_while(self.renewed_often)
+        self.assertEqual(({'provider_location': 'cloned'}, True), (update, made))
+        self.assertTrue(self.lender.asked[0]['renews'])
+        self.assertEqual((['made'], {}), (self.lender.ends, self.lender.loans))
+
+    def test_a_clone_of_what_may_have_gone_is_deleted(self):
+        volume = self.volume()
+
+        def ended_meanwhile():
+            self.lender.loans.clear()
+            self.assertTrue(self.lender.refused.acquire(timeout=60), 'not renewed')
+        with self.assertLogs(LOG, 'WARNING') as logged:
+            self.assertEqual((None, False), self.clone_while(ended_meanwhile, volume))
+        self.assertIn('loan_ended', ''.join(logged.output))
+        self.assertNotIn(volume.name, self.left())
+        self.assertIsNone(volume.provider_location)
+
+    def test_a_daemon_that_is_away_for_too_long_may_have_ended_it(self):
+        gone = loan.Loan(mock.Mock(renew_loan=mock.Mock(side_effect=client.Unavailable('k', 'm'))),
+                         {'loan': 'l', 'lent': 'v', 'renew_seconds': 10.0}, 0)
+        for now, lives in ((9, True), (29, True), (30, False)):
+            with mock.patch.object(loan.time, 'monotonic', lambda now=now: now), \
+                    mock.patch.object(loan.LOG, 'warning'):
+                self.assertEqual(lives, gone.lives(), now)
+
+    def test_an_answer_that_was_read_late_is_renewed_first_or_asked_for_anew(self):
+        self.lender.every = 1e-9  # so that it is late at once
+
+        def ends_the_first(request):
+            if request.path.endswith('/renew') and len(self.lender.asked) == 1:
+                self.lender.loans.clear()
+            return self.lender(request)
+        self.server = self.serve(ends_the_first)
+        d, volume = self.before(), self.volume()
+        with mock.patch.object(loan, 'TERMS', 1e12):
+            self.assertTrue(self.clone(d, volume)[1])
+        self.assertEqual(['not_made', 'made'], self.lender.ends)
         self.assertEqual('the image', self.content(volume))
 
 
