@@ -210,6 +210,7 @@ install: build ## install program, unit, user, directories and man pages below P
 	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' docs/systemd/clonecache.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/clonecache.service
 	install -D -m 0644 docs/systemd/clonecache.sysusers $(DESTDIR)/usr/lib/sysusers.d/clonecache.conf
 	install -D -m 0644 docs/systemd/clonecache.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/clonecache.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/clonecache/monitoring docs/monitoring/clonecache.rules.yml docs/monitoring/clonecache.dashboard.json
 	go run ./cmd/manpages $(DESTDIR)$(PREFIX)/share/man/man1 $(VERSION)
 	@if [ -z "$(DESTDIR)" ]; then systemd-sysusers clonecache.conf && systemd-tmpfiles --create clonecache.conf; fi
 

@@ -24,6 +24,7 @@ losetup:mount:loop mounts
 xz:xz-utils:compressed images
 zstd:zstd:compressed images
 bzip2:bzip2:compressed images
+prometheus:prometheus:metrics and alerts on the real program
 "
 
 missing=() packages=()

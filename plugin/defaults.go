@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 const (
@@ -80,6 +81,7 @@ func (noObserver) Request(backends.Name, Outcome, Reason, time.Duration) {}
 func (noObserver) RequestError(backends.Name, error)                     {}
 func (noObserver) FillStarted(backends.Name)                             {}
 func (noObserver) FillEnded(backends.Name, time.Duration, error)         {}
+func (noObserver) FillSpent(backends.Name, catalog.FillPhases)           {}
 func (noObserver) Downloaded(backends.Name, int64)                       {}
 func (noObserver) Saved(backends.Name, int64)                            {}
 func (noObserver) Evicted(backends.Name, string, int64)                  {}

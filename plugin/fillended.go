@@ -14,6 +14,9 @@ func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
 		fl.observer.FillStarted(w.store.name)
 	}
 	fl.observer.FillEnded(w.store.name, took, err)
+	if err == nil {
+		fl.observer.FillSpent(w.store.name, w.phases)
+	}
 	fl.observer.Downloaded(w.store.name, w.downloaded.Load())
 	fl.stock.reached(w.store, err)
 	r := catalog.FillRecord{

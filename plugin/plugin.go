@@ -261,6 +261,8 @@ type Observer interface {
 	RequestError(backend backends.Name, err error)
 	FillStarted(store backends.Name)
 	FillEnded(store backends.Name, took time.Duration, err error)
+	// FillSpent: a fill that became ready has spent its time so.
+	FillSpent(store backends.Name, phases catalog.FillPhases)
 	// Downloaded: a fill that ended, well or not, has read so many bytes from the image's source.
 	Downloaded(store backends.Name, bytes int64)
 	// Saved: a request was served without downloading so many bytes, which it would have without the cache.

@@ -82,6 +82,8 @@ daemon_files() {
   sed -i '/^# Install as/d' "$root"/usr/lib/{sysusers,tmpfiles}.d/clonecache.conf
   put 644 "$here/conf/volumes.conf" "usr/share/doc/$package/examples/volumes.conf"
   put 644 "$here/conf/nfs.conf" "usr/share/doc/$package/examples/nfs.conf"
+  put 644 docs/monitoring/clonecache.rules.yml usr/share/clonecache/monitoring/clonecache.rules.yml
+  put 644 docs/monitoring/clonecache.dashboard.json usr/share/clonecache/monitoring/clonecache.dashboard.json
   "$work/manpages" "$root/usr/share/man/man1" "$version"
   find "$root/usr/share/man" -type f -exec gzip -9n {} +
   completion bash usr/share/bash-completion/completions/clonecache

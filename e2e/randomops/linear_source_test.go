@@ -13,6 +13,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -49,6 +50,8 @@ func (f *fillRecorder) FillStarted(store backends.Name) {
 	defer f.mu.Unlock()
 	f.starts = append(f.starts, f.clock.Add(1))
 }
+
+func (f *fillRecorder) FillSpent(backends.Name, catalog.FillPhases) {}
 
 func (f *fillRecorder) FillEnded(store backends.Name, _ time.Duration, err error) {
 	if store != f.store {

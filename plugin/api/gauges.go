@@ -51,12 +51,17 @@ func freeBytes() *prometheus.Desc {
 	return prometheus.NewDesc("clonecache_free_bytes", "Bytes left on the backend.", []string{"backend"}, nil)
 }
 
+func totalBytes() *prometheus.Desc {
+	return prometheus.NewDesc("clonecache_total_bytes", "Bytes of the backend, whoever uses them.", []string{"backend"}, nil)
+}
+
 // Describe implements prometheus.Collector.
 func (g *storeGauges) Describe(out chan<- *prometheus.Desc) {
 	for _, gauge := range storeGaugeList() {
 		out <- gauge.desc
 	}
 	out <- freeBytes()
+	out <- totalBytes()
 	out <- waiting()
 	out <- sourceUp()
 	out <- staleAnswers()
@@ -109,6 +114,7 @@ func (g *storeGauges) Collect(out chan<- prometheus.Metric) {
 		}
 		if b.TotalBytes > 0 {
 			out <- prometheus.MustNewConstMetric(freeBytes(), prometheus.GaugeValue, float64(b.FreeBytes), string(b.Name))
+			out <- prometheus.MustNewConstMetric(totalBytes(), prometheus.GaugeValue, float64(b.TotalBytes), string(b.Name))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/words"
 )
 
@@ -19,6 +20,7 @@ import (
 //	clonecache_request_errors_total{backend,code}           counter    requests that ended in an error; backend "unknown": one that is not configured
 //	clonecache_fills_in_flight{backend}                     gauge      fills of this process
 //	clonecache_fill_duration_seconds{backend,result}        histogram  result: ready, failed
+//	clonecache_fill_phase_seconds_total{backend,phase}      counter    where the time of fills that became ready went
 //	clonecache_fill_errors_total{backend,code}              counter    fills that came to nothing
 //	clonecache_evictions_total{backend,cause}               counter    entries that went
 //	clonecache_evicted_bytes_total{backend,cause}           counter    their held bytes
@@ -35,6 +37,10 @@ import (
 //	clonecache_source_up{source}                            gauge      1: the image source answered what it was asked last; absent before
 //	clonecache_source_stale_answers_total{source}           counter    answers from memory while it was down (serve_stale)
 //	clonecache_waiting_requests{backend}                    gauge      requests that wait for fills
+//	clonecache_total_bytes{backend}                         gauge      of the backend; absent where unknown
+//	clonecache_queue_images{state}                          gauge      images in the queue: waiting, running, done (in the last hour), failed
+//	clonecache_hosts{state}                                 gauge      daemons on the catalog: up, stopped, lost
+//	clonecache_catalog_up                                   gauge      1: the catalog's database answers
 //	clonecache_quota_up                                     gauge      1: the service that keeps the internal tenant's quota answers
 //	clonecache_quota_limit{resource}                        gauge      volumes, gigabytes; absent where unlimited
 //	clonecache_quota_in_use{resource}                       gauge      as that service counts
@@ -48,6 +54,7 @@ type Metrics struct {
 	errors       *prometheus.CounterVec
 	fills        *prometheus.GaugeVec
 	fillTook     *prometheus.HistogramVec
+	fillSpent    *prometheus.CounterVec
 	fillErrors   *prometheus.CounterVec
 	evictions    *prometheus.CounterVec
 	evictedBytes *prometheus.CounterVec
@@ -75,13 +82,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		evictedBytes: counter("evicted_bytes_total", "Bytes that evicted entries held.", "backend", "cause"),
 		downloaded:   counter("downloaded_bytes_total", "Bytes that fills have read from image sources.", "backend"),
 		saved:        counter("saved_bytes_total", "Bytes that requests would have downloaded without the cache.", "backend"),
+		fillSpent:    counter("fill_phase_seconds_total", "Seconds that fills which became ready spent in each phase.", "backend", "phase"),
 		fillErrors:   counter("fill_errors_total", "Fills that came to nothing.", "backend", "code"),
 		took:         durations("request_duration_seconds", "Time from request to answer.", "backend", "outcome"),
 		fillTook:     durations("fill_duration_seconds", "Time that fills took.", "backend", "result"),
 		fills: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "clonecache_fills_in_flight", Help: "Fills in flight in this process."}, []string{"backend"}),
 	}
-	reg.MustRegister(m.requests, m.took, m.errors, m.fills, m.fillTook, m.fillErrors, m.evictions, m.evictedBytes, m.downloaded, m.saved)
+	reg.MustRegister(m.requests, m.took, m.errors, m.fills, m.fillTook, m.fillSpent, m.fillErrors, m.evictions, m.evictedBytes, m.downloaded, m.saved)
 	return m
 }
 
@@ -101,6 +109,9 @@ func (m *Metrics) Expect(backend backends.Name, kind Kind) {
 	m.downloaded.WithLabelValues(name)
 	for _, result := range []string{fillReady, fillFailed} {
 		m.fillTook.WithLabelValues(name, result)
+	}
+	for phase := range phases(catalog.FillPhases{}) {
+		m.fillSpent.WithLabelValues(name, phase)
 	}
 	for _, cause := range words.EvictCauses() {
 		m.evictions.WithLabelValues(name, string(cause))
@@ -176,6 +187,18 @@ func (m *Metrics) FillEnded(store backends.Name, took time.Duration, err error) 
 	}
 	m.fills.WithLabelValues(labels(string(store))...).Dec()
 	m.fillTook.WithLabelValues(labels(string(store), result)...).Observe(took.Seconds())
+}
+
+// FillSpent implements plugin.Observer.
+func (m *Metrics) FillSpent(store backends.Name, p catalog.FillPhases) {
+	for phase, took := range phases(p) {
+		m.fillSpent.WithLabelValues(labels(string(store), phase)...).Add(max(took, 0).Seconds())
+	}
+}
+
+// phases are a fill's by the names that the report has for them.
+func phases(p catalog.FillPhases) map[string]time.Duration {
+	return map[string]time.Duration{"waiting": p.Waiting, "quota": p.Quota, "source": p.Source, "decode": p.Decode, "write": p.Write, "commit": p.Commit}
 }
 
 // Evicted implements plugin.Observer.

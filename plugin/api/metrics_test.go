@@ -17,6 +17,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/words"
 )
 
@@ -125,6 +126,8 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 		m.Evicted("local", string(cause), 1)
 		m.Evicted("files", string(cause), 1)
 	}
+	m.FillSpent("local", catalog.FillPhases{Decode: 2 * time.Second, Commit: -1})
+	m.FillSpent("files", catalog.FillPhases{})
 	m.Saved("local", 9)
 	for s := range series(t, d) {
 		if !before[s] {
@@ -138,6 +141,10 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 		`clonecache_fill_errors_total{backend="local",code="internal"} 1`,
 		`clonecache_request_duration_seconds_bucket{backend="local",outcome="hit",le="0.00025"} 0`,
 		`clonecache_waiting_requests{backend="local"} 0`,
+		`clonecache_fill_phase_seconds_total{backend="local",phase="decode"} 2`,
+		`clonecache_fill_phase_seconds_total{backend="local",phase="commit"} 0`,
+		`clonecache_catalog_up 0`, // as the service says
+		`clonecache_total_bytes{backend="local"} 1000`,
 		`clonecache_quota_up 1`,
 		`clonecache_quota_limit{resource="volumes"} 50`,
 		`clonecache_quota_in_use{resource="volumes"} 2`,

@@ -84,8 +84,12 @@ func TestTheRealPluginOverItsSocket(t *testing.T) {
 	if list, err := d.client.Volumes(t.Context(), "local"); err != nil || len(list) != count {
 		t.Errorf("volumes = %d, %v, want %d", len(list), err, count)
 	}
-	if status, metrics := d.raw(t, "GET", "/metrics", ""); status != 200 || !strings.Contains(metrics, "clonecache_requests_total{") {
-		t.Errorf("metrics = %d", status)
+	_, metrics := d.raw(t, "GET", "/metrics", "")
+	for _, want := range []string{"clonecache_requests_total{", `clonecache_queue_images{state="failed"} 0`, `clonecache_hosts{state="up"} 1`,
+		`clonecache_hosts{state="lost"} 0`, "clonecache_catalog_up 1", `clonecache_fill_phase_seconds_total{`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
 	}
 }
 

@@ -124,6 +124,7 @@ func (s *Server) Ready(svc Service) {
 	s.service.Store(&svc)
 	gauges := []prometheus.Collector{
 		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources, loans: svc.Loans},
+		&sharedGauges{queued: svc.Queued, hosts: svc.Hosts, away: svc.CatalogAway},
 		&quotaGauges{use: svc.QuotaUse, now: s.cfg.Now},
 	}
 	for _, g := range gauges {
