@@ -144,16 +144,22 @@ func (k *stock) expireLoans(ctx context.Context, s *store) error {
 	return err
 }
 
-// grown waits until an entry has a generation that takes clones, which is made once for all who want it.
+// grown waits until an entry has a generation that takes clones, which is made once for all who want it. It goes on when they have
+// left; Close waits for it. The caller is inside the plugin's gate.
 func (k *stock) grown(ctx context.Context, s *store, lender backends.Lender, e catalog.Entry) error {
 	done := k.growing.DoChan(string(e.ID), func() (any, error) { return nil, k.grow(k.base, s, lender, e) })
+	ended := make(chan error, 1)
+	k.growths.Go(func() { ended <- (<-done).Err })
 	select {
-	case r := <-done:
-		return r.Err
+	case err := <-ended:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+// waitForGrowths returns when no generation is being made any more. Nobody is inside the gate by then.
+func (k *stock) waitForGrowths() { k.growths.Wait() }
 
 // grow makes another generation: room first, then the claim, whose volume the tenant's service fills. A crash leaves a
 // claim that goes with the entry, and the entry counting what it was about to hold.

@@ -129,6 +129,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 	go func() {
 		p.gate.wait()
 		p.fills.wait()
+		p.stock.waitForGrowths()
 		close(ended)
 	}()
 	select {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"sync"
 
 	"golang.org/x/sync/singleflight"
 
@@ -26,6 +27,7 @@ type stock struct {
 
 	quotaTurn turnstile          // held by the one for whose claim entries go
 	growing   singleflight.Group // entries that get another generation
+	growths   sync.WaitGroup     // who waits for these
 	returns   returns
 }
 

@@ -33,31 +33,33 @@ func (b *Backend) call(ctx context.Context) (*gophercloud.ServiceClient, error) 
 }
 
 // get looks at a volume. ErrNotExist.
-func (b *Backend) get(ctx context.Context, id string) (volumes.Volume, error) {
+func (b *Backend) get(ctx context.Context, id string) (volume, error) {
 	api, err := b.call(ctx)
 	if err != nil {
-		return volumes.Volume{}, err
+		return volume{}, err
 	}
-	v, err := volumes.Get(ctx, api, id).Extract()
-	if err != nil {
-		return volumes.Volume{}, explain("look at volume "+id, err)
+	api.Microversion = showsTypeID
+	var v volume
+	if err := volumes.Get(ctx, api, id).ExtractInto(&v); err != nil {
+		return volume{}, explain("look at volume "+id, err)
 	}
-	return *v, nil
+	return v, nil
 }
 
 // list reads the volumes of the project with that metadata, page by page.
-func (b *Backend) list(ctx context.Context, metadata map[string]string) ([]volumes.Volume, error) {
+func (b *Backend) list(ctx context.Context, metadata map[string]string) ([]volume, error) {
 	const page = 500 // Cinder may be set to give less
 	api, err := b.call(ctx)
 	if err != nil {
 		return nil, err
 	}
+	api.Microversion = showsTypeID
 	pages, err := volumes.List(api, volumes.ListOpts{Metadata: metadata, Limit: page}).AllPages(ctx)
 	if err != nil {
 		return nil, explain("list volumes", err)
 	}
-	found, err := volumes.ExtractVolumes(pages)
-	if err != nil {
+	var found []volume
+	if err := volumes.ExtractVolumesInto(pages, &found); err != nil {
 		return nil, explain("list volumes", err)
 	}
 	return found, nil
@@ -103,7 +105,7 @@ func finish(what string, call func() (*http.Response, error)) error {
 // clones depend on it. ErrUnavailable: it takes too long.
 func (b *Backend) remove(ctx context.Context, id string) error {
 	asked := false
-	return b.watch(ctx, id, b.c.Patience, func(v volumes.Volume, err error) (bool, error) {
+	return b.watch(ctx, id, b.c.Patience, func(v volume, err error) (bool, error) {
 		switch {
 		case errors.Is(err, backends.ErrNotExist):
 			return true, nil
@@ -133,9 +135,9 @@ func (b *Backend) delete(ctx context.Context, id string) error {
 
 // await waits until a volume is made, and returns it. filled is told of nothing but the end: Cinder does not say how far it
 // is. ErrNotExist, ErrUnavailable.
-func (b *Backend) await(ctx context.Context, id string, patience time.Duration) (volumes.Volume, error) {
-	var made volumes.Volume
-	err := b.watch(ctx, id, patience, func(v volumes.Volume, err error) (bool, error) {
+func (b *Backend) await(ctx context.Context, id string, patience time.Duration) (volume, error) {
+	var made volume
+	err := b.watch(ctx, id, patience, func(v volume, err error) (bool, error) {
 		made = v
 		switch {
 		case err != nil:
@@ -151,7 +153,7 @@ func (b *Backend) await(ctx context.Context, id string, patience time.Duration) 
 }
 
 // watch looks at a volume again and again, until look says that it is enough. ErrUnavailable: patience is at its end.
-func (b *Backend) watch(ctx context.Context, id string, patience time.Duration, look func(volumes.Volume, error) (enough bool, err error)) error {
+func (b *Backend) watch(ctx context.Context, id string, patience time.Duration, look func(volume, error) (enough bool, err error)) error {
 	until := b.c.Now().Add(patience)
 	for {
 		v, err := b.get(ctx, id)

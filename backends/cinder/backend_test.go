@@ -34,7 +34,7 @@ func opened(t *testing.T, f *cindertest.Cinder, catalog backends.CatalogID, chan
 // claimed is a volume as the internal tenant has Cinder fill it.
 func claimed(f *cindertest.Cinder, id, generation string) backends.VolumeName {
 	v := &cindertest.Volume{
-		ID: id, Size: 1, Status: "downloading", Type: cindertest.Type, ImageRef: "i",
+		ID: id, Size: 1, Status: "downloading", TypeID: cindertest.TypeID, ImageRef: "i",
 		Metadata: map[string]string{"clonecache_catalog": ownCatalog, "clonecache_entry_id": "e", "clonecache_place": f.Place},
 	}
 	if generation != "" {
@@ -80,6 +80,29 @@ func is(t *testing.T, what string, got, want error) {
 	t.Helper()
 	if !errors.Is(got, want) || want == nil && got != nil {
 		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// Somebody renames the volume type: volumes are of it all the same, and a daemon that learns the new name has the same store.
+func TestAVolumeTypeIsHeldByItsID(t *testing.T) {
+	f := cindertest.New(t)
+	b := opened(t, f, ownCatalog, nil)
+	committed(t, f, b)
+	before, err := b.Identify(t.Context())
+	is(t, "identify", err, nil)
+	f.With(func() { f.Types[cindertest.TypeID] = "gold" })
+	if all := listed(t, b); len(all) != 1 {
+		t.Errorf("the type was renamed meanwhile: %+v, want one image-volume", all)
+	}
+	again := opened(t, f, ownCatalog, func(c *cinder.Config) { c.VolumeType = "gold" })
+	after, err := again.Identify(t.Context())
+	if all := listed(t, again); err != nil || after.ID != before.ID || len(all) != 1 {
+		t.Errorf("configured by the new name: store %s with %+v, %v; want store %s with one image-volume", after.ID, all, err, before.ID)
+	}
+	_, err = opened(t, f, ownCatalog, nil).Identify(t.Context())
+	is(t, "configured by the former name", err, backends.ErrUnavailable)
+	if err == nil || !strings.Contains(err.Error(), "gold") || !strings.Contains(err.Error(), "volume_type") {
+		t.Errorf("the error does not say what helps: %v", err)
 	}
 }
 

@@ -43,7 +43,7 @@ const (
 type Config struct {
 	Name       backends.Name
 	Account    Account
-	VolumeType string // whose volumes land on this backend and on no other
+	VolumeType string // name of the type whose volumes land on this backend and on no other
 	Across     Across // default: WithinPool
 	// MaxClones is how many clones the driver makes of one volume; 0: it says so itself.
 	MaxClones int
@@ -62,6 +62,7 @@ type Config struct {
 type Backend struct {
 	c       Config
 	catalog atomic.Pointer[backends.CatalogID] // whose volumes are ours; nil: nobody said yet
+	typeID  atomic.Pointer[typeID]             // of VolumeType; nil: nobody has asked yet
 	shelf   shelf
 }
 
@@ -114,13 +115,17 @@ func (*Backend) Close() error { return nil }
 // Capacity implements backends.Store. A member of a project is not told it.
 func (*Backend) Capacity(context.Context) (backends.Capacity, error) { return backends.Capacity{}, nil }
 
-// Identify implements backends.Belonging: the store is the project's volumes of that type.
+// Identify implements backends.Belonging: the store is the project's volumes of that type, whatever the type is called by then.
 func (b *Backend) Identify(ctx context.Context) (backends.Identity, error) {
 	project, err := b.c.Account.Project(ctx)
 	if err != nil {
 		return backends.Identity{}, fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
 	}
-	return backends.Identity{ID: backends.StoreID("cinder:" + project + ":" + b.c.VolumeType)}, nil
+	kind, err := b.kind(ctx)
+	if err != nil {
+		return backends.Identity{}, err
+	}
+	return backends.Identity{ID: backends.StoreID("cinder:" + project + ":" + string(kind))}, nil
 }
 
 // HoldFor implements backends.Belonging. Each volume says which catalog it belongs to, so that several installations

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
-
 	"github.com/clonecache/clonecache/backends"
 )
 
@@ -41,7 +39,7 @@ type family struct {
 // claim is what the owner wrote into each volume that is to be a generation.
 type claim struct{ entry, attempt string }
 
-func claimOf(v volumes.Volume) claim { return claim{v.Metadata[metaEntry], v.Metadata[metaAttempt]} }
+func claimOf(v volume) claim { return claim{v.Metadata[metaEntry], v.Metadata[metaAttempt]} }
 
 // generation is one volume of a family, and what became of its loans as far as this process knows.
 type generation struct {
@@ -56,7 +54,7 @@ type generation struct {
 }
 
 // generationOf reads one volume.
-func generationOf(v volumes.Volume) *generation {
+func generationOf(v volume) *generation {
 	number, err := strconv.Atoi(v.Metadata[metaGeneration])
 	if err != nil {
 		number = 1
@@ -119,11 +117,11 @@ func (b *Backend) mine() (string, error) {
 // families are the image-volumes that Cinder has, by ID; of one alone, where id is not "". What this process knows of
 // their loans is kept.
 func (b *Backend) families(ctx context.Context, id backends.ImageVolumeID) (map[backends.ImageVolumeID]*family, error) {
-	catalog, err := b.mine()
+	ours, err := b.ours(ctx)
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]string{metaCatalog: catalog}
+	wanted := map[string]string{metaCatalog: ours.catalog}
 	if id != "" {
 		wanted[metaImageVolume] = string(id)
 	}
@@ -134,7 +132,7 @@ func (b *Backend) families(ctx context.Context, id backends.ImageVolumeID) (map[
 	all := make(map[backends.ImageVolumeID]*family)
 	for _, v := range found {
 		of := backends.ImageVolumeID(v.Metadata[metaImageVolume])
-		if of == "" || id != "" && of != id || v.Metadata[metaCatalog] != catalog || v.VolumeType != b.c.VolumeType || v.Status == statusDeleting {
+		if of == "" || id != "" && of != id || !ours.has(v) || v.Status == statusDeleting {
 			continue
 		}
 		f := all[of]
@@ -148,7 +146,7 @@ func (b *Backend) families(ctx context.Context, id backends.ImageVolumeID) (map[
 	return all, nil
 }
 
-func (f *family) add(v volumes.Volume) {
+func (f *family) add(v volume) {
 	g := generationOf(v)
 	f.generations = append(f.generations, g)
 	slices.SortFunc(f.generations, func(a, b *generation) int { return a.number - b.number })
@@ -233,15 +231,14 @@ func (b *Backend) ListImageVolumes(ctx context.Context) iter.Seq2[backends.Image
 
 // unborn are volumes that were to be generations of an image-volume, and are none: whoever asked for them has died, or is
 // about to see that the image-volume goes.
-func (b *Backend) unborn(ctx context.Context, f *family) ([]volumes.Volume, error) {
-	catalog, err := b.mine()
+func (b *Backend) unborn(ctx context.Context, f *family) ([]volume, error) {
+	ours, err := b.ours(ctx)
 	if err != nil || f.claim.entry == "" {
 		return nil, err
 	}
-	found, err := b.list(ctx, map[string]string{metaCatalog: catalog, metaEntry: f.claim.entry})
-	return slices.DeleteFunc(found, func(v volumes.Volume) bool {
-		return v.Metadata[metaCatalog] != catalog || claimOf(v) != f.claim || v.VolumeType != b.c.VolumeType ||
-			v.Metadata[metaGeneration] == "" || v.Metadata[metaImageVolume] != ""
+	found, err := b.list(ctx, map[string]string{metaCatalog: ours.catalog, metaEntry: f.claim.entry})
+	return slices.DeleteFunc(found, func(v volume) bool {
+		return !ours.has(v) || claimOf(v) != f.claim || v.Metadata[metaGeneration] == "" || v.Metadata[metaImageVolume] != ""
 	}), err
 }
 

@@ -1,10 +1,12 @@
 package cinder_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/cinder/cindertest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 )
@@ -79,5 +81,56 @@ func TestAGenerationOnLoanOutlivesTheFirstOne(t *testing.T) {
 	c.end(t, lent, backends.Made)
 	if a := <-answered; a.Outcome != plugin.Filled || a.EntryID == lent.EntryID {
 		t.Errorf("once it is back: %+v, want the image filled anew", a)
+	}
+}
+
+// A generation that is being made goes on when all who wanted it have left. What it writes it has written once the plugin is closed.
+func TestAStopWaitsForAGeneration(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	c.end(t, c.lend(t, "debian", "v1"), backends.Full)
+	c.cinder.With(func() { c.cinder.Making = 1 << 30 })
+	asks, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := c.CreateVolume(asks, plugin.Request{Backend: "lvm", Image: "library:debian.raw", Volume: "v2", SizeBytes: 1 << 30, Lend: true})
+		left <- err
+	}()
+	c.second(t)
+	leave()
+	if err := <-left; err == nil {
+		t.Error("who left was lent a generation that is not made")
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close(context.WithoutCancel(t.Context())) }()
+	select {
+	case err := <-closed:
+		t.Errorf("closed (%v) while a generation was made", err)
+	case <-time.After(100 * time.Millisecond): // it would have been by now
+	}
+	c.cinder.With(func() { c.cinder.Making = 1 })
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if v := c.second(t); v.Metadata["clonecache_image_volume"] == "" || v.Metadata["clonecache_state"] != "in-use" {
+		t.Errorf("closed, and the generation is %+v", v)
+	}
+}
+
+// second waits for the second generation that Cinder was asked for.
+func (c *cloud) second(t *testing.T) cindertest.Volume {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, v := range c.cinder.All() {
+			if v.Metadata["clonecache_generation"] == "2" {
+				return v
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("no second generation was asked for")
+		}
 	}
 }

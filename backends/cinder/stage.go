@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
-
 	"github.com/clonecache/clonecache/backends"
 )
 
@@ -17,7 +15,7 @@ import (
 type stage struct {
 	b    *Backend
 	id   backends.ImageVolumeID
-	v    volumes.Volume
+	v    volume
 	done bool // committed
 }
 
@@ -44,13 +42,13 @@ func (b *Backend) Stage(ctx context.Context, spec backends.StageSpec) (backends.
 }
 
 // adoptable is a volume of ours of the right type. ErrNotExist, ErrNotOurs.
-func (b *Backend) adoptable(ctx context.Context, name backends.VolumeName) (volumes.Volume, error) {
-	catalog, err := b.mine()
+func (b *Backend) adoptable(ctx context.Context, name backends.VolumeName) (volume, error) {
+	ours, err := b.ours(ctx)
 	if err != nil {
-		return volumes.Volume{}, err
+		return volume{}, err
 	}
 	v, err := b.get(ctx, strings.TrimPrefix(string(name), "volume-"))
-	if err == nil && (v.Metadata[metaCatalog] != catalog || v.VolumeType != b.c.VolumeType) {
+	if err == nil && !ours.has(v) {
 		err = fmt.Errorf("volume %s: %w", v.ID, backends.ErrNotOurs)
 	}
 	return v, err

@@ -47,18 +47,18 @@ func (b *Backend) Clone(ctx context.Context, id backends.ImageVolumeID, spec bac
 }
 
 // cloneFrom makes the volume, and leaves nothing of one that did not become whole.
-func (b *Backend) cloneFrom(ctx context.Context, from backends.GenerationID, spec backends.VolumeSpec) (volumes.Volume, error) {
+func (b *Backend) cloneFrom(ctx context.Context, from backends.GenerationID, spec backends.VolumeSpec) (volume, error) {
 	catalog, err := b.mine()
 	if err != nil {
-		return volumes.Volume{}, err
+		return volume{}, err
 	}
 	api, err := b.call(ctx)
 	if err != nil {
-		return volumes.Volume{}, err
+		return volume{}, err
 	}
 	origin, err := json.Marshal(spec.Origin)
 	if err != nil {
-		return volumes.Volume{}, err
+		return volume{}, err
 	}
 	metadata := map[string]string{metaCatalog: catalog, metaVolume: string(spec.Name), metaToken: spec.Token}
 	for i, piece := range pieces(string(origin)) {
@@ -68,7 +68,7 @@ func (b *Backend) cloneFrom(ctx context.Context, from backends.GenerationID, spe
 		Size: int((spec.SizeBytes-1)>>30) + 1, Name: string(spec.Name), SourceVolID: string(from), Metadata: metadata,
 	}, nil).Extract()
 	if err != nil {
-		return volumes.Volume{}, explain("create a volume", err)
+		return volume{}, explain("create a volume", err)
 	}
 	v, err := b.await(ctx, made.ID, b.c.Patience)
 	if err != nil {
@@ -84,7 +84,7 @@ func (b *Backend) undo(ctx context.Context, id string) error {
 	return b.remove(late, id)
 }
 
-func volumeOf(v volumes.Volume) backends.Volume {
+func volumeOf(v volume) backends.Volume {
 	out := backends.Volume{
 		Name: backends.VolumeName(v.Metadata[metaVolume]), ID: backends.VolumeID(v.ID), SizeBytes: int64(v.Size) << 30,
 		Token: v.Metadata[metaToken], Complete: v.Status == statusAvailable || v.Status == "in-use",
@@ -112,32 +112,32 @@ func (b *Backend) StatVolume(ctx context.Context, name backends.VolumeName) (bac
 }
 
 // made looks for a volume that we had made. ErrNotExist.
-func (b *Backend) made(ctx context.Context, key, value string) (volumes.Volume, error) {
+func (b *Backend) made(ctx context.Context, key, value string) (volume, error) {
 	all, err := b.allMade(ctx, map[string]string{key: value})
 	if err != nil {
-		return volumes.Volume{}, err
+		return volume{}, err
 	}
 	for _, v := range all {
 		if v.Metadata[key] == value {
 			return v, nil
 		}
 	}
-	return volumes.Volume{}, backends.ErrNotExist
+	return volume{}, backends.ErrNotExist
 }
 
-func (b *Backend) allMade(ctx context.Context, metadata map[string]string) ([]volumes.Volume, error) {
-	catalog, err := b.mine()
+func (b *Backend) allMade(ctx context.Context, metadata map[string]string) ([]volume, error) {
+	ours, err := b.ours(ctx)
 	if err != nil {
 		return nil, err
 	}
-	metadata[metaCatalog] = catalog
+	metadata[metaCatalog] = ours.catalog
 	all, err := b.list(ctx, metadata)
 	if err != nil {
 		return nil, err
 	}
-	var made []volumes.Volume
+	var made []volume
 	for _, v := range all {
-		if v.Metadata[metaVolume] != "" && v.Metadata[metaCatalog] == catalog && v.VolumeType == b.c.VolumeType && v.Status != statusDeleting {
+		if v.Metadata[metaVolume] != "" && ours.has(v) && v.Status != statusDeleting {
 			made = append(made, v)
 		}
 	}

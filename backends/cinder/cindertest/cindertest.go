@@ -27,8 +27,12 @@ import (
 // Type is a volume type that it has; DefaultType is the one that each Cinder has.
 const (
 	Type        = "lvm1"
+	TypeID      = "1" // of Type
 	DefaultType = "__DEFAULT__"
 )
+
+// showsTypeID is the first version of the API whose volumes tell the ID of their type.
+const showsTypeID = "volume 3.63"
 
 // Volume is one as Cinder's API shows it.
 type Volume struct {
@@ -37,6 +41,7 @@ type Volume struct {
 	Size        int64             `json:"size"`
 	Status      string            `json:"status"`
 	Type        string            `json:"volume_type"`
+	TypeID      string            `json:"volume_type_id,omitempty"`
 	ImageRef    string            `json:"imageRef,omitempty"`
 	Source      string            `json:"source_volid"`
 	Metadata    map[string]string `json:"metadata"`
@@ -50,20 +55,21 @@ type Cinder struct {
 
 	mu         sync.Mutex
 	Volumes    map[string]*Volume
-	MaxVolumes int64           // -1: unlimited
-	Place      string          // where volumes are made, which the hook notes
-	Making     int             // looks at a volume until it is made
-	Failing    bool            // volumes end in error
-	Hidden     map[string]bool // images that the tenant may not read
-	Busy       map[string]bool // volumes, by ID, that the driver does not delete: they have clones
-	Page       int             // most volumes in one answer
+	MaxVolumes int64             // -1: unlimited
+	Types      map[string]string // the names of the volume types, by ID
+	Place      string            // where volumes are made, which the hook notes
+	Making     int               // looks at a volume until it is made
+	Failing    bool              // volumes end in error
+	Hidden     map[string]bool   // images that the tenant may not read
+	Busy       map[string]bool   // volumes, by ID, that the driver does not delete: they have clones
+	Page       int               // most volumes in one answer
 	Calls      []string
 }
 
 // New starts one, until the test ends.
 func New(t testing.TB) *Cinder {
 	t.Helper()
-	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool"}
+	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, Types: map[string]string{TypeID: Type, "2": DefaultType}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool"}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v3/auth/tokens", f.login)
 	for pattern, handle := range map[string]http.HandlerFunc{
@@ -155,8 +161,8 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "badRequest", "Invalid volume: source volume must be available or in-use.")
 		return
 	case v.Source != "":
-		v.Type = source.Type
-	case v.Type != Type && v.Type != DefaultType:
+		v.TypeID = source.TypeID
+	case f.typeOf(v.Type) == "":
 		refuse(w, http.StatusNotFound, "itemNotFound", "Volume type with name "+v.Type+" could not be found.")
 		return
 	case f.Hidden[v.ImageRef]:
@@ -167,6 +173,9 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusRequestEntityTooLarge, "overLimit", fmt.Sprintf("VolumeLimitExceeded: Maximum number of volumes allowed (%d) exceeded for quota 'volumes'.", f.MaxVolumes))
 		return
 	}
+	if v.Source == "" {
+		v.TypeID = f.typeOf(v.Type)
+	}
 	v.ID, v.Status, v.Attachments = uuid.NewString(), "creating", []any{}
 	if v.ImageRef != "" {
 		v.Status = "downloading"
@@ -174,7 +183,27 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 	}
 	f.Volumes[v.ID] = v
 	w.WriteHeader(http.StatusAccepted)
-	_ = json.NewEncoder(w).Encode(map[string]any{"volume": v})
+	_ = json.NewEncoder(w).Encode(map[string]any{"volume": f.shown(v, r)})
+}
+
+// typeOf is the ID of a volume type of that name, or ID; "": there is none.
+func (f *Cinder) typeOf(name string) string {
+	for id, is := range f.Types {
+		if name == is || name == id {
+			return id
+		}
+	}
+	return ""
+}
+
+// shown is a volume as the version of the API that a request asks for shows it.
+func (f *Cinder) shown(v *Volume, r *http.Request) Volume {
+	out := *v
+	out.Type = f.Types[v.TypeID]
+	if r.Header.Get("OpenStack-API-Version") != showsTypeID {
+		out.TypeID = ""
+	}
+	return out
 }
 
 // look lets time pass for a volume.
@@ -204,7 +233,7 @@ func (f *Cinder) found(w http.ResponseWriter, r *http.Request) *Volume {
 
 func (f *Cinder) get(w http.ResponseWriter, r *http.Request) {
 	if v := f.found(w, r); v != nil {
-		_ = json.NewEncoder(w).Encode(map[string]any{"volume": v})
+		_ = json.NewEncoder(w).Encode(map[string]any{"volume": f.shown(v, r)})
 		f.look(v)
 	}
 }
@@ -213,7 +242,7 @@ func (f *Cinder) get(w http.ResponseWriter, r *http.Request) {
 var pairs = regexp.MustCompile(`'([^']*)':'([^']*)'`)
 
 func (f *Cinder) list(w http.ResponseWriter, r *http.Request) {
-	found := []*Volume{}
+	found := []Volume{}
 	for _, id := range slices.Sorted(maps.Keys(f.Volumes)) {
 		v := f.Volumes[id]
 		same := v.ID > r.URL.Query().Get("marker")
@@ -221,7 +250,7 @@ func (f *Cinder) list(w http.ResponseWriter, r *http.Request) {
 			same = same && v.Metadata[m[1]] == m[2]
 		}
 		if same {
-			found = append(found, v)
+			found = append(found, f.shown(v, r))
 		}
 	}
 	body := map[string]any{"volumes": found}
@@ -304,5 +333,9 @@ func (f *Cinder) quota(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (f *Cinder) types(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprintf(w, `{"volume_types":[{"id":"1","name":%q,"is_public":true,"extra_specs":{}},{"id":"2","name":%q,"is_public":true,"extra_specs":{}}]}`, Type, DefaultType)
+	types := []any{}
+	for _, id := range slices.Sorted(maps.Keys(f.Types)) {
+		types = append(types, map[string]any{"id": id, "name": f.Types[id], "is_public": true, "extra_specs": map[string]string{}})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"volume_types": types})
 }
