@@ -71,6 +71,9 @@ func (b *Backend) makeAdopted(w *work, spec backends.StageSpec, e indexed) (*ima
 		return nil, err
 	}
 	st := &imageStage{content: newContent(b, image, spec.VirtualBytes, spec.Room), b: b, indexed: e}
+	if st.data, err = placeOf(w, image); err != nil {
+		return st, err
+	}
 	size, err := image.GetSize()
 	if err == nil && int64(size) != spec.VirtualBytes {
 		err = image.Resize(uint64(spec.VirtualBytes))

@@ -4,6 +4,7 @@ package rbd
 
 import (
 	"context"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -37,6 +38,7 @@ type gathering struct {
 	open    []*object         // oldest first
 	last    map[int64]*object // on their way, by number
 	buffers int               // in use
+	numbers objectSet         // of all that ever went to the OSDs
 }
 
 // claim returns the object of that number, with n bytes at that place in it for the caller to fill in; leave ends that.
@@ -95,6 +97,7 @@ func (c *content) seal(o *object) {
 		c.last = map[int64]*object{}
 	}
 	o.sealed = true
+	c.numbers.add(o.number)
 	o.before, c.last[o.number] = c.last[o.number], o
 	c.open = slices.DeleteFunc(c.open, func(other *object) bool { return other == o })
 	if o.users == 0 {
@@ -167,6 +170,34 @@ func (c *content) drop() {
 	for len(c.open) > 0 {
 		c.seal(c.open[0])
 	}
+}
+
+// sent are the numbers of the objects that went to the OSDs, in order.
+func (c *content) sent() []int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.numbers.all()
+}
+
+// objectSet is a set of objects' numbers, a bit for each: 32 KiB for a TiB.
+type objectSet []uint64
+
+func (s *objectSet) add(number int64) {
+	at := int(number / 64)
+	if missing := at + 1 - len(*s); missing > 0 {
+		*s = append(*s, make([]uint64, missing)...)
+	}
+	(*s)[at] |= 1 << (number % 64)
+}
+
+func (s objectSet) all() []int64 {
+	var all []int64
+	for at, word := range s {
+		for ; word != 0; word &= word - 1 {
+			all = append(all, int64(at)*64+int64(bits.TrailingZeros64(word)))
+		}
+	}
+	return all
 }
 
 // buffers are those of objects; each is piece long.

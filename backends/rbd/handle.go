@@ -68,6 +68,16 @@ func (h *handle) gone(ctx context.Context) {
 	}
 }
 
+// isClosed tells whether it is: nothing is written through it from then on.
+func (h *handle) isClosed() bool {
+	select {
+	case <-h.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 func (h *handle) end() {
 	_ = h.image.Close() // what was written is flushed before it counts
 	close(h.closed)

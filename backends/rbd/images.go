@@ -113,6 +113,9 @@ func (b *Backend) retire(w *work, id backends.ImageVolumeID) (backends.Retired, 
 	if st != nil {
 		st.finish(discarded)
 		st.handle.gone(w.ctx)
+		if err := st.removeLate(w); err != nil {
+			return backends.Retired{}, err
+		}
 	}
 	l, err := b.find(w.session, id)
 	if errors.Is(err, backends.ErrNotExist) {

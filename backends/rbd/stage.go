@@ -27,6 +27,7 @@ type imageStage struct {
 	indexed
 
 	snapshot *snapshotID // of the snapshot that Commit makes; nil: librbd's own way
+	data     dataPlace
 
 	mu    sync.Mutex
 	ended end
@@ -145,6 +146,9 @@ func (b *Backend) makeStage(w *work, spec backends.StageSpec, e indexed) (*image
 		return nil, err
 	}
 	st := &imageStage{content: newContent(b, image, spec.VirtualBytes, spec.Room), b: b, indexed: e}
+	if st.data, err = placeOf(w, image); err != nil {
+		return st, err
+	}
 	features, err := image.GetFeatures()
 	if err == nil && features == imageFeatures { // else its data may lie in another pool, see rbd_default_data_pool
 		st.snapshot = b.askSnapshotID(w.images)
@@ -232,6 +236,9 @@ func (st *imageStage) discard(w *work) error {
 	}
 	st.finish(discarded)
 	st.handle.gone(w.ctx)
+	if err := st.removeLate(w); err != nil {
+		return err
+	}
 	return st.b.destroy(w, st.indexed)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -234,10 +235,10 @@ func (d *Daemon) finish(tb testing.TB) {
 	}
 }
 
-// tail is the end of the daemon's log.
+// tail is the end of the daemon's log, without what a test that waits makes it say again and again.
 func (d *Daemon) tail() string {
 	text, _ := os.ReadFile(d.log)
-	lines := strings.Split(string(text), "\n")
+	lines := slices.DeleteFunc(strings.Split(string(text), "\n"), func(line string) bool { return strings.Contains(line, " msg=cleaned ") })
 	return strings.Join(lines[max(0, len(lines)-60):], "\n")
 }
 
