@@ -32,6 +32,7 @@ var layers = []string{
 	"plugin/report",
 	"plugin/journal",
 	"plugin",
+	"plugin/outbox",
 	"plugin/api",
 	"cmd",
 	"e2e",

@@ -116,6 +116,9 @@ func (b *books) eventsOf(requests []catalog.Request, noted []catalog.Event) []ca
 		all = append(all, eventOf(r))
 	}
 	all = append(all, noted...)
+	for i := range all {
+		all[i].Host = string(b.holder.Instance)
+	}
 	slices.SortStableFunc(all, func(a, b catalog.Event) int { return a.At.Compare(b.At) })
 	return all
 }

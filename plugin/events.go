@@ -24,6 +24,7 @@ type Event struct {
 	Detail  string              `json:"detail,omitempty" doc:"Why, in a sentence, where there is more to say"`
 	Bytes   int64               `json:"bytes,omitempty" doc:"What was downloaded, came to be held, or came free"`
 	TookMS  float64             `json:"took_ms,omitempty" doc:"Milliseconds that it took"`
+	Host    InstanceID          `json:"instance_id,omitempty" doc:"The daemon that noted it"`
 	Who     string              `json:"who,omitempty" doc:"Who asked for it: the name of a token or a certificate, or the user at the other end of the socket"`
 }
 
@@ -32,6 +33,7 @@ type EventFilter struct {
 	After   int64     // an event's ID: later ones
 	Since   time.Time // those that happened at this time or later
 	Backend backends.Name
+	Host    InstanceID  // the daemon that noted them; "": all
 	Kinds   []EventKind // none: all
 	Limit   int         // 0: no limit
 	Newest  bool        // Limit leaves the newest ones, not the oldest; not for those who follow
@@ -130,7 +132,7 @@ func (b *books) takeEvents(ctx context.Context, f *EventFilter, take func(Event)
 
 // rows is the filter as the catalog knows it.
 func (f EventFilter) rows() catalog.EventFilter {
-	return catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Kinds: f.Kinds, Limit: f.Limit, Newest: f.Newest}
+	return catalog.EventFilter{After: catalog.EventID(f.After), Since: f.Since, Backend: f.Backend, Host: string(f.Host), Kinds: f.Kinds, Limit: f.Limit, Newest: f.Newest}
 }
 
 func (b *books) readEvents(ctx context.Context, f EventFilter) ([]Event, error) {
@@ -147,7 +149,7 @@ func (b *books) selectEvents(ctx context.Context, f catalog.EventFilter) ([]Even
 		events = append(events, Event{
 			ID: int64(e.ID), At: e.At, Kind: e.Kind, Backend: e.Backend, ImageID: e.ImageID, EntryID: string(e.Entry),
 			Volume: e.Volume, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail, Bytes: e.Bytes,
-			TookMS: float64(e.Took.Microseconds()) / 1000, Who: e.Who,
+			TookMS: float64(e.Took.Microseconds()) / 1000, Who: e.Who, Host: InstanceID(e.Host),
 		})
 	}
 	return events, nil

@@ -40,6 +40,8 @@ func (r EventsRequest) query() url.Values {
 }
 
 type eventsInput struct {
+	Accept  string        `header:"Accept" hidden:"true"`
+	LastID  string        `header:"Last-Event-ID" maxLength:"32" hidden:"true"`
 	Since   string        `query:"since" maxLength:"64" doc:"An event's ID: later ones; or those since a span back from now (90m, 24h, 7d), or an RFC 3339 time. Default: all that are kept" example:"24h"`
 	Backend backends.Name `query:"backend" doc:"The backend or file cache that they happened on. Default: all"`
 	Kind    string        `query:"kind" maxLength:"1024" doc:"Kinds, with commas between them. Default: all"`
@@ -62,28 +64,32 @@ func (s *Server) eventRoutes() {
 		Content: map[string]*huma.MediaType{
 			"application/json": {Schema: &huma.Schema{Type: huma.TypeArray, Items: schemas.Schema(reflect.TypeFor[plugin.Event](), true, "")}},
 			ndjson:             {Schema: schemas.Schema(reflect.TypeFor[eventLine](), true, "")},
+			eventStream:        {Schema: &huma.Schema{Type: huma.TypeString, Description: "Server-sent events: id is the event's, the type its kind, data the event as JSON. Last-Event-ID goes before since"}},
 		},
 	}}
 	route(s, op, s.listEvents)
 }
 
 func (s *Server) listEvents(ctx context.Context, svc Service, in *eventsInput) (*huma.StreamResponse, error) {
+	if in.LastID != "" {
+		in.Since = in.LastID
+	}
 	filter, err := in.filter(s.cfg.Now())
 	if err != nil {
 		return nil, err
 	}
-	if !in.Follow {
+	if !in.Follow && !acceptsEvents(in.Accept) {
 		events, err := svc.Events(ctx, filter)
 		if err != nil {
 			return nil, err
 		}
 		return whole(notNull(events)), nil
 	}
-	return s.lines(ctx, func(ctx context.Context, out *lineWriter) any {
+	return s.stream(ctx, in.contentType(), func(ctx context.Context, out *lineWriter) any {
 		err := svc.FollowEvents(ctx, filter, func(e plugin.Event) error {
-			return out.deliver(eventLine{Event: &e}, time.Time{})
+			return out.deliver(in.lineOf(&e, nil), time.Time{})
 		})
-		return eventLine{Error: s.fail(ctx, http.MethodGet, err)}
+		return in.lineOf(nil, s.fail(ctx, http.MethodGet, err))
 	}), nil
 }
 

@@ -41,6 +41,10 @@ import (
 //	clonecache_queue_images{state}                          gauge      images in the queue: waiting, running, done (in the last hour), failed
 //	clonecache_hosts{state}                                 gauge      daemons on the catalog: up, stopped, lost
 //	clonecache_catalog_up                                   gauge      1: the catalog's database answers
+//	clonecache_sink_sent_total{sink}                        counter    events that a webhook, or RabbitMQ, took
+//	clonecache_sink_failures_total{sink}                    counter    attempts that failed
+//	clonecache_sink_dead_letters_total{sink}                counter    events that were given up for good
+//	clonecache_sink_behind_seconds{sink}                    gauge      how long ago the event happened that it does not take; 0: it has them all
 //	clonecache_quota_up                                     gauge      1: the service that keeps the internal tenant's quota answers
 //	clonecache_quota_limit{resource}                        gauge      volumes, gigabytes; absent where unlimited
 //	clonecache_quota_in_use{resource}                       gauge      as that service counts

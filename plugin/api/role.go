@@ -62,7 +62,7 @@ func leastRole() map[string]Role {
 		"GET /v1/entries": Reader, "GET /v1/entries/{id}": Reader,
 		"GET /v1/fills": Reader, "GET /v1/report": Reader, "GET /v1/quota": Reader, "GET /v1/backends": Reader,
 		"GET /v1/status": Reader, "GET /v1/events": Reader, "GET /v1/hosts": Reader,
-		"GET /v1/queue": Reader, "GET /v1/follow": Reader,
+		"GET /v1/queue": Reader, "GET /v1/sinks": Reader, "GET /v1/follow": Reader,
 
 		"POST /v1/volumes": Operator, "POST /v1/backends/{backend}/volumes": Operator,
 		"DELETE /v1/volumes/{volume}": Operator, "DELETE /v1/backends/{backend}/volumes/{volume}": Operator,

@@ -71,6 +71,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.followRoutes()
 	s.reloadRoutes()
 	s.pauseRoutes()
+	s.sinkRoutes()
 	describePlain(s.api.OpenAPI())
 	if s.spec, err = finishSpec(s.api.OpenAPI()); err != nil {
 		return nil, err
@@ -126,6 +127,9 @@ func (s *Server) Ready(svc Service) {
 		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources, loans: svc.Loans},
 		&sharedGauges{queued: svc.Queued, hosts: svc.Hosts, away: svc.CatalogAway},
 		&quotaGauges{use: svc.QuotaUse, now: s.cfg.Now},
+	}
+	if out, sends := svc.(Outlets); sends {
+		gauges = append(gauges, sinkGauges{out})
 	}
 	for _, g := range gauges {
 		if err := s.cfg.Registry.Register(g); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -57,11 +58,16 @@ func deliverJSON(w http.ResponseWriter, body any, listens time.Time) error {
 // the client reads, the latest is sent. A client that takes no line for a while, or goes away, cancels
 // work's ctx.
 func (s *Server) lines(ctx context.Context, work func(context.Context, *lineWriter) any) *huma.StreamResponse {
+	return s.stream(ctx, ndjson, work)
+}
+
+// stream is lines in another form, which the lines themselves know.
+func (s *Server) stream(ctx context.Context, contentType string, work func(context.Context, *lineWriter) any) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		_, w := unwrap(hctx)
-		w.Header().Set("Content-Type", ndjson)
+		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
 		out := newLineWriter()
@@ -179,6 +185,14 @@ func (l *lineWriter) pump(w http.ResponseWriter) error {
 	}
 }
 
+// encode writes a line as it wants to be written, or as JSON.
+func encode(w io.Writer, line any) error {
+	if own, is := line.(interface{ writeTo(w io.Writer) error }); is {
+		return own.writeTo(w)
+	}
+	return json.NewEncoder(w).Encode(line)
+}
+
 // writeLine writes and flushes one line; nil flushes only.
 func writeLine(w http.ResponseWriter, line any, until time.Time) error {
 	control := http.NewResponseController(w)
@@ -186,7 +200,7 @@ func writeLine(w http.ResponseWriter, line any, until time.Time) error {
 		return err
 	}
 	if line != nil {
-		if err := json.NewEncoder(w).Encode(line); err != nil {
+		if err := encode(w, line); err != nil {
 			return err
 		}
 	}

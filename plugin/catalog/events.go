@@ -37,6 +37,7 @@ type Event struct {
 	Bytes   int64
 	Took    time.Duration // in microseconds
 	Who     string        // asked for it through the API
+	Host    string        // the instance of the daemon that noted it; insert fills it in
 }
 
 // EventFilter selects events. The zero filter selects all.
@@ -45,14 +46,15 @@ type EventFilter struct {
 	IDs     []EventID // none: all
 	Since   time.Time // those that happened at this time or later
 	Backend backends.Name
+	Host    string            // an instance; "": all
 	Kinds   []words.EventKind // none: all
 	Limit   int               // 0: no limit
 	Newest  bool              // Limit leaves the newest ones, not the oldest
 }
 
 const (
-	eventColumns = `at, routine, kind, backend, image_id, entry_id, volume, outcome, reason, detail, bytes, took, who`
-	insertEvent  = `INSERT INTO events (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	eventColumns = `at, routine, kind, backend, image_id, entry_id, volume, outcome, reason, detail, bytes, took, who, host`
+	insertEvent  = `INSERT INTO events (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	listEvents   = `SELECT id, ` + eventColumns + ` FROM events`
 	listEventIDs = `SELECT id FROM events`
 	// trimEvents removes those of a class that are older than its newest ones. The inner table is for
@@ -113,6 +115,9 @@ func (f EventFilter) where() (string, []any) {
 	if f.Backend != "" {
 		conditions, args = append(conditions, "backend = ?"), append(args, f.Backend)
 	}
+	if f.Host != "" {
+		conditions, args = append(conditions, "host = ?"), append(args, f.Host)
+	}
 	if len(f.Kinds) > 0 {
 		conditions = append(conditions, "kind IN (?"+strings.Repeat(", ?", len(f.Kinds)-1)+")")
 		for _, k := range f.Kinds {
@@ -133,7 +138,7 @@ func scanEvent(rows *sql.Rows) (Event, error) {
 	var e Event
 	var at, took int64
 	err := rows.Scan(&e.ID, &at, &e.Routine, &e.Kind, &e.Backend, &e.ImageID, &e.Entry, &e.Volume,
-		&e.Outcome, &e.Reason, &e.Detail, &e.Bytes, &took, &e.Who)
+		&e.Outcome, &e.Reason, &e.Detail, &e.Bytes, &took, &e.Who, &e.Host)
 	e.At, e.Took = fromMicros(at), time.Duration(took)*time.Microsecond
 	return e, err
 }
@@ -194,7 +199,7 @@ func (t tx) insertEvents(ctx context.Context, events []Event, now time.Time) err
 				e.At = now
 			}
 			if err := run(micros(e.At), number(e.Routine), e.Kind, e.Backend, e.ImageID, e.Entry, e.Volume,
-				e.Outcome, e.Reason, e.Detail, e.Bytes, e.Took.Microseconds(), e.Who); err != nil {
+				e.Outcome, e.Reason, e.Detail, e.Bytes, e.Took.Microseconds(), e.Who, e.Host); err != nil {
 				return err
 			}
 		}

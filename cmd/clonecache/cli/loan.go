@@ -21,7 +21,8 @@ func (a *app) loanList() *cobra.Command {
 		Use:   "list",
 		Short: "List the loans that live",
 		Long: `Lists the loans that live, the oldest first: which volume is made of which, where, and when the loan ends by itself.
-That is the backend's clone_time after it was lent or last renewed, or after its request's deadline where nobody renews it.`,
+That is the backend's clone_time after it was lent or last renewed, or after its request's deadline where nobody
+renews it.`,
 		Example: `  clonecache loan list
   clonecache loan list -o json`,
 		Args: exactly(),

@@ -85,6 +85,7 @@ func (c *checker) config(cfg *Config) {
 	c.names(cfg)
 	c.groups(cfg)
 	c.follows(cfg)
+	c.sinks(cfg)
 	c.glanceAPI(cfg)
 	c.directories()
 }

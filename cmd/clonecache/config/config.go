@@ -8,7 +8,11 @@
 // nothing else. docs/configuration.md documents every key; a test compares it with the types.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/oslomsg"
+)
 
 // Config is the whole file, with defaults filled in and paths made absolute.
 type Config struct {
@@ -43,6 +47,8 @@ type Config struct {
 	Follows             []Follow       `toml:"follow"`
 	Tokens              []Token        `toml:"token"`
 	Certificates        []Certificate  `toml:"certificate"`
+	Webhooks            []Webhook      `toml:"webhook"`
+	Notifications       Notifications  `toml:"notifications"`
 	GlanceAPI           GlanceAPI      `toml:"glance_api"`
 
 	// Warnings are what is allowed but probably not meant.
@@ -68,6 +74,22 @@ type Token struct {
 type Certificate struct {
 	Name string `toml:"name"` // its subject's common name
 	Role string `toml:"role"`
+}
+
+// Webhook is a URL that events are posted to.
+type Webhook struct {
+	Name       string     `toml:"name"`
+	URL        string     `toml:"url"`
+	SecretFile SecretFile `toml:"secret_file"`
+	Kinds      []string   `toml:"kinds"`
+}
+
+// Notifications says where OpenStack's notifications go to. "": nowhere.
+type Notifications struct {
+	URL          string     `toml:"url"`
+	PasswordFile SecretFile `toml:"password_file"`
+	Exchange     string     `toml:"exchange"`
+	Topic        string     `toml:"topic"`
 }
 
 // Catalog says where entries are kept: "" is a SQLite file in state_dir.
@@ -199,6 +221,7 @@ func Default() Config {
 		EventsMax:           10_000,
 		LogLevel:            "info",
 		LogFormat:           LogText,
+		Notifications:       Notifications{Exchange: oslomsg.DefaultExchange, Topic: oslomsg.DefaultTopic},
 	}
 }
 

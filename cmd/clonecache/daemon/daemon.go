@@ -140,12 +140,17 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	if p == nil {
 		return errors.Join(err, d.shutdown(), stores.close())
 	}
-	d.server.Ready(service{Service: api.ServiceOf(p), version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(p) }})
+	out, err := d.send(p)
+	if err != nil {
+		return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
+	}
+	d.server.Ready(service{Service: api.ServiceOf(p), sending: out, version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(p) }})
 	d.front.ready(p)
 	d.Notify("READY=1")
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
 
 	err = d.wait(ctx, p)
+	out.stop() // what is not sent yet is after the next start
 	return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 }
 
@@ -300,6 +305,7 @@ func (d *running) shutdown() error {
 // service is the cache under the version that this program goes by.
 type service struct {
 	api.Service
+	*sending
 	version string
 	reload  func() (api.Reloaded, error)
 }

@@ -94,6 +94,10 @@ func listeners(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 	for i, of := range cfg.Tokens {
 		token(t, fmt.Sprintf("token[%d].file", i), of.File)
 	}
+	for i, w := range cfg.Webhooks {
+		secret(t, fmt.Sprintf("webhook[%d].secret_file", i), w.SecretFile)
+	}
+	secret(t, "notifications.password_file", cfg.Notifications.PasswordFile)
 	if err := api.CheckListenConfig(listenConfig(cfg)); err != nil && len(t.Problems) == 0 {
 		t.Problem("token", err, "")
 	}
@@ -103,6 +107,13 @@ func listeners(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 		if _, err := tls.LoadX509KeyPair(string(cfg.TLS.CertFile), string(cfg.TLS.KeyFile)); err != nil {
 			t.Problem("tls", err, "give a certificate and its own key, both as PEM")
 		}
+	}
+}
+
+// secret tries a file that holds some secret.
+func secret(t *kinds.Trial, key string, file config.SecretFile) {
+	if err := file.Check(); err != nil {
+		t.Problem(key, err, "")
 	}
 }
 

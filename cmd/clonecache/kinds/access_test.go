@@ -15,6 +15,11 @@ func TestAccessThatMeansNothingIsRefused(t *testing.T) {
 		{"one token of two roles", "[[token]]\nfile = \"t\"\nrole = \"reader\"\n[[token]]\nfile = \"t\"\nrole = \"admin\"\n", "token[1].file", "another role already"},
 		{"a certificate without an authority", tls + "[[certificate]]\nname = \"a\"\nrole = \"admin\"\n", "certificate[0]", "authority"},
 		{"an authority without TLS", "[tls]\nclient_ca_file = \"ca\"\n", "tls.client_ca_file", "TLS"},
+		{"a webhook without a secret", "[[webhook]]\nname = \"a\"\nurl = \"https://a/\"\n", "webhook[0].secret_file", "none"},
+		{"a webhook to nowhere", "[[webhook]]\nname = \"a\"\nurl = \"ftp://a/\"\nsecret_file = \"s\"\n", "webhook[0].url", "no URL"},
+		{"a kind that there is not", "[[webhook]]\nname = \"a\"\nurl = \"https://a/\"\nsecret_file = \"s\"\nkinds = [\"hits\"]\n", "webhook[0].kinds[0]", "hits"},
+		{"a password in a URL", "[notifications]\nurl = \"amqp://a:b@c/\"\npassword_file = \"p\"\n", "notifications.url", "password"},
+		{"no events to send", "events_max = 0\n[notifications]\nurl = \"amqp://a@c/\"\npassword_file = \"p\"\n", "events_max", "no event is kept"},
 		{"two certificates of one name", tls + "client_ca_file = \"ca\"\n[[certificate]]\nname = \"a\"\nrole = \"admin\"\n[[certificate]]\nname = \"a\"\nrole = \"reader\"\n", "certificate[1].name", "another one's"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

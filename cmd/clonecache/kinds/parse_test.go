@@ -102,7 +102,11 @@ func TestParseFillsEveryField(t *testing.T) {
 			}}}},
 		FileCaches: []config.FileCache{{Name: "files", Path: "/var/cache/clonecache", MaxSize: 10 << 30, MaxCount: 100}},
 		Groups:     []config.Group{{Name: "fast", Backends: []string{"local"}}},
-		Follows:    []config.Follow{{Source: "library", Pattern: "debian-12-*.qcow2", Keep: 2, Every: config.Duration(time.Minute), Group: "fast", Pin: true}},
+		Tokens:     []config.Token{{File: "/etc/clonecache/token-reader", Role: "reader", Name: "billing"}},
+		Webhooks:   []config.Webhook{{Name: "pager", URL: "https://pager.example.org/x", SecretFile: "/etc/clonecache/hook", Kinds: []string{"back"}}},
+		Notifications: config.Notifications{URL: "amqp://cc@rabbit.example.org/", PasswordFile: "/etc/clonecache/rabbit",
+			Exchange: "cloud", Topic: "told"},
+		Follows: []config.Follow{{Source: "library", Pattern: "debian-12-*.qcow2", Keep: 2, Every: config.Duration(time.Minute), Group: "fast", Pin: true}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -1,0 +1,3 @@
+-- +goose Up
+-- The daemon that noted an event: each sends out its own. '': an event of before there was this.
+ALTER TABLE events ADD COLUMN host TEXT COLLATE "C" NOT NULL DEFAULT '';
