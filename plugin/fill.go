@@ -12,7 +12,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/failpoint"
-	"github.com/clonecache/clonecache/plugin/words"
 )
 
 // filling is one attempt at one image-volume, from the reserved row to the ready one. What it has made
@@ -34,6 +33,7 @@ type filling struct {
 	lapped time.Time // when the current phase began
 
 	downloaded atomic.Int64 // bytes that came from the source
+	kept       *keptBytes   // of the image, which are read in place of the source's; nil: they are not, or not any more
 }
 
 // fill makes the image-volume of an image in s, or finds that another host has made it. One that another host took over,
@@ -51,7 +51,7 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 		failpoint.Reached(failpoint.Reserve)
 		w := fl.newFilling(ctx, s, f, want, entry)
 		entry, err = w.run(ctx)
-		again := tries == 1 && errors.Is(err, catalog.ErrLost) && ctx.Err() == nil
+		again := tries == 1 && (errors.Is(err, catalog.ErrLost) || errors.Is(err, errSpoilt)) && ctx.Err() == nil
 		if again {
 			f.stopFollowing(want.image.SizeBytes)
 		} else {
@@ -86,6 +86,7 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 	entry, err := w.steps(ctx)
 	stop()
 	if err == nil {
+		w.flight.local = w.kept != nil
 		return entry, nil
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, catalog.ErrLost) {
@@ -93,6 +94,7 @@ func (w *filling) run(ctx context.Context) (catalog.Entry, error) {
 	} else if w.lostMeanwhile(ctx, err) {
 		err = fmt.Errorf("%w: %w", catalog.ErrLost, err)
 	}
+	err = w.spoilt(ctx, err)
 	w.undo(ctx, err)
 	return catalog.Entry{}, err
 }
@@ -112,6 +114,9 @@ func (w *filling) steps(ctx context.Context) (catalog.Entry, error) {
 	w.lapped = w.fl.now()
 	if filler, elsewhere := backends.Capability[backends.Filler](w.store.images); elsewhere {
 		return w.filledElsewhere(ctx, filler)
+	}
+	if w.want.asItIs() {
+		return w.keepAsItIs(ctx)
 	}
 	if w.ahead {
 		if err := w.acquire(ctx, foretold{virtual: w.want.expectedBytes(), source: w.want.image.SizeBytes, data: -1, format: w.want.image.DiskFormat}); err != nil {
@@ -181,7 +186,7 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 		return err
 	}
 	id := backends.ImageVolumeID(fmt.Sprintf("cc-%s-%d", w.entry.ID, w.entry.Attempt))
-	if err := w.fl.catalog.RecordStage(ctx, w.entry.ID, w.entry.Attempt, id, backends.Decoded, virtual); err != nil {
+	if err := w.fl.catalog.RecordStage(ctx, w.entry.ID, w.entry.Attempt, id, w.form(), virtual); err != nil {
 		return err
 	}
 	w.entry.ImageVolume = id
@@ -196,6 +201,9 @@ func (w *filling) prepare(ctx context.Context, image *openImage) error {
 		return err
 	}
 	w.stage = metered
+	if w.want.asItIs() {
+		w.flight.tide.rise(metered, 0)
+	}
 	failpoint.Reached(failpoint.Stage)
 	return nil
 }
@@ -216,7 +224,7 @@ func (w *filling) publish(ctx context.Context, image *openImage, stream *imageSt
 	digest := stream.digest()
 	proven := w.want.proven(digest)
 	final := catalog.Published{
-		Key:         words.ContentKey(digest.String(), image.format),
+		Key:         w.contentKey(digest, image.format),
 		RevisionKey: proven[0], Also: proven[1:], ImageID: w.want.image.Ref(), Sharing: w.want.sharing,
 		Content: backends.Content{
 			Digest: digest.String(), DiskFormat: image.format,
@@ -300,6 +308,7 @@ func (w *filling) undo(ctx context.Context, cause error) {
 		return
 	}
 	if w.stage != nil {
+		w.flight.tide.end()
 		if err := w.stage.Discard(ctx); err != nil {
 			log.WithError(err).Warn("image-volume not discarded; the next reconcile removes it")
 			return
@@ -357,7 +366,7 @@ func (w *filling) description(final catalog.Published) backends.Description {
 		ImageIDs: []string{w.want.image.Ref()}, RevisionKey: final.RevisionKey, Content: final.Content,
 		ProjectID: cmp.Or(w.berth.claim.ProjectID, w.fl.tenant.ProjectID),
 		UserID:    cmp.Or(w.berth.claim.UserID, w.fl.tenant.UserID),
-		ClaimID:   w.berth.claim.ID, Form: backends.Decoded, CreatedAt: w.fl.now().UTC(),
+		ClaimID:   w.berth.claim.ID, Form: w.form(), CreatedAt: w.fl.now().UTC(),
 	}
 }
 

@@ -54,6 +54,11 @@ func (fl *fills) open() (err error) {
 // wait returns when no fill is in flight; nobody may begin one by then.
 func (fl *fills) wait() { fl.running.Wait() }
 
+// fetches tells whether an image is being filled into a store.
+func (fl *fills) fetches(s *store, want *wanted) bool {
+	return fl.flights.flies(flightKey{s.name, want.key})
+}
+
 // here are the images that are waited for in this process.
 func (fl *fills) here() []FillView { return fl.flights.views(fl.now()) }
 

@@ -36,6 +36,8 @@ type flight struct {
 	downloaded int64
 	missed     miss
 	err        error
+	unkept     bool // the fill's own: what file caches keep of the image is not read
+	local      bool // nothing was read from the source, since a file cache has kept the image
 
 	entryID atomic.Value // catalog.EntryID, once it is known
 	follows atomic.Value // catalog.EntryID of the row that another process fills, while that is waited for
@@ -44,6 +46,7 @@ type flight struct {
 	written atomic.Int64
 	needs   atomic.Int64 // the size of the image's disk, once it is known
 	pace    pace         // of read
+	tide    tide         // of the bytes, where they are kept as they are
 
 	// under flights.mu:
 	waiters    int
@@ -84,6 +87,7 @@ func (fl *fills) fillShared(ctx context.Context, want wanted, s *store, who *wai
 		if f == nil {
 			return nil, &stepAside{reason: ReasonStopping, cause: ErrStopping}
 		}
+		who.boards(f)
 		if role == dying {
 			select {
 			case <-f.done:
@@ -125,7 +129,7 @@ func (f *flight) outcome(role boarding) *filled {
 	out := &filled{entry: f.entry, role: Joined}
 	if role == started && f.followed() == "" {
 		out.role, out.downloaded, out.missed = Filled, f.downloaded, f.missed
-		if f.downloaded == 0 {
+		if f.downloaded == 0 && !f.local {
 			out.role, out.missed = Hit, miss{}
 		}
 	}
@@ -176,7 +180,9 @@ func (fl *fills) fly(ctx context.Context, f *flight, want wanted, s *store) {
 	f.entry, f.err = fl.fill(ctx, s, f, &want)
 	switch {
 	case f.err == nil && f.followed() == "":
-		f.downloaded = f.read.Load()
+		if !f.local {
+			f.downloaded = f.read.Load()
+		}
 	case fl.stopped() && errors.Is(f.err, context.Canceled):
 		f.err = &stepAside{reason: ReasonStopping, cause: ErrStopping}
 	}
@@ -368,6 +374,14 @@ func (fl *flights) fills(id catalog.EntryID, but *flight) bool {
 		}
 	}
 	return false
+}
+
+// flies tells whether an image is being filled.
+func (fl *flights) flies(key flightKey) bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	f, ok := fl.byKey[key]
+	return ok && !f.leaving
 }
 
 // bytesRead is how much of an entry's image has been read, while it is filling here.

@@ -95,6 +95,9 @@ func (s *store) isStill(w *wanted, id catalog.EntryID) bool {
 	if w.listed() {
 		state = w.image.Revision + " " + w.promised.String()
 	}
+	if e, ok := s.ready.find(words.SourceKey(w.image.Ref(), state)); ok && e.ID == id {
+		return true
+	}
 	for _, format := range []string{w.format(), unknownFormat, rawByName, string(diskimage.Raw), string(diskimage.QCOW2), string(diskimage.ISO)} {
 		if e, ok := s.ready.find(words.RevisionKey(w.image.Ref(), state, format)); ok && e.ID == id {
 			return true

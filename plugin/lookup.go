@@ -45,8 +45,11 @@ func (w *wanted) identify() {
 		state = w.image.Revision + " " + state
 	}
 	w.reading = words.RevisionKey(w.image.Ref(), state, format)
+	if w.asItIs() {
+		w.reading = words.SourceKey(w.image.Ref(), state)
+	}
 	w.key = w.reading
-	if w.expected.IsZero() {
+	if w.expected.IsZero() || w.asItIs() {
 		return
 	}
 	revision := w.image.Revision
@@ -81,6 +84,8 @@ func (w *wanted) foundOnce() bool {
 func (w *wanted) proven(digest imagesource.Digest) []catalog.Key {
 	byDigest := words.RevisionKey(w.image.Ref(), digest.String(), w.format())
 	switch {
+	case w.asItIs():
+		return []catalog.Key{words.SourceKey(w.image.Ref(), digest.String())}
 	case w.listed() && w.image.Stable():
 		return []catalog.Key{w.reading, words.RevisionKey(w.image.Ref(), w.image.Revision, w.format())}
 	case !w.promised.IsZero():
@@ -100,6 +105,9 @@ func (w *wanted) proven(digest imagesource.Digest) []catalog.Key {
 func provenBy(d backends.Description) []catalog.Key {
 	if len(d.ImageIDs) == 0 {
 		return nil
+	}
+	if d.Form == backends.Source {
+		return []catalog.Key{words.SourceKey(d.ImageIDs[0], d.Digest)}
 	}
 	var keys []catalog.Key
 	formats := []string{d.DiskFormat, unknownFormat}

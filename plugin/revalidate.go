@@ -41,7 +41,7 @@ var errNotRaw = errors.New("only a raw image can be inspected where it is cached
 // diskimage.ErrRefused. errNotRaw: it stays as it is.
 func (fl *fills) inspectAgain(ctx context.Context, s *store, e catalog.Entry) (catalog.Entry, error) {
 	reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
-	if e.DiskFormat != string(diskimage.Raw) || !readable {
+	if e.Form == backends.Source || e.DiskFormat != string(diskimage.Raw) || !readable {
 		return catalog.Entry{}, errNotRaw
 	}
 	content, err := reader.OpenImageVolume(ctx, e.ImageVolume)

@@ -48,27 +48,10 @@ type openImage struct {
 
 // openStream opens the source's stream and inspects the image's headers.
 func (w *filling) openStream(ctx context.Context) (*imageStream, *openImage, error) {
-	w.flight.pace.note(w.fl.now(), 0)
-	opened, err := w.want.source.Open(ctx, w.want.image)
+	s, data, err := w.openSource(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if r, ok := opened.(imagesource.Revised); ok && r.Revision() != "" {
-		image := w.want.image
-		image.Revision = r.Revision()
-		w.want = w.want.about(image)
-	}
-	data := int64(-1)
-	if teller, ok := opened.(imagesource.DataTeller); ok {
-		data = teller.DataBytes()
-	}
-	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
-	if _, here := opened.(*spooledReader); here { // another fill has downloaded it
-		body.read = new(atomic.Int64)
-	} else {
-		body.ReadCloser = w.fl.limits[w.want.image.Source].within(ctx, opened)
-	}
-	s := &imageStream{body: body, hashed: imagesource.Verify(body, w.want.image.Digest)}
 	image, err := s.inspect(ctx, w)
 	if err != nil {
 		s.close()
@@ -78,6 +61,36 @@ func (w *filling) openStream(ctx context.Context) (*imageStream, *openImage, err
 		image.dataBytes = data
 	}
 	return s, image, nil
+}
+
+// openSource opens the source's stream, or that of the image's bytes where they are kept; data is how many of them lie in
+// no hole, -1 unknown.
+func (w *filling) openSource(ctx context.Context) (s *imageStream, data int64, err error) {
+	w.flight.pace.note(w.fl.now(), 0)
+	if kept := w.fl.keptOf(ctx, w); kept != nil {
+		w.kept = kept
+		return &imageStream{body: &meteredBody{kept, new(atomic.Int64)}, hashed: imagesource.Verify(kept, w.want.image.Digest)}, -1, nil
+	}
+	opened, err := w.want.source.Open(ctx, w.want.image)
+	if err != nil {
+		return nil, 0, err
+	}
+	if r, ok := opened.(imagesource.Revised); ok && r.Revision() != "" {
+		image := w.want.image
+		image.Revision = r.Revision()
+		w.want = w.want.about(image)
+	}
+	data = -1
+	if teller, ok := opened.(imagesource.DataTeller); ok {
+		data = teller.DataBytes()
+	}
+	body := &meteredBody{ReadCloser: opened, read: &w.downloaded}
+	if _, here := opened.(*spooledReader); here { // another fill has downloaded it
+		body.read = new(atomic.Int64)
+	} else {
+		body.ReadCloser = w.fl.limits[w.want.image.Source].within(ctx, opened)
+	}
+	return &imageStream{body: body, hashed: imagesource.Verify(body, w.want.image.Digest)}, data, nil
 }
 
 func (s *imageStream) inspect(ctx context.Context, w *filling) (*openImage, error) {

@@ -14,6 +14,13 @@ type waiter struct {
 	deadline   time.Time         // what is not there by then is of no use to it; zero: none
 	progress   func(Progress)    // nil: it is not told
 	places     waitingSlots      // it takes one while it waits
+	boarded    func(*flight)     // told of each flight that it waits for; nil: nobody is
+}
+
+func (w *waiter) boards(f *flight) {
+	if w.boarded != nil {
+		w.boarded(f)
+	}
 }
 
 // report tells the waiter how far the fill is, if it wants to know.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -19,6 +20,7 @@ type wanted struct {
 	digest       imagesource.Digest
 	virtualBytes int64           // of the disk in it
 	sharing      catalog.Sharing // of the backend that is asked
+	form         backends.Form   // backends.Source: its bytes are kept as they are; else they are decoded
 
 	image imagesource.Image // as the source described it
 	anew  bool              // it was looked at once more, after it had changed while it was read
@@ -120,6 +122,9 @@ func (w *wanted) fits(size, virtual int64) error {
 	}
 	return nil
 }
+
+// asItIs tells that the image's bytes are kept as they are.
+func (w *wanted) asItIs() bool { return w.form == backends.Source }
 
 // fields are what log lines about the image in a store carry.
 func (w *wanted) fields(s *store) map[string]any {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -201,6 +202,15 @@ type linkingStage struct {
 	cache *Cache
 }
 
+// ReadAt reads what was written, while it is staged. Afterwards it answers backends.ErrNotExist.
+func (s linkingStage) ReadAt(p []byte, off int64) (int, error) {
+	if r, ok := s.ImageVolumeStage.(io.ReaderAt); ok {
+		return r.ReadAt(p, off)
+	}
+	return 0, backends.ErrNotExist
+}
+
+// Commit implements backends.ImageVolumeStage.
 func (s linkingStage) Commit(ctx context.Context, final backends.Description) (backends.ImageVolume, error) {
 	v, err := s.ImageVolumeStage.Commit(ctx, final)
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync/atomic"
@@ -116,6 +117,22 @@ func (st *stage) WriteAt(p []byte, off int64) (int, error) {
 		err = backends.ErrNotExist
 	}
 	return n, onImage("write", st.spec.ID, rawfile.Explain(err))
+}
+
+// ReadAt reads what was written, while it is staged: of use to who follows a stage that is written in order. Afterwards it
+// answers backends.ErrNotExist.
+func (st *stage) ReadAt(p []byte, off int64) (int, error) {
+	if st.life.Phase() != rawfile.Writing {
+		return 0, onImage("read", st.spec.ID, backends.ErrNotExist)
+	}
+	n, err := st.draft.Load().ReadAt(p, off)
+	if errors.Is(err, os.ErrClosed) {
+		err = backends.ErrNotExist
+	}
+	if errors.Is(err, io.EOF) {
+		return n, err
+	}
+	return n, onImage("read", st.spec.ID, rawfile.Explain(err))
 }
 
 // HeldBytes implements backends.ImageVolumeStage, by the filesystem's blocks.

@@ -13,7 +13,7 @@ import (
 
 // An image whose content changes leaves the entry of its earlier content behind, which nobody will ask for
 // again. Each entry keeps, for each image that it is known as, when it was last known to be what the image is
-// now (current_at); of the ready entries of an image in one store and domain, the latest of these is current, and
+// now (current_at); of the ready entries of an image in one store, domain and form, the latest of these is current, and
 // the others are superseded by it for that image. An entry is superseded once it is so for all of its images:
 // equal content under another name is still asked for. Being used later makes it current again.
 
@@ -23,7 +23,7 @@ const imageGone = "-"
 const (
 	setCurrent     = `UPDATE entry_images SET current_at = ? WHERE entry_id = ? AND image_id = ? AND current_at < ?`
 	selectReadings = `SELECT e.id, MAX(i.current_at) AS since, e.generation FROM entry_images i CROSS JOIN entries e
-		WHERE i.image_id = ? AND e.id = i.entry_id AND e.store = ? AND e.domain = ? AND e.state = 'ready'
+		WHERE i.image_id = ? AND e.id = i.entry_id AND e.store = ? AND e.domain = ? AND CASE WHEN e.form = 'source' THEN 'source' ELSE 'decoded' END = ? AND e.state = 'ready'
 		GROUP BY e.id, e.generation ORDER BY since DESC, e.id DESC`
 	setSuperseded = `UPDATE entry_images SET superseded_by = ? WHERE entry_id = ? AND image_id = ? AND superseded_by <> ?`
 	// markSuperseded sums an entry's images up.
@@ -41,8 +41,22 @@ type bearer struct {
 	generation int64
 }
 
+// borne is what bears an image: the entries of a store, an owner and a form.
+type borne struct {
+	store  backends.StoreID
+	domain string
+	form   backends.Form
+}
+
+func (e Entry) borne() borne {
+	if e.Form == backends.Source {
+		return borne{e.Store, e.Domain, backends.Source}
+	}
+	return borne{e.Store, e.Domain, backends.Decoded}
+}
+
 // bearers are the ready entries of an image, the current one first.
-func (t tx) bearers(ctx context.Context, store backends.StoreID, domain, image string) ([]bearer, error) {
+func (t tx) bearers(ctx context.Context, by borne, image string) ([]bearer, error) {
 	var all []bearer
 	err := t.each(ctx, func(rows *sql.Rows) error {
 		var b bearer
@@ -50,7 +64,7 @@ func (t tx) bearers(ctx context.Context, store backends.StoreID, domain, image s
 		err := rows.Scan(&b.id, &since, &b.generation)
 		all = append(all, b)
 		return err
-	}, selectReadings, image, store, domain)
+	}, selectReadings, image, by.store, by.domain, by.form)
 	return all, err
 }
 
@@ -59,7 +73,7 @@ func (t tx) current(ctx context.Context, e Entry, image string, at, now time.Tim
 	if _, err := t.exec(ctx, setCurrent, micros(at), e.ID, image, micros(at)); err != nil {
 		return err
 	}
-	all, err := t.bearers(ctx, e.Store, e.Domain, image)
+	all, err := t.bearers(ctx, e.borne(), image)
 	if err != nil {
 		return err
 	}
@@ -89,7 +103,7 @@ func (t tx) supersede(ctx context.Context, id EntryID, image string, by EntryID,
 func (t tx) succeed(ctx context.Context, e Entry, images []string, now time.Time) error {
 	generation := int64(1)
 	for _, image := range images {
-		all, err := t.bearers(ctx, e.Store, e.Domain, image)
+		all, err := t.bearers(ctx, e.borne(), image)
 		if err != nil {
 			return err
 		}
@@ -189,7 +203,7 @@ func (t tx) depart(ctx context.Context, e Entry) error {
 // evicted (cause says why), or nothing is known of it.
 func (c *Catalog) WhyAbsent(ctx context.Context, store backends.StoreID, domain, image string) (why words.MissCause, cause EvictCause, err error) {
 	err = c.read(ctx, fmt.Sprintf("find why %s is not on %s", image, store), func(t tx) error {
-		all, err := t.bearers(ctx, store, domain, image)
+		all, err := t.bearers(ctx, borne{store, domain, backends.Decoded}, image)
 		if err != nil || len(all) > 0 {
 			why = words.MissChanged
 			return err

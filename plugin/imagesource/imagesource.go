@@ -102,7 +102,10 @@ type Image struct {
 	// List is the list beside the image that Digest comes from. It may be older or newer than the image: so
 	// the digest holds for this Revision only once the bytes were read and have it. "": the source itself
 	// answers for the digest.
-	List       string
+	List string
+	// MD5 is what the image service publishes of the bytes beside Digest, in hex, for clients that compare it; "":
+	// nothing. It is not relied on.
+	MD5        string
 	DiskFormat string // "raw", "qcow2", …: a claim; empty: what detection finds
 	ClaimedBy  Claimer
 	Domain     string // who may share its content: "" is everybody, else an owner

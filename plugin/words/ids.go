@@ -18,6 +18,13 @@ func RevisionKey(imageRef, revision, diskFormat string) Key {
 	return Key("rev:" + escapeRef(imageRef) + "@" + revision + "/" + strings.NewReplacer("%", "%25", "/", "%2f").Replace(diskFormat))
 }
 
+// SourceKey is what an image is looked up by whose bytes are kept as they came: no key of what they decode to, in whatever
+// format somebody declares them, is one like that.
+func SourceKey(imageRef, digest string) Key { return Key("src:" + escapeRef(imageRef) + "@" + digest) }
+
+// SourceContentKey is the key of verified bytes that are kept as they came.
+func SourceContentKey(digest string) Key { return Key("src:" + digest) }
+
 // escapeRef leaves no '@' in a reference, and no two that were different alike.
 func escapeRef(imageRef string) string {
 	return strings.NewReplacer("%", "%25", "@", "%40").Replace(imageRef)

@@ -25,7 +25,7 @@ func TestStatSaysWhatGlanceSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := imagesource.Image{
-		Source: "glance", ID: id, Revision: f.digest().String(), SizeBytes: int64(len(f.data)), VirtualBytes: 400000, MinDiskGiB: 3,
+		Source: "glance", ID: id, Revision: f.digest().String(), SizeBytes: int64(len(f.data)), VirtualBytes: 400000, MD5: "58b5e1671b23eac3837117ff51b74470", MinDiskGiB: 3,
 		Digest: f.digest(), ClaimedBy: imagesource.ByService, DiskFormat: "raw", Domain: "9ac9", ModifiedAt: time.Date(2026, 11, 20, 13, 27, 0, 0, time.UTC),
 		Location: "rbd://fsid/images/x/snap",
 	}

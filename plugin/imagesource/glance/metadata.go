@@ -22,6 +22,7 @@ type metadata struct {
 	Size            *int64    `json:"size"`
 	VirtualSize     *int64    `json:"virtual_size"`
 	MinDisk         int64     `json:"min_disk"`
+	Checksum        string    `json:"checksum"`
 	HashAlgorithm   string    `json:"os_hash_algo"`
 	HashValue       string    `json:"os_hash_value"`
 	UpdatedAt       time.Time `json:"updated_at"`
@@ -48,7 +49,7 @@ func (m *metadata) image(source string) (imagesource.Image, error) {
 	}
 	i := imagesource.Image{
 		Source: source, ID: m.ID, SizeBytes: -1, Digest: m.digest(), DiskFormat: m.DiskFormat, ClaimedBy: imagesource.ByService, Domain: m.domain(),
-		MinDiskGiB: m.MinDisk, ModifiedAt: m.UpdatedAt.UTC(), Location: m.location(),
+		MD5: m.Checksum, MinDiskGiB: m.MinDisk, ModifiedAt: m.UpdatedAt.UTC(), Location: m.location(),
 	}
 	if m.Size != nil && *m.Size >= 0 {
 		i.SizeBytes = *m.Size

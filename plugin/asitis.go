@@ -1,0 +1,162 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/diskimage"
+	"github.com/clonecache/clonecache/plugin/failpoint"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/words"
+)
+
+// An image may be kept in a file cache as it is, for those who want its bytes and no volume. Nothing in it is looked at:
+// whoever reads it gets what the source would have given. Such an entry is found by keys of its own.
+
+// form is what the fill makes of its image's bytes.
+func (w *filling) form() backends.Form {
+	if w.want.asItIs() {
+		return backends.Source
+	}
+	return backends.Decoded
+}
+
+// contentKey is what equal content of the same form has in common.
+func (w *filling) contentKey(digest imagesource.Digest, format string) catalog.Key {
+	if w.want.asItIs() {
+		return words.SourceContentKey(digest.String())
+	}
+	return words.ContentKey(digest.String(), format)
+}
+
+// keepAsItIs is steps for an image whose bytes are kept. Its size is known, so that all of its room is made first: one
+// that is over a bound alone is not read, and nobody goes for it.
+func (w *filling) keepAsItIs(ctx context.Context) (catalog.Entry, error) {
+	size := w.want.image.SizeBytes
+	if err := w.takeTurn(ctx); err != nil {
+		return catalog.Entry{}, err
+	}
+	w.lap(&w.phases.Waiting)
+	image := &openImage{format: w.want.image.DiskFormat, diskBytes: size, virtualBytes: backends.RoundUp(size), sourceBytes: size, dataBytes: size}
+	if err := w.prepare(ctx, image); err != nil {
+		return catalog.Entry{}, err
+	}
+	w.lap(&w.phases.Quota)
+	stream, _, err := w.openSource(ctx)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	defer stream.close()
+	failpoint.Reached(failpoint.Source)
+	w.lap(&w.phases.Source)
+	if err := w.copyAsItIs(ctx, stream.hashed); err != nil {
+		return catalog.Entry{}, err
+	}
+	failpoint.Reached(failpoint.Write)
+	w.lap(&w.phases.Write)
+	if err := w.verify(ctx, stream); err != nil {
+		return catalog.Entry{}, err
+	}
+	failpoint.Reached(failpoint.Verify)
+	entry, err := w.publish(ctx, image, stream, diskimage.Stats{})
+	w.lap(&w.phases.Commit)
+	return entry, err
+}
+
+const (
+	keepPiece = 1 << 20  // bytes that are read at once; a multiple of sumBlock
+	holePiece = 64 << 10 // bytes that are not written where they are all zero
+)
+
+// copyAsItIs writes what is read, and tells readers how far it has come.
+func (w *filling) copyAsItIs(ctx context.Context, from *imagesource.VerifyingReader) error {
+	buffer := make([]byte, keepPiece)
+	var at int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := from.Read(buffer) // whole blocks, but for the last one
+		if err := w.writePieces(buffer[:n], at); err != nil {
+			return err
+		}
+		at += int64(n)
+		w.progress(at, at)
+		w.flight.tide.rise(w.stage, at)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// writePieces leaves out what is zero: the file is new.
+func (w *filling) writePieces(b []byte, at int64) error {
+	for len(b) > 0 {
+		piece := b[:min(holePiece, len(b))]
+		if !zeroes(piece) {
+			if _, err := w.stage.WriteAt(piece, at); err != nil {
+				return err
+			}
+		}
+		b, at = b[len(piece):], at+int64(len(piece))
+	}
+	return nil
+}
+
+func zeroes(b []byte) bool {
+	for len(b) > 0 {
+		n := min(sumBlock, len(b))
+		if string(b[:n]) != string(zeroBlock[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// tide is how much of an image's bytes can be read while its fill goes on. The zero value is of nothing. It may be used
+// from several goroutines.
+type tide struct {
+	mu     sync.Mutex // guards what follows
+	stage  io.ReaderAt
+	bytes  int64
+	turned chan struct{} // closed at the next change; nil: nobody waits for that
+}
+
+// rise lets the first bytes of a stage be read, as far as the stage can.
+func (t *tide) rise(stage *meteredStage, bytes int64) {
+	reader, readable := stage.ImageVolumeStage.(io.ReaderAt)
+	if readable {
+		t.turn(reader, bytes)
+	}
+}
+
+// end takes what was there back.
+func (t *tide) end() { t.turn(nil, 0) }
+
+func (t *tide) turn(stage io.ReaderAt, bytes int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stage, t.bytes = stage, bytes
+	if t.turned != nil {
+		close(t.turned)
+		t.turned = nil
+	}
+}
+
+// now is what can be read, and a channel that is closed once that changes; stage nil: nothing can.
+func (t *tide) now() (stage io.ReaderAt, bytes int64, turned <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.turned == nil {
+		t.turned = make(chan struct{})
+	}
+	return t.stage, t.bytes, t.turned
+}
