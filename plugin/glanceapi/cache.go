@@ -56,11 +56,22 @@ func (c *call) state() (cacheState, error) {
 	}
 	state := cacheState{Cached: c.s.images(entries), Queued: []string{}}
 	for _, q := range queued {
-		if id, _ := c.s.idOf(q.ImageID); !slices.Contains(state.Queued, id) {
-			state.Queued = append(state.Queued, id)
+		state.Queued = c.s.addImage(state.Queued, q.ImageID)
+	}
+	for _, f := range c.cache.Fills() {
+		if f.Backend == c.s.config.FileCache {
+			state.Queued = c.s.addImage(state.Queued, f.ImageID)
 		}
 	}
 	return state, nil
+}
+
+// addImage adds the ID of an image of Glance's, once.
+func (s *Server) addImage(ids []string, ref string) []string {
+	if id, ours := s.idOf(ref); ours && !slices.Contains(ids, id) {
+		return append(ids, id)
+	}
+	return ids
 }
 
 // queue are the rows of Glance's images that wait or are being fetched.
@@ -135,12 +146,19 @@ func (c *call) enqueue() {
 	empty(c.w, http.StatusAccepted)
 }
 
-// prefetch queues the image wherever it is to be cached.
+// prefetch has the image cached wherever it is to be: queued for backends, and its bytes fetched by the caller's right.
 func (c *call) prefetch() error {
-	_, err := c.cache.Queue().Prefetch(c.r.Context(), plugin.Prefetch{
-		Images: []string{c.s.ref(c.id)}, Backends: c.s.config.Backends, All: len(c.s.config.Backends) == 0,
-	})
-	return err
+	config := c.s.config
+	all := len(config.Backends) == 0
+	volumes := slices.DeleteFunc(slices.Clone(config.Backends), func(b backends.Name) bool { return b == config.FileCache })
+	var queued, fetched error
+	if all || len(volumes) > 0 {
+		_, queued = c.cache.Queue().Prefetch(c.r.Context(), plugin.Prefetch{Images: []string{c.s.ref(c.id)}, Backends: volumes, All: all})
+	}
+	if config.FileCache != "" && (all || slices.Contains(config.Backends, config.FileCache)) {
+		fetched = c.cache.Bytes().Fetch(c.r.Context(), c.s.bytesOf(c.r, c.id))
+	}
+	return errors.Join(queued, fetched)
 }
 
 // image is what the cache API asks of an image.
@@ -349,7 +367,7 @@ func explain(err error) (int, string) {
 		return http.StatusConflict, "The image is pinned in the cache. Unpin it with `clonecache entry unpin`."
 	case errors.Is(err, plugin.ErrBusy):
 		return http.StatusConflict, "The image is being cached or removed. Repeat the request in a few seconds."
-	case errors.Is(err, plugin.ErrUnknownBackend), errors.Is(err, plugin.ErrBadRequest):
+	case errors.Is(err, plugin.ErrUnknownBackend), errors.Is(err, plugin.ErrBadRequest), errors.Is(err, plugin.ErrNotKept):
 		return http.StatusConflict, "The image cannot be cached there: " + err.Error()
 	case errors.Is(err, backends.ErrUnavailable), errors.Is(err, catalog.ErrUnavailable), errors.Is(err, plugin.ErrStopping):
 		return http.StatusServiceUnavailable, "The cache does not answer. Repeat the request later."

@@ -45,6 +45,7 @@ type fakeImage struct {
 	data   []byte
 	status string
 	owner  string // "": everybody may see it
+	sent   []byte // in place of data; nil: that
 }
 
 // fakeGlance speaks the recorded answers of Glance 25.1. Tokens are the names of who has them: admin, demo, other.
@@ -85,9 +86,7 @@ func newFakeGlance(t testing.TB) *fakeGlance {
 
 func random(n int) []byte {
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rand.Int())
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(n >> 10)}).Read(b) // it never fails
 	return b
 }
 
@@ -158,14 +157,23 @@ func (g *fakeGlance) serve(w http.ResponseWriter, r *http.Request, i fakeImage) 
 			at, g.breakAt = g.breakAt[0], g.breakAt[1:]
 		}
 		if gate != nil {
-			w = &gated{ResponseWriter: w, gate: gate, done: r.Context().Done()}
+			w = &gated{ResponseWriter: w, left: 128 << 10, gate: gate, done: r.Context().Done()}
 		}
 	}
 	g.mu.Unlock()
 	if at >= 0 {
 		w = &breaking{w, at}
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(i.data))
+	if i.sent == nil {
+		i.sent = i.data
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(i.sent))
+}
+
+func (g *fakeGlance) downloads() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.whole
 }
 
 // set changes the fake while it serves.
@@ -182,29 +190,21 @@ func (p plain) WriteHeader(status int) {
 
 func (p plain) Flush() { _ = http.NewResponseController(p.ResponseWriter).Flush() }
 
-// gated sends the first half, and the rest once its gate is open.
+// gated sends so many bytes, and the rest once its gate is open.
 type gated struct {
 	http.ResponseWriter
+	left int
 	gate chan struct{}
 	done <-chan struct{}
-	sent bool
 }
 
 func (g *gated) Write(p []byte) (int, error) {
-	if !g.sent {
-		g.sent = true
-		n, err := g.ResponseWriter.Write(p[:len(p)/2])
-		_ = http.NewResponseController(g.ResponseWriter.(plain).ResponseWriter).Flush()
-		if err != nil {
-			return n, err
-		}
-		p = p[n:]
+	if g.left -= len(p); g.left < 0 {
+		g.ResponseWriter.(plain).Flush()
 		select {
 		case <-g.gate:
 		case <-g.done:
 		}
-		more, err := g.ResponseWriter.Write(p)
-		return n + more, err
 	}
 	return g.ResponseWriter.Write(p)
 }
@@ -271,6 +271,21 @@ type front struct {
 	glance   *fakeGlance
 	keystone *fakeKeystone
 	cache    *plugin.Plugin
+	dir      string
+	config   plugin.Config
+	server   *glanceapi.Server
+}
+
+// reopen ends the cache, and opens it anew.
+func (f *front) reopen(t testing.TB) {
+	t.Helper()
+	if f.cache != nil {
+		must(t, f.cache.Close(t.Context()))
+	}
+	var err error
+	f.cache, err = plugin.Open(t.Context(), f.config)
+	must(t, err)
+	f.server.Ready(f.cache)
 }
 
 // newFront serves the API. change may change what it is made of.
@@ -278,6 +293,7 @@ func newFront(t testing.TB, change ...func(*glanceapi.Config, *plugin.Config)) *
 	t.Helper()
 	f := &front{glance: newFakeGlance(t), keystone: &fakeKeystone{gone: map[string]bool{}}}
 	dir := t.TempDir()
+	f.dir = dir
 	must(t, errors.Join(os.Mkdir(filepath.Join(dir, "volumes"), 0o755), os.Mkdir(filepath.Join(dir, "files"), 0o755)))
 	volumes, err := file.Open(t.Context(), file.Config{Name: "local", Path: filepath.Join(dir, "volumes")})
 	must(t, err)
@@ -295,12 +311,11 @@ func newFront(t testing.TB, change ...func(*glanceapi.Config, *plugin.Config)) *
 	for _, c := range change {
 		c(&api, &cache)
 	}
-	f.cache, err = plugin.Open(t.Context(), cache)
+	f.config = cache
+	f.server, err = glanceapi.New(api)
 	must(t, err)
-	server, err := glanceapi.New(api)
-	must(t, err)
-	server.Ready(f.cache)
-	f.Server = httptest.NewServer(server)
+	f.reopen(t)
+	f.Server = httptest.NewServer(f.server)
 	t.Cleanup(func() {
 		f.CloseClientConnections()
 		f.Close()

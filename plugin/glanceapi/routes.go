@@ -1,6 +1,10 @@
 package glanceapi
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/google/uuid"
+)
 
 // route is what a path means here.
 type route int
@@ -8,6 +12,7 @@ type route int
 const (
 	othersRoute route = iota // Glance's own
 	versionsRoute
+	fileRoute        // /v2/images/ID/file
 	cacheRoute       // /v2/cache
 	cachedImageRoute // /v2/cache/ID
 	cleanRoute
@@ -48,6 +53,11 @@ var routesWithID = []struct {
 func routeOf(path string) (route, string) {
 	if r, ok := fixedRoutes[path]; ok {
 		return r, ""
+	}
+	if id, ok := strings.CutPrefix(path, "/v2/images/"); ok {
+		if id, ok = strings.CutSuffix(id, "/file"); ok && uuid.Validate(id) == nil {
+			return fileRoute, id
+		}
 	}
 	for _, p := range routesWithID {
 		id, ok := strings.CutPrefix(path, p.prefix)

@@ -38,6 +38,8 @@ type Cache interface {
 	Prune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Queue() plugin.Queue
+	Bytes() plugin.Bytes
+	Fills() []plugin.FillView
 }
 
 // Config makes a Server. Zero fields have the documented defaults.
@@ -47,6 +49,8 @@ type Config struct {
 	Glance   Glance
 	// Backends are where PUT /v2/cache/ID caches an image. Default: every backend.
 	Backends []backends.Name
+	// FileCache keeps the data of images that are downloaded. "": none is kept.
+	FileCache backends.Name
 	// Roles may use the cache API. Default: admin.
 	Roles []string
 	Log   logrus.FieldLogger // default: discards
@@ -107,6 +111,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusLoopDetected, "Glance's address leads back here. Give the [[image_source]] an endpoint that is Glance's own.")
 	case route.managed():
 		s.manage(w, r, route, id)
+	case route == fileRoute && r.Method == http.MethodGet:
+		s.download(w, r, id)
 	case route == versionsRoute && r.Method == http.MethodGet:
 		s.versions(w, r)
 	default:

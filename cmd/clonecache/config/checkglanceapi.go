@@ -74,7 +74,7 @@ func (c *checker) glanceSource(cfg *Config) {
 	}
 }
 
-// glanceBackends checks where images are cached that clients queue.
+// glanceBackends checks where images are cached that clients queue or download.
 func (c *checker) glanceBackends(cfg *Config) {
 	stores := make(map[string]bool)
 	for _, b := range cfg.Backends {
@@ -82,6 +82,9 @@ func (c *checker) glanceBackends(cfg *Config) {
 	}
 	for _, f := range cfg.FileCaches {
 		stores[f.Name] = true
+	}
+	if name := cfg.GlanceAPI.FileCache; name != "" && !slices.ContainsFunc(cfg.FileCaches, func(f FileCache) bool { return f.Name == name }) {
+		c.problem("glance_api.file_cache", fmt.Sprintf("there is no file cache named %q", name), "name a [[file_cache]], or leave it out: downloads are then Glance's")
 	}
 	for i, name := range cfg.GlanceAPI.Backends {
 		if !stores[name] {

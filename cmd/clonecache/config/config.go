@@ -101,13 +101,15 @@ type Catalog struct {
 
 // GlanceAPI says where Glance's API is served. Listen empty: nowhere.
 type GlanceAPI struct {
-	Listen   []Listen   `toml:"listen"`
-	AuthURL  string     `toml:"auth_url"`
-	Source   string     `toml:"source"`
-	Backends []string   `toml:"backends"`
-	Roles    []string   `toml:"roles"`
-	CertFile Path       `toml:"cert_file"`
-	KeyFile  SecretFile `toml:"key_file"`
+	Listen  []Listen `toml:"listen"`
+	AuthURL string   `toml:"auth_url"`
+	Source  string   `toml:"source"`
+	// FileCache keeps what is downloaded; "": nothing is kept.
+	FileCache string     `toml:"file_cache"`
+	Backends  []string   `toml:"backends"`
+	Roles     []string   `toml:"roles"`
+	CertFile  Path       `toml:"cert_file"`
+	KeyFile   SecretFile `toml:"key_file"`
 }
 
 // InternalTenant owns the image-volumes. Its account is of its kind.

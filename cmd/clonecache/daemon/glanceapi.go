@@ -46,7 +46,8 @@ func listenForGlance(ctx context.Context, g config.GlanceAPI) ([]net.Listener, e
 func newGlanceFront(cfg config.Config, log logrus.FieldLogger) (*glanceapi.Server, error) {
 	c := glanceapi.Config{
 		Source: cfg.GlanceAPI.Source, Backends: words[backends.Name](cfg.GlanceAPI.Backends),
-		Roles: cfg.GlanceAPI.Roles, Log: log.WithField("source", cfg.GlanceAPI.Source),
+		FileCache: backends.Name(cfg.GlanceAPI.FileCache),
+		Roles:     cfg.GlanceAPI.Roles, Log: log.WithField("source", cfg.GlanceAPI.Source),
 	}
 	for _, s := range cfg.ImageSources {
 		service, is := kinds.OfSource(s).(kinds.ImageService)
