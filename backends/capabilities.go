@@ -147,6 +147,13 @@ type HoleTeller interface {
 	NextData(ctx context.Context, off int64) (from, to int64, err error)
 }
 
+// CacheForgetter is an optional capability of an ImageVolumeContent that the host keeps parts of in memory.
+type CacheForgetter interface {
+	// ForgetCached lets what is read from now on come from the disk, as far as the host can: what is cached would hide that
+	// the disk has something else.
+	ForgetCached()
+}
+
 // ImageVolumeContent is an open image-volume; it stays readable while the image-volume is retired.
 type ImageVolumeContent interface {
 	io.ReaderAt

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -143,6 +144,12 @@ func (k *stock) entryView(e catalog.Entry) EntryView {
 	if !e.SupersededAt.IsZero() {
 		v.SupersededAt = &e.SupersededAt
 	}
+	if !e.VerifiedAt.IsZero() {
+		v.VerifiedAt = &e.VerifiedAt
+	}
+	if !e.QuarantinedAt.IsZero() {
+		v.QuarantinedAt, v.Quarantine = &e.QuarantinedAt, e.Quarantine
+	}
 	if s := k.storeOf(e.Store); s != nil {
 		v.Place, v.Volumes = s.lies(e.ImageVolume)
 	}
@@ -182,6 +189,13 @@ func (k *stock) fullView(ctx context.Context, e catalog.Entry) EntryView {
 			k.log.WithField("entry", e.ID).WithError(err).Debug("volumes that depend on it not listed")
 		}
 		view.Dependents = append(view.Dependents, names...)
+	}
+	if view.QuarantinedAt != nil {
+		made, err := k.madeFrom(ctx, e)
+		if err != nil {
+			k.log.WithField("entry", e.ID).WithError(err).Debug("volumes that were made from it not listed")
+		}
+		view.MadeFrom = made
 	}
 	return view
 }
@@ -262,6 +276,10 @@ func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
 	if err != nil {
 		return nil, err
 	}
+	readBack, err := ro.catalog.ReadBack(ctx, ro.scrubbedSince())
+	if err != nil {
+		return nil, err
+	}
 	views := make([]BackendView, 0, len(ro.stores))
 	for _, s := range ro.orderedStores() {
 		info, h := s.images.Info(), held[s.id()]
@@ -269,6 +287,7 @@ func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
 			Available: true, Disabled: s.outOfUse() != nil, Entries: h.Entries, HeldBytes: h.Bytes, DetachedBytes: h.DetachedBytes,
 			MaxSizeBytes: s.limit().bounds.MaxBytes, MaxCount: s.limit().bounds.MaxCount, MaxPercent: s.limit().bounds.MaxPercent,
+			Scrub: scrubView(readBack[s.id()]),
 		}
 		if s.fallback != nil {
 			v.Fallback = s.fallback.name
@@ -282,6 +301,22 @@ func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
 		views = append(views, v)
 	}
 	return views, nil
+}
+
+// scrubbedSince is since when each image-volume should have been read back.
+func (ro *roster) scrubbedSince() time.Time {
+	if ro.cfg.ScrubEvery < 0 {
+		return time.Time{}
+	}
+	return ro.catalogTime().Add(-ro.cfg.ScrubEvery)
+}
+
+func scrubView(r catalog.ReadBack) ScrubView {
+	v := ScrubView{Due: r.Due, Quarantined: r.Quarantined}
+	if !r.Oldest.IsZero() {
+		v.OldestAt = &r.Oldest
+	}
+	return v
 }
 
 // Unavailable lists the backends and file caches that did not answer when they were last asked. It asks none

@@ -29,13 +29,19 @@ type EntryView struct {
 	SupersededAt *time.Time `json:"superseded_at" doc:"When its image came to have other content, or went; null while it is current. Superseded entries go first at eviction"`
 	Generation   int64      `json:"generation" doc:"Counts the contents that its image has had on this backend, as far as their entries were there; the first is 1"`
 	LastUsedAt   time.Time  `json:"last_used_at" doc:"Zero until it is ready"`
-	Error        string     `json:"error,omitempty" doc:"Why the last fill failed"`
-	ReadBytes    int64      `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
+	// VerifiedAt is of what was read back.
+	VerifiedAt    *time.Time `json:"verified_at" doc:"When its content was last read back and was what was written; null: not since it was filled"`
+	QuarantinedAt *time.Time `json:"quarantined_at,omitempty" doc:"Since when nothing is made from it, as its content is not what was written; absent where it is right"`
+	Quarantine    string     `json:"quarantine,omitempty" doc:"What was found wrong with it"`
+	Error         string     `json:"error,omitempty" doc:"Why the last fill failed"`
+	ReadBytes     int64      `json:"read_bytes,omitempty" doc:"While filling: bytes of the image read so far"`
 	// Place and Volumes are of image-volumes that are lent, as far as they are known.
 	Place   backends.Place `json:"place,omitempty" doc:"Where it lies, in its control plane's words: Cinder's host@backend#pool"`
 	Volumes int            `json:"volumes,omitempty" doc:"How many volumes it consists of, where they are lent: each takes so many clones"`
 	// Dependents are told of a single entry only, since they take a look at every volume.
 	Dependents []backends.VolumeName `json:"dependents,omitzero" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
+	// MadeFrom is told of an entry in quarantine.
+	MadeFrom []backends.VolumeName `json:"made_from,omitempty" doc:"Of one in quarantine: volumes that were made from it, whether they depend on it or not; only where one entry is shown"`
 }
 
 // EntryFilter selects entries; the zero filter selects all but failed ones.
@@ -82,6 +88,14 @@ type BackendView struct {
 	MaxPercent    int              `json:"max_percent" doc:"0: unbounded"`
 	TotalBytes    int64            `json:"total_bytes" doc:"0: unknown"`
 	FreeBytes     int64            `json:"free_bytes"`
+	Scrub         ScrubView        `json:"scrub" doc:"How far the reading back of its image-volumes has come"`
+}
+
+// ScrubView is how far the reading back of a store's image-volumes has come.
+type ScrubView struct {
+	Due         int64      `json:"due" doc:"Image-volumes that were not read back for scrub_every"`
+	OldestAt    *time.Time `json:"oldest_at" doc:"When the one was that has waited longest, as filled at the earliest; null where there is none"`
+	Quarantined int64      `json:"quarantined" doc:"Image-volumes in quarantine: their content is not what was written, and nothing is made from them"`
 }
 
 // UnavailableView is a backend or a file cache that does not answer.
@@ -123,7 +137,7 @@ type Status struct {
 
 // Problem is something that catalog, backend and quota do not agree on.
 type Problem struct {
-	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, kept-volume, stray-image-volume, stray-volume, backend-unavailable, not-configured, …"`
+	Kind     string        `json:"kind" doc:"catalog-damaged, missing-image-volume, damaged-image-volume, unreadable-image-volume, unknown-image-volume, wrong-claim, unknown-claim, held-bytes, content, half-made-volume, kept-volume, quarantined, stray-image-volume, stray-volume, backend-unavailable, not-configured, …"`
 	Backend  backends.Name `json:"backend"`
 	ID       string        `json:"id" doc:"The entry, image-volume, claim or volume"`
 	Detail   string        `json:"detail"`

@@ -73,7 +73,7 @@ func (m *mender) adoptLost(ctx context.Context, s *store, iv backends.ImageVolum
 		if err != nil {
 			return err
 		}
-		if other.State != catalog.Ready || held.State != backends.Committed {
+		if !other.Serves() || held.State != backends.Committed {
 			return fmt.Errorf("image-volume %s stays: entry %s of the same content is not ready: %w", iv.ID, other.ID, ErrBusy)
 		}
 	}

@@ -73,6 +73,11 @@ func (rec *reconciler) surveyCatalog(ctx context.Context) ([]finding, error) {
 		}})
 	}
 	findings = append(findings, rec.surveyKept()...)
+	damaged, err := rec.surveyor.surveyQuarantined(ctx)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, damaged...)
 	totals, err := rec.surveyor.surveyTotals(ctx)
 	return append(findings, totals...), err
 }

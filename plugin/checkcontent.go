@@ -83,17 +83,35 @@ func (v *surveyor) wrongBytes(ctx context.Context, r backends.ImageVolumeReader,
 
 // wrongContent is wrongBytes whatever rules the image was inspected by.
 func wrongContent(ctx context.Context, rows *catalog.Catalog, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
+	read, err := readContentOf(ctx, rows, r, iv)
+	if err != nil || read.wrong == "" {
+		return "", "" // evicted meanwhile, or the survey has said so
+	}
+	return "content", read.wrong
+}
+
+// contentRead is what reading an image-volume from end to end has shown.
+type contentRead struct {
+	sum   string // "": it has none
+	wrong string // what is not as it was written; "": nothing
+}
+
+// readContentOf reads an image-volume, and compares it with what its description and its row say. The error is of what
+// could not be read now, and says nothing of the content.
+func readContentOf(ctx context.Context, rows *catalog.Catalog, r backends.ImageVolumeReader, iv backends.ImageVolume) (contentRead, error) {
 	content, err := r.OpenImageVolume(ctx, iv.ID)
 	if err != nil {
-		return "", "" // evicted meanwhile, or the survey has said so
+		return contentRead{}, err
 	}
 	defer content.Close()
 	read, err := readContent(ctx, content, iv)
-	if ctx.Err() != nil {
-		return "", "" // which is not the image-volume's fault
-	}
-	if err != nil {
-		return "content", fmt.Sprintf("image-volume %s: %v", iv.ID, err)
+	switch {
+	case ctx.Err() != nil:
+		return contentRead{}, ctx.Err() // which is not the image-volume's fault
+	case errors.Is(err, backends.ErrUnavailable), errors.Is(err, errNotReadBack), errors.Is(err, catalog.ErrUnavailable):
+		return contentRead{}, err
+	case err != nil:
+		return contentRead{wrong: fmt.Sprintf("image-volume %s: %v", iv.ID, err)}, nil
 	}
 	e, err := rows.Get(ctx, iv.Description.EntryID)
 	if err != nil {
@@ -101,10 +119,10 @@ func wrongContent(ctx context.Context, rows *catalog.Catalog, r backends.ImageVo
 	}
 	for _, was := range []struct{ by, sum string }{{"its description", iv.Description.ContentSum}, {"the catalog", e.ContentSum}} {
 		if was.sum != "" && was.sum != read {
-			return "content", fmt.Sprintf("image-volume %s: its content adds up to %s, %s says %s", iv.ID, read, was.by, was.sum)
+			return contentRead{wrong: fmt.Sprintf("image-volume %s: its content adds up to %s, %s says %s", iv.ID, read, was.by, was.sum)}, nil
 		}
 	}
-	return "", ""
+	return contentRead{sum: read}, nil
 }
 
 // readContent reads an image-volume from end to end and returns its content sum. Where the image was

@@ -205,6 +205,10 @@ func (l *ladder) fromEntry(ctx context.Context, q *request, s *store, do func(*f
 		case repeated != nil:
 			return *repeated, nil
 		}
+		if s.ready.bans(f.entry.ID) { // found damaged since it was found
+			err = errVanished
+			continue
+		}
 		var answer Answer
 		answer, err = do(f)
 		if errors.Is(err, errNameFree) {

@@ -24,6 +24,8 @@ const (
 	defaultReportRetention = 90 * 24 * time.Hour
 	defaultEvents          = 10_000
 	defaultKeepFailed      = 24 * time.Hour
+	defaultScrubEvery      = 7 * 24 * time.Hour
+	defaultScrubShare      = 5 // percent
 )
 
 // setDefaults fills in what the configuration leaves open.
@@ -48,6 +50,11 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.ReportRetention, defaultReportRetention)
 	setDefault(&c.EventsMax, defaultEvents)
 	setDefault(&c.KeepFailed, defaultKeepFailed)
+	setDefault(&c.ScrubEvery, defaultScrubEvery)
+	setDefault(&c.ScrubShare, defaultScrubShare)
+	if c.ScrubShare < 1 || c.ScrubShare > 100 {
+		return fmt.Errorf("%w: ScrubShare: %d is no percentage from 1 to 100", ErrBadRequest, c.ScrubShare)
+	}
 	if c.NewOwner == nil {
 		c.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
 			return internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "clonecache", UserID: "clonecache"}, l)

@@ -14,7 +14,7 @@ import (
 type Event struct {
 	ID      int64               `json:"id" doc:"Ascending in the order in which a host noted events; never used twice"`
 	At      time.Time           `json:"at" doc:"When it happened, UTC"`
-	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,pinned,unpinned,deleted,volume_deleted,kept,unreachable,back,acted,started,stopped" doc:"What happened"`
+	Kind    EventKind           `json:"kind" enum:"hit,joined,miss,direct,copied,bypassed,filled,fill_failed,evicted,detached,reaped,vanished,adopted,mended,quarantined,released,pinned,unpinned,deleted,volume_deleted,kept,unreachable,back,acted,started,stopped" doc:"What happened"`
 	Backend backends.Name       `json:"backend,omitempty" doc:"The backend or file cache that it happened on"`
 	ImageID string              `json:"image_id,omitempty" doc:"SOURCE:ID of the image"`
 	EntryID string              `json:"entry_id,omitempty" doc:"The cache entry, which may be gone by now"`

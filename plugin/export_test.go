@@ -113,3 +113,14 @@ type Pace struct{ p pace }
 // Note and ETA are its own.
 func (p *Pace) Note(now time.Time, read int64)                  { p.p.note(now, read) }
 func (p *Pace) ETA(now time.Time, read, total int64) *time.Time { return p.p.eta(now, read, total) }
+
+// ScrubDue reads back what is due.
+func ScrubDue(ctx context.Context, p *Plugin) { p.reconciler.scrubs().run(ctx) }
+
+// HearOfQuarantine does what other daemons do every few seconds.
+func HearOfQuarantine(ctx context.Context, p *Plugin) { p.stock.lookForQuarantined(ctx) }
+
+// SlowReader reads image-volumes in a share of the time, in percent, as long as still says nothing else.
+func SlowReader(r backends.ImageVolumeReader, share int, still func(context.Context) error) backends.ImageVolumeReader {
+	return &slowReader{ImageVolumeReader: r, share: share, still: still}
+}

@@ -174,7 +174,7 @@ func (f *keeper) find(ctx context.Context, r *rule, s *store, m match, rows map[
 // stillThere tells whether an entry that was seen may still be cloned, and is what its image is.
 func (f *keeper) stillThere(ctx context.Context, known sighting) bool {
 	e, err := f.catalog.Get(ctx, catalog.EntryID(known.entry))
-	return err == nil && e.State == catalog.Ready && e.SupersededAt.IsZero() && !outdated(e)
+	return err == nil && e.Serves() && e.SupersededAt.IsZero() && !outdated(e)
 }
 
 // missing tells whether what is not there is to be queued: not what a bound took, nor what failed and has not changed.

@@ -34,6 +34,8 @@ func (fl *fills) whyMissed(ctx context.Context, s *store, want *wanted) miss {
 		return miss{why, "the image has other content than what was cached of it"}
 	case MissEvicted:
 		return miss{why, fmt.Sprintf("what was cached of the image had been evicted (%s)", cause)}
+	case MissQuarantined:
+		return miss{why, "what is cached of the image was found damaged, and nothing is made from it"}
 	case MissSameContent: // only a fill finds that out
 	}
 	return miss{}

@@ -105,13 +105,15 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	if err := p.reconciler.recover(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(p.stock.readPaused(ctx), p.queue.resume(ctx)); err != nil {
+	if err := errors.Join(p.stock.readPaused(ctx), p.stock.readQuarantined(ctx), p.queue.resume(ctx)); err != nil {
 		return err
 	}
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)
 	p.chores.every(choresEvery, nil, p.doChores)
 	p.chores.every(p.beatEvery(), nil, p.attendance.beat)
 	p.chores.every(pausedEvery, nil, p.stock.lookForPaused)
+	p.chores.every(pausedEvery, nil, p.stock.lookForQuarantined)
+	p.chores.every(scrubTick, nil, p.reconciler.scrubs().run)
 	p.chores.every(sweepEvery, nil, p.queue.sweeper().sweep)
 	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
 	p.chores.every(followTick, p.queue.following().due(), p.queue.following().lookDue)

@@ -100,6 +100,11 @@ type Config struct {
 	ReportRetention time.Duration
 	// KeepFailed is how long the rows of failed fills are kept for people to see. Default: 24 h.
 	KeepFailed time.Duration
+	// ScrubEvery is how often each image-volume is read back and compared with what was written. Default: 7 days. Negative:
+	// never.
+	ScrubEvery time.Duration
+	// ScrubShare is how much of the time that may take of each store, in percent. Default: 5.
+	ScrubShare int
 	// EventsMax is how many events are kept; the oldest go first. Half of them are for hits and the like, the
 	// other half for all else. Default: 10,000. Negative: none.
 	EventsMax int
@@ -229,7 +234,7 @@ type Answer struct {
 	Outcome         Outcome             `json:"outcome" enum:"hit,filled,joined,direct,copied,bypassed" doc:"What the request came to"`
 	Reason          Reason              `json:"reason" doc:"Why"`
 	Detail          string              `json:"detail" doc:"The reason in a sentence, where there is more to say"`
-	MissCause       MissCause           `json:"miss_cause,omitempty" enum:"never_cached,evicted,changed,same_content" doc:"Of an image-volume that had to be filled: why it was not there"`
+	MissCause       MissCause           `json:"miss_cause,omitempty" enum:"never_cached,evicted,changed,same_content,quarantined" doc:"Of an image-volume that had to be filled: why it was not there"`
 	Backend         backends.Name       `json:"backend" doc:"Where the volume is"`
 	ImageID         string              `json:"image_id" doc:"SOURCE:ID of the image"`
 	EntryID         string              `json:"entry_id" doc:"The cache entry that was used; empty where there was none"`

@@ -23,6 +23,7 @@ type reconciler struct {
 	stock    *stock
 	fills    *fills
 	ladder   *ladder
+	scrubber *scrubber
 
 	turn turnstile // of the one who surveys and mends
 	// incomplete is when something was left out last: a store, an image-volume or the claims, which could not be read, or
@@ -32,7 +33,7 @@ type reconciler struct {
 
 func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconciler {
 	v := &surveyor{house: h, mender: &mender{house: h, books: b, stock: k}, stock: k}
-	return &reconciler{house: h, books: b, surveyor: v, stock: k, fills: fl, ladder: l, turn: make(turnstile, 1)}
+	return &reconciler{house: h, books: b, surveyor: v, stock: k, fills: fl, ladder: l, scrubber: newScrubber(h, b, k), turn: make(turnstile, 1)}
 }
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.

@@ -115,12 +115,13 @@ func (k *stock) pinAnew(ctx context.Context, e catalog.Entry) catalog.Entry {
 // Revalidated is what Revalidate found.
 type Revalidated struct {
 	Entry  EntryView `json:"entry" doc:"The entry as it is now; as it was where it was dropped"`
-	Valid  bool      `json:"valid" doc:"Its bytes are those of its image, and pass the inspector's rules. Otherwise it was dropped, and the next request caches the image anew"`
-	Detail string    `json:"detail,omitempty" doc:"Why it was dropped"`
+	Valid  bool      `json:"valid" doc:"Its bytes are those of its image, and pass the inspector's rules. Otherwise it was dropped, and the next request caches the image anew; one in quarantine stays there"`
+	Detail string    `json:"detail,omitempty" doc:"Why it was dropped, or stays in quarantine"`
 }
 
 // Revalidate reads an entry's bytes from end to end, compares them with its digest or content sum, and inspects them
-// by the rules of now. One that does not pass is dropped, pinned or not; volumes made from it should be looked at.
+// by the rules of now. One that does not pass is dropped, pinned or not; volumes made from it should be looked at. One in
+// quarantine is released if it passes, and stays there if not.
 // catalog.ErrNotFound, ErrBadRequest, ErrBusy (it is not ready), backends.ErrUnavailable.
 func (p *Plugin) Revalidate(ctx context.Context, id string) (Revalidated, error) {
 	return p.fills.revalidate(ctx, id)
@@ -144,12 +145,21 @@ func (fl *fills) revalidate(ctx context.Context, id string) (Revalidated, error)
 	if err != nil {
 		return Revalidated{}, err
 	}
+	if why != "" && !e.QuarantinedAt.IsZero() {
+		return Revalidated{Entry: fl.stock.fullView(ctx, e), Detail: why}, nil
+	}
 	if why != "" {
 		if err := fl.stock.giveWay(ctx, s, e); err != nil {
 			return Revalidated{}, err
 		}
 		fl.books.noteEntry(EventMended, e, catalog.Event{Reason: "content", Detail: "dropped: " + why})
 		return Revalidated{Entry: fl.stock.entryView(e), Detail: why}, nil
+	}
+	if !e.QuarantinedAt.IsZero() {
+		released, err := fl.stock.release(ctx, s, e)
+		if err != nil || !released {
+			return Revalidated{Entry: fl.stock.entryView(e), Detail: "its content is right, and another entry has it by now"}, err
+		}
 	}
 	if e, err = fl.catalog.Get(ctx, e.ID); err != nil {
 		return Revalidated{}, err
@@ -170,11 +180,8 @@ func (fl *fills) invalid(ctx context.Context, s *store, e catalog.Entry) (string
 	case !readable:
 		return "", fmt.Errorf("%w: %s cannot be read back", ErrBadRequest, s.name)
 	}
-	if _, detail := wrongContent(ctx, fl.catalog, reader, iv); detail != "" {
-		return detail, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return "", err
+	if read, err := readContentOf(ctx, fl.catalog, reader, iv); err != nil || read.wrong != "" {
+		return read.wrong, err
 	}
 	_, err = fl.inspectAgain(ctx, s, e)
 	switch {

@@ -26,12 +26,13 @@ type view struct {
 	// who read the catalog before.
 	changing int
 	removed  map[catalog.EntryID]struct{}
+	banned   map[catalog.EntryID]struct{} // in quarantine: nothing is made from them, however they were come by
 }
 
 func newView() *view {
 	return &view{
 		byKey: make(map[catalog.Key]*catalog.Entry), byID: make(map[catalog.EntryID][]catalog.Key),
-		removed: make(map[catalog.EntryID]struct{}),
+		removed: make(map[catalog.EntryID]struct{}), banned: make(map[catalog.EntryID]struct{}),
 	}
 }
 
@@ -67,6 +68,9 @@ func (v *view) add(e catalog.Entry, images ...catalog.Key) {
 	if _, going := v.removed[e.ID]; going {
 		return
 	}
+	if _, banned := v.banned[e.ID]; banned || !e.QuarantinedAt.IsZero() {
+		return
+	}
 	for _, key := range images {
 		if key == "" {
 			continue
@@ -92,6 +96,34 @@ func (v *view) bound(id catalog.EntryID) {
 		}
 		v.byID[id] = keys[1:]
 	}
+}
+
+// ban lets nothing be made from an entry any more.
+func (v *view) ban(id catalog.EntryID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.banned[id] = struct{}{}
+}
+
+// banOnly lets nothing be made from these entries, and lets all others be; between begin and end.
+func (v *view) banOnly(all []catalog.EntryID) {
+	v.mu.Lock()
+	clear(v.banned)
+	for _, id := range all {
+		v.banned[id] = struct{}{}
+	}
+	v.mu.Unlock()
+	for _, id := range all {
+		v.remove(id)
+	}
+}
+
+// bans tells whether nothing is to be made from an entry.
+func (v *view) bans(id catalog.EntryID) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	_, banned := v.banned[id]
+	return banned
 }
 
 // remove forgets an entry under all its keys; between begin and end. One that stays in the catalog after

@@ -57,6 +57,7 @@ const (
 	MissNeverCached = words.MissNeverCached
 	MissEvicted     = words.MissEvicted
 	MissChanged     = words.MissChanged
+	MissQuarantined = words.MissQuarantined
 	MissSameContent = words.MissSameContent
 )
 
@@ -76,6 +77,8 @@ const (
 	EventVanished      = words.EventVanished
 	EventAdopted       = words.EventAdopted
 	EventMended        = words.EventMended
+	EventQuarantined   = words.EventQuarantined
+	EventReleased      = words.EventReleased
 	EventPinned        = words.EventPinned
 	EventUnpinned      = words.EventUnpinned
 	EventDeleted       = words.EventDeleted

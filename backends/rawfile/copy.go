@@ -141,6 +141,11 @@ func (r Reader) NextData(ctx context.Context, off int64) (from, to int64, err er
 	return NextData(r.File, off, r.Size)
 }
 
+// ForgetCached implements backends.CacheForgetter.
+func (r Reader) ForgetCached() {
+	_ = withDescriptor(r.File, func(fd int) error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) }) // advice, and no more
+}
+
 func copyRange(dst, src *os.File, off, n int64) (int64, error) {
 	from, to, copied := off, off, 0
 	err := retry(func() (err error) {

@@ -243,6 +243,13 @@ func (f *fakeService) Check(ctx context.Context, o plugin.CheckOptions) (plugin.
 	return plugin.CheckResult{OK: true}, nil
 }
 
+func (f *fakeService) Scrub(_ context.Context, r plugin.ScrubRequest) (plugin.ScrubResult, error) {
+	if r.Progress != nil {
+		r.Progress(1, 2)
+	}
+	return plugin.ScrubResult{Entries: 2, Unread: r.Share, Quarantined: []plugin.EntryView{}, Unavailable: []plugin.UnavailableView{}}, nil
+}
+
 func (f *fakeService) Events(_ context.Context, filter plugin.EventFilter) ([]plugin.Event, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -38,6 +38,8 @@ func storeGaugeList() []storeGauge {
 		gauge("entries", "Entries that bounds count.", func(b plugin.BackendView) float64 { return float64(b.Entries) }),
 		gauge("held_bytes", "Bytes that bounds count.", func(b plugin.BackendView) float64 { return float64(b.HeldBytes) }),
 		gauge("detached_bytes", "Bytes held by retired image-volumes with live clones.", func(b plugin.BackendView) float64 { return float64(b.DetachedBytes) }),
+		gauge("quarantined_entries", "Entries whose image-volumes are damaged: nothing is made from them.", func(b plugin.BackendView) float64 { return float64(b.Scrub.Quarantined) }),
+		gauge("scrub_due_entries", "Entries that were not read back for scrub_every.", func(b plugin.BackendView) float64 { return float64(b.Scrub.Due) }),
 		gauge("max_size_bytes", "Bound of held bytes; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxSizeBytes) }),
 		gauge("max_entries", "Bound of entries; 0 is unbounded.", func(b plugin.BackendView) float64 { return float64(b.MaxCount) }),
 	}

@@ -29,6 +29,8 @@ import (
 //	clonecache_build_info{version,goversion}                gauge      1
 //	clonecache_backend_up{backend}                          gauge      1: the backend answers
 //	clonecache_entries{backend}                             gauge      entries that bounds count
+//	clonecache_quarantined_entries{backend}                 gauge      entries whose image-volumes are damaged
+//	clonecache_scrub_due_entries{backend}                   gauge      entries that were not read back for scrub_every
 //	clonecache_held_bytes{backend}                          gauge      bytes that bounds count
 //	clonecache_detached_bytes{backend}                      gauge      held by retired image-volumes with live clones
 //	clonecache_max_size_bytes{backend}                      gauge      the bound; 0: unbounded

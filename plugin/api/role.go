@@ -72,7 +72,7 @@ func leastRole() map[string]Role {
 		"POST /v1/loans/{loan}/renew": Operator,
 		"DELETE /v1/entries/{id}":     Operator, "POST /v1/entries/{id}/pin": Operator, "POST /v1/entries/{id}/unpin": Operator,
 		"POST /v1/entries/{id}/revalidate": Operator,
-		"POST /v1/prune":                   Operator, "POST /v1/clean": Operator, "POST /v1/check": Operator,
+		"POST /v1/prune":                   Operator, "POST /v1/clean": Operator, "POST /v1/check": Operator, "POST /v1/scrub": Operator,
 		"POST /v1/prefetch": Operator, "DELETE /v1/queue": Operator, "DELETE /v1/queue/{id}": Operator,
 		"POST /v1/queue/retry": Operator, "POST /v1/queue/{id}/retry": Operator, "POST /v1/follow/sweep": Operator,
 

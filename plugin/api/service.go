@@ -80,6 +80,7 @@ type Upkeep interface {
 	PlanPrune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Check(ctx context.Context, o plugin.CheckOptions) (plugin.CheckResult, error)
+	Scrub(ctx context.Context, r plugin.ScrubRequest) (plugin.ScrubResult, error)
 }
 
 // Events is what happened.
@@ -89,13 +90,16 @@ type Events interface {
 }
 
 // ServiceOf is the service of a cache.
-func ServiceOf(p *plugin.Plugin) Service { return served{p, p.Lending(), p.Queue(), p.Controls()} }
+func ServiceOf(p *plugin.Plugin) Service {
+	return served{p, p.Lending(), p.Queue(), p.Controls(), p.Scrubbing()}
+}
 
 type served struct {
 	*plugin.Plugin
 	plugin.Lending
 	plugin.Queue
 	plugin.Controls
+	plugin.Scrubbing
 }
 
 // Queue is what is to be cached ahead of requests.

@@ -39,6 +39,7 @@ func (s *Server) upkeepRoutes() {
 	op := post("check", "/v1/check", "Compare catalog, backends and quota")
 	op.Responses = streamResponse(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[plugin.CheckResult](), reflect.TypeFor[checkLine]())
 	route(s, op, s.check)
+	s.scrubRoutes()
 }
 
 func (s *Server) check(ctx context.Context, svc Service, in *checkInput) (*huma.StreamResponse, error) {

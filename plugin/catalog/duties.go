@@ -20,6 +20,8 @@ const (
 	DutyReap Duty = "reap"
 	// DutyInherit settles on a store what daemons that are gone for good have left half made.
 	DutyInherit Duty = "inherit"
+	// DutyScrub reads a store's image-volumes back, one after the other.
+	DutyScrub Duty = "scrub"
 )
 
 // DutySpec asks to be the one on duty.

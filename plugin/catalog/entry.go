@@ -48,6 +48,12 @@ type Entry struct {
 	// first is 1.
 	Generation int64
 
+	// VerifiedAt is when the image-volume was last read back and was what it should be; zero: never. QuarantinedAt is
+	// since when nothing is made from it, as it was not; Quarantine is why.
+	VerifiedAt    time.Time
+	QuarantinedAt time.Time
+	Quarantine    string
+
 	CreatedAt  time.Time
 	FilledAt   time.Time // zero until ready
 	LastUsedAt time.Time // zero until ready
@@ -74,7 +80,7 @@ const entryColumns = `e.id, e.store, e.content_key, e.domain, e.state, e.attempt
 	e.digest, e.disk_format, e.source_bytes, e.virtual_bytes, e.reserved_bytes, e.held_bytes, e.claim,
 	e.pinned, e.hits, e.clones, e.inspector_version, e.evict_cause, e.created_at, e.filled_at,
 	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum, e.superseded_by, e.superseded_at, e.generation,
-	e.failed_at, e.failure`
+	e.failed_at, e.failure, e.verified_at, e.quarantined_at, e.quarantine`
 
 const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state, attempt, image_volume, form,
 	digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim,
@@ -97,18 +103,18 @@ type scanner interface{ Scan(into ...any) error }
 // scanEntry reads entryColumns; ImageIDs are read apart.
 func scanEntry(row scanner) (Entry, error) {
 	var e Entry
-	var created, filled, used, lease, retry, superseded, failed int64
+	var created, filled, used, lease, retry, superseded, failed, verified, quarantined int64
 	err := row.Scan(&e.ID, &e.Store, &e.Key, &e.Domain, &e.State, &e.Attempt, &e.ImageVolume, &e.Form,
 		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
 		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
 		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum, &e.SupersededBy, &superseded, &e.Generation,
-		&failed, &e.Failure)
+		&failed, &e.Failure, &verified, &quarantined, &e.Quarantine)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}
 	e.CreatedAt, e.FilledAt, e.LastUsedAt = fromMicros(created), fromMicros(filled), fromMicros(used)
 	e.LeaseUntil, e.RetryAfter, e.SupersededAt = fromMicros(lease), fromMicros(retry), fromMicros(superseded)
-	e.FailedAt = fromMicros(failed)
+	e.FailedAt, e.VerifiedAt, e.QuarantinedAt = fromMicros(failed), fromMicros(verified), fromMicros(quarantined)
 	return e, err
 }
 
@@ -125,7 +131,7 @@ const (
 	selectLive  = `SELECT ` + entryColumns + ` FROM entries e WHERE e.live_key = ?`
 	// CROSS JOIN keeps SQLite from going through a whole store for one revision.
 	selectAlias = `SELECT ` + entryColumns + ` FROM entry_images i CROSS JOIN entries e
-		WHERE i.revision_key = ? AND e.id = i.entry_id AND e.store = ? AND e.live_key IS NOT NULL
+		WHERE i.revision_key = ? AND e.id = i.entry_id AND e.store = ? AND e.live_key IS NOT NULL AND e.quarantined_at = 0
 			AND (e.state <> 'ready' OR e.inspector_version >= ?)
 		ORDER BY CASE e.state WHEN 'ready' THEN 0 ELSE 1 END, e.id DESC LIMIT 1`
 	selectImages = `SELECT image_id FROM entry_images WHERE entry_id = ? ORDER BY added_at, image_id`

@@ -46,7 +46,7 @@ const (
 // Lend notes a loan of a ready entry, for so long from now. It is noted, and committed, before the entry is looked at:
 // an eviction makes its entry evicting before it looks at the loans, so that one of the two sees the other, and neither
 // locks what the other one needs. A process that dies in between leaves a loan that ends by itself. ErrLost: the entry
-// is not ready, or has another image-volume; there is no loan then.
+// does not serve, or has another image-volume; there is no loan then.
 func (c *Catalog) Lend(ctx context.Context, l Loan, lasts time.Duration) (Loan, error) {
 	op := fmt.Sprintf("lend entry %s to volume %s", l.Entry, l.LentTo)
 	l.ID = LoanID(uuid.Must(uuid.NewV7()).String())
@@ -62,7 +62,7 @@ func (c *Catalog) Lend(ctx context.Context, l Loan, lasts time.Duration) (Loan, 
 		return Loan{}, err
 	}
 	e, err := c.Get(ctx, l.Entry)
-	if err == nil && e.State == Ready && e.ImageVolume == l.ImageVolume {
+	if err == nil && e.Serves() && e.ImageVolume == l.ImageVolume {
 		return l, nil
 	}
 	if err == nil || errors.Is(err, ErrNotFound) {

@@ -98,7 +98,7 @@ func (t tx) heldAlone(ctx context.Context, id EntryID, attempt int) (Entry, erro
 
 // selectContent: a ready one first, then the oldest. Rows that earlier versions filled or failed have such keys too.
 const selectContent = `SELECT ` + entryColumns + ` FROM entries e
-	WHERE e.content_key = ? AND e.store = ? AND e.id <> ? AND e.live_key IS NOT NULL AND (? = 1 OR e.domain = ? OR e.domain = '')
+	WHERE e.content_key = ? AND e.store = ? AND e.id <> ? AND e.live_key IS NOT NULL AND e.quarantined_at = 0 AND (? = 1 OR e.domain = ? OR e.domain = '')
 	ORDER BY CASE e.state WHEN 'ready' THEN 0 WHEN 'filling' THEN 1 ELSE 2 END, e.id`
 
 // otherLive returns another ready entry that has the key and may be shared, if any, after removing those that failed.

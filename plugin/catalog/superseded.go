@@ -22,9 +22,9 @@ const imageGone = "-"
 
 const (
 	setCurrent     = `UPDATE entry_images SET current_at = ? WHERE entry_id = ? AND image_id = ? AND current_at < ?`
-	selectReadings = `SELECT e.id, MAX(i.current_at) AS since, e.generation FROM entry_images i CROSS JOIN entries e
+	selectReadings = `SELECT e.id, MAX(i.current_at) AS since, e.generation, e.quarantined_at FROM entry_images i CROSS JOIN entries e
 		WHERE i.image_id = ? AND e.id = i.entry_id AND e.store = ? AND e.domain = ? AND CASE WHEN e.form = 'source' THEN 'source' ELSE 'decoded' END = ? AND e.state = 'ready'
-		GROUP BY e.id, e.generation ORDER BY since DESC, e.id DESC`
+		GROUP BY e.id, e.generation, e.quarantined_at ORDER BY since DESC, e.id DESC`
 	setSuperseded = `UPDATE entry_images SET superseded_by = ? WHERE entry_id = ? AND image_id = ? AND superseded_by <> ?`
 	// markSuperseded sums an entry's images up.
 	markSuperseded = `UPDATE entries SET
@@ -39,6 +39,7 @@ const (
 type bearer struct {
 	id         EntryID
 	generation int64
+	damaged    bool // in quarantine
 }
 
 // borne is what bears an image: the entries of a store, an owner and a form.
@@ -60,8 +61,9 @@ func (t tx) bearers(ctx context.Context, by borne, image string) ([]bearer, erro
 	var all []bearer
 	err := t.each(ctx, func(rows *sql.Rows) error {
 		var b bearer
-		var since int64
-		err := rows.Scan(&b.id, &since, &b.generation)
+		var since, quarantined int64
+		err := rows.Scan(&b.id, &since, &b.generation, &quarantined)
+		b.damaged = quarantined > 0
 		all = append(all, b)
 		return err
 	}, selectReadings, image, by.store, by.domain, by.form)
@@ -199,13 +201,16 @@ func (t tx) depart(ctx context.Context, e Entry) error {
 	return err
 }
 
-// WhyAbsent tells why an image is about to be filled into a store: it has changed since it was cached, it was
+// WhyAbsent tells why an image is about to be filled into a store: it has changed since it was cached, what is cached is in quarantine, it was
 // evicted (cause says why), or nothing is known of it.
 func (c *Catalog) WhyAbsent(ctx context.Context, store backends.StoreID, domain, image string) (why words.MissCause, cause EvictCause, err error) {
 	err = c.read(ctx, fmt.Sprintf("find why %s is not on %s", image, store), func(t tx) error {
 		all, err := t.bearers(ctx, borne{store, domain, backends.Decoded}, image)
 		if err != nil || len(all) > 0 {
 			why = words.MissChanged
+			if len(all) > 0 && all[0].damaged {
+				why = words.MissQuarantined
+			}
 			return err
 		}
 		err = t.row(ctx, selectDeparted, store, domain, image).Scan(&cause)

@@ -19,6 +19,8 @@ const (
 	EventVanished      EventKind = "vanished"
 	EventAdopted       EventKind = "adopted"
 	EventMended        EventKind = "mended"
+	EventQuarantined   EventKind = "quarantined"
+	EventReleased      EventKind = "released"
 	EventPinned        EventKind = "pinned"
 	EventUnpinned      EventKind = "unpinned"
 	EventDeleted       EventKind = "deleted"
@@ -54,6 +56,8 @@ func EventKinds() []KindOfEvent {
 		{EventVanished, "an image-volume was no longer usable, behind our back; its entry is dropped"},
 		{EventAdopted, "an image-volume that no entry named was taken into the catalog"},
 		{EventMended, "catalog, backend and quota did not agree, and do now; reason: the kind of problem"},
+		{EventQuarantined, "an image-volume is not what was written any more: nothing is made from it; detail: what was found, and what was made from it"},
+		{EventReleased, "an image-volume that was in quarantine was read again, and is what was written"},
 		{EventPinned, "an admin pinned an entry"},
 		{EventUnpinned, "an admin unpinned an entry"},
 		{EventDeleted, "an admin deleted an entry; bytes: what came free"},

@@ -69,6 +69,7 @@ const (
 	MissNeverCached MissCause = "never_cached"
 	MissEvicted     MissCause = "evicted"      // it was, and went: by a bound, an admin, from behind our back
 	MissChanged     MissCause = "changed"      // other content of the image is cached
+	MissQuarantined MissCause = "quarantined"  // what is cached of it was found damaged
 	MissSameContent MissCause = "same_content" // the image was read, and its content is another entry's: none was made
 )
 

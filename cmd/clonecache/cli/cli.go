@@ -132,7 +132,7 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	completes(root, "output", fixed(formats...))
 	completes(root, "progress", fixed(progressModes...))
 	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.event(), a.report(), a.quota(),
-		a.backend(), a.loan(), a.host(), a.prefetch(), a.queue(), a.follow(), a.sink(), a.reload(), a.prune(), a.clean(), a.check(), a.catalog(), a.image(), a.version(), exitCodesTopic())
+		a.backend(), a.loan(), a.host(), a.prefetch(), a.queue(), a.follow(), a.sink(), a.reload(), a.prune(), a.clean(), a.check(), a.scrub(), a.catalog(), a.image(), a.version(), exitCodesTopic())
 	root.SetHelpCommand(helpCommand(root))
 	root.InitDefaultCompletionCmd("completion")
 	onlyGroups(root)

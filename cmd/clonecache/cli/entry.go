@@ -64,6 +64,9 @@ func showEntries(t *table, entries []plugin.EntryView) {
 		if e.SupersededAt != nil {
 			state += " (superseded)"
 		}
+		if e.QuarantinedAt != nil {
+			state += " (quarantined)"
+		}
 		if !e.Configured {
 			state += " (not configured)"
 		}
@@ -122,6 +125,13 @@ func showEntry(t *table, e plugin.EntryView) {
 		t.row("Superseded", "its image is gone from the source, "+t.moment(*e.SupersededAt))
 	}
 	t.row("Last used", t.moment(e.LastUsedAt))
+	if e.VerifiedAt != nil {
+		t.row("Read back", t.moment(*e.VerifiedAt))
+	}
+	if e.QuarantinedAt != nil {
+		t.row("Quarantined", t.moment(*e.QuarantinedAt)+": "+e.Quarantine)
+		t.row("Made from it", listed(e.MadeFrom))
+	}
 }
 
 // listed are names one after another, the first ones of many.

@@ -128,6 +128,9 @@ func showBackends(t *table, views []plugin.BackendView) {
 		if v.NoClone != "" && v.Kind != fileCacheKind {
 			t.line("%s: %s", v.Name, v.NoClone)
 		}
+		if n := v.Scrub.Quarantined; n > 0 {
+			t.line("%s: %s damaged and in quarantine, and nothing is made from it; see `clonecache check`", v.Name, plural(n, "image-volume is", "image-volumes are"))
+		}
 	}
 }
 

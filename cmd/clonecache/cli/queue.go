@@ -266,7 +266,7 @@ func (a *app) queueRetry() *cobra.Command {
 					n.Images++
 				}
 				return n, nil
-			}, func(t *table, n api.QueueCount) { t.line("%d images are tried again", n.Images) })(cmd, args)
+			}, func(t *table, n api.QueueCount) { t.line("%s tried again", plural(n.Images, "image is", "images are")) })(cmd, args)
 		},
 		ValidArgsFunction: a.completeQueue,
 	}

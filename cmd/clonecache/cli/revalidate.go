@@ -14,7 +14,8 @@ func (a *app) entryRevalidate() *cobra.Command {
 		Short: "Read and inspect entries' bytes again",
 		Long: `Reads each entry's bytes from end to end, compares them with its digest or content sum, and inspects the image by
 the rules of now. One that does not pass is dropped, pinned or not: the next request caches the image anew, and
-volumes made from it should be looked at (exit code 8).`,
+volumes made from it should be looked at (exit code 8). One in quarantine is released if it passes, and stays there
+if it does not.`,
 		Example:           "  clonecache entry revalidate 0197c2f4",
 		Args:              atLeastOne("ID"),
 		RunE:              a.revalidate,
@@ -53,6 +54,10 @@ func showRevalidated(t *table, results []plugin.Revalidated) {
 	for _, r := range results {
 		if r.Valid {
 			t.line("%s on %s is valid: %s", shortID(r.Entry.ID), r.Entry.Backend, few(r.Entry.ImageIDs))
+			continue
+		}
+		if r.Entry.QuarantinedAt != nil {
+			t.line("%s on %s stays in quarantine: %s", shortID(r.Entry.ID), r.Entry.Backend, r.Detail)
 			continue
 		}
 		t.line("%s on %s was dropped: %s", shortID(r.Entry.ID), r.Entry.Backend, r.Detail)

@@ -97,3 +97,11 @@ func ColumnsOf(f *os.File) func() int {
 		return columns
 	}
 }
+
+// plural is how many there are, with the word for one or for several.
+func plural(n int64, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + several
+}

@@ -27,6 +27,7 @@ const (
 	minStallTimeout  = time.Second    // stall_timeout
 	maxStallTimeout  = time.Hour      // stall_timeout
 	minKeepFailed    = time.Hour      // keep_failed; a refusal is answered from it for so long
+	minScrub         = time.Minute    // scrub_every
 	minBandwidth     = 64 << 10       // max_bandwidth
 	minFresh         = time.Minute    // fresh_for
 	maxEvents        = 1_000_000      // events_max
@@ -110,6 +111,10 @@ func (c *checker) daemon(cfg *Config) {
 	c.duration("report_retention", cfg.ReportRetention, minRetention, maxRetention)
 	c.duration("stall_timeout", cfg.StallTimeout, minStallTimeout, maxStallTimeout)
 	c.duration("keep_failed", cfg.KeepFailed, minKeepFailed, maxRetention)
+	if cfg.ScrubEvery != 0 {
+		c.duration("scrub_every", cfg.ScrubEvery, minScrub, maxRetention)
+	}
+	between(c, "scrub_share", cfg.ScrubShare, 1, 100)
 	between(c, "events_max", cfg.EventsMax, 0, maxEvents)
 	if _, err := logrus.ParseLevel(cfg.LogLevel); err != nil {
 		c.problem("log_level", fmt.Sprintf("%q is not a level", cfg.LogLevel), `use "debug", "info", "warn" or "error"`)

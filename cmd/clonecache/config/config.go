@@ -35,6 +35,8 @@ type Config struct {
 	StallTimeout        Duration       `toml:"stall_timeout"`
 	ReportRetention     Duration       `toml:"report_retention"`
 	KeepFailed          Duration       `toml:"keep_failed"`
+	ScrubEvery          Duration       `toml:"scrub_every"`
+	ScrubShare          int            `toml:"scrub_share"`
 	EventsMax           int            `toml:"events_max"`
 	LogLevel            string         `toml:"log_level"`
 	LogFormat           string         `toml:"log_format"`
@@ -220,6 +222,8 @@ func Default() Config {
 		StallTimeout:        Duration(30 * time.Second),
 		ReportRetention:     Duration(90 * day),
 		KeepFailed:          Duration(day),
+		ScrubEvery:          Duration(7 * day),
+		ScrubShare:          5,
 		EventsMax:           10_000,
 		LogLevel:            "info",
 		LogFormat:           LogText,

@@ -179,6 +179,8 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		FillLimit:           d.cfg.FillLimit,
 		ReportRetention:     time.Duration(d.cfg.ReportRetention),
 		KeepFailed:          time.Duration(d.cfg.KeepFailed),
+		ScrubEvery:          orNever(d.cfg.ScrubEvery),
+		ScrubShare:          d.cfg.ScrubShare,
 		EventsMax:           eventsMax(d.cfg),
 		Log:                 d.Log,
 		Observer:            metrics,
@@ -217,6 +219,14 @@ func eventsMax(cfg config.Config) int {
 		return -1
 	}
 	return cfg.EventsMax
+}
+
+// orNever is a span in the plugin's words, where 0 is the default.
+func orNever(d config.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return time.Duration(d)
 }
 
 // wait returns once ctx ends, or with the error of a server that failed.

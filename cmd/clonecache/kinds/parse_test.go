@@ -38,7 +38,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
-	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder", "glanceapi"}
+	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder", "glanceapi", "scrub"}
 	if rbd.Missing == "" {
 		names = append(names, "rbd", "openstack-ceph")
 	}
@@ -86,6 +86,8 @@ func TestParseFillsEveryField(t *testing.T) {
 		StallTimeout:        config.Duration(45 * time.Second),
 		ReportRetention:     config.Duration(30 * day),
 		KeepFailed:          config.Duration(2 * day),
+		ScrubEvery:          config.Duration(3 * day),
+		ScrubShare:          7,
 		EventsMax:           500,
 		LogLevel:            "debug",
 		LogFormat:           "json",
