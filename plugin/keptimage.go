@@ -1,0 +1,239 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/words"
+)
+
+// servePiece is how many bytes are given to a requester at once while they come.
+const servePiece = 256 << 10
+
+// firstBytePatience is how long a fill may take until it can be read; after that its caller is better served by the source.
+const firstBytePatience = 15 * time.Second
+
+// KeptImage is an image's bytes, kept or on their way. It is for one goroutine, and to be closed.
+type KeptImage struct {
+	Image imagesource.Image // as its source describes it to the requester
+
+	o     Bytes
+	store *store
+	begun time.Time
+	entry catalog.Entry
+	role  Outcome
+	file  *os.File // all of it is kept; nil: it is on its way
+	leave func()   // the gate
+
+	flight *flight // that it is on its way by; nil: none
+	cancel context.CancelFunc
+	ended  chan struct{} // closed once nobody waits for the flight any more
+	filled *filled       // of ended; nil: it came to nothing
+	err    error
+}
+
+// fetch joins the image's fill, or begins it, and returns once there is something to read. ErrNotKept.
+func (k *KeptImage) fetch(ctx context.Context, want wanted, token imagesource.Token) error {
+	var stay context.Context // the download may end before what it has brought is kept
+	stay, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	k.ended = make(chan struct{})
+	boarded := make(chan *flight, 1)
+	who := &waiter{token: token, boarded: func(f *flight) {
+		select {
+		case boarded <- f:
+		default: // it is another try, of which nothing is read
+		}
+	}}
+	go func() {
+		defer close(k.ended)
+		k.filled, k.err = k.o.fills.fillShared(stay, want, k.store, who)
+	}()
+	patience := time.NewTimer(firstBytePatience)
+	defer patience.Stop()
+	select {
+	case k.flight = <-boarded:
+	case <-k.ended:
+	}
+	if err := k.readable(ctx, patience.C); err != nil {
+		k.abandon()
+		return fmt.Errorf("%w: %w", ErrNotKept, err)
+	}
+	return nil
+}
+
+// readable waits until the first bytes can be read.
+func (k *KeptImage) readable(ctx context.Context, patience <-chan time.Time) error {
+	for k.flight != nil {
+		stage, _, turned := k.flight.tide.now()
+		if stage != nil {
+			return nil
+		}
+		select {
+		case <-turned:
+		case <-k.flight.done:
+			return k.land(ctx)
+		case <-k.ended: // it was left
+			return k.land(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience:
+			return fmt.Errorf("nothing came for %v", firstBytePatience)
+		}
+	}
+	return k.land(ctx)
+}
+
+// land opens what the fill has made, once it has ended. Where it came to nothing for somebody else, it may go on for us; that
+// is not waited for.
+func (k *KeptImage) land(ctx context.Context) error {
+	if k.flight != nil {
+		select {
+		case <-k.flight.done:
+			if k.flight.err != nil {
+				return k.flight.err
+			}
+		default:
+		}
+	}
+	select {
+	case <-k.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if k.err != nil {
+		return k.err
+	}
+	k.entry, k.role = k.filled.entry, k.filled.role
+	var err error
+	k.file, err = k.o.whole(ctx, k.store, k.entry)
+	return err
+}
+
+// abandon leaves the fill, and waits until that is so.
+func (k *KeptImage) abandon() {
+	if k.cancel != nil {
+		k.cancel()
+		<-k.ended
+	}
+}
+
+// Close gives everything back, and lets the fill end that nobody else waits for; one that has all of the image's bytes by
+// now goes on to keep them, and is not waited for.
+func (k *KeptImage) Close() {
+	if k.file != nil {
+		_ = k.file.Close() // only read
+	}
+	if k.cancel == nil {
+		k.end()
+		return
+	}
+	if k.flight != nil && k.flight.soFar().Read < k.Image.SizeBytes {
+		k.abandon()
+	}
+	go func() { // the gate is left by it
+		<-k.ended
+		k.cancel()
+		k.end()
+	}()
+}
+
+// end counts the download, and lets the plugin close.
+func (k *KeptImage) end() {
+	if k.role == "" && k.filled != nil {
+		k.entry, k.role = k.filled.entry, k.filled.role
+	}
+	k.note()
+	k.leave()
+}
+
+// note counts the download as a request to the file cache.
+func (k *KeptImage) note() {
+	reason, downloaded := reasonOf(k.role), int64(0)
+	if k.role == "" {
+		return
+	}
+	if k.filled != nil {
+		downloaded = k.filled.downloaded
+	}
+	r := catalog.Request{
+		At: k.o.now().UTC(), Backend: k.store.name, ImageID: k.Image.Ref(), Entry: k.entry.ID, Outcome: words.Outcome(k.role), Reason: reason,
+		Took: k.o.now().Sub(k.begun), DownloadedBytes: downloaded, Detail: "the image's bytes",
+	}
+	if downloaded == 0 {
+		r.SavedBytes = k.Image.SizeBytes
+	}
+	_ = k.o.books.answer(0, r) // it ends no intent, and is logged
+}
+
+// Copy writes length bytes from off on, as they come, and says how many it has written. ErrPart: the rest is not to be had
+// here. Another error is w's, or ctx's.
+func (k *KeptImage) Copy(ctx context.Context, w io.Writer, off, length int64) (written int64, err error) {
+	buffer := []byte(nil)
+	for written < length && k.file == nil {
+		if buffer == nil {
+			buffer = make([]byte, servePiece)
+		}
+		n, err := k.piece(ctx, buffer[:min(int64(len(buffer)), length-written)], off+written)
+		if err != nil {
+			return written, err
+		}
+		if n == 0 {
+			continue // it has landed
+		}
+		m, err := w.Write(buffer[:n])
+		written += int64(m)
+		if err != nil {
+			return written, err
+		}
+	}
+	if written == length {
+		return written, nil
+	}
+	n, err := k.copyWhole(w, off+written, length-written)
+	return written + n, err
+}
+
+// copyWhole writes from the file: to a connection without a copy in memory.
+func (k *KeptImage) copyWhole(w io.Writer, off, length int64) (int64, error) {
+	if _, err := k.file.Seek(off, io.SeekStart); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrPart, err)
+	}
+	n, err := io.CopyN(w, k.file, length)
+	var gone *net.OpError
+	if err != nil && !errors.As(err, &gone) {
+		err = fmt.Errorf("%w: %w", ErrPart, err)
+	}
+	return n, err
+}
+
+// piece reads what has come at off into b, and waits for that; 0 bytes: all of it is in the file by now. ErrPart.
+func (k *KeptImage) piece(ctx context.Context, b []byte, off int64) (int, error) {
+	for {
+		stage, bytes, turned := k.flight.tide.now()
+		if stage != nil && off < bytes {
+			n, err := stage.ReadAt(b[:min(int64(len(b)), bytes-off)], off)
+			if n > 0 || err == nil {
+				return n, nil
+			}
+			turned = nil // it has been committed, or has come to nothing
+		}
+		select {
+		case <-turned:
+			continue
+		case <-k.flight.done:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		if err := k.land(ctx); err != nil && ctx.Err() == nil {
+			return 0, fmt.Errorf("%w: %w", ErrPart, err)
+		}
+		return 0, ctx.Err()
+	}
+}
