@@ -86,7 +86,7 @@ func (c *Config) text(dir, socket string) string {
 	if c.Tables != "" {
 		return b.String() + c.Tables
 	}
-	b.WriteString(c.Catalog.text())
+	b.WriteString(c.Catalog.Text())
 	fmt.Fprintf(&b, "[internal_tenant]\nkind = \"local\"\n")
 	line("max_volumes", c.MaxVolumes)
 	line("max_gigabytes", c.MaxGigabytes)

@@ -74,7 +74,8 @@ type Catalog struct {
 
 func (c Catalog) url() string { return "mysql://clonecache@" + c.Address + "/" + c.Database }
 
-func (c Catalog) text() string {
+// Text is the table of the catalog in a configuration.
+func (c Catalog) Text() string {
 	if c == (Catalog{}) {
 		return ""
 	}

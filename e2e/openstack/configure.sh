@@ -259,6 +259,18 @@ write_hook() {
   mv "$conf.new" "$conf"
 }
 
+# write_controller NAME SOCKET: what a cinder-volume of the cluster has of its own, read last.
+write_controller() {
+  put "$dir/etc/controller-$1.conf" <<CONF
+[DEFAULT]
+host = lab-$1
+cluster = lab
+enabled_backends = rbd1
+[rbd1]
+clonecache_socket = $2
+CONF
+}
+
 # Everything is root already, so sudo and rootwrap only run what they are given.
 write_programs() {
   put "$dir/bin/sudo" 0755 <<'SH'

@@ -11,10 +11,13 @@
 #   lab.sh env      prints the variables with which clients reach it (eval "$(lab.sh env)")
 #   lab.sh start|stop|kill|pause|resume|restart SERVICE   for tests of outages; kill is SIGKILL to the
 #                   service and its children. SERVICE: mariadb memcached epmd rabbitmq keystone glance
-#                   cinder-api cinder-scheduler cinder-volume
+#                   cinder-api cinder-scheduler cinder-volume cinder-volume-a cinder-volume-b
 #   lab.sh hook SOCKET|off [KEY=VALUE...]   puts clonecache's hook before the drivers, or takes it away, and
 #                   restarts cinder-volume; keys are clonecache_... and go into each backend's section, and
 #                   those of the form SECTION/KEY=VALUE into that section
+#   lab.sh controllers SOCKET SOCKET|off   puts two cinder-volumes of one cluster, cinder-volume-a and -b, each with a
+#                   host and a socket of clonecache of its own, in the place of cinder-volume, on rbd1 alone; or takes
+#                   them away again
 #   lab.sh cluster VERB...   e2e/ceph/cluster.sh on the lab's cluster (osd-pause, ceph df, ...)
 #   lab.sh run PROGRAM...    runs it with the variables of `env`
 #
@@ -47,6 +50,7 @@ port=${LAB_PORT:-42000}
 settings="DIRECT_URL GLANCE_STORE CINDER_DRIVER_RBD CINDER_DRIVER_NFS CINDER_PYTHONPATH CINDER_CACHE TOKEN_SECONDS"
 backends=(rbd1 rbd2 nfs1 nfs2)
 services="mariadb memcached epmd rabbitmq keystone glance cinder-api cinder-scheduler cinder-volume"
+controllers="cinder-volume-a cinder-volume-b"
 
 export CEPH_DIR=$dir/ceph CEPH_PORT=$((port + 100))
 export CEPH_POOLS="volumes volumes2 images" CEPH_USERS="cinder glance clonecache"
@@ -67,13 +71,14 @@ main() {
     status) status ;;
     env) client_env ;;
     start | stop | kill | pause | resume | restart)
-      case " $services " in *" ${2:-} "*) ;; *) die "$1: which of: $services" ;; esac
+      case " $services $controllers " in *" ${2:-} "*) ;; *) die "$1: which of: $services $controllers" ;; esac
       with_lock "$1" "$2"
       ;;
     hook) with_lock hook "${@:2}" ;;
+    controllers) with_lock controllers "${@:2}" ;;
     cluster) exec "$top/e2e/ceph/cluster.sh" "${@:2}" ;;
     run) eval "$(client_env)"; exec "${@:2}" ;;
-    *) die "usage: lab.sh up|down|wipe|status|env|start|stop|kill|pause|resume|restart|hook|cluster|run; see its first lines" ;;
+    *) die "usage: lab.sh up|down|wipe|status|env|start|stop|kill|pause|resume|restart|hook|controllers|cluster|run; see its first lines" ;;
   esac
 }
 
@@ -149,9 +154,26 @@ hook() {
   ! runs cinder-volume || restart cinder-volume
 }
 
+# Cinder would go on to choose a cinder-volume that is stopped, until it has not heard of it for a minute.
+controllers() {
+  local service
+  [ $# = 2 ] || [ "${1:-}" = off ] || die "controllers: which two sockets?"
+  for service in $controllers; do stop $service; done
+  if [ "$1" = off ]; then
+    for service in lab-a@rbd1 lab-b@rbd1; do cinder-manage --config-file "$dir/etc/cinder.conf" service remove cinder-volume $service || true; done
+    start cinder-volume
+    return
+  fi
+  write_controller a "$1"
+  write_controller b "$2"
+  stop cinder-volume
+  for service in "${backends[@]}"; do cinder-manage --config-file "$dir/etc/cinder.conf" service remove cinder-volume "lab@$service" || true; done
+  for service in $controllers; do start $service; done
+}
+
 down() {
   local service
-  for service in cinder-volume cinder-scheduler cinder-api glance keystone rabbitmq epmd; do stop $service & done
+  for service in $controllers cinder-volume cinder-scheduler cinder-api glance keystone rabbitmq epmd; do stop $service & done
   wait
   stop memcached
   stop mariadb

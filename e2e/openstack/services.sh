@@ -20,7 +20,8 @@ command_of() {
     glance) cmd=(glance-api --config-file "$conf/glance.conf") listens=$((port + 1)) ;;
     cinder-api) cmd=(cinder-api "${cinder_files[@]}") listens=$((port + 2)) ;;
     cinder-scheduler) cmd=(cinder-scheduler "${cinder_files[@]}") listens= ;;
-    cinder-volume) cmd=(cinder-volume "${cinder_files[@]}") listens=drivers ;;
+    cinder-volume) cmd=(cinder-volume "${cinder_files[@]}") listens=drivers drivers=${#backends[@]} ;;
+    cinder-volume-?) cmd=(cinder-volume "${cinder_files[@]}" --config-file "$conf/controller-${1##*-}.conf") listens=drivers drivers=1 ;;
   esac
 }
 
@@ -37,7 +38,7 @@ rabbit_env=(
 )
 
 start() {
-  local service=$1 cmd listens n
+  local service=$1 cmd listens drivers n
   command_of "$service"
   runs "$service" && { ready && return 0; } # else: on its way, or paused
   if ! runs "$service"; then
@@ -63,7 +64,7 @@ ready() {
     "") runs "$service" ;;
     drivers)
       [ "$(tail -c "+$(cat "$dir/run/$service.from")" "$dir/log/$service.log" | grep -c 'post RPC initialization completed successfully')" -ge \
-        "${#backends[@]}" ] && runs "$service"
+        "$drivers" ] && runs "$service"
       ;;
     /*) [ -S "$listens" ] && mariadb --no-defaults -uroot -S "$listens" -e 'SELECT 1' >/dev/null 2>&1 ;;
     *) (exec 3<>"/dev/tcp/127.0.0.1/$listens") 2>/dev/null ;;
