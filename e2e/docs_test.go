@@ -38,9 +38,9 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 }
 
-// Every metric that the daemon serves stands in docs/operations.md.
+// Every metric that the daemon serves stands in docs/monitoring.md.
 func TestMetricsAreDocumented(t *testing.T) {
-	doc := read(t, "docs/operations.md")
+	doc := read(t, "docs/monitoring.md")
 	d := cloning(t, harness.Config{MaxCount: 1})
 	for n := 1; n <= 2; n++ {
 		ref, _ := addImage(t, d, n)
@@ -54,7 +54,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	for _, name := range names {
 		if !strings.Contains(doc, name[1]) {
-			t.Errorf("docs/operations.md does not name %s", name[1])
+			t.Errorf("docs/monitoring.md does not name %s", name[1])
 		}
 	}
 }

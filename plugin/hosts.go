@@ -178,10 +178,10 @@ func (k *stock) hostView(h catalog.Host) HostView {
 // RemoveHost forgets a daemon that is gone for good: its leases end at once, and entries of stores that were its alone
 // count as not configured. It is named by its ID, or by a part of at least four characters that only one's begins or ends
 // with, or by its host's name. It is returned as it was. catalog.ErrNoHost, catalog.ErrHostUp, ErrBadRequest.
-func (p *Plugin) RemoveHost(ctx context.Context, id string) (HostView, error) {
-	view, err := p.remover.removeHost(ctx, id)
+func (c Controls) RemoveHost(ctx context.Context, id string) (HostView, error) {
+	view, err := c.p.remover.removeHost(ctx, id)
 	if err == nil {
-		p.reconciler.leftOut()
+		c.p.reconciler.leftOut()
 	}
 	return view, err
 }

@@ -45,7 +45,7 @@ func TestWhatARemovedHostLeftIsSettledByAnother(t *testing.T) {
 	if len(h.asked) != 0 {
 		t.Errorf("of a host that is only lost: %v", h.asked)
 	}
-	if _, err := r.RemoveHost(t.Context(), "host-0"); err != nil {
+	if _, err := r.Controls().RemoveHost(t.Context(), "host-0"); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

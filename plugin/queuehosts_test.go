@@ -95,7 +95,7 @@ func TestAStoreOfOneHostIsItsOwnToFill(t *testing.T) {
 	if v := c.hosts[1].queued(t)[0]; v.State != "waiting" || v.Attempts != 0 {
 		t.Errorf("while its host is stopped: %+v, want it to wait", v)
 	}
-	if _, err := c.hosts[1].RemoveHost(t.Context(), "host-0"); err != nil {
+	if _, err := c.hosts[1].Controls().RemoveHost(t.Context(), "host-0"); err != nil {
 		t.Fatal(err)
 	}
 	if v := c.hosts[1].waitForState(t, "failed", 1)[0]; v.LastError == "" {

@@ -224,14 +224,14 @@ func TestAKilledHostsFillIsTakenOver(t *testing.T) {
 	c.hosts[1].holds(t, a.Answer, content)
 	c.hosts[1].wantHeld(t, 1)
 
-	if _, err := c.hosts[1].RemoveHost(t.Context(), "host-0"); !errors.Is(err, catalog.ErrHostUp) {
+	if _, err := c.hosts[1].Controls().RemoveHost(t.Context(), "host-0"); !errors.Is(err, catalog.ErrHostUp) {
 		t.Errorf("remove it while it seems up: %v", err)
 	}
 	c.lose(t, "host-0")
 	plugin.Beat(t.Context(), c.hosts[1].Plugin)
 	c.hosts[1].Tidy(t.Context())
 	c.hosts[1].wantStates(t, catalog.HostLost, catalog.HostUp)
-	if was, err := c.hosts[1].RemoveHost(t.Context(), "host-0"); err != nil || was.State != catalog.HostLost {
+	if was, err := c.hosts[1].Controls().RemoveHost(t.Context(), "host-0"); err != nil || was.State != catalog.HostLost {
 		t.Errorf("remove: %+v, %v", was, err)
 	}
 	if got := c.hosts[1].states(t); len(got) != 1 {
@@ -405,7 +405,7 @@ func TestAFileCacheIsItsHostsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkClean(t, c.hosts[1])
-	if _, err := c.hosts[1].RemoveHost(t.Context(), "host-0"); err != nil {
+	if _, err := c.hosts[1].Controls().RemoveHost(t.Context(), "host-0"); err != nil {
 		t.Fatal(err)
 	}
 	c.hosts[1].wantProblem(t, plugin.CheckOptions{}, "not-configured", "1 entries")
