@@ -182,6 +182,9 @@ func (o Bytes) mayFetch(s *store, want *wanted) error {
 
 // whole opens what an entry names. An entry of something that has vanished is dropped.
 func (o Bytes) whole(ctx context.Context, s *store, e catalog.Entry) (*os.File, error) {
+	if s.ready.bans(e.ID) {
+		return nil, fmt.Errorf("%w: it is damaged, and in quarantine", backends.ErrNotExist)
+	}
 	f, _, err := s.cache.OpenImage(ctx, e.ImageVolume)
 	if errors.Is(err, backends.ErrNotExist) {
 		return nil, errors.Join(err, o.stock.forgetVanished(ctx, s, e))

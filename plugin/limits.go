@@ -60,7 +60,8 @@ type Limits struct {
 	FillLimit  int // 0: the default
 }
 
-// Controls are what is changed of a cache while it serves. Its methods may be called from several goroutines.
+// Controls are what a person sees to while the cache serves: its limits, what is in use, what is read back, and why a volume
+// came to be as it is. Its methods may be called from several goroutines.
 type Controls struct{ p *Plugin }
 
 // Controls are those of this cache.

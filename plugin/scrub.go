@@ -200,16 +200,10 @@ type ScrubResult struct {
 	Unavailable []UnavailableView `json:"unavailable" doc:"Backends that were left out, since they do not answer, are out of use, or cannot be read back"`
 }
 
-// Scrubbing reads back what is cached. Its methods may be called from several goroutines.
-type Scrubbing struct{ sc *scrubber }
-
-// Scrubbing is that of this cache.
-func (p *Plugin) Scrubbing() Scrubbing { return Scrubbing{p.reconciler.scrubs()} }
-
 // Scrub reads the image-volumes of the stores that this daemon has, whether they are due or not, and puts into quarantine
 // what is not what was written. The end of ctx ends it. ErrUnknownBackend, ErrBadRequest.
-func (b Scrubbing) Scrub(ctx context.Context, r ScrubRequest) (ScrubResult, error) {
-	sc := b.sc
+func (c Controls) Scrub(ctx context.Context, r ScrubRequest) (ScrubResult, error) {
+	sc := c.p.reconciler.scrubs()
 	result := ScrubResult{Quarantined: []EntryView{}, Unavailable: []UnavailableView{}}
 	if r.Share < 0 || r.Share > 100 {
 		return result, fmt.Errorf("%w: share: %d is no percentage from 1 to 100", ErrBadRequest, r.Share)

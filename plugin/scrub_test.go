@@ -108,7 +108,7 @@ func TestQuarantineEnds(t *testing.T) {
 		t.Errorf("released: got %+v, want a hit", a)
 	}
 	r.damage(t, volume, 5)
-	result, err := r.Scrubbing().Scrub(t.Context(), plugin.ScrubRequest{Backend: "local", Share: 100})
+	result, err := r.Controls().Scrub(t.Context(), plugin.ScrubRequest{Backend: "local", Share: 100})
 	if err != nil || result.Entries != 1 || len(result.Quarantined) != 1 || len(result.Quarantined[0].MadeFrom) != 2 {
 		t.Errorf("scrub: got %+v, %v", result, err)
 	}
@@ -116,10 +116,10 @@ func TestQuarantineEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkClean(t, r)
-	if _, err := r.Scrubbing().Scrub(t.Context(), plugin.ScrubRequest{Backend: "absent"}); !errors.Is(err, plugin.ErrUnknownBackend) {
+	if _, err := r.Controls().Scrub(t.Context(), plugin.ScrubRequest{Backend: "absent"}); !errors.Is(err, plugin.ErrUnknownBackend) {
 		t.Errorf("an unknown backend: got %v", err)
 	}
-	if _, err := r.Scrubbing().Scrub(t.Context(), plugin.ScrubRequest{Share: 101}); !errors.Is(err, plugin.ErrBadRequest) {
+	if _, err := r.Controls().Scrub(t.Context(), plugin.ScrubRequest{Share: 101}); !errors.Is(err, plugin.ErrBadRequest) {
 		t.Errorf("a share of 101: got %v", err)
 	}
 }

@@ -243,6 +243,17 @@ func (f *fakeService) Check(ctx context.Context, o plugin.CheckOptions) (plugin.
 	return plugin.CheckResult{OK: true}, nil
 }
 
+func (f *fakeService) ExplainVolume(_ context.Context, b backends.Name, v backends.VolumeName) (plugin.VolumeStory, error) {
+	if v == "none" {
+		return plugin.VolumeStory{}, backends.ErrNotExist
+	}
+	return plugin.VolumeStory{Backend: b, Volume: v}, nil
+}
+
+func (f *fakeService) EntryEvents(_ context.Context, id string) ([]plugin.Event, error) {
+	return []plugin.Event{{ID: 1, EntryID: id}}, nil
+}
+
 func (f *fakeService) Scrub(_ context.Context, r plugin.ScrubRequest) (plugin.ScrubResult, error) {
 	if r.Progress != nil {
 		r.Progress(1, 2)

@@ -59,7 +59,8 @@ func leastRole() map[string]Role {
 		"GET /v1/openapi.json": Reader, "GET /v1/openapi.yaml": Reader,
 
 		"GET /v1/volumes": Reader, "GET /v1/backends/{backend}/volumes": Reader, "GET /v1/loans": Reader,
-		"GET /v1/entries": Reader, "GET /v1/entries/{id}": Reader,
+		"GET /v1/entries": Reader, "GET /v1/entries/{id}": Reader, "GET /v1/entries/{id}/events": Reader,
+		"GET /v1/volumes/{volume}/explain": Reader, "GET /v1/backends/{backend}/volumes/{volume}/explain": Reader,
 		"GET /v1/fills": Reader, "GET /v1/report": Reader, "GET /v1/quota": Reader, "GET /v1/backends": Reader,
 		"GET /v1/status": Reader, "GET /v1/events": Reader, "GET /v1/hosts": Reader,
 		"GET /v1/queue": Reader, "GET /v1/sinks": Reader, "GET /v1/follow": Reader,

@@ -156,6 +156,15 @@ func TestOverviewAndUpkeep(t *testing.T) {
 	if r, err := d.client.Clean(t.Context()); err != nil || r.Reaped != 3 {
 		t.Errorf("clean = %+v, %v", r, err)
 	}
+	if r, err := d.client.Scrub(t.Context(), plugin.ScrubRequest{Backend: "local", Share: 9}, nil); err != nil || r.Entries != 2 || r.Unread != 9 {
+		t.Errorf("scrub = %+v, %v", r, err)
+	}
+	if v, err := d.client.ExplainVolume(t.Context(), "local", "v"); err != nil || v.Backend != "local" || v.Volume != "v" {
+		t.Errorf("volume explain = %+v, %v", v, err)
+	}
+	if e, err := d.client.EntryEvents(t.Context(), "e-1"); err != nil || len(e) != 1 || e[0].EntryID != "e-1" {
+		t.Errorf("events of an entry = %+v, %v", e, err)
+	}
 	if r, err := d.client.Check(t.Context(), api.CheckRequest{Repair: true}, nil); err != nil || !r.OK || r.Problems == nil {
 		t.Errorf("check = %+v, %v", r, err)
 	}

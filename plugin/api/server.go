@@ -61,6 +61,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.volumeRoutes()
 	s.flattenRoutes()
 	s.keepRoutes()
+	s.explainRoutes()
 	s.loanRoutes()
 	s.entryRoutes()
 	s.overviewRoutes()

@@ -16,6 +16,7 @@ type Service interface {
 	Overview
 	Upkeep
 	Events
+	Stories
 	Hosts
 	Loans
 	Queue
@@ -89,9 +90,15 @@ type Events interface {
 	FollowEvents(ctx context.Context, f plugin.EventFilter, take func(plugin.Event) error) error
 }
 
+// Stories tell what happened to one volume or entry.
+type Stories interface {
+	ExplainVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) (plugin.VolumeStory, error)
+	EntryEvents(ctx context.Context, id string) ([]plugin.Event, error)
+}
+
 // ServiceOf is the service of a cache.
 func ServiceOf(p *plugin.Plugin) Service {
-	return served{p, p.Lending(), p.Queue(), p.Controls(), p.Scrubbing()}
+	return served{p, p.Lending(), p.Queue(), p.Controls()}
 }
 
 type served struct {
@@ -99,7 +106,6 @@ type served struct {
 	plugin.Lending
 	plugin.Queue
 	plugin.Controls
-	plugin.Scrubbing
 }
 
 // Queue is what is to be cached ahead of requests.

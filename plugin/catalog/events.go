@@ -46,7 +46,10 @@ type EventFilter struct {
 	IDs     []EventID // none: all
 	Since   time.Time // those that happened at this time or later
 	Backend backends.Name
-	Host    string            // an instance; "": all
+	Host    string // an instance; "": all
+	Volume  backends.VolumeName
+	Entry   EntryID
+	ImageID string
 	Kinds   []words.EventKind // none: all
 	Limit   int               // 0: no limit
 	Newest  bool              // Limit leaves the newest ones, not the oldest
@@ -117,6 +120,11 @@ func (f EventFilter) where() (string, []any) {
 	}
 	if f.Host != "" {
 		conditions, args = append(conditions, "host = ?"), append(args, f.Host)
+	}
+	for column, value := range map[string]string{"volume": string(f.Volume), "entry_id": string(f.Entry), "image_id": f.ImageID} {
+		if value != "" {
+			conditions, args = append(conditions, column+" = ?"), append(args, value)
+		}
 	}
 	if len(f.Kinds) > 0 {
 		conditions = append(conditions, "kind IN (?"+strings.Repeat(", ?", len(f.Kinds)-1)+")")

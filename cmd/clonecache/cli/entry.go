@@ -79,13 +79,21 @@ func (a *app) entryShow() *cobra.Command {
 	return &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show all that is known of an entry",
-		Long:    "Shows all that is known of an entry.",
+		Long:    "Shows all that is known of an entry, and what happened to it but for hits, as far as its events are kept.",
 		Example: "  clonecache entry show 0197c2f4",
 		Args:    exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var happened []plugin.Event
 			return ask(a, func(ctx context.Context, c *api.Client) (plugin.EntryView, error) {
-				return c.Entry(ctx, args[0])
-			}, showEntry)(cmd, args)
+				entry, err := c.Entry(ctx, args[0])
+				if err == nil && a.format != formatJSON {
+					happened, err = c.EntryEvents(ctx, entry.ID)
+				}
+				return entry, err
+			}, func(t *table, e plugin.EntryView) {
+				showEntry(t, e)
+				showHappened(t, "What happened to it:", happened)
+			})(cmd, args)
 		},
 		ValidArgsFunction: a.completeEntries,
 	}

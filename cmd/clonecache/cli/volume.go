@@ -17,7 +17,7 @@ import (
 func (a *app) volume() *cobra.Command {
 	return group("volume", "Create, list, flatten, keep and delete volumes",
 		"Volumes are what requesters get: clones of a cached image-volume, or copies. Only volumes that clonecache made are\nlisted and deleted.",
-		a.volumeCreate(), a.volumeList(), a.volumeFlatten(), a.volumeKeep(), a.volumeDelete())
+		a.volumeCreate(), a.volumeList(), a.volumeFlatten(), a.volumeKeep(), a.volumeExplain(), a.volumeDelete())
 }
 
 // createFlags are what "volume create" takes beside the image.
