@@ -11,8 +11,8 @@ from cinder import objects
 from cinder.volume import volume_utils
 from oslo_log import log as logging
 
-from clonecache_cinder import client
 from clonecache_cinder import hook
+from clonecache_cinder.later import Later
 from clonecache_cinder.loan import Ended
 from clonecache_cinder.loan import Loan
 
@@ -35,6 +35,10 @@ class LendingMixin(hook.ClonecacheMixin):
     """
 
     _lending_project = None  # whose volumes are image-volumes, as the daemon said last
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._lending_later = Later(self._lending_end)
 
     def do_setup(self, context):
         super().do_setup(context)
@@ -142,7 +146,9 @@ class LendingMixin(hook.ClonecacheMixin):
             ended = 'not_made'
             raise
         finally:
-            if ended is not None:
+            if ended == 'made':  # the volume need not wait until the daemon has written that
+                self._lending_later.add(loan, ended)
+            elif ended is not None:
                 self._lending_end(loan, ended)
 
     def _lending_check(self, volume, source):
@@ -199,7 +205,7 @@ class LendingMixin(hook.ClonecacheMixin):
     def _lending_end(self, loan, how):
         try:
             self._clonecache_daemon().end_loan(loan.id, how)
-        except client.DaemonError as e:
+        except Exception as e:
             LOG.warning('the daemon was not told that loan %s has ended (%s): it ends by itself; '
                         '%s', loan.id, how, e)
 

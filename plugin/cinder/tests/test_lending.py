@@ -122,6 +122,13 @@ class LendingCase(support.CinderCase):
             db=db, host='host@b', configuration=self.configured(
                 volume_backend_name='any', **settings))
 
+    def clone(self, d, *args, **kwargs):
+        """As ever, and the daemon has heard of it."""
+        made = super().clone(d, *args, **kwargs)
+        if isinstance(d, lending.LendingMixin):
+            self.assertTrue(d._lending_later.wait(60), 'the daemon is not told')
+        return made
+
     def image_volume(self, **more):
         """What Cinder has filled for the daemon."""
         made = self.volume(metadata={hook.ENTRY_KEY: 'e1'}, **more)
@@ -156,6 +163,22 @@ class LentTest(LendingCase):
         self.assertEqual(PLACE, asked['place'])
         self.assertEqual(volume.name, asked['volume'])
         self.assertEqual((['made'], {}), (self.lender.ends, self.lender.loans))
+
+    def test_the_volume_does_not_wait_until_the_daemon_has_heard_of_it(self):
+        heard = threading.Event()
+
+        def slow_to_hear(request):
+            if request.method == 'PUT' and not heard.wait(60):
+                return False
+            return self.lender(request)
+        self.server = self.serve(slow_to_hear)
+        d, volumes = self.before(), [self.volume() for _ in range(3)]
+        for volume in volumes:
+            self.assertTrue(support.CinderCase.clone(self, d, volume)[1])
+        self.assertEqual(([], 3), (self.lender.ends, len(self.lender.loans)))
+        heard.set()
+        self.assertTrue(d._lending_later.wait(60))
+        self.assertEqual((['made'] * 3, {}), (self.lender.ends, self.lender.loans))
 
     def test_cinder_reads_every_format(self):
         for image in (dict(support.IMAGE, disk_format='vmdk'),
