@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -52,7 +53,7 @@ type Identity struct {
 
 // leastRole is what each route asks for. A route that is not in it is a mistake that NewServer reports.
 func leastRole() map[string]Role {
-	return map[string]Role{
+	all := map[string]Role{
 		"GET /healthz": Nobody, "GET /readyz": Nobody,
 		"GET /metrics":         monitor,
 		"/":                    Reader, // what is not there
@@ -80,6 +81,8 @@ func leastRole() map[string]Role {
 		"DELETE /v1/entries": Admin, "DELETE /v1/hosts/{id}": Admin, "POST /v1/reload": Admin,
 		"POST /v1/backends/{backend}/disable": Admin, "POST /v1/backends/{backend}/enable": Admin,
 	}
+	maps.Copy(all, pageRoles())
+	return all
 }
 
 // doors registers routes, each behind the check of what it asks for. It is the mux that all routes go through.
@@ -99,7 +102,7 @@ func (d *doors) HandleFunc(pattern string, handle func(http.ResponseWriter, *htt
 	}
 	d.ServeMux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := lets(r, least); err != nil {
-			d.server.refuse(w, r, err)
+			d.server.turnAway(w, r, err)
 			return
 		}
 		handle(w, r.WithContext(context.WithValue(r.Context(), askedKey{}, r)))

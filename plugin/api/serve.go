@@ -121,19 +121,37 @@ func (s *Server) guard(l *Listener) http.Handler {
 		case l.only && r.URL.Path != metricsPath && !isProbe(r):
 			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))
 		default:
-			s.admit(w, r, l.identify(r))
+			s.admit(w, r.WithContext(context.WithValue(r.Context(), keysKey{}, l.keys)), s.identify(l, r))
 		}
 	})
 }
 
 // admit serves a request of somebody. Who did not say who he is has the probes alone.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, who Identity) {
-	if who.Role == Nobody && !isProbe(r) {
+	if who.Role == Nobody && !isProbe(r) && !isPage(r) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		s.refuse(w, r, unauthorized.answer(""))
 		return
 	}
 	s.ServeHTTP(w, r.WithContext(WithIdentity(r.Context(), who)))
+}
+
+// turnAway answers who may not do what he asks, in a browser with a page.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, err error) {
+	if isPage(r) {
+		s.refusePage(w, r, err)
+		return
+	}
+	s.refuse(w, r, err)
+}
+
+// identify finds out who asks, by what he brings, or by the session that he has begun.
+func (s *Server) identify(l *Listener, r *http.Request) Identity {
+	who := l.identify(r)
+	if who.Role == Nobody && !l.only {
+		return s.sessions.byCookie(r)
+	}
+	return who
 }
 
 const metricsPath = "/metrics"

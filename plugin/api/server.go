@@ -43,6 +43,8 @@ type Server struct {
 	delayed atomic.Pointer[Error] // why there is no service yet; nil: it starts
 	ending  atomic.Bool
 
+	sessions *sessions // of people in browsers
+
 	mu      sync.Mutex
 	servers []*http.Server // being served, for Shutdown
 	closed  bool
@@ -54,7 +56,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log}
+	s := &Server{cfg: cfg, log: cfg.Log, sessions: newSessions(cfg.Now)}
 	s.mux = &doors{ServeMux: http.NewServeMux(), server: s, least: leastRole()}
 	s.api = humago.New(s.mux, describe(cfg.Version))
 	s.api.UseMiddleware(refineErrors)
@@ -81,6 +83,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s.plainRoutes()
+	s.pageRoutes()
 	return s, s.mux.complete()
 }
 

@@ -1,0 +1,216 @@
+package api_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
+)
+
+// browser keeps cookies as browsers do, and runs no script.
+type browser struct {
+	t *testing.T
+	http.Client
+	url string
+}
+
+func newBrowser(t *testing.T, url string) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t: t, Client: http.Client{Jar: jar, Timeout: 20 * time.Second}, url: url}
+}
+
+// does sends a request, follows redirects, and is what it ends at.
+func (b *browser) does(method, path string, form url.Values) (status int, body string) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, b.url+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := b.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func (b *browser) login(token string) (status int, body string) {
+	b.t.Helper()
+	return b.does(http.MethodPost, "/ui/login", url.Values{"token": {token}})
+}
+
+// csrf is what the page's forms bring back.
+func csrf(t *testing.T, body string) string {
+	t.Helper()
+	found := regexp.MustCompile(`name="csrf" value="([0-9a-f]{64})"`).FindStringSubmatch(body)
+	if found == nil {
+		t.Fatalf("no form in %s", body)
+	}
+	return found[1]
+}
+
+// A person logs in with a token, sees what his role lets him see, and is nobody once he has logged out.
+func TestLoginAndLogout(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	of := startBearers(t, d)
+	b := newBrowser(t, of.url)
+	if _, body := b.does("GET", "/ui/entries", nil); !strings.Contains(body, `name="token"`) {
+		t.Errorf("nobody sees %s", body)
+	}
+	if status, body := b.login("token-of-nobody-at-all"); status != http.StatusUnauthorized || !strings.Contains(body, "nobody&#39;s token") {
+		t.Errorf("a wrong token: %d %s", status, body)
+	}
+	if status, body := b.login(of.tokens[api.Reader]); status != http.StatusOK || !strings.Contains(body, "the-reader (reader)") {
+		t.Fatalf("login: %d %s", status, body)
+	}
+	_, page := b.does("GET", "/ui/entry/e1", nil)
+	if strings.Contains(page, "/ui/entry/e1/pin") || !strings.Contains(page, "lib:a") {
+		t.Errorf("a reader is offered to change something, or sees nothing: %s", page)
+	}
+	if status, _ := b.does("POST", "/v1/prune", nil); status != http.StatusUnauthorized {
+		t.Errorf("a cookie changes something through the API: %d", status)
+	}
+	if status, _ := b.does("GET", "/v1/events?limit=1", nil); status != http.StatusOK {
+		t.Errorf("the page's script cannot follow events: %d", status)
+	}
+	if status, body := b.does("POST", "/ui/logout", url.Values{"csrf": {csrf(t, page)}}); status != http.StatusOK || !strings.Contains(body, `name="token"`) {
+		t.Errorf("logout: %d %s", status, body)
+	}
+	if _, body := b.does("GET", "/ui", nil); !strings.Contains(body, `name="token"`) {
+		t.Errorf("after the logout: %s", body)
+	}
+}
+
+// What a form asks for is done once: by whom the page was shown to, and not by a reader, nor for another site's page.
+func TestFormsNeedTheirPage(t *testing.T) {
+	fake := newFake()
+	d := startDaemon(t, fake, api.ServerConfig{})
+	of := startBearers(t, d)
+	reader, operator := newBrowser(t, of.url), newBrowser(t, of.url)
+	_, readers := reader.login(of.tokens[api.Reader])
+	operator.login(of.tokens[api.Operator])
+	if status, body := reader.does("POST", "/ui/entry/e1/delete", url.Values{"csrf": {csrf(t, readers)}}); status != http.StatusForbidden || !strings.Contains(body, "needs the role operator") {
+		t.Errorf("a reader deletes: %d %s", status, body)
+	}
+	for name, value := range map[string]string{"none": "", "another's": csrf(t, readers)} {
+		if status, _ := operator.does("POST", "/ui/entry/e1/delete", url.Values{"csrf": {value}}); status != http.StatusForbidden {
+			t.Errorf("a form with %s token: %d", name, status)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, of.url+"/ui/login", strings.NewReader("token="+of.tokens[api.Admin]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Origin", "https://evil.example")
+	if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a form of another site: %v, %v", resp, err)
+	} else if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	_, page := operator.does("GET", "/ui/entry/e2/delete", nil)
+	if !strings.Contains(page, "2 volumes depend on it") {
+		t.Errorf("the question does not say what depends on it: %s", page)
+	}
+	if status, body := operator.does("POST", "/ui/entry/e2/delete", url.Values{"csrf": {csrf(t, page)}, "force": {"true"}}); status != http.StatusOK || !strings.Contains(body, "The entry is deleted.") || strings.Contains(body, "lib:b") {
+		t.Errorf("delete: %d %s", status, body)
+	}
+	if len(fake.acts) != 1 || fake.acts[0].Who != "the-operator" || fake.acts[0].EntryID != "e2" {
+		t.Errorf("got acts %+v", fake.acts)
+	}
+}
+
+// The session's cookie is out of reach of scripts and of other sites, and a page loads what this server has alone.
+func TestPagesAreSealed(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	of := startBearers(t, d)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, of.url+"/ui/login", strings.NewReader("token="+of.tokens[api.Reader]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	cookie := resp.Header.Get("Set-Cookie")
+	for _, want := range []string{"HttpOnly", "SameSite=Strict", "Path=/"} {
+		if !strings.Contains(cookie, want) {
+			t.Errorf("cookie %q lacks %s", cookie, want)
+		}
+	}
+	login, err := http.Get(of.url + "/ui/login")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer login.Body.Close()
+	policy := login.Header.Get("Content-Security-Policy")
+	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || login.Header.Get("X-Frame-Options") != "DENY" {
+		t.Errorf("got policy %q", policy)
+	}
+}
+
+// Whatever images, volumes and errors are called is shown as text.
+func TestHostileNamesAreText(t *testing.T) {
+	hostile := []string{`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `javascript:alert(1)`, `</title><script>`, `{{.Who}}`, "\u202egnp.exe", `' onmouseover='alert(1)`}
+	fake := newFake()
+	fake.entries = nil
+	for _, name := range hostile {
+		fake.entries = append(fake.entries, plugin.EntryView{ID: "e-" + name, ImageIDs: []string{"lib:" + name}, State: "ready", Error: name})
+	}
+	d := startDaemon(t, fake, api.ServerConfig{})
+	pages := []string{"/ui", "/ui/fills", "/ui/entries", "/ui/entries?q=" + url.QueryEscape(hostile[0]), "/ui/entries?sort=held&backend=" + url.QueryEscape(hostile[1]), "/ui/events",
+		"/ui?since=" + url.QueryEscape(hostile[0]), "/ui/entry/" + url.PathEscape("e-"+hostile[1])}
+	for _, page := range pages {
+		_, body := d.raw(t, "GET", page, "")
+		for _, bad := range []string{"<script>", "<img", "onerror=alert(1)>", " onmouseover='"} {
+			if strings.Contains(strings.ReplaceAll(body, `<script src="/ui/page.js" defer></script>`, ""), bad) {
+				t.Errorf("%s has %s: %s", page, bad, body)
+			}
+		}
+		if !strings.Contains(body, "</html>") {
+			t.Errorf("%s is not whole: %s", page, body)
+		}
+	}
+}
+
+// The list is cut into pages, by the catalog where it can do so.
+func TestEntriesComeInPages(t *testing.T) {
+	fake := newFake()
+	fake.entries = nil
+	for i := range 120 {
+		fake.entries = append(fake.entries, plugin.EntryView{ID: string(rune('A'+i/26)) + string(rune('a'+i%26)), ImageIDs: []string{"lib:x"}, State: "ready", Hits: int64(i)})
+	}
+	d := startDaemon(t, fake, api.ServerConfig{})
+	_, first := d.raw(t, "GET", "/ui/entries", "")
+	if !strings.Contains(first, "after=Bx") || fake.filter.Limit != 51 {
+		t.Errorf("asked for %+v; the next page is not that after Bx", fake.filter)
+	}
+	_, sorted := d.raw(t, "GET", "/ui/entries?sort=hits", "")
+	if !strings.Contains(sorted, "from=50") || strings.Index(sorted, ">119<") < 0 || strings.Contains(sorted, ">69<") {
+		t.Errorf("the first page by hits: %s", sorted)
+	}
+	if _, last := d.raw(t, "GET", "/ui/entries?sort=hits&from=100", ""); strings.Contains(last, "from=150") || !strings.Contains(last, ">0<") {
+		t.Error("the last page by hits has a next one, or not the least")
+	}
+}
