@@ -27,10 +27,11 @@ type Config struct {
 	MaxGigabytes            int
 	KeepForQuota            bool // evict_for_quota = false
 
+	Listen         string // where it listens too: "tcp://127.0.0.1:8780"; "": on its socket alone
 	StopTimeout    string // "": the default
 	ScratchMaxSize string // "": the default
 
-	// Tables is the rest of the file, instead of what all fields above but StopTimeout and ScratchMaxSize say.
+	// Tables is the rest of the file, instead of what all fields above but Listen, StopTimeout and ScratchMaxSize say.
 	Tables string
 }
 
@@ -79,7 +80,11 @@ func (c *Config) text(dir, socket string) string {
 		}
 	}
 	line("state_dir", filepath.Join(dir, "state"))
-	fmt.Fprintf(&b, "listen = [%q]\n", socket)
+	fmt.Fprintf(&b, "listen = [%q", socket)
+	if c.Listen != "" {
+		fmt.Fprintf(&b, ", %q", c.Listen)
+	}
+	b.WriteString("]\n")
 	line("log_level", "debug")
 	line("stop_timeout", c.StopTimeout)
 	line("scratch_max_size", c.ScratchMaxSize)

@@ -116,7 +116,7 @@ func (s *Server) guard(l *Listener) http.Handler {
 		switch {
 		case err != nil:
 			s.refuse(w, r, crossOrigin.answer(""))
-		case l.loopback && !namesLoopback(r.Host):
+		case (l.loopback || l.open && isPage(r)) && !namesLoopback(r.Host): // a socket may be reached by a tunnel
 			s.refuse(w, r, wrongHost.answer(""))
 		case l.only && r.URL.Path != metricsPath && !isProbe(r):
 			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))

@@ -103,7 +103,7 @@ func (d *daemon) raw(t testing.TB, method, path, body string) (int, string) {
 		return new(net.Dialer).DialContext(ctx, "unix", d.socket)
 	}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://localhost"+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
