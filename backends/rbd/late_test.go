@@ -3,11 +3,19 @@
 package rbd
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ceph/go-ceph/rados"
 
@@ -91,6 +99,99 @@ func removeHeader(t *testing.T, images *rados.IOContext, rbdID string) {
 	if err := images.Delete(headerObject + rbdID); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// writer is what TestMain does in a process that is there to be stopped.
+const writer = "CLONECACHE_TEST_WRITER"
+
+// writeUntilRefused stages an image-volume and writes a piece of it every now and then, until it is refused or whole; then it
+// discards it. It says once that it has begun, and then what it met.
+func writeUntilRefused(orders string) {
+	var k killed
+	ctx := context.Background()
+	err := json.Unmarshal([]byte(orders), &k)
+	var b *Backend
+	if err == nil {
+		b, err = open(ctx, k.config())
+	}
+	var st backends.ImageVolumeStage
+	if err == nil {
+		st, err = b.Stage(ctx, backends.StageSpec{ID: k.Image, VirtualBytes: k.Bytes})
+	}
+	if err != nil {
+		fmt.Println("!", err)
+		return
+	}
+	pace := time.NewTicker(20 * time.Millisecond)
+	defer pace.Stop()
+	for at := int64(0); at < k.Bytes && err == nil; at += piece {
+		if at == 2*piece {
+			fmt.Println("ready")
+		}
+		<-pace.C
+		_, err = st.WriteAt(bytes.Repeat([]byte{1}, piece), at)
+	}
+	fmt.Println("refused:", err)
+	fmt.Println("discarded:", st.Discard(ctx))
+}
+
+// A process is stopped while it writes, until its image-volume was removed by another host, and goes on: nothing of what it
+// writes before it notices stays.
+func TestAWriterThatWasStoppedLeavesNothing(t *testing.T) {
+	c := config(t)
+	other := openBackend(t, withHolder(c, "another-host"))
+	orders, err := json.Marshal(killed{Conf: c.Conf, Keyring: c.Keyring, Namespace: c.Namespace, Image: "iv", Bytes: 40 * piece})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env, cmd.Stderr = append(os.Environ(), writer+"="+string(orders)), os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewScanner(out)
+	if !said.Scan() || said.Text() != "ready" {
+		t.Fatalf("writer: %q, %v", said.Text(), said.Err())
+	}
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	retireAtLast(t, other, "iv")
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	for said.Scan() {
+		last = said.Text()
+		t.Log(last)
+	}
+	if err := cmd.Wait(); err != nil || last != "discarded: <nil>" {
+		t.Errorf("writer: %q, %v", last, err)
+	}
+	if left := dataObjects(t, admin(t, "images", c.Namespace)); len(left) > 0 {
+		t.Errorf("objects that belong to no image: %q", left)
+	}
+}
+
+// retireAtLast retires an image-volume until it is gone: the OSD misses who has it open, and was stopped, after a while.
+func retireAtLast(t *testing.T, b *tested, id backends.ImageVolumeID) {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); time.Since(began) < time.Minute; <-tick.C {
+		r, err := b.Retire(t.Context(), id)
+		if r.Gone || errors.Is(err, backends.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatalf("image-volume %s is not gone after a minute", id)
 }
 
 // dataObjects are the data objects of all images of a namespace.

@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		cloneUntilKilled(orders)
 		return
 	}
+	if orders := os.Getenv(writer); orders != "" {
+		writeUntilRefused(orders)
+		return
+	}
 	os.Exit(withCluster(m.Run))
 }
 
