@@ -20,6 +20,8 @@ type dutyWanted struct {
 	store backends.StoreID
 	// every is how long it rests after it was done, by whomever; 0: not at all.
 	every time.Duration
+	// apart: something else is done while nobody else is on the duty, which is as due afterwards as it was.
+	apart bool
 }
 
 // onDuty does what is a duty, if it is free and due. Where nobody else has the catalog, it always is. Losing the lease ends
@@ -34,7 +36,7 @@ func (h *house) onDuty(ctx context.Context, want dutyWanted, do func(context.Con
 	if err != nil || start != catalog.OnDuty {
 		return start, err
 	}
-	return start, h.underLease(ctx, lease, do)
+	return start, h.underLease(ctx, want, lease, do)
 }
 
 // awaitDuty does what is a duty once it is free, whether it is due or not. The longest that it waits for one that died in it is a lease.
@@ -53,7 +55,7 @@ func (h *house) awaitDuty(ctx context.Context, want dutyWanted, do func(context.
 }
 
 // underLease does what is a duty, and lets others have it then.
-func (h *house) underLease(ctx context.Context, lease catalog.DutyLease, do func(context.Context) error) error {
+func (h *house) underLease(ctx context.Context, want dutyWanted, lease catalog.DutyLease, do func(context.Context) error) error {
 	held, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
 	stop := h.keepRenewed(held, lost, func(ctx context.Context) error {
@@ -66,7 +68,7 @@ func (h *house) underLease(ctx context.Context, lease catalog.DutyLease, do func
 	}
 	ending, cancel := h.cleanup(ctx)
 	defer cancel()
-	if ended := h.catalog.EndDuty(ending, lease, err == nil); ended != nil && !errors.Is(ended, catalog.ErrLost) {
+	if ended := h.catalog.EndDuty(ending, lease, catalog.Ending(err == nil && !want.apart)); ended != nil && !errors.Is(ended, catalog.ErrLost) {
 		h.log.WithFields(map[string]any{"duty": lease.Duty, "store": lease.Store}).WithError(ended).Warn("duty not given back; others have it when its lease has run out")
 	}
 	return err

@@ -84,7 +84,8 @@ func (rec *reconciler) within(ctx context.Context, in scope, left []part, every 
 	return rec.within(ctx, in, left, every, do)
 }
 
-// aloneWithAll is alone, once nobody else surveys and mends anything.
+// aloneWithAll is alone, once nobody else surveys and mends anything. What is done then is not all that a reconcile does:
+// one that is asked for still comes.
 func (rec *reconciler) aloneWithAll(ctx context.Context, do func(context.Context) error) error {
 	unlock, err := rec.turn.lock(ctx)
 	if err != nil {
@@ -106,5 +107,7 @@ func (rec *reconciler) withAll(ctx context.Context, left []part, do func(context
 	if first.unknown() {
 		return rec.withAll(ctx, left, do)
 	}
-	return rec.awaitDuty(ctx, first.duty(0), func(ctx context.Context) error { return rec.withAll(ctx, left, do) })
+	alone := first.duty(0)
+	alone.apart = true
+	return rec.awaitDuty(ctx, alone, func(ctx context.Context) error { return rec.withAll(ctx, left, do) })
 }
