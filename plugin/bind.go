@@ -378,6 +378,6 @@ func (ro *roster) bindLate(s *store) error {
 		return err
 	}
 	s.bound.Store(&binding{Identity: is, sure: true, told: true})
-	ro.returned()
+	ro.leftOut()
 	return nil
 }

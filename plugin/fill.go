@@ -26,6 +26,7 @@ type filling struct {
 	berth *berth // room and claim
 	slot  fillSlot
 	ahead bool // room and claim come before the slot
+	asked bool // the row may be ready, whatever came of asking for that
 	stage *meteredStage
 	begun time.Time
 
@@ -51,7 +52,7 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 		failpoint.Reached(failpoint.Reserve)
 		w := fl.newFilling(ctx, s, f, want, entry)
 		entry, err = w.run(ctx)
-		again := tries == 1 && (errors.Is(err, catalog.ErrLost) || errors.Is(err, errSpoilt)) && ctx.Err() == nil
+		again := tries == 1 && (errors.Is(err, catalog.ErrLost) || errors.Is(err, errSpoilt)) && ctx.Err() == nil && fl.catalogAway() == nil
 		if again {
 			f.stopFollowing(want.image.SizeBytes)
 		} else {
@@ -105,8 +106,7 @@ func (w *filling) lostMeanwhile(ctx context.Context, err error) bool {
 	if w.fl.sole || ctx.Err() != nil || !cachesFault(err) {
 		return false
 	}
-	err = w.fl.catalog.Renew(ctx, w.entry.ID, w.entry.Attempt, w.fl.holder, w.fl.cfg.LeaseFor, w.flight.soFar())
-	return errors.Is(err, catalog.ErrLost)
+	return errors.Is(w.fl.certain(ctx, w.entry), catalog.ErrLost)
 }
 
 // steps are the arrows of a fill. Each may be the last thing that the process did.
@@ -269,6 +269,7 @@ func (w *filling) publishCommitted(ctx context.Context, committed backends.Image
 func (w *filling) name(ctx context.Context, final catalog.Published) (entry catalog.Entry, duplicate *catalog.Entry, err error) {
 	var pinned Pinning
 	for {
+		w.asked = true
 		entry, duplicate, err = w.fl.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
 		if err != nil || duplicate == nil || !outdated(*duplicate) {
 			break
@@ -286,78 +287,6 @@ func (w *filling) name(ctx context.Context, final catalog.Published) (entry cata
 
 // errDuplicate ends a fill whose content turned out to be cached, or being cached, already.
 var errDuplicate = errors.New("equal content is cached already")
-
-// settleClaim turns the reserved claim into one in use. The image-volume is ready: a failure is logged,
-// and mended by the next reconcile.
-func (w *filling) settleClaim(ctx context.Context) {
-	if err := w.berth.settle(context.WithoutCancel(ctx)); err != nil {
-		w.fl.log.WithFields(w.want.fields(w.store)).WithError(err).Warn("quota claim stays reserved until the next reconcile")
-	}
-}
-
-// undo removes what a fill that came to nothing has made, in the reverse order: the image-volume, the
-// claim, the row. What cannot be removed now keeps its row, and is removed by the next reconcile.
-func (w *filling) undo(ctx context.Context, cause error) {
-	ctx, cancel := w.fl.cleanup(ctx)
-	defer cancel()
-	log := w.fl.log.WithFields(w.want.fields(w.store)).WithField("attempt", w.entry.Attempt)
-	if errors.Is(cause, catalog.ErrLost) {
-		if err := w.undoLost(ctx); err != nil {
-			log.WithError(err).Warn("what a fill had made that was taken over is not all removed; the next reconcile removes it")
-		}
-		return
-	}
-	if w.stage != nil {
-		w.flight.tide.end()
-		if err := w.stage.Discard(ctx); err != nil {
-			log.WithError(err).Warn("image-volume not discarded; the next reconcile removes it")
-			return
-		}
-		if _, err := w.store.images.Retire(ctx, w.entry.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
-			log.WithError(err).Warn("image-volume not removed; the next reconcile removes it")
-			return
-		}
-	}
-	if err := w.berth.release(ctx); err != nil {
-		log.WithError(err).Warn("quota claim not released; the next reconcile releases it")
-		return
-	}
-	if err := w.endRow(ctx, cause); err != nil {
-		log.WithError(err).Warn("row of a fill not ended; the next start ends it")
-	}
-}
-
-// undoLost removes what a fill had made whose row is another process's now, or gone: its image-volume and its claim, which bear this
-// attempt, unless the row names them after all.
-func (w *filling) undoLost(ctx context.Context) error {
-	var discarded error
-	if w.stage != nil {
-		discarded = w.stage.Discard(ctx)
-	}
-	now, err := w.fl.catalog.Get(ctx, w.entry.ID)
-	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-		return errors.Join(discarded, err)
-	}
-	var retired, released error
-	if w.stage != nil && now.ImageVolume != w.entry.ImageVolume { // it may have been committed
-		if _, err := w.store.images.Retire(ctx, w.entry.ImageVolume); !errors.Is(err, backends.ErrNotExist) {
-			retired = err
-		}
-	}
-	if w.berth.claim.ID != now.Claim {
-		released = w.berth.release(ctx)
-	}
-	return errors.Join(discarded, retired, released)
-}
-
-// endRow keeps the error of an image or its source in the row, for people to see; all other rows go. So does that of an
-// image which nobody finds again, since each look at it is told apart.
-func (w *filling) endRow(ctx context.Context, cause error) error {
-	if cachesFault(cause) || errors.Is(cause, errDuplicate) || errors.Is(cause, context.Canceled) || errors.Is(cause, ErrTooSmall) || w.want.foundOnce() {
-		return w.fl.catalog.ForgetFill(ctx, w.entry.ID, w.entry.Attempt)
-	}
-	return w.fl.catalog.FailFill(ctx, w.entry.ID, w.entry.Attempt, w.fl.failedBy(cause))
-}
 
 // description is what the image-volume says of itself.
 func (w *filling) description(final catalog.Published) backends.Description {

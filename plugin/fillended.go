@@ -39,6 +39,10 @@ func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
 		}
 		fl.books.noteEntry(EventFilled, e, filled)
 	}
+	if err != nil && fl.catalogAway() != nil {
+		fl.log.Warn("fill not counted, since the catalog's database is away; the report will lack it")
+		return
+	}
 	ctx, cancel := fl.cleanup(fl.base)
 	defer cancel()
 	if err := fl.catalog.RecordFill(ctx, r); err != nil {

@@ -18,9 +18,11 @@ func (fl *fills) keepLease(ctx context.Context, e catalog.Entry, f *flight, lost
 }
 
 // keepRenewed renews a lease until stop is called, which waits for it. One that is lost, or that could not be renewed
-// before it ran out, calls lost with ErrLost.
+// before it ran out, calls lost with ErrLost. A renewal that is under way then is given up: a server that is away keeps it
+// for a minute.
 func (h *house) keepRenewed(ctx context.Context, lost context.CancelCauseFunc, renew func(context.Context) error) (stop func()) {
-	done, end := make(chan struct{}), make(chan struct{})
+	ctx, end := context.WithCancel(ctx)
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(h.cfg.LeaseFor / 3)
@@ -28,8 +30,6 @@ func (h *house) keepRenewed(ctx context.Context, lost context.CancelCauseFunc, r
 		renewed := time.Now()
 		for {
 			select {
-			case <-end:
-				return
 			case <-ctx.Done():
 				return
 			case <-tick.C:
@@ -38,11 +38,13 @@ func (h *house) keepRenewed(ctx context.Context, lost context.CancelCauseFunc, r
 			switch {
 			case err == nil:
 				renewed = time.Now()
+			case ctx.Err() != nil:
+				return
 			case errors.Is(err, catalog.ErrLost), time.Since(renewed) > h.cfg.LeaseFor:
 				lost(catalog.ErrLost)
 				return
 			}
 		}
 	}()
-	return func() { close(end); <-done }
+	return func() { end(); <-done }
 }

@@ -16,9 +16,10 @@ import (
 type roster struct {
 	*house
 	books *books
-	// load lets what lies on a store be served, once that has come back; returned hears of it.
-	load     func(context.Context, ...*store) error
-	returned func()
+	// load lets what lies on a store be served, once that has come back; leftOut asks for a reconcile: then, and where
+	// something was left as it was.
+	load    func(context.Context, ...*store) error
+	leftOut func()
 
 	stores   map[backends.Name]*store // backends and file caches
 	backends []backends.Name          // backends alone, as configured
@@ -28,9 +29,9 @@ type roster struct {
 }
 
 // meet tells the roster of the parts that are made after it: the books, what lets a store that has come back be served,
-// and who hears of that.
-func (ro *roster) meet(b *books, load func(context.Context, ...*store) error, returned func()) {
-	ro.books, ro.load, ro.returned = b, load, returned
+// and what asks for a reconcile.
+func (ro *roster) meet(b *books, load func(context.Context, ...*store) error, leftOut func()) {
+	ro.books, ro.load, ro.leftOut = b, load, leftOut
 }
 
 // named is the configured store of that name, or nil.

@@ -12,6 +12,9 @@ import (
 
 // endStranded ends a stranded row, which no flight fills.
 func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) error {
+	if err := fl.certain(ctx, e); err != nil {
+		return err
+	}
 	if err := fl.undoAttempt(ctx, s, e); err != nil {
 		return err
 	}

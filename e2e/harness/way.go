@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -20,7 +21,10 @@ type Way struct {
 	whole *sync.Cond
 	cut   bool
 	ended bool
+	texts []string // see BreakBehind
 	conns map[net.Conn]bool
+
+	broken chan struct{}
 }
 
 // NewWay leads to a TCP address until the test ends.
@@ -48,6 +52,15 @@ func (w *Way) Mend() {
 	}
 	w.mu.Unlock()
 	w.set(false)
+}
+
+// BreakBehind breaks the way once a client has sent all of these texts, one after another on one connection: the last one
+// arrives, its answer does not, all connections end, and new ones lead nowhere until Mend. broken is closed then.
+func (w *Way) BreakBehind(texts ...string) (broken <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts, w.broken = texts, make(chan struct{})
+	return w.broken
 }
 
 func (w *Way) set(cut bool) {
@@ -93,29 +106,85 @@ func (w *Way) lead(from net.Conn) {
 	if !w.keep(to) {
 		return
 	}
+	l := &link{w: w, client: from, server: to, answers: make(chan struct{}, 1)}
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
-		w.carry(from, to)
+		l.carry(from, to, func([]byte) { l.answered() })
 		_ = from.Close()
 	}()
-	w.carry(to, from)
+	l.carry(to, from, l.asked)
 	_ = to.Close()
 	<-back
 }
 
-// carry copies until one end is gone. What arrives while the way is cut is kept until it is mended.
-func (w *Way) carry(to io.Writer, from io.Reader) {
+// link is one connection through a way.
+type link struct {
+	w              *Way
+	client, server net.Conn
+	sent           int           // of the texts of BreakBehind
+	answers        chan struct{} // has one if the server has answered
+}
+
+// carry copies until one end is gone, and shows what it copies first. What arrives while the way is cut is kept until it is
+// mended.
+func (l *link) carry(to io.Writer, from io.Reader, show func([]byte)) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		if err != nil || !w.passes() {
+		if err != nil {
+			return
+		}
+		show(buf[:n])
+		if !l.w.passes() {
 			return
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
 		}
 	}
+}
+
+func (l *link) answered() {
+	select {
+	case l.answers <- struct{}{}:
+	default:
+	}
+}
+
+// asked notes what the client sends. The last of BreakBehind's texts is passed on, its answer awaited, and the way broken.
+func (l *link) asked(p []byte) {
+	if !l.w.isLast(&l.sent, p) {
+		return
+	}
+	select {
+	case <-l.answers: // of what was asked before
+	default:
+	}
+	if _, err := l.server.Write(p); err == nil {
+		<-l.answers
+	}
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	for c := range l.w.conns {
+		_ = c.Close()
+	}
+	close(l.w.broken)
+}
+
+// isLast tells whether a client sends the last of BreakBehind's texts, having sent so many of them; then the way is cut.
+func (w *Way) isLast(sent *int, p []byte) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if *sent == len(w.texts) || !bytes.Contains(p, []byte(w.texts[*sent])) {
+		return false
+	}
+	*sent++
+	if *sent < len(w.texts) {
+		return false
+	}
+	w.cut, w.texts = true, nil
+	return true
 }
 
 // passes waits until the way is whole; false: it has ended.
