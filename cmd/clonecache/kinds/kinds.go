@@ -34,6 +34,7 @@ func All() Registry {
 			"directory": {New: func() Source { return &directorySource{} }},
 			"http":      {New: func() Source { return &webSource{} }},
 			"glance":    {New: func() Source { return &glanceSource{} }},
+			"oci":       {New: func() Source { return &ociSource{} }},
 		},
 		Tenants: map[string]Kind[Tenant]{
 			"local":     {New: func() Tenant { return &localTenant{ProjectID: localName, UserID: localName} }},
