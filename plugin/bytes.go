@@ -31,8 +31,8 @@ type Bytes struct {
 	gate    *gate
 }
 
-// Bytes is that of this cache.
-func (p *Plugin) Bytes() Bytes { return p.ladder.bytes(&p.gate) }
+// BytesOf is that of an open cache.
+func BytesOf(p *Plugin) Bytes { return p.ladder.bytes(&p.gate) }
 
 // bytes is one that knows what the ladder knows.
 func (l *ladder) bytes(g *gate) Bytes { return Bytes{l.house, l.books, l.stock, l.fills, l.sources, g} }

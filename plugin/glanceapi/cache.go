@@ -156,7 +156,7 @@ func (c *call) prefetch() error {
 		_, queued = c.cache.Queue().Prefetch(c.r.Context(), plugin.Prefetch{Images: []string{c.s.ref(c.id)}, Backends: volumes, All: all})
 	}
 	if config.FileCache != "" && (all || slices.Contains(config.Backends, config.FileCache)) {
-		fetched = c.cache.Bytes().Fetch(c.r.Context(), c.s.bytesOf(c.r, c.id))
+		fetched = c.cache.bytes.Fetch(c.r.Context(), c.s.bytesOf(c.r, c.id))
 	}
 	return errors.Join(queued, fetched)
 }

@@ -33,7 +33,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
 	if !part.whole {
 		request.Fetch = plugin.FetchNever // as Glance: what is read in parts is not cached by that
 	}
-	image, err := cache.Bytes().Open(r.Context(), request)
+	image, err := cache.bytes.Open(r.Context(), request)
 	if err != nil {
 		s.log.WithField("image", request.Image).WithError(err).Debug("image's data is left to Glance")
 		s.passOn(w, r)

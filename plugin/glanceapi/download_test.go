@@ -322,7 +322,7 @@ func TestARestart(t *testing.T) {
 	f.keep(t, "demo", plainImage)
 	f.glance.gates[otherImage] = make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	image, err := f.cache.Bytes().Open(ctx, plugin.BytesRequest{Image: "glance:" + otherImage, Cache: "files", Token: "demo"})
+	image, err := plugin.BytesOf(f.cache).Open(ctx, plugin.BytesRequest{Image: "glance:" + otherImage, Cache: "files", Token: "demo"})
 	must(t, err)
 	cancel()
 	image.Close()

@@ -285,7 +285,7 @@ func (f *front) reopen(t testing.TB) {
 	var err error
 	f.cache, err = plugin.Open(t.Context(), f.config)
 	must(t, err)
-	f.server.Ready(f.cache)
+	f.server.Ready(f.cache, plugin.BytesOf(f.cache))
 }
 
 // newFront serves the API. change may change what it is made of.

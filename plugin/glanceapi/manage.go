@@ -25,7 +25,7 @@ type call struct {
 	s      *Server
 	w      http.ResponseWriter
 	r      *http.Request
-	cache  Cache
+	cache  *opened
 	id     string // of the image; "" where the path has none
 	bearer keystone.Bearer
 }

@@ -38,7 +38,6 @@ type Cache interface {
 	Prune(ctx context.Context) (plugin.PruneResult, error)
 	Clean(ctx context.Context) (plugin.CleanResult, error)
 	Queue() plugin.Queue
-	Bytes() plugin.Bytes
 	Fills() []plugin.FillView
 }
 
@@ -62,7 +61,7 @@ type Server struct {
 	config Config
 	log    logrus.FieldLogger
 	auth   *tokenCache
-	cache  atomic.Pointer[Cache]
+	cache  atomic.Pointer[opened]
 	hop    string // by which a request that comes back is known
 }
 
@@ -92,16 +91,17 @@ type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
+// opened is a cache that is there.
+type opened struct {
+	Cache
+	bytes plugin.Bytes
+}
+
 // Ready lets the server use the cache from now on.
-func (s *Server) Ready(c Cache) { s.cache.Store(&c) }
+func (s *Server) Ready(c Cache, b plugin.Bytes) { s.cache.Store(&opened{c, b}) }
 
 // current is the cache; nil: there is none yet.
-func (s *Server) current() Cache {
-	if c := s.cache.Load(); c != nil {
-		return *c
-	}
-	return nil
-}
+func (s *Server) current() *opened { return s.cache.Load() }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -9,6 +9,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
+	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/glanceapi"
 )
 
@@ -63,9 +64,9 @@ func newGlanceFront(cfg config.Config, log logrus.FieldLogger) (*glanceapi.Serve
 }
 
 // ready lets the API use the cache.
-func (g *glanceFront) ready(c glanceapi.Cache) {
+func (g *glanceFront) ready(p *plugin.Plugin) {
 	if g != nil {
-		g.server.Ready(c)
+		g.server.Ready(p, plugin.BytesOf(p))
 	}
 }
 
