@@ -12,6 +12,7 @@ from cinder.volume import volume_utils
 from oslo_log import log as logging
 
 from clonecache_cinder import hook
+from clonecache_cinder.guess import Guesses
 from clonecache_cinder.later import Later
 from clonecache_cinder.loan import Ended
 from clonecache_cinder.loan import Loan
@@ -39,6 +40,7 @@ class LendingMixin(hook.ClonecacheMixin):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._lending_later = Later(self._lending_end)
+        self._lending_guesses = Guesses()
 
     def do_setup(self, context):
         super().do_setup(context)
@@ -105,21 +107,23 @@ class LendingMixin(hook.ClonecacheMixin):
             left = end - asked
             if left <= 0:
                 raise hook.Unsuitable('deadline', 'no image-volume took a clone in time')
+            guess = self._lending_guesses.begin(context, body['image'])
             answer = self._clonecache_send(context, volume, where, body, timeout=left)
             if answer.get('outcome') == 'bypassed':
                 raise hook.Bypassed(str(answer.get('reason')),
                                     str(answer.get('detail') or 'bypassed'))
             check_loan(answer, body)
-            update = self._lending_try(context, volume,
-                                       Loan(self._clonecache_daemon(), answer, asked))
+            loan = Loan(self._clonecache_daemon(), answer, asked)
+            update = self._lending_try(context, volume, loan, guess)
             if update is not None:
+                self._lending_guesses.note(body['image'], loan.lent)
                 LOG.info('clonecache made %(volume)s of %(image)s: %(outcome)s in %(took).3f s',
                          {'volume': volume.name, 'image': body['image'],
                           'outcome': answer['outcome'], 'took': time.monotonic() - begun})
                 return update
         raise hook.Unsuitable('clone_limit', 'each image-volume was full as soon as it was lent')
 
-    def _lending_try(self, context, volume, loan):
+    def _lending_try(self, context, volume, loan, guess=None):
         """Clone what is lent, and end the loan.
 
         Returns the model update, or None where another one is to be asked for. Raises Unsuitable;
@@ -131,7 +135,9 @@ class LendingMixin(hook.ClonecacheMixin):
             if not loan.lives():  # the answer came late, or was read late
                 ended = 'not_made'
                 return None
-            source = objects.Volume.get_by_id(context.elevated(), loan.lent)
+            source = guess.volume(loan.lent) if guess is not None else None
+            if source is None:
+                source = objects.Volume.get_by_id(context.elevated(), loan.lent)
             self._lending_check(volume, source)
             update = self._lending_clone(volume, source, loan)
             ended = 'made'

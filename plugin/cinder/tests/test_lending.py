@@ -180,6 +180,31 @@ class LentTest(LendingCase):
         self.assertTrue(d._lending_later.wait(60))
         self.assertEqual((['made'] * 3, {}), (self.lender.ends, self.lender.loans))
 
+    def test_what_was_lent_last_is_read_while_the_daemon_is_asked(self):
+        read, real = threading.Event(), objects.Volume.get_by_id
+        reads = []
+
+        def seen(context, volume_id):
+            reads.append(volume_id)
+            read.set()
+            return real(context, volume_id)
+
+        def answers_once_it_is_read(request):
+            if request.method == 'POST' and self.lender.generations:
+                self.assertTrue(read.wait(60), 'not read before the answer')
+            return self.lender(request)
+        self.server = self.serve(answers_once_it_is_read)
+        d = self.before()
+        with mock.patch.object(objects.Volume, 'get_by_id', seen):
+            for _ in range(2):
+                self.assertTrue(self.clone(d, self.volume())[1])
+                read.clear()
+        self.assertEqual([self.lender.generations[0][0].id] * 2, reads)
+        read.set()
+        self.lender.generations[0][0].destroy()
+        self.assertTrue(self.clone(d, self.volume())[1])
+        self.assertEqual(['made', 'made', 'gone', 'made'], self.lender.ends)
+
     def test_cinder_reads_every_format(self):
         for image in (dict(support.IMAGE, disk_format='vmdk'),
                       dict(support.IMAGE, container_format='compressed')):
