@@ -129,7 +129,7 @@ var table = []row{
 	{catalog.ErrNoLoan, "loan_not_found", http.StatusNotFound, final,
 		"the loan has ended, and what was lent may be gone; ask for another one", false},
 	{catalog.ErrHostUp, "host_up", http.StatusConflict, later,
-		"the host is up; stop its daemon first, or wait for a minute after it was killed", true},
+		"the host is up; stop its daemon first, or, after it was killed, wait until it is taken for lost", true},
 	{catalog.ErrDamaged, "catalog_damaged", http.StatusServiceUnavailable, final,
 		"the catalog cannot be read; `clonecache check --repair` rebuilds it from the backends", false},
 	{catalog.ErrClosed, "stopping", http.StatusServiceUnavailable, later, // in the midst of what was asked

@@ -16,7 +16,7 @@ func (a *app) host() *cobra.Command {
 		Short: "List the hosts whose daemons use the catalog",
 		Long: `Lists the daemons that use this daemon's catalog: whether each is up, has stopped by itself, or is lost, which is said
 of one that has not been heard of for two leases (a minute); how many image-volumes it is making, and what it alone does
-now for all. With a SQLite catalog that is one. Times are by the database's clock.`,
+now for all. With a SQLite catalog that is one, which is lost after three minutes. Times are by the database's clock.`,
 		Example: "  clonecache host list -o json",
 		Args:    exactly(),
 		RunE:    ask(a, func(ctx context.Context, c *api.Client) ([]plugin.HostView, error) { return c.Hosts(ctx) }, showHosts),
