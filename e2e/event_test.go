@@ -45,6 +45,7 @@ func TestEventsOutliveAKill(t *testing.T) {
 		"local: fill_failed over_quota", "files: filled", "local: copied over_quota c",
 		"local: fill_failed over_quota", "files: evicted count", "files: filled", "local: copied over_quota d",
 		"local: deleted admin",
+		"acted",
 		"started",
 		"local: filled", "local: miss miss e",
 	}
