@@ -13,6 +13,12 @@ import (
 // Report is the clone-cache report of one backend or file cache, or of all (""), since a time; the zero
 // time is the beginning.
 func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error) {
+	return p.Controls().ReportOf(ctx, backend, catalog.Span{Since: since})
+}
+
+// ReportOf is the clone-cache report of a span of time, whose minutes count whole. What stands now is told as it stands now.
+func (c Controls) ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error) {
+	p := c.p
 	if err := p.stock.asked(backend, 0); err != nil {
 		return report.Report{}, err
 	}
@@ -23,13 +29,13 @@ func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.T
 	if err != nil {
 		return report.Report{}, err
 	}
-	in := report.Input{Since: sinceOrNil(since)}
+	in := report.Input{Since: sinceOrNil(span.Since), Until: sinceOrNil(span.Until)}
 	for _, s := range p.stock.orderedStores() {
 		if backend == "" || s.name == backend {
 			in.Stores = append(in.Stores, s.reported(held[s.id()]))
 		}
 	}
-	if err := p.books.sums(ctx, since, &in); err != nil {
+	if err := p.books.sums(ctx, span, &in); err != nil {
 		return report.Report{}, err
 	}
 	if backend != "" {
@@ -46,15 +52,15 @@ func (s *store) reported(h catalog.Held) report.Store {
 	}
 }
 
-// sums adds what was counted since a time.
-func (b *books) sums(ctx context.Context, since time.Time, in *report.Input) (err error) {
-	if in.Requests, err = b.catalog.Requests(ctx, since); err != nil {
+// sums adds what was counted in a span of time.
+func (b *books) sums(ctx context.Context, span catalog.Span, in *report.Input) (err error) {
+	if in.Requests, err = b.catalog.RequestsIn(ctx, span); err != nil {
 		return err
 	}
-	if in.Evictions, err = b.catalog.Evictions(ctx, since); err != nil {
+	if in.Evictions, err = b.catalog.EvictionsIn(ctx, span); err != nil {
 		return err
 	}
-	in.Fills, err = b.catalog.Fills(ctx, since)
+	in.Fills, err = b.catalog.FillsIn(ctx, span)
 	return err
 }
 

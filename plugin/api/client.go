@@ -200,9 +200,21 @@ func (c *Client) Fills(ctx context.Context) ([]plugin.FillView, error) {
 // Report computes the clone-cache report. backend "" is all; since is a span back from now ("24h",
 // "7d"), an RFC 3339 time, or "" for the beginning.
 func (c *Client) Report(ctx context.Context, backend backends.Name, since string) (report.Report, error) {
+	return c.ReportOf(ctx, ReportRequest{Backend: backend, Since: since})
+}
+
+// ReportRequest says what a report is of.
+type ReportRequest struct {
+	Backend      backends.Name // "": all
+	Since, Until string        // spans back from now, or RFC 3339 times; "": the beginning, and now
+}
+
+// ReportOf computes the clone-cache report of a span of time.
+func (c *Client) ReportOf(ctx context.Context, r ReportRequest) (report.Report, error) {
 	query := url.Values{}
-	setQuery(query, "backend", string(backend))
-	setQuery(query, "since", since)
+	setQuery(query, "backend", string(r.Backend))
+	setQuery(query, "since", r.Since)
+	setQuery(query, "until", r.Until)
 	return fetch[report.Report](ctx, c, call{method: http.MethodGet, path: "/v1/report", query: query})
 }
 

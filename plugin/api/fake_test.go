@@ -30,6 +30,7 @@ type fakeService struct {
 	entries    []plugin.EntryView
 	filter     plugin.EntryFilter
 	since      time.Time
+	until      time.Time
 	backend    backends.Name
 	prefetched plugin.Prefetch
 }
@@ -179,6 +180,13 @@ func (f *fakeService) Report(_ context.Context, backend backends.Name, since tim
 	defer f.mu.Unlock()
 	f.backend, f.since = backend, since
 	return report.Build(report.Input{}), nil
+}
+
+func (f *fakeService) ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error) {
+	f.mu.Lock()
+	f.until = span.Until
+	f.mu.Unlock()
+	return f.Report(ctx, backend, span.Since)
 }
 
 func (f *fakeService) Quota(context.Context) (plugin.Quota, error) {

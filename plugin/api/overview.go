@@ -9,12 +9,14 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
 )
 
 type reportInput struct {
 	Backend backends.Name `query:"backend" doc:"One backend or file cache. Default: all"`
 	Since   string        `query:"since" maxLength:"64" doc:"A span back from now (90m, 24h, 7d, 1d12h) or an RFC 3339 time. Default: the beginning" example:"24h"`
+	Until   string        `query:"until" maxLength:"64" doc:"Likewise: the end of the time that is told of. Default: now"`
 }
 
 type quotaInput struct {
@@ -37,7 +39,14 @@ func (s *Server) overviewRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return answer(svc.Report(ctx, in.Backend, since))
+		until, err := parseSince(in.Until, s.cfg.Now())
+		if err != nil {
+			return nil, err
+		}
+		if !until.IsZero() && !until.After(since) {
+			return nil, fmt.Errorf("%w: until: it is not later than since", plugin.ErrBadRequest)
+		}
+		return answer(svc.ReportOf(ctx, in.Backend, catalog.Span{Since: since, Until: until}))
 	})
 	route(s, get("quota", "/v1/quota", "The internal tenant's quota, beside what really exists"), quota)
 	route(s, get("list-backends", "/v1/backends", "Backends and file caches"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.BackendView], error) {

@@ -141,6 +141,12 @@ func TestOverviewAndUpkeep(t *testing.T) {
 	if status, body := d.raw(t, "GET", "/v1/quota?use_only=true", ""); status != 200 || !strings.Contains(body, `"project_id":"used"`) {
 		t.Errorf("quota?use_only: %d %s", status, body)
 	}
+	if _, err := d.client.ReportOf(t.Context(), api.ReportRequest{Since: "7d", Until: "1d"}); err != nil || !fake.until.Equal(now.AddDate(0, 0, -1)) || fake.backend != "" {
+		t.Errorf("report until %v of %q, %v", fake.until, fake.backend, err)
+	}
+	if _, err := d.client.ReportOf(t.Context(), api.ReportRequest{Since: "1d", Until: "7d"}); apiError(t, err).Code != "bad_request" {
+		t.Errorf("a report that ends before it begins: %v", err)
+	}
 	if q, err := d.client.Quota(t.Context()); err != nil || q.Volumes.InUse != 2 {
 		t.Errorf("quota = %+v, %v", q, err)
 	}

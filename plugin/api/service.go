@@ -6,6 +6,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
 )
 
@@ -126,4 +127,5 @@ type Controls interface {
 	EnableBackend(ctx context.Context, name backends.Name) error
 	DrainBackend(ctx context.Context, name backends.Name) error
 	NoteAct(a plugin.Act)
+	ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error)
 }

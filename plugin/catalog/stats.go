@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -122,16 +123,32 @@ func (t tx) countEviction(ctx context.Context, e Entry) error {
 	return err
 }
 
+// Span is a time from Since up to Until. Zero times are the beginning, and no end.
+type Span struct{ Since, Until time.Time }
+
+// end is the minute that is not of the span any more.
+func (s Span) end() int64 {
+	if s.Until.IsZero() {
+		return math.MaxInt64
+	}
+	return minute(s.Until)
+}
+
 // The sums are read under the name that a store has now.
 const sumRequests = `SELECT COALESCE(s.name, r.backend) AS label, image_id, outcome, reason,
 	SUM(requests), SUM(downloads), SUM(downloaded_bytes), SUM(saved_bytes), SUM(took) FROM request_stats r
 	LEFT JOIN stores s ON s.id = r.backend
-	WHERE minute >= ? GROUP BY label, image_id, outcome, reason ORDER BY label, image_id, outcome, reason`
+	WHERE minute >= ? AND minute < ? GROUP BY label, image_id, outcome, reason ORDER BY label, image_id, outcome, reason`
 
 // Requests sums answered requests since then; the zero time is all. Sums are kept by the minute: the one
 // that since lies in counts whole.
 func (c *Catalog) Requests(ctx context.Context, since time.Time) ([]RequestStat, error) {
-	return stats(ctx, c, since, sumRequests, func(rows *sql.Rows) (s RequestStat, err error) {
+	return c.RequestsIn(ctx, Span{Since: since})
+}
+
+// RequestsIn sums answered requests of a span, as Requests does.
+func (c *Catalog) RequestsIn(ctx context.Context, in Span) ([]RequestStat, error) {
+	return stats(ctx, c, in, sumRequests, func(rows *sql.Rows) (s RequestStat, err error) {
 		var took int64
 		err = rows.Scan(&s.Backend, &s.ImageID, &s.Outcome, &s.Reason,
 			&s.Requests, &s.Downloads, &s.DownloadedBytes, &s.SavedBytes, &took)
@@ -142,11 +159,16 @@ func (c *Catalog) Requests(ctx context.Context, since time.Time) ([]RequestStat,
 
 const sumEvictions = `SELECT COALESCE(s.name, e.store) AS label, cause, SUM(evictions), SUM(bytes) FROM eviction_stats e
 	LEFT JOIN stores s ON s.id = e.store
-	WHERE minute >= ? GROUP BY label, cause ORDER BY label, cause`
+	WHERE minute >= ? AND minute < ? GROUP BY label, cause ORDER BY label, cause`
 
 // Evictions sums evictions since then, as Requests does.
 func (c *Catalog) Evictions(ctx context.Context, since time.Time) ([]EvictionStat, error) {
-	return stats(ctx, c, since, sumEvictions, func(rows *sql.Rows) (s EvictionStat, err error) {
+	return c.EvictionsIn(ctx, Span{Since: since})
+}
+
+// EvictionsIn sums evictions of a span, as Requests does.
+func (c *Catalog) EvictionsIn(ctx context.Context, in Span) ([]EvictionStat, error) {
+	return stats(ctx, c, in, sumEvictions, func(rows *sql.Rows) (s EvictionStat, err error) {
 		return s, rows.Scan(&s.Store, &s.Cause, &s.Count, &s.Bytes)
 	})
 }
@@ -155,11 +177,16 @@ const sumFills = `SELECT COALESCE(s.name, f.store) AS label, image_id, SUM(fills
 	SUM(source_bytes), SUM(written_bytes), SUM(phase_waiting), SUM(phase_quota), SUM(phase_source), SUM(phase_decode),
 	SUM(phase_write), SUM(phase_commit) FROM fill_stats f
 	LEFT JOIN stores s ON s.id = f.store
-	WHERE minute >= ? GROUP BY label, image_id ORDER BY label, image_id`
+	WHERE minute >= ? AND minute < ? GROUP BY label, image_id ORDER BY label, image_id`
 
 // Fills sums fills since then, as Requests does.
 func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error) {
-	return stats(ctx, c, since, sumFills, func(rows *sql.Rows) (s FillStat, err error) {
+	return c.FillsIn(ctx, Span{Since: since})
+}
+
+// FillsIn sums fills of a span, as Requests does.
+func (c *Catalog) FillsIn(ctx context.Context, in Span) ([]FillStat, error) {
+	return stats(ctx, c, in, sumFills, func(rows *sql.Rows) (s FillStat, err error) {
 		var took, longest int64
 		into := []any{&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes}
 		phases := s.Phases.each()
@@ -178,14 +205,14 @@ func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error
 }
 
 // stats reads the rows of one of the sums above.
-func stats[S any](ctx context.Context, c *Catalog, since time.Time, stmt string, scan func(*sql.Rows) (S, error)) ([]S, error) {
+func stats[S any](ctx context.Context, c *Catalog, in Span, stmt string, scan func(*sql.Rows) (S, error)) ([]S, error) {
 	var all []S
 	err := c.read(ctx, "read statistics", func(t tx) error {
 		return t.each(ctx, func(rows *sql.Rows) error {
 			s, err := scan(rows)
 			all = append(all, s)
 			return err
-		}, stmt, minute(since))
+		}, stmt, minute(in.Since), in.end())
 	})
 	if err != nil {
 		return nil, err

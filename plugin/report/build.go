@@ -27,6 +27,7 @@ type Store struct {
 // Input is what a report is made from. The sums go back to Since.
 type Input struct {
 	Since     *time.Time // nil: the beginning
+	Until     *time.Time // nil: no end
 	Stores    []Store    // in the order in which the report names them
 	Requests  []catalog.RequestStat
 	Evictions []catalog.EvictionStat
@@ -50,7 +51,7 @@ func Build(in Input) Report {
 		b.of(f.Store).fill(f)
 		b.total.fill(f)
 	}
-	return Report{Since: in.Since, Total: b.total.figures(), Backends: b.rows()}
+	return Report{Since: in.Since, Until: in.Until, Total: b.total.figures(), Backends: b.rows()}
 }
 
 // books are one tally for each store, and one for all.

@@ -23,6 +23,7 @@ type Figures struct {
 	DetachedBytes   int64            `json:"detached_bytes"`
 	DownloadedBytes int64            `json:"downloaded_bytes" doc:"What all fills have read from image sources, those that failed and those in the background too"`
 	SavedBytes      int64            `json:"saved_bytes" doc:"What would have been downloaded without the cache"`
+	SavedMS         float64          `json:"saved_ms" doc:"What requests that were served without a download would have waited for one: hits times the mean fill of their image; images that were not filled in this time are left out"`
 	Fallbacks       map[string]int64 `json:"fallbacks" doc:"Copied and bypassed requests by reason"`
 	Fills           int64            `json:"fills" doc:"Fills that ended, failed ones too"`
 	FailedFills     int64            `json:"failed_fills"`
@@ -41,6 +42,7 @@ type Image struct {
 	DownloadedBytes int64   `json:"downloaded_bytes"`
 	SavedBytes      int64   `json:"saved_bytes"`
 	FillMeanMS      float64 `json:"fill_mean_ms"`
+	SavedMS         float64 `json:"saved_ms"`
 }
 
 // Backend is the figures of one backend or file cache.
@@ -53,6 +55,7 @@ type Backend struct {
 // Report is the clone-cache report.
 type Report struct {
 	Since    *time.Time `json:"since" doc:"null: since the beginning"`
+	Until    *time.Time `json:"until" doc:"null: until now"`
 	Total    Figures    `json:"total"`
 	Backends []Backend  `json:"backends"`
 }

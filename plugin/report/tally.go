@@ -119,6 +119,8 @@ func (t *tally) figures() Figures {
 	f.Images = make([]Image, 0, len(t.images))
 	for _, image := range t.images {
 		image.FillMeanMS = meanMS(image.fillTook, image.fills)
+		image.SavedMS = float64(image.Hits) * image.FillMeanMS
+		f.SavedMS += image.SavedMS
 		f.Images = append(f.Images, image.Image)
 	}
 	sortImages(f.Images)

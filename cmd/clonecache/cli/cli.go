@@ -140,8 +140,11 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 }
 
 // start notes that the command line was understood, and fills in what the environment says.
-func (a *app) start(*cobra.Command, []string) error {
+func (a *app) start(cmd *cobra.Command, _ []string) error {
 	a.started = true
+	if err := a.format.fits(cmd.Name()); err != nil {
+		return err
+	}
 	for _, v := range []struct {
 		flag *string
 		name string

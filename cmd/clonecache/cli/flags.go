@@ -16,13 +16,32 @@ type format string
 const (
 	formatTable format = "table"
 	formatJSON  format = "json"
+	formatCSV   format = "csv"  // of report alone
+	formatHTML  format = "html" // of report alone
 )
 
 var formats = []string{string(formatTable), string(formatJSON)}
 
-func (f *format) Set(s string) error { return setWord(f, s, formats) }
-func (f *format) String() string     { return orDefault(string(*f), string(formatTable)) }
-func (*format) Type() string         { return "format" }
+func (f *format) Set(s string) error {
+	if s == string(formatCSV) || s == string(formatHTML) {
+		*f = format(s)
+		return nil
+	}
+	return setWord(f, s, formats)
+}
+
+// fits refuses a format that a command does not print.
+func (f *format) fits(command string) error {
+	if (*f == formatCSV || *f == formatHTML) && command != "report" {
+		was := *f
+		*f = formatTable
+		return &usageError{fmt.Errorf("report alone prints %s: use table or json", was)}
+	}
+	return nil
+}
+
+func (f *format) String() string { return orDefault(string(*f), string(formatTable)) }
+func (*format) Type() string     { return "format" }
 
 // progressMode is the value of --progress.
 type progressMode string

@@ -15,8 +15,9 @@ import (
 )
 
 func (a *app) report() *cobra.Command {
-	var backend string
-	var from since
+	var backend, month string
+	var from, until since
+	var top atMost
 	sorted := sorting[report.Image]{orders: imageOrders}
 	cmd := &cobra.Command{
 		Use:   "report",
@@ -26,19 +27,35 @@ func (a *app) report() *cobra.Command {
 Misses are requests that downloaded. The hit ratio is hits, joined fills and copies without a download, of all
 requests but direct and bypassed ones; where there were none it is "-", and null in JSON. Downloaded is what all fills
 have read from image sources, failed ones and those in the background too. Saved is what would have been downloaded
-without the cache. --sort orders the images.`,
+without the cache, in bytes and in time: hits times the mean fill of their image. --sort orders the images, --top leaves
+the first of them. --month is a calendar month, in UTC.
+
+-o csv is a line of figures for the total, each backend and each image; -o html is one page to hand on.`,
 		Example: `  clonecache report
   clonecache report --since 24h
+  clonecache report --month 2026-11 -o html
   clonecache report --backend local --since 2026-01-31T08:00:00Z -o json`,
 		Args: exactly(),
-		RunE: ask(a, func(ctx context.Context, c *api.Client) (report.Report, error) {
-			r, err := c.Report(ctx, backends.Name(backend), string(from))
-			sorted.sort(r.Total.Images)
-			return r, err
-		}, showReport),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			request := api.ReportRequest{Backend: backends.Name(backend), Since: string(from), Until: string(until)}
+			if err := ofMonth(month, &request); err != nil {
+				return err
+			}
+			return a.askReport(func(ctx context.Context, c *api.Client) (report.Report, error) {
+				r, err := c.ReportOf(ctx, request)
+				sorted.sort(r.Total.Images)
+				if n := int(top); n > 0 && len(r.Total.Images) > n {
+					r.Total.Images = r.Total.Images[:n]
+				}
+				return r, err
+			})(cmd, args)
+		},
 	}
 	cmd.Flags().StringVar(&backend, "backend", "", "only this backend or file cache")
 	cmd.Flags().Var(&from, "since", "only what happened since: 24h, 7d, or a time; default: all that is kept")
+	cmd.Flags().Var(&until, "until", "only what happened until: 24h, 7d, or a time; default: now")
+	cmd.Flags().StringVar(&month, "month", "", "only what happened in this month, such as 2026-11")
+	cmd.Flags().Var(&top, "top", "at most so many images; 0: all")
 	sorted.flag(cmd)
 	a.completeAllStores(cmd)
 	return cmd
@@ -51,6 +68,9 @@ func showReport(t *table, r report.Report) {
 		t.line("Since the beginning")
 	} else {
 		t.line("Since %s", t.moment(*r.Since))
+	}
+	if r.Until != nil {
+		t.line("Until %s", t.moment(*r.Until))
 	}
 	heads, columns := []string{blank}, []report.Figures{}
 	for _, b := range r.Backends {
@@ -88,6 +108,7 @@ var figures = []struct {
 	{"detached", func(t *table, f report.Figures) string { return t.size(f.DetachedBytes) }},
 	{"downloaded", func(t *table, f report.Figures) string { return t.size(f.DownloadedBytes) }},
 	{"saved", func(t *table, f report.Figures) string { return t.size(f.SavedBytes) }},
+	{"time saved", func(t *table, f report.Figures) string { return took(f.SavedMS) }},
 	{"fills", fills},
 	{"evictions", func(t *table, f report.Figures) string { return byName(f.Evictions, f.EvictionsBy) }},
 	{"fallbacks", func(t *table, f report.Figures) string { return counts(f.Fallbacks) }},

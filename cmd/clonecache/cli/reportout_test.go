@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"encoding/csv"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A report in the forms that it has alone, on a real daemon: names are text in each.
+func TestReportsInTheirForms(t *testing.T) {
+	d := startDaemon(t)
+	const name = "=<b>x</b>.raw"
+	write(t, filepath.Join(d.dir, "images", name), d.image)
+	for _, volume := range []string{"r1", "r2"} {
+		if exit, _, stderr := d.run(t, "volume", "create", "library:"+name, "--name", volume); exit != exitOK {
+			t.Fatal(stderr)
+		}
+	}
+	exit, out, stderr := d.run(t, "report", "-o", "csv", "--top", "1")
+	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if exit != exitOK || err != nil || rows[0][0] != "kind" || rows[1][0] != "total" || rows[1][2] != "2" || rows[1][3] != "1" {
+		t.Fatalf("csv: %d %v %q %s", exit, err, rows, stderr)
+	}
+	if last := rows[len(rows)-1]; last[0] != "image" || last[1] != "library:"+name || last[3] != "1" {
+		t.Errorf("the image: got %q", last)
+	}
+	_, page, _ := d.run(t, "report", "-o", "html")
+	if !strings.Contains(page, "library:=&lt;b&gt;x&lt;/b&gt;.raw") || strings.Contains(page, "<b>x") || strings.Contains(page, "http") || !strings.Contains(page, "</html>") {
+		t.Errorf("the page: %s", page)
+	}
+	if _, out, _ := d.run(t, "report", "--month", "2001-02", "-o", "csv"); !strings.Contains(out, "total,,0,0,0,0,0,0.000,0,0.000") {
+		t.Errorf("a month of before: %s", out)
+	}
+	for _, args := range [][]string{{"report", "--month", "May"}, {"report", "--month", "2026-11", "--since", "1h"}, {"status", "-o", "csv"}, {"report", "--since", "1h", "--until", "2h"}} {
+		if exit, _, stderr := d.run(t, args...); exit != exitUsage || stderr == "" {
+			t.Errorf("%q: exit code %d, %s", args, exit, stderr)
+		}
+	}
+	if got := noFormula("=1+1"); got != "'=1+1" {
+		t.Errorf("a formula: got %q", got)
+	}
+}
