@@ -267,13 +267,20 @@ func (c *cinder) remove(ctx context.Context, id string, patience time.Duration) 
 		case !c.ours(v):
 			return nil
 		}
-		if err := c.removeStep(ctx, v); err != nil && !errors.Is(err, errNoVolume) {
+		if err := c.removeStep(ctx, v); err != nil && !errors.Is(err, errNoVolume) && !c.moved(ctx, v) {
 			return err
 		}
 		if err := waits.pause(ctx); err != nil {
 			return fmt.Errorf("volume %s is not removed (status %s): %w", id, v.Status, err)
 		}
 	}
+}
+
+// moved tells whether a volume is in another state by now than when it was looked at: somebody else is removing it, and Cinder
+// refuses to begin that twice.
+func (c *cinder) moved(ctx context.Context, was volume) bool {
+	now, err := c.get(ctx, was.ID)
+	return errors.Is(err, errNoVolume) || err == nil && now.Status != was.Status
 }
 
 // removeStep does what brings a volume in this state nearer to its end.

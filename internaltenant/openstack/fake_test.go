@@ -37,6 +37,7 @@ type fakeCinder struct {
 	waited  chan struct{} // closed at the third look at a volume
 	lose    bool          // the answer to the next create is lost
 	down    bool          // 503 to everything
+	raced   bool          // somebody else deletes a volume just before it is asked for
 	calls   []string
 	deny    map[string]fault // by "METHOD path-suffix"
 	roles   string
@@ -209,6 +210,9 @@ func (f *fakeCinder) list(w http.ResponseWriter, r *http.Request) {
 
 func (f *fakeCinder) remove(w http.ResponseWriter, r *http.Request) {
 	v := f.volumes[r.PathValue("id")]
+	if v != nil && f.raced {
+		v.Status = "deleting"
+	}
 	switch {
 	case v == nil:
 		refuse(w, http.StatusNotFound, "itemNotFound", "Volume could not be found.")

@@ -87,6 +87,17 @@ func TestASettledVolumeIsReadOnlyAndReservedUntilItIsReleased(t *testing.T) {
 	}
 }
 
+// Two may remove one volume at once: a person, and the daemon that ends what an eviction has left. Cinder refuses the second one.
+func TestAVolumeThatSomebodyElseRemovesIsReleased(t *testing.T) {
+	f := newFake(t)
+	o := f.owner(t)
+	c := claim(t, o, spec("e"))
+	f.with(func() { f.raced = true })
+	if err := o.Release(t.Context(), c.ID); err != nil || len(f.volumes) != 0 {
+		t.Errorf("release: %v; volumes left: %d", err, len(f.volumes))
+	}
+}
+
 func TestALostAnswerIsFoundAgain(t *testing.T) {
 	f := newFake(t)
 	f.lose = true
