@@ -106,16 +106,15 @@ func (w *Way) lead(from net.Conn) {
 	if !w.keep(to) {
 		return
 	}
-	l := &link{w: w, client: from, server: to, answers: make(chan struct{}, 1)}
-	back := make(chan struct{})
+	l := &link{w: w, client: from, server: to, answers: make(chan struct{}, 1), back: make(chan struct{})}
 	go func() {
-		defer close(back)
+		defer close(l.back)
 		l.carry(from, to, func([]byte) { l.answered() })
 		_ = from.Close()
 	}()
 	l.carry(to, from, l.asked)
 	_ = to.Close()
-	<-back
+	<-l.back
 }
 
 // link is one connection through a way.
@@ -124,6 +123,7 @@ type link struct {
 	client, server net.Conn
 	sent           int           // of the texts of BreakBehind
 	answers        chan struct{} // has one if the server has answered
+	back           chan struct{} // closed when it answers no more
 }
 
 // carry copies until one end is gone, and shows what it copies first. What arrives while the way is cut is kept until it is
@@ -162,7 +162,10 @@ func (l *link) asked(p []byte) {
 	default:
 	}
 	if _, err := l.server.Write(p); err == nil {
-		<-l.answers
+		select {
+		case <-l.answers:
+		case <-l.back:
+		}
 	}
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
