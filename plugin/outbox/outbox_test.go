@@ -150,7 +150,7 @@ func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for limit := time.After(30 * time.Second); !holds(); {
+	for limit := time.After(time.Minute); !holds(); {
 		select {
 		case <-tick.C:
 		case <-limit:
@@ -166,6 +166,12 @@ func (r *receiver) sees(t *testing.T, want ...int64) {
 	if got := r.has(); !slices.Equal(got, want) {
 		t.Errorf("got events %v, want %v", got, want)
 	}
+}
+
+// passed waits until the sink knows that an event was taken: the receiver has it a moment before.
+func passed(t *testing.T, o *outbox.Outbox, id int64) {
+	t.Helper()
+	until(t, "the sink has its answer", func() bool { return o.View()[0].Position == id })
 }
 
 // placed waits until a new sink has noted where it begins.
@@ -189,6 +195,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 	placed(t, dir)
 	l.add(plugin.EventFilled, 2)
 	r.sees(t, 4, 5)
+	passed(t, o, 5)
 	stop()
 	if v := o.View()[0]; v.Sent != 2 || v.Failures != 6 || v.Position != 5 || v.DeadCount != 0 || v.LastError != "" || v.BehindSeconds != 0 {
 		t.Errorf("got %+v", v)
@@ -199,10 +206,11 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 func TestAStopLosesNothing(t *testing.T) {
 	dir, l := t.TempDir(), newLog()
 	r := newReceiver(t, func(int64, int) int { return http.StatusOK })
-	_, stop := start(t, dir, l, r.URL)
+	o, stop := start(t, dir, l, r.URL)
 	placed(t, dir)
 	l.add(plugin.EventHit, 2)
 	r.sees(t, 1, 2)
+	passed(t, o, 2)
 	stop()
 	l.add(plugin.EventHit, 2)
 	start(t, dir, l, r.URL)
