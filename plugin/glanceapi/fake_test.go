@@ -157,7 +157,7 @@ func (g *fakeGlance) serve(w http.ResponseWriter, r *http.Request, i fakeImage) 
 			at, g.breakAt = g.breakAt[0], g.breakAt[1:]
 		}
 		if gate != nil {
-			w = &gated{ResponseWriter: w, left: 128 << 10, gate: gate, done: r.Context().Done()}
+			w = &gated{ResponseWriter: w, left: len(i.data) / 2, gate: gate, done: r.Context().Done()}
 		}
 	}
 	g.mu.Unlock()
