@@ -28,10 +28,11 @@ func needCinder(t *testing.T) {
 // The hook keeps its promises with Cinder's real classes and the real daemon.
 func TestHook(t *testing.T) {
 	needCinder(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	program := harness.Binary(t) // built before the time runs
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	tests := exec.CommandContext(ctx, python, "-W", "ignore::DeprecationWarning", "-m", "unittest", "discover", "-b", "-t", ".", "-s", "tests")
-	tests.Env = append(os.Environ(), "CLONECACHE_BIN="+harness.Binary(t), "CLONECACHE_FAILPOINTS=1", "PYTHONDONTWRITEBYTECODE=1")
+	tests.Env = append(os.Environ(), "CLONECACHE_BIN="+program, "CLONECACHE_FAILPOINTS=1", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := tests.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

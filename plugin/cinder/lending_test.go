@@ -44,11 +44,11 @@ func TestTheDaemonLendsToTheHook(t *testing.T) {
 	needCinder(t)
 	fake := cindertest.New(t)
 	fake.With(func() { fake.Place = "host@b#b" })
-	dir := lendingDir(t, fake.URL)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	dir, program := lendingDir(t, fake.URL), harness.Binary(t) // built before the time runs
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var log bytes.Buffer
-	daemon := exec.CommandContext(ctx, harness.Binary(t), "serve", "--config", filepath.Join(dir, "c.toml"))
+	daemon := exec.CommandContext(ctx, program, "serve", "--config", filepath.Join(dir, "c.toml"))
 	daemon.Stdout, daemon.Stderr = &log, &log
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)

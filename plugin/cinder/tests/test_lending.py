@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 from clonecache_cinder import client
 from clonecache_cinder import driver as any_driver
+from clonecache_cinder import guess
 from clonecache_cinder import hook
 from clonecache_cinder import lending
 from clonecache_cinder import loan
@@ -195,7 +196,8 @@ class LentTest(LendingCase):
             return self.lender(request)
         self.server = self.serve(answers_once_it_is_read)
         d = self.before()
-        with mock.patch.object(objects.Volume, 'get_by_id', seen):
+        with mock.patch.object(objects.Volume, 'get_by_id', seen), \
+                mock.patch.object(guess, 'FRESH', 60.0):
             for _ in range(2):
                 self.assertTrue(self.clone(d, self.volume())[1])
                 read.clear()
@@ -333,7 +335,8 @@ class SlowTest(LendingCase):
     def clone_while(self, slow, volume=None, every=0.01):
         self.lender.every = every
         d, volume = self.before(), volume or self.volume()
-        with mock.patch.object(CloningDriver, 'slow', slow):
+        with mock.patch.object(CloningDriver, 'slow', slow), \
+                mock.patch.object(loan, 'TERMS', 1e6):  # a busy machine renews late
             return self.clone(d, volume)
 
     def renewed_often(self):
