@@ -28,7 +28,7 @@ func newBrowser(t *testing.T, url string) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t: t, Client: http.Client{Jar: jar, Timeout: 20 * time.Second}, url: url}
+	return &browser{t: t, Client: http.Client{Jar: jar, Timeout: time.Minute}, url: url}
 }
 
 // does sends a request, follows redirects, and is what it ends at.

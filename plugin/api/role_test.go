@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net/http"
 	"os"
@@ -44,7 +45,7 @@ func (b bearers) ask(t *testing.T, pattern, token string) (status int, body stri
 	for _, wild := range []string{"{id}", "{loan}", "{volume}", "{backend}"} {
 		path = strings.ReplaceAll(path, wild, "e1")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, b.url+path, http.NoBody)
 	if err != nil {
@@ -58,9 +59,11 @@ func (b bearers) ask(t *testing.T, pattern, token string) (status int, body stri
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	text := make([]byte, 4096)
-	n, _ := resp.Body.Read(text)
-	return resp.StatusCode, string(text[:n])
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
 }
 
 // Each route lets those in who have its role, and nobody else. The routes are those of the server's own table, without

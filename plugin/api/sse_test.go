@@ -28,7 +28,7 @@ func TestEventsAreServerSent(t *testing.T) {
 		return plugin.ErrStopping
 	}
 	d := startDaemon(t, fake, api.ServerConfig{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://x/v1/events?since=1", http.NoBody)
 	if err != nil {
