@@ -153,6 +153,10 @@ func TestAWriterThatWasStoppedLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // nobody else ends what is stopped
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
 	said := bufio.NewScanner(out)
 	if !said.Scan() || said.Text() != "ready" {
 		t.Fatalf("writer: %q, %v", said.Text(), said.Err())
@@ -182,7 +186,7 @@ func retireAtLast(t *testing.T, b *tested, id backends.ImageVolumeID) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for began := time.Now(); time.Since(began) < time.Minute; <-tick.C {
+	for began := time.Now(); time.Since(began) < 3*time.Minute; <-tick.C {
 		r, err := b.Retire(t.Context(), id)
 		if r.Gone || errors.Is(err, backends.ErrNotExist) {
 			return
@@ -191,7 +195,7 @@ func retireAtLast(t *testing.T, b *tested, id backends.ImageVolumeID) {
 			t.Fatal(err)
 		}
 	}
-	t.Fatalf("image-volume %s is not gone after a minute", id)
+	t.Fatalf("image-volume %s is not gone after three minutes", id)
 }
 
 // dataObjects are the data objects of all images of a namespace.
