@@ -179,7 +179,7 @@ func (l *link) asked(p []byte) {
 func (w *Way) isLast(sent *int, p []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if *sent == len(w.texts) || !bytes.Contains(p, []byte(w.texts[*sent])) {
+	if *sent >= len(w.texts) || !bytes.Contains(p, []byte(w.texts[*sent])) {
 		return false
 	}
 	*sent++
