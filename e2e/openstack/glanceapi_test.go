@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/clonecache/clonecache/e2e/harness"
 )
 
 // frontTables are those of a daemon before Glance, which keeps what is downloaded.
@@ -58,7 +60,7 @@ func glance(tb testing.TB, url string, words ...string) string {
 }
 
 func TestInFrontOfGlance(t *testing.T) {
-	url := lab.url(40, "")
+	url := fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t))
 	w := worldOf(t, frontTables(t, url))
 	w.daemon.Start(t)
 	defer w.end(t)

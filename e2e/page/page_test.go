@@ -4,7 +4,6 @@ package page
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -40,14 +39,7 @@ type served struct {
 
 func serve(t *testing.T) served {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	dir, web := t.TempDir(), harness.ServeWeb(t)
 	for name, token := range map[string]string{"reader": readerToken, "operator": operatorToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(token), 0o600); err != nil {
@@ -82,8 +74,8 @@ func open(t *testing.T, address string) *visit {
 	t.Helper()
 	harness.NeedTools(t, "chromium")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("renderer-process-limit", "1"), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("renderer-process-limit", "1"), chromedp.WSURLReadTimeout(3*time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	ctx, end := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(end)
@@ -144,7 +136,7 @@ func (v *visit) sees(what, expression string) {
 	v.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(40 * time.Second)
+	limit := time.After(90 * time.Second)
 	for {
 		var holds bool
 		err := chromedp.Run(v, chromedp.Evaluate("!!("+expression+")", &holds))
@@ -195,7 +187,13 @@ func TestTheAdminPage(t *testing.T) {
 	v.goTo("/ui/fills")
 	v.sees("no fill", `document.querySelector("progress") == null`)
 	slow := d.create(t, "web:slow.raw", "v1")
-	<-reached
+	select {
+	case <-reached:
+	case err := <-slow:
+		t.Fatalf("made before the image had come: %v", err)
+	case <-v.Done():
+		t.Fatal("the fill does not begin")
+	}
 	v.sees("a fill's progress", `document.querySelector("progress") != null && document.querySelector("progress").value > 0 && document.querySelector("progress").value < 1e7`)
 	release()
 	if err := <-slow; err != nil {
