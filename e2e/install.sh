@@ -32,16 +32,17 @@ chromium:chromium:the admin page in a real browser
 # by fewer checks.
 axe=4.10.2 axe_sum=9ea2d2d6917da998122bdacfd3b473e31ead53f4b87146c716a12edf89158100
 tools=$(cd "$(dirname "$0")/.." && pwd)/.tools
-if [ ! -e "$tools/axe-core-$axe.min.js" ] && command -v curl >/dev/null; then
+get_axe() { # once curl is there
+  if [ -e "$tools/axe-core-$axe.min.js" ] || ! command -v curl >/dev/null; then return; fi
   mkdir -p "$tools"
-  if curl -sSf --max-time 60 -o "$tools/axe.tgz" "https://registry.npmjs.org/axe-core/-/axe-core-$axe.tgz" &&
+  if curl -sSf --connect-timeout 10 --max-time 60 -o "$tools/axe.tgz" "https://registry.npmjs.org/axe-core/-/axe-core-$axe.tgz" &&
     echo "$axe_sum  $tools/axe.tgz" | sha256sum -c --quiet; then
     tar -xzOf "$tools/axe.tgz" package/axe.min.js >"$tools/axe.new" && mv "$tools/axe.new" "$tools/axe-core-$axe.min.js"
   else
     echo "Could not get axe-core $axe: the admin page is looked at by fewer checks." >&2
   fi
   rm -f "$tools/axe.tgz" "$tools/axe.new"
-fi
+}
 
 missing=() packages=()
 want() { # want PACKAGE WHAT PURPOSE
@@ -124,10 +125,11 @@ if [ "${1:-}" = rally ]; then
   /usr/bin/python3 -c 'import rally_openstack' 2>/dev/null || want python3-rally-openstack rally "OpenStack's own load test"
 fi
 
-[ ${#missing[@]} -gt 0 ] || exit 0
+[ ${#missing[@]} -gt 0 ] || { get_axe; exit 0; }
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "Not installed, so what needs it is skipped:" >&2
   printf '%s\n' "${missing[@]}" >&2
+  get_axe
   exit 0
 fi
 
@@ -142,3 +144,4 @@ export DEBIAN_FRONTEND=noninteractive
 echo "Installing ${packages[*]} ..." >&2
 { apt-get update -q && apt-get install -q -y --no-install-recommends ${packages[*]}; } >&2 ||
   echo "Could not install ${packages[*]}; what needs them is skipped." >&2
+get_axe
