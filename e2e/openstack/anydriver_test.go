@@ -25,7 +25,7 @@ func beginLending(t *testing.T) (w *world, hookBack func()) {
 	text := services()
 	for backend, driver := range anyDriver {
 		words = append(words, backend+"/volume_driver=clonecache_cinder.driver.ClonecacheDriver", backend+"/clonecache_driver="+driver)
-		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"cinder\"\nvolume_type = %q\nmax_count = 2\nclone_time = \"10s\"\n", backend, backend)
+		text += fmt.Sprintf("[[backend]]\nname = %q\nkind = \"cinder\"\nvolume_type = %q\nmax_count = 2\nclone_time = \"30s\"\n", backend, backend)
 	}
 	lab.do(t, append(words, "nfs2/nfs_qcow2_volumes=true")...)
 	w = worldOf(t, text)

@@ -26,7 +26,7 @@ type controller struct {
 // catalog on MariaDB.
 func beginControllers(t *testing.T) (w *world, both []controller) {
 	t.Helper()
-	db := &harness.Database{Dir: fmt.Sprintf("/tmp/cc-lab-db-%d", os.Getpid()), Port: lab.port + 140}
+	db := &harness.Database{Dir: fmt.Sprintf("/tmp/cc-lab-db-%d", os.Getpid()), Port: harness.FreePort(t)}
 	db.Up(t)
 	text := db.New(t).Text() + services() + fmt.Sprintf("[[backend]]\nname = \"rbd1\"\nkind = \"rbd\"\npool = %q\nvolume_type = \"rbd1\"\nconf = %q\nkeyring = %q\n",
 		pools["rbd1"], lab.cephConf(), filepath.Join(lab.dir, "ceph", "client.clonecache.keyring"))

@@ -50,7 +50,7 @@ start() {
     echo $! >"$dir/run/$service.pid"
     disown
   fi
-  for n in $(seq 600); do
+  for n in $(seq 1800); do
     ! ready || return 0
     command kill -0 "$(cat "$dir/run/$service.pid")" 2>/dev/null || die "$service ended: $(tail -n 5 "$dir/log/$service.log")"
     sleep 0.1
@@ -113,7 +113,7 @@ kill() {
   runs "$1" || return 0
   pid=$(cat "$dir/run/$1.pid")
   pkill -KILL -s "$pid"
-  gone "$pid"
+  gone "$pid" 60 || die "$1 does not end"
 }
 
 # stop SERVICE: returns once the last process of it has ended.
@@ -124,14 +124,14 @@ stop() {
   signal CONT "$1"
   command kill -TERM "$pid" 2>/dev/null || true
   gone "$pid" || pkill -KILL -s "$pid" || true
-  gone "$pid" || die "$1 does not end"
+  gone "$pid" 60 || die "$1 does not end"
 }
 
-# gone PID waits, for 5 seconds at most, until no process of its session is left; dead ones may still await
-# their parent.
+# gone PID [SECONDS] waits, for 5 seconds at most or so many, until no process of its session is left; dead ones may still
+# await their parent, and a killed one its disk.
 gone() {
   local n
-  for n in $(seq 50); do
+  for n in $(seq "${2:-5}0"); do
     [ -n "$(ps -o stat= -s "$1" | grep -v '^Z')" ] || return 0
     sleep 0.1
   done
