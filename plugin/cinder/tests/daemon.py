@@ -92,7 +92,7 @@ class Images:
 
     def await_half(self):
         """Wait until another download has come to its first half."""
-        if not self.held.acquire(timeout=30):
+        if not self.held.acquire(timeout=90):
             raise AssertionError('no download came to its first half')
 
     def stop(self):
@@ -121,7 +121,7 @@ class Daemon:
         self.await_ready()
 
     def await_ready(self):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while True:
             connection = client._Connection(self.socket)
             try:

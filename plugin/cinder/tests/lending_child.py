@@ -55,7 +55,7 @@ class Child(test_lending.LendingCase):
 
 
 def await_daemon(path):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 90
     while True:
         connection = client._Connection(path)
         try:

@@ -358,7 +358,7 @@ def running(call):
 
 
 def until(holds):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         if time.monotonic() > end:
             raise AssertionError('it never came about')
