@@ -142,6 +142,9 @@ if [ ! -e $policy ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 echo "Installing ${packages[*]} ..." >&2
-{ apt-get update -q && apt-get install -q -y --no-install-recommends ${packages[*]}; } >&2 ||
-  echo "Could not install ${packages[*]}; what needs them is skipped." >&2
+install() { apt-get install -q -y --no-install-recommends "$@" >&2; }
+apt-get update -q >&2 || true
+install ${packages[*]} || for package in ${packages[*]}; do # one that cannot be had keeps no other away
+  install "$package" || echo "Could not install $package; what needs it is skipped." >&2
+done
 get_axe
