@@ -84,6 +84,7 @@ func TestInFrontOfGlance(t *testing.T) {
 		t.Errorf("another project's download: %d, want 404", status)
 	}
 	whole := fmt.Sprintf(`GET /v2/images/%s/file HTTP/1.1" 200`, image)
+	within(t, "Glance's log tells of a download", func() bool { return strings.Contains(log(), whole) })
 	if n := strings.Count(log(), whole); n != 1 {
 		t.Errorf("%d downloads from Glance, want 1", n)
 	}
