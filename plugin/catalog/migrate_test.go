@@ -104,6 +104,26 @@ func hasSecond(t *testing.T, c *Catalog) bool {
 	return tables == 1
 }
 
+// MariaDB commits at each statement that changes the schema, so a step that was killed half way is begun again from its first one.
+func TestMariaDBStepsCanBeRepeated(t *testing.T) {
+	names, err := fs.Glob(migrationFiles, "migrations/mariadb/*.sql")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("steps: %v, %v", names, err)
+	}
+	for _, name := range names {
+		data, err := fs.ReadFile(migrationFiles, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			changes := strings.HasPrefix(line, "CREATE ") || strings.Contains(line, "ADD COLUMN")
+			if changes && !strings.Contains(line, "IF NOT EXISTS") && !strings.Contains(line, "OR REPLACE") {
+				t.Errorf("%s: fails where it was done before: %s", name, line)
+			}
+		}
+	}
+}
+
 func TestSQLiteKilledInAMigrationKeepsTheOldSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
 	old, err := Open(t.Context(), inFile(path))
