@@ -138,6 +138,7 @@ func (sc *scrubber) readBack(ctx context.Context, s *store, e catalog.Entry, sha
 	case ctx.Err() != nil:
 		return readNot, ctx.Err()
 	case errors.Is(err, errNotReadBack), errors.Is(err, backends.ErrNotExist):
+		sc.rest(e.ID) // where the entry is there still, it would be the next one that is due again
 		return readNot, nil
 	case err != nil:
 		sc.rest(e.ID)

@@ -157,6 +157,31 @@ func TestQuarantineAmongHosts(t *testing.T) {
 	two.holds(t, third, content)
 }
 
+// One whose image-volume has vanished, which the next reconcile sees to, keeps nobody from reading the others back.
+func TestAScrubPassesOverWhatHasVanished(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, scrubbed)
+	r.image(t, "gone.raw", mib)
+	r.image(t, "damaged.raw", mib)
+	r.create(t, "library:gone.raw", "v1", 0)
+	vanished := r.wantEntries(t, 1)[0].ImageVolume
+	second := r.create(t, "library:damaged.raw", "v2", 0)
+	if err := os.Remove(filepath.Join(r.dir, "volumes", ".clonecache", "image-volumes", vanished)); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range r.wantEntries(t, 2) {
+		if e.ID == second.EntryID {
+			r.damage(t, e.ImageVolume, 5)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	plugin.ScrubDue(ctx, r.Plugin)
+	if ctx.Err() != nil {
+		t.Fatal("it has tried the one that has vanished again and again")
+	}
+	r.wantQuarantine(t, second.EntryID, "v2")
+}
+
 // sleepless is an image-volume whose reading takes a while.
 type sleepless struct{ took time.Duration }
 
