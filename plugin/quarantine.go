@@ -38,6 +38,9 @@ func (k *stock) quarantine(ctx context.Context, s *store, e catalog.Entry, why s
 // dropped instead: released is false.
 func (k *stock) release(ctx context.Context, s *store, e catalog.Entry) (released bool, err error) {
 	if _, err = k.catalog.Release(ctx, e.ID); errors.Is(err, catalog.ErrLost) {
+		if now, err := k.catalog.Get(ctx, e.ID); err != nil || now.Serves() { // somebody else was faster
+			return err == nil, err
+		}
 		return false, k.giveWay(ctx, s, e)
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,6 +122,30 @@ func TestQuarantineEnds(t *testing.T) {
 	}
 	if _, err := r.Controls().Scrub(t.Context(), plugin.ScrubRequest{Share: 101}); !errors.Is(err, plugin.ErrBadRequest) {
 		t.Errorf("a share of 101: got %v", err)
+	}
+}
+
+// Several who read the same one at once, and find it right, release it: none of them takes it for one whose place was taken.
+func TestAReleaseByTwoAtOnce(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, scrubbed)
+	r.image(t, "disk.raw", 4*mib)
+	first := r.create(t, "library:disk.raw", "v1", 0)
+	volume := r.wantEntries(t, 1)[0].ImageVolume
+	r.damage(t, volume, 5)
+	plugin.ScrubDue(t.Context(), r.Plugin)
+	r.wantQuarantine(t, first.EntryID, "v1")
+	r.damage(t, volume, 5) // back to what it was
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if got, err := r.Revalidate(t.Context(), first.EntryID); err != nil || !got.Valid {
+				t.Errorf("got %+v, %v, want it released", got, err)
+			}
+		})
+	}
+	all.Wait()
+	if a := r.create(t, "library:disk.raw", "v2", 0); a.Outcome != plugin.Hit || a.EntryID != first.EntryID {
+		t.Errorf("released: got %+v, want a hit", a)
 	}
 }
 
