@@ -28,6 +28,8 @@ const (
 	dialTime = 10 * time.Second
 	// heartbeat finds a server that is silently gone, after twice this time.
 	heartbeat = 10 * time.Second
+	// closeTime is how long the server may take to let a connection go.
+	closeTime = time.Second
 	// firstPause and longestPause are between attempts; each pause is about twice the one before.
 	firstPause   = 500 * time.Millisecond
 	longestPause = 30 * time.Second
@@ -75,7 +77,8 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// once is one connection, from its beginning to its end.
+// once is one connection, from its beginning to its end. It ends within closeTime of ctx, whatever the server does: use may
+// wait for an answer of it that does not come.
 func (l Link) once(ctx context.Context, host string, use func(context.Context, *amqp.Connection) error) error {
 	conn, err := l.dial(ctx, host)
 	if err != nil {
@@ -91,6 +94,7 @@ func (l Link) once(ctx context.Context, host string, use func(context.Context, *
 		case why := <-closed:
 			lost(fmt.Errorf("connection to RabbitMQ at %s: %w", host, closeCause(why)))
 		case <-live.Done():
+			_ = conn.CloseDeadline(time.Now().Add(closeTime))
 		}
 	}()
 	err = use(live, conn)
@@ -99,7 +103,7 @@ func (l Link) once(ctx context.Context, host string, use func(context.Context, *
 	}
 	lost(nil)
 	<-ended
-	_ = conn.CloseDeadline(time.Now().Add(time.Second)) // it may be closed already
+	_ = conn.CloseDeadline(time.Now().Add(closeTime)) // it may be closed already
 	return err
 }
 

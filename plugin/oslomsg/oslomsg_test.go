@@ -174,3 +174,62 @@ func TestKeepOfASilentServer(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// frame is one of AMQP 0-9-1 with a method, on channel 0.
+func frame(class, method byte, arguments ...byte) []byte {
+	payload := append([]byte{0, class, 0, method}, arguments...)
+	return append(append([]byte{1, 0, 0, 0, 0, 0, byte(len(payload))}, payload...), 0xce)
+}
+
+// greet opens a connection as RabbitMQ does, and answers nothing after that.
+func greet(c net.Conn) {
+	start := frame(10, 10, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 'P', 'L', 'A', 'I', 'N', 0, 0, 0, 5, 'e', 'n', '_', 'U', 'S')
+	tune := frame(10, 30, 0, 0, 0, 0, 0, 0, 0, 0)
+	open := frame(10, 41, 0)
+	for _, f := range [][]byte{start, tune, open} {
+		_, _ = c.Write(f)
+	}
+	_, _ = io.Copy(io.Discard, c)
+}
+
+// A server that opens the connection and says nothing more holds nobody when ctx ends, whatever use waits for.
+func TestKeepOfAServerThatFallsSilent(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var listen net.ListenConfig
+	l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			defer c.Close()
+			greet(c)
+		}
+	}()
+	address, err := oslomsg.ParseAddress("amqp://cc@" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	link := oslomsg.Link{Address: address, Password: func() (string, error) { return "secret", nil }, Log: log}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- link.Keep(ctx, func(_ context.Context, conn *amqp.Connection) error {
+			cancel()
+			_, err := conn.Channel() // has no context
+			return err
+		})
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it still waits for the server")
+	}
+}
