@@ -23,7 +23,10 @@ class Later:
             if not self._idle.is_set():
                 return
             self._idle.clear()
-        threading.Thread(target=self._work, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, daemon=True).start()
+        except RuntimeError:  # the process may have no more; who calls must not fail by that
+            self._work()
 
     def wait(self, timeout):
         """Whether all is told within so many seconds."""
