@@ -3,7 +3,8 @@
 //
 // It owns a directory with one small file a sink: how far it has come, and what was refused for good. It never delays a
 // request: it reads the log of events behind everybody else. A crash sends again what was sent since the file was last
-// written, every second. What the log has dropped (events_max) before a sink took it is lost, and is said.
+// written, every second. What the log has dropped (events_max) before a sink took it is lost, and nobody says so: how far a sink
+// is behind warns of it.
 package outbox
 
 import (

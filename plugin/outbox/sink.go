@@ -41,6 +41,7 @@ type sink struct {
 	log  logrus.FieldLogger
 
 	fresh  bool       // there was no file: it begins with what happens from now on
+	failed bool       // to write the file, last time, which was logged; savedOrSaid's
 	saving sync.Mutex // held by who writes the file
 
 	mu sync.Mutex // guards what follows
@@ -101,9 +102,13 @@ func (s *sink) run(ctx context.Context) {
 		s.saveAgain(ctx)
 	}()
 	for pause := s.cfg.FirstPause; ctx.Err() == nil; pause = min(2*pause, s.cfg.LongestPause) {
+		begun := s.cfg.Now()
 		err := s.follow(ctx)
 		if ctx.Err() == nil && err != nil {
 			s.log.WithError(err).Warn("events cannot be read to be sent; trying again")
+			if s.cfg.Now().Sub(begun) > s.cfg.LongestPause { // they could, for long
+				pause = s.cfg.FirstPause
+			}
 			wait(ctx, pause)
 		}
 	}
@@ -119,13 +124,20 @@ func (s *sink) saveAgain(ctx context.Context) {
 	}
 }
 
+// savedOrSaid is save, which says once that it does not work, until it does.
 func (s *sink) savedOrSaid() {
-	if err := s.save(); err != nil {
-		s.mu.Lock()
-		s.dirty = true
-		s.mu.Unlock()
-		s.log.WithError(err).Error("not written down how far the sink has come; events will be sent twice")
+	err := s.save()
+	if err == nil {
+		s.failed = false
+		return
 	}
+	s.mu.Lock()
+	s.dirty = true
+	s.mu.Unlock()
+	if !s.failed {
+		s.log.WithError(err).Error("not written down how far the sink has come; trying again; after a start events are sent twice")
+	}
+	s.failed = true
 }
 
 // follow sends what comes until it cannot be read.
