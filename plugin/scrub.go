@@ -180,7 +180,10 @@ func (sc *scrubber) readOnce(ctx context.Context, s *store, e catalog.Entry, sha
 		if errors.Is(err, catalog.ErrNotFound) || err == nil && (now.State != catalog.Ready || now.ImageVolume != e.ImageVolume) {
 			return errNotReadBack
 		}
-		return err
+		if err != nil { // whatever it is, the content is not why
+			return fmt.Errorf("%w: %w", catalog.ErrUnavailable, err)
+		}
+		return nil
 	}}
 	return readContentOf(ctx, sc.catalog, slow, iv)
 }
