@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
@@ -22,12 +23,23 @@ type keptBytes struct {
 	file  *os.File
 	store *store
 	entry catalog.Entry
+
+	failed atomic.Bool // the disk, under what is kept
+}
+
+// Read implements io.Reader.
+func (k *keptBytes) Read(p []byte) (int, error) {
+	n, err := k.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
+		k.failed.Store(true)
+	}
+	return n, err
 }
 
 // Close implements io.Closer.
 func (k *keptBytes) Close() error { return k.file.Close() }
 
-// errSpoilt: what a file cache keeps of an image is not what the image is.
+// errSpoilt: what a file cache keeps of an image is not what the image is, or cannot be read.
 var errSpoilt = errors.New("the image's bytes in the file cache are damaged")
 
 // keptOf are the bytes of the image that is to be filled, where a file cache has them; nil: none has.
@@ -43,15 +55,20 @@ func (fl *fills) keptOf(ctx context.Context, w *filling) *keptBytes {
 		}
 		if e, ok := s.ready.find(key); ok {
 			if f, _, err := s.cache.OpenImage(ctx, e.ImageVolume); err == nil {
-				return &keptBytes{io.NewSectionReader(f, 0, e.SourceBytes), f, s, e}
+				return &keptBytes{Reader: io.NewSectionReader(f, 0, e.SourceBytes), file: f, store: s, entry: e}
 			}
 		}
 	}
 	return nil
 }
 
-// spoilt tells whether a fill failed by bytes that were kept: then these go, and the image is read from its source.
+// spoilt tells whether a fill failed by bytes that were kept: then these go, and the image is read from its source. Where the disk
+// failed they stay: it may come back.
 func (w *filling) spoilt(ctx context.Context, err error) error {
+	if w.kept != nil && w.kept.failed.Load() && ctx.Err() == nil {
+		w.flight.unkept = true
+		return fmt.Errorf("%w: %v", errSpoilt, err) // it is no fault of the source's
+	}
 	if w.kept == nil || !errors.Is(err, imagesource.ErrDigestMismatch) && !errors.Is(err, diskimage.ErrRefused) {
 		return err
 	}

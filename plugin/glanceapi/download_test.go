@@ -297,6 +297,40 @@ func TestDamagedBytesMakeNoVolume(t *testing.T) {
 	}
 }
 
+// unreadable is a file cache whose disk cannot read one of its images any more.
+type unreadable struct {
+	plugin.FileCache
+	id backends.ImageVolumeID
+}
+
+func (u *unreadable) OpenImage(ctx context.Context, id backends.ImageVolumeID) (*os.File, backends.ImageVolume, error) {
+	f, iv, err := u.FileCache.OpenImage(ctx, id)
+	if err != nil || id != u.id {
+		return f, iv, err
+	}
+	defer f.Close()
+	f, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0) // each read of it fails
+	return f, iv, err
+}
+
+// Where the disk fails under what is kept, a volume is made of what Glance gives.
+func TestBytesThatCannotBeReadKeepNobodyFromGlance(t *testing.T) {
+	cache := &unreadable{}
+	f := newFront(t, keeping, func(_ *glanceapi.Config, c *plugin.Config) {
+		cache.FileCache = c.FileCaches[0].Cache
+		c.FileCaches[0].Cache = cache
+	})
+	f.keep(t, "demo", plainImage)
+	cache.id = backends.ImageVolumeID(f.wantEntries(t, 1)[0].ImageVolume)
+	answer, err := f.cache.CreateVolume(t.Context(), plugin.Request{Backend: "local", Image: "glance:" + plainImage, Volume: "v1"})
+	must(t, err)
+	got, err := os.ReadFile(answer.Path)
+	must(t, err)
+	if data := f.glance.images[plainImage].data; !bytes.Equal(got[:len(data)], data) || f.glance.downloads() != 2 {
+		t.Errorf("the volume differs, or %d downloads are not 2", f.glance.downloads())
+	}
+}
+
 func TestBytesAreFetchedAhead(t *testing.T) {
 	f := newFront(t, keeping, func(c *glanceapi.Config, _ *plugin.Config) { c.Backends = []backends.Name{"files"} })
 	gate := make(chan struct{})
