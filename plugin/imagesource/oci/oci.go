@@ -77,7 +77,8 @@ func New(config Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image source %s: ca_file: %w", config.Name, err)
 	}
-	s.client = &auth.Client{Client: &http.Client{Transport: transport}, Credential: s.credential, Cache: auth.NewCache()}
+	own := ownLogin{transport, u.Host, u.Scheme == "https"}
+	s.client = &auth.Client{Client: &http.Client{Transport: own}, Credential: s.credential, Cache: auth.NewCache()}
 	return s, nil
 }
 
