@@ -51,6 +51,9 @@ func (r ref) layer(ctx context.Context) (layer, error) {
 	if len(m.Layers) != 1 {
 		return layer{}, fmt.Errorf("%w: it has %d layers; an image of a disk has one", imagesource.ErrRefused, len(m.Layers))
 	}
+	if _, err := imagesource.ParseDigest(m.Layers[0].Digest.String()); err != nil {
+		return layer{}, fmt.Errorf("%w: its layer: %w", imagesource.ErrRefused, err)
+	}
 	return layer{m.Layers[0]}, nil
 }
 

@@ -258,7 +258,11 @@ func TestWhatIsWrong(t *testing.T) {
 	f.push(t, "disks/empty", "1", archive, "", containerdisk(t, "other/a.img", []byte("x")))
 	f.push(t, "disks/noarchive", "1", archive, "", random(1000))
 	f.put(t, http.MethodPut, "/v2/disks/index/manifests/1", index, []byte(`{"schemaVersion":2,"mediaType":"`+index+`","manifests":[]}`))
+	f.put(t, http.MethodPut, "/v2/disks/undigested/manifests/1", manifest, []byte(`{"schemaVersion":2,"mediaType":"`+manifest+`","layers":[{"mediaType":"`+archive+`","digest":"sha256:`+strings.Repeat("x", 1<<20)+`","size":1}]}`))
 	s := f.source(t, nil)
+	if _, err := s.Stat(t.Context(), "undigested:1"); !errors.Is(err, imagesource.ErrRefused) || len(err.Error()) > 1000 {
+		t.Errorf("a layer whose digest is none: %.300v, want %v", err, imagesource.ErrRefused)
+	}
 	for _, tt := range []struct {
 		name, id string
 		change   func()
