@@ -20,6 +20,12 @@ import (
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
+// Bounds of what a layer may become: a few bytes of an archive can say that a file is as large as no disk is.
+const (
+	freeUnpacked = 1 << 30 // so many bytes, whatever the layer has
+	mostRatio    = 1100    // bytes for each of the layer beyond that; gzip cannot give more than 1032
+)
+
 // disk is the file below /disk in a containerdisk's layer, while the layer is read: hashed, unpacked and searched in one
 // pass.
 type disk struct {
@@ -33,17 +39,36 @@ type disk struct {
 
 // hashed hashes what is read, and remembers why that ended.
 type hashed struct {
-	from io.Reader
-	sum  hash.Hash
-	err  error
+	from  io.Reader
+	sum   hash.Hash
+	bytes int64
+	err   error
 }
 
 // Read implements io.Reader.
 func (h *hashed) Read(p []byte) (int, error) {
 	n, err := h.from.Read(p)
 	h.sum.Write(p[:n])
+	h.bytes += int64(n)
 	if err != nil {
 		h.err = err
+	}
+	return n, err
+}
+
+// bounded ends what grows beyond all measure of the layer that it is in.
+type bounded struct {
+	from  io.Reader
+	layer *hashed
+	given int64
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	b.given += int64(n)
+	if err == nil && b.given > freeUnpacked && b.given/mostRatio > b.layer.bytes {
+		err = fmt.Errorf("%w: over %d bytes come from %d of its layer", imagesource.ErrRefused, b.given, b.layer.bytes)
 	}
 	return n, err
 }
@@ -68,7 +93,7 @@ func (d *disk) find() error {
 	if err != nil {
 		return err
 	}
-	for files := tar.NewReader(archive); ; {
+	for files := tar.NewReader(&bounded{from: archive, layer: d.hashed}); ; {
 		h, err := files.Next()
 		if errors.Is(err, io.EOF) {
 			return fmt.Errorf("%w: its layer has no file below /disk", imagesource.ErrRefused)
@@ -77,7 +102,7 @@ func (d *disk) find() error {
 			return err
 		}
 		if h.Typeflag == tar.TypeReg && path.Dir(path.Clean("/"+h.Name)) == "/disk" && !strings.HasPrefix(path.Base(h.Name), ".wh.") {
-			d.file = files
+			d.file = &bounded{from: files, layer: d.hashed}
 			return nil
 		}
 	}
