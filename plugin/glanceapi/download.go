@@ -46,7 +46,9 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	describeData(w, image.Image, part, first, length)
-	s.send(w, r, image, first, length)
+	to := patient{w, s.config.Patience}
+	defer to.done()
+	s.send(to, r, image, first, length)
 }
 
 // mayDownload asks Glance for one byte by the caller's right: who may see an image may not always download it. A store
@@ -87,7 +89,7 @@ func describeData(w http.ResponseWriter, image imagesource.Image, part part, fir
 
 // send sends the data. What the cache cannot give comes from Glance, and what that cannot give breaks off, as it would from
 // Glance alone.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, image *plugin.KeptImage, first, length int64) {
+func (s *Server) send(w io.Writer, r *http.Request, image *plugin.KeptImage, first, length int64) {
 	sent, err := image.Copy(r.Context(), w, first, length)
 	if !errors.Is(err, plugin.ErrPart) {
 		return // where the caller has gone there is nobody to tell

@@ -52,8 +52,10 @@ type Config struct {
 	FileCache backends.Name
 	// Roles may use the cache API. Default: admin.
 	Roles []string
-	Log   logrus.FieldLogger // default: discards
-	Now   func() time.Time   // default: time.Now
+	// Patience is how long a client may take for each MiB of an image's data. Default: 15 min.
+	Patience time.Duration
+	Log      logrus.FieldLogger // default: discards
+	Now      func() time.Time   // default: time.Now
 }
 
 // Server is the API. It serves from the beginning: until Ready there is no cache, and all is Glance's.
@@ -72,6 +74,9 @@ func New(config Config) (*Server, error) {
 	}
 	if len(config.Roles) == 0 {
 		config.Roles = []string{"admin"}
+	}
+	if config.Patience == 0 {
+		config.Patience = patience
 	}
 	if config.Log == nil {
 		silent := logrus.New()

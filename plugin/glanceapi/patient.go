@@ -1,0 +1,57 @@
+package glanceapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+)
+
+// A client that takes nothing holds what it reads: memory, and the space of a file that was evicted meanwhile.
+
+const (
+	// patience is how long a client may take for each pace: as long as Glance waits (client_socket_timeout).
+	patience = 15 * time.Minute
+	pace     = 1 << 20
+)
+
+// patient writes to a client as long as that goes on.
+type patient struct {
+	http.ResponseWriter
+	limit time.Duration
+}
+
+// Write implements io.Writer.
+func (p patient) Write(b []byte) (int, error) {
+	p.goOn(time.Now().Add(p.limit))
+	return p.ResponseWriter.Write(b)
+}
+
+// ReadFrom implements io.ReaderFrom: a file goes to the connection without a copy in memory, which an io.LimitedReader in
+// another one would prevent.
+func (p patient) ReadFrom(from io.Reader) (written int64, err error) {
+	limited, is := from.(*io.LimitedReader)
+	if !is {
+		limited = &io.LimitedReader{R: from, N: 1<<63 - 1}
+	}
+	for limited.N > 0 {
+		p.goOn(time.Now().Add(p.limit))
+		n, err := io.CopyN(p.ResponseWriter, limited.R, min(pace, limited.N))
+		written, limited.N = written+n, limited.N-n
+		if errors.Is(err, io.EOF) {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// done lets the connection be used for other requests.
+func (p patient) done() { p.goOn(time.Time{}) }
+
+// goOn is when the client is given up. A connection that knows no such time is a test's.
+func (p patient) goOn(until time.Time) {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(until)
+}
