@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -212,5 +213,40 @@ func TestEntriesComeInPages(t *testing.T) {
 	}
 	if _, last := d.raw(t, "GET", "/ui/entries?sort=hits&from=100", ""); strings.Contains(last, "from=150") || !strings.Contains(last, ">0<") {
 		t.Error("the last page by hits has a next one, or not the least")
+	}
+}
+
+// A person reaches a socket by a tunnel: a page whose name was made to resolve to that tunnel does not. Programs come by any name.
+func TestATunnelIsForThisHostsNames(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", d.socket)
+	}}}
+	defer client.CloseIdleConnections()
+	const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+	for _, tt := range []struct {
+		name, method, url, agent, origin string
+		want                             int
+	}{
+		{"a person", "GET", "http://localhost:8780/v1/entries", firefox, "", 200},
+		{"a page looks", "GET", "http://evil.example:8780/v1/entries", firefox, "", 403},
+		{"a page deletes", "DELETE", "http://evil.example:8780/v1/entries/e1", "", "http://evil.example:8780", 403},
+		{"a program", "GET", "http://storage-1.example.org/v1/entries", "curl/8.5", "", 200},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, tt.url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("User-Agent", tt.agent)
+		if tt.origin != "" {
+			r.Header.Set("Origin", tt.origin)
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := answer.Body.Close(); err != nil || answer.StatusCode != tt.want {
+			t.Errorf("%s: %d, %v, want %d", tt.name, answer.StatusCode, err, tt.want)
+		}
 	}
 }

@@ -116,7 +116,7 @@ func (s *Server) guard(l *Listener) http.Handler {
 		switch {
 		case err != nil:
 			s.refuse(w, r, crossOrigin.answer(""))
-		case (l.loopback || l.open && isPage(r)) && !namesLoopback(r.Host): // a socket may be reached by a tunnel
+		case (l.loopback || l.open && (isPage(r) || isBrowser(r))) && !namesLoopback(r.Host): // a socket may be reached by a tunnel
 			s.refuse(w, r, wrongHost.answer(""))
 		case l.only && r.URL.Path != metricsPath && !isProbe(r):
 			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))
@@ -152,6 +152,12 @@ func (s *Server) identify(l *Listener, r *http.Request) Identity {
 		return s.sessions.byCookie(r)
 	}
 	return who
+}
+
+// isBrowser tells browsers, which call themselves so, or name the page that a change is asked for by. Programs come to a
+// socket by any name.
+func isBrowser(r *http.Request) bool {
+	return r.Header.Get("Origin") != "" || strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
 const metricsPath = "/metrics"
