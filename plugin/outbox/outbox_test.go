@@ -243,6 +243,18 @@ func TestWhatIsRefusedIsADeadLetter(t *testing.T) {
 	}
 }
 
+// While its secret's file is empty, as it is for a moment while somebody writes a new one, nothing is posted that anybody could have signed.
+func TestNothingIsSignedWithoutASecret(t *testing.T) {
+	r := newReceiver(t, func(int64, int) int { return http.StatusOK })
+	w := outbox.Webhook{URL: r.URL, Client: outbox.NewClient(), Secret: func() ([]byte, error) { return []byte{}, nil }}
+	if err := w.Send(t.Context(), plugin.Event{ID: 1}); err == nil || errors.Is(err, outbox.ErrRefused) || !strings.Contains(err.Error(), "secret_file") {
+		t.Errorf("got %v, want that it is tried again", err)
+	}
+	if got := r.has(); len(got) > 0 {
+		t.Errorf("posted %v", got)
+	}
+}
+
 // A receiver that redirects is not followed: what is signed is for it alone.
 func TestARedirectIsRefused(t *testing.T) {
 	dir, l := t.TempDir(), newLog()

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +36,9 @@ type Webhook struct {
 	Now    func() time.Time       // default: time.Now
 }
 
+// errNoSecret: what anybody could sign is signed by nobody.
+var errNoSecret = errors.New("secret_file is empty: write the secret into it")
+
 // Send implements Sender.
 func (w Webhook) Send(ctx context.Context, e plugin.Event) error {
 	body, err := json.Marshal(e)
@@ -42,6 +46,9 @@ func (w Webhook) Send(ctx context.Context, e plugin.Event) error {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	secret, err := w.Secret()
+	if err == nil && len(secret) == 0 {
+		err = errNoSecret
+	}
 	if err != nil {
 		return err
 	}
