@@ -85,3 +85,16 @@ func authorityOf(t *testing.T, s *httptest.Server) string {
 	}
 	return file
 }
+
+// Docker Hub is called otherwise than its registry, which the login and all data are asked of.
+func TestDockerHub(t *testing.T) {
+	for url, want := range map[string]string{"https://docker.io/library": "registry-1.docker.io", "https://quay.io/containerdisks": "quay.io"} {
+		s, err := oci.New(oci.Config{Name: "hub", URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Host() != want {
+			t.Errorf("%s is at %s, want %s", url, s.Host(), want)
+		}
+	}
+}

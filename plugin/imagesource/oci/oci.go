@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -72,6 +73,7 @@ func New(config Config) (*Source, error) {
 	if config.Backoff == 0 {
 		config.Backoff = 500 * time.Millisecond
 	}
+	u.Host = registry.Reference{Registry: u.Host}.Host() // Docker Hub's is not what it is called
 	s := &Source{config: config, base: u}
 	transport, err := newTransport(config.CAFile)
 	if err != nil {
@@ -166,10 +168,10 @@ func (s *Source) Stat(ctx context.Context, id string) (imagesource.Image, error)
 
 // Check asks the registry whether it is one. Errors as Stat's.
 func (s *Source) Check(ctx context.Context) error {
-	registry, err := remote.NewRegistry(s.base.Host)
+	r, err := remote.NewRegistry(s.base.Host)
 	if err == nil {
-		registry.PlainHTTP, registry.Client = s.base.Scheme == "http", s.client
-		err = registry.Ping(ctx)
+		r.PlainHTTP, r.Client = s.base.Scheme == "http", s.client
+		err = r.Ping(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("image source %s: %w", s.config.Name, explain(ctx, err))
