@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -124,3 +125,6 @@ func HearOfQuarantine(ctx context.Context, p *Plugin) { p.stock.lookForQuarantin
 func SlowReader(r backends.ImageVolumeReader, share int, still func(context.Context) error) backends.ImageVolumeReader {
 	return &slowReader{ImageVolumeReader: r, share: share, still: still}
 }
+
+// KeptFile is a kept image whose bytes are in a file.
+func KeptFile(f *os.File) *KeptImage { return &KeptImage{file: f} }

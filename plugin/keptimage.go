@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -206,11 +207,21 @@ func (k *KeptImage) copyWhole(w io.Writer, off, length int64) (int64, error) {
 		return 0, fmt.Errorf("%w: %w", ErrPart, err)
 	}
 	n, err := io.CopyN(w, k.file, length)
-	var gone *net.OpError
-	if err != nil && !errors.As(err, &gone) {
+	if err != nil && !readersFault(err) {
 		err = fmt.Errorf("%w: %w", ErrPart, err)
 	}
 	return n, err
+}
+
+// readersFault tells whether a connection took no more. A connection that reads from a file by itself wraps that file's
+// errors as its own, so that these must be known by what they are.
+func readersFault(err error) bool {
+	for _, gone := range []error{syscall.EPIPE, syscall.ECONNRESET, os.ErrDeadlineExceeded, net.ErrClosed, io.ErrClosedPipe} {
+		if errors.Is(err, gone) {
+			return true
+		}
+	}
+	return false
 }
 
 // piece reads what has come at off into b, and waits for that; 0 bytes: all of it is in the file by now. ErrPart.

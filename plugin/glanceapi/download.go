@@ -91,7 +91,7 @@ func describeData(w http.ResponseWriter, image imagesource.Image, part part, fir
 // Glance alone.
 func (s *Server) send(w io.Writer, r *http.Request, image *plugin.KeptImage, first, length int64) {
 	sent, err := image.Copy(r.Context(), w, first, length)
-	if !errors.Is(err, plugin.ErrPart) {
+	if !errors.Is(err, plugin.ErrPart) || r.Context().Err() != nil {
 		return // where the caller has gone there is nobody to tell
 	}
 	log := s.log.WithFields(logrus.Fields{"image": image.Image.Ref(), "bytes": sent})
