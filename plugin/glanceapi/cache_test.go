@@ -182,7 +182,8 @@ func TestVersionsTellOfTheCache(t *testing.T) {
 
 func TestEverythingElseIsGlances(t *testing.T) {
 	f := newFront(t)
-	for _, tt := range [][2]string{{"GET", "/v2/images?limit=2&sort=name%3Aasc"}, {"PATCH", "/v2/images/" + plainImage}, {"GET", "/v2/schemas/image"}, {"GET", "/v3/odd%2Fpath?x=%20y"}} {
+	for _, tt := range [][2]string{{"GET", "/v2/images?limit=2&sort=name%3Aasc"}, {"PATCH", "/v2/images/" + plainImage}, {"GET", "/v2/schemas/image"}, {"GET", "/v3/odd%2Fpath?x=%20y"},
+		{"GET", "/v2/images?owner=demo;x&name=100%"}} {
 		answer, _ := f.send(t, "demo", tt[0], tt[1])
 		if got, want := answer.Header.Get("X-Seen"), tt[0]+" "+tt[1]+" demo"; answer.StatusCode != http.StatusTeapot || got != want {
 			t.Errorf("%v: %d, Glance saw %q", tt, answer.StatusCode, got)

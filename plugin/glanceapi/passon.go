@@ -44,6 +44,7 @@ func (s *Server) readdress(p *httputil.ProxyRequest, to *url.URL) {
 		}
 	}
 	p.SetURL(to)
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // what Go would leave out of it is for Glance to judge
 	p.Out.Header.Add("Via", "1.1 "+s.hop)
 }
 
