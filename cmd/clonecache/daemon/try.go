@@ -101,11 +101,17 @@ func listeners(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 	if err := api.CheckListenConfig(listenConfig(cfg)); err != nil && len(t.Problems) == 0 {
 		t.Problem("token", err, "")
 	}
-	if err := cfg.TLS.KeyFile.Check(); err != nil {
-		t.Problem("tls.key_file", err, "")
-	} else if cfg.TLS.CertFile != "" {
-		if _, err := tls.LoadX509KeyPair(string(cfg.TLS.CertFile), string(cfg.TLS.KeyFile)); err != nil {
-			t.Problem("tls", err, "give a certificate and its own key, both as PEM")
+	certificate(t, "tls", cfg.TLS.CertFile, cfg.TLS.KeyFile)
+	certificate(t, "glance_api", cfg.GlanceAPI.CertFile, cfg.GlanceAPI.KeyFile)
+}
+
+// certificate tries what listeners present.
+func certificate(t *kinds.Trial, table string, cert config.Path, key config.SecretFile) {
+	if err := key.Check(); err != nil {
+		t.Problem(table+".key_file", err, "")
+	} else if cert != "" {
+		if _, err := tls.LoadX509KeyPair(string(cert), string(key)); err != nil {
+			t.Problem(table, err, "give a certificate and its own key, both as PEM")
 		}
 	}
 }
@@ -138,6 +144,11 @@ func listenKeys(cfg config.Config) iter.Seq2[string, config.Listen] {
 		}
 		for i, l := range cfg.MetricsListen {
 			if !yield(fmt.Sprintf("metrics_listen[%d]", i), l) {
+				return
+			}
+		}
+		for i, l := range cfg.GlanceAPI.Listen {
+			if !yield(fmt.Sprintf("glance_api.listen[%d]", i), l) {
 				return
 			}
 		}

@@ -114,6 +114,31 @@ func TestTryFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Glance's clients send their tokens to a port of their own, with a key of its own.
+func TestTryLooksAtGlancesPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg, dir := parse(t, one)
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, "key")
+	if err := errors.Join(os.WriteFile(key, []byte("no PEM"), 0o600), os.Chmod(key, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	cfg.GlanceAPI = config.GlanceAPI{Listen: []config.Listen{{Network: "tcp", Address: l.Addr().String()}}, CertFile: config.Path(key), KeyFile: config.SecretFile(key)}
+	var keys []string
+	for _, p := range Try(t.Context(), cfg).Problems {
+		keys = append(keys, p.Key)
+	}
+	if want := []string{"glance_api.listen[0]", "glance_api.key_file"}; !slices.Equal(keys, want) {
+		t.Errorf("got problems with %q, want %q", keys, want)
+	}
+}
+
 func TestTrySeesADaemonThatRuns(t *testing.T) {
 	cfg, dir := parse(t, one)
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
