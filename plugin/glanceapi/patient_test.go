@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,4 +40,24 @@ func TestAClientThatTakesNothingIsGivenUp(t *testing.T) {
 		}
 		f.keep(t, "demo", plainImage)
 	}
+}
+
+// Nobody fills the memory with a header, before it is known who that is.
+func TestAHeaderHasABound(t *testing.T) {
+	f := newFront(t)
+	listeners, err := glanceapi.Listen(t.Context(), glanceapi.ListenConfig{Addresses: []string{"127.0.0.1:0"}})
+	must(t, err)
+	serving := f.server.Serve(listeners)
+	for n, want := range map[int]int{30 << 10: http.StatusTeapot, 300 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listeners[0].Addr().String()+"/v2/schemas/image", http.NoBody)
+		must(t, err)
+		r.Header.Set("X-Auth-Token", strings.Repeat("x", n))
+		answer, err := http.DefaultClient.Do(r)
+		must(t, err)
+		must(t, answer.Body.Close())
+		if answer.StatusCode != want {
+			t.Errorf("a token of %d bytes: %d, want %d", n, answer.StatusCode, want)
+		}
+	}
+	must(t, serving.Shutdown(t.Context()))
 }

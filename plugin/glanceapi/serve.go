@@ -62,11 +62,12 @@ type Serving struct {
 // Serve serves on listeners until Shutdown, which closes them.
 func (s *Server) Serve(listeners []net.Listener) *Serving {
 	const (
-		headerTime = 10 * time.Second
-		idleTime   = 2 * time.Minute
+		headerTime  = 10 * time.Second
+		idleTime    = 2 * time.Minute
+		headerBytes = 64 << 10 // Glance takes 16 KiB a line
 	)
 	v := &Serving{http: &http.Server{
-		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, ErrorLog: log.New(io.Discard, "", 0),
+		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0),
 	}}
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
