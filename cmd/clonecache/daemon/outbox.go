@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -87,10 +88,13 @@ func (d *running) sinks() (sinks []outbox.Sink, run []func(context.Context), err
 	return sinks, []func(context.Context){func(ctx context.Context) { _ = publisher.Run(ctx) }}, nil // it ends with ctx alone
 }
 
-// secretOf reads a secret each time that it is needed.
+// secretOf reads a secret each time that it is needed. An empty one is an error: what it would sign, everybody could.
 func secretOf(file config.SecretFile) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		text, err := smallfile.Read(string(file))
-		return bytes.TrimSpace(text), err
+		if text = bytes.TrimSpace(text); err == nil && len(text) == 0 {
+			err = fmt.Errorf("%s is empty: write the secret into it", file)
+		}
+		return text, err
 	}
 }
