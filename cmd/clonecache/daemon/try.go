@@ -95,18 +95,28 @@ func listeners(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 		token(t, fmt.Sprintf("token[%d].file", i), of.File)
 	}
 	for i, w := range cfg.Webhooks {
-		secret(t, fmt.Sprintf("webhook[%d].secret_file", i), w.SecretFile)
+		signing(t, fmt.Sprintf("webhook[%d].secret_file", i), w.SecretFile)
 	}
-	secret(t, "notifications.password_file", cfg.Notifications.PasswordFile)
-	if err := api.CheckListenConfig(listenConfig(cfg)); err != nil && len(t.Problems) == 0 {
-		t.Problem("token", err, "")
-	}
-	certificate(t, "tls", cfg.TLS.CertFile, cfg.TLS.KeyFile)
-	certificate(t, "glance_api", cfg.GlanceAPI.CertFile, cfg.GlanceAPI.KeyFile)
+	signing(t, "notifications.password_file", cfg.Notifications.PasswordFile)
+	keyring(t, listenConfig(cfg))
+	pair(t, "tls", cfg.TLS.CertFile, cfg.TLS.KeyFile)
+	pair(t, "glance_api", cfg.GlanceAPI.CertFile, cfg.GlanceAPI.KeyFile)
 }
 
-// certificate tries what listeners present.
-func certificate(t *kinds.Trial, table string, cert config.Path, key config.SecretFile) {
+// keyring tries the authority of clients' certificates, and, where each token is one, all of them together.
+func keyring(t *kinds.Trial, cfg api.ListenConfig) {
+	authority := api.ListenConfig{ClientCAFile: cfg.ClientCAFile}
+	if err := api.CheckListenConfig(authority); err != nil {
+		t.Problem("tls.client_ca_file", err, "name the file with the authority's certificate, as PEM")
+	}
+	cfg.ClientCAFile = ""
+	if err := api.CheckListenConfig(cfg); err != nil && len(t.Problems) == 0 {
+		t.Problem("token", err, "")
+	}
+}
+
+// pair tries a certificate and its key; "" is none, and fine.
+func pair(t *kinds.Trial, table string, cert config.Path, key config.SecretFile) {
 	if err := key.Check(); err != nil {
 		t.Problem(table+".key_file", err, "")
 	} else if cert != "" {
@@ -116,9 +126,13 @@ func certificate(t *kinds.Trial, table string, cert config.Path, key config.Secr
 	}
 }
 
-// secret tries a file that holds some secret.
-func secret(t *kinds.Trial, key string, file config.SecretFile) {
-	if err := file.Check(); err != nil {
+// signing tries a file that holds some secret of which the white space around it is no part.
+func signing(t *kinds.Trial, key string, file config.SecretFile) {
+	err := file.Check()
+	if err == nil && file != "" {
+		_, err = secretOf(file)()
+	}
+	if err != nil {
 		t.Problem(key, err, "")
 	}
 }

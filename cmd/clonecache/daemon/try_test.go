@@ -114,28 +114,33 @@ func TestTryFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Glance's clients send their tokens to a port of their own, with a key of its own.
-func TestTryLooksAtGlancesPort(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// What a start refuses of who may come, and of Glance's API, is found before.
+func TestTryFindsWhatAStartRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	cfg, dir := parse(t, one)
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(dir, "key")
-	if err := errors.Join(os.WriteFile(key, []byte("no PEM"), 0o600), os.Chmod(key, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	cfg.GlanceAPI = config.GlanceAPI{Listen: []config.Listen{{Network: "tcp", Address: l.Addr().String()}}, CertFile: config.Path(key), KeyFile: config.SecretFile(key)}
-	var keys []string
-	for _, p := range Try(t.Context(), cfg).Problems {
-		keys = append(keys, p.Key)
-	}
-	if want := []string{"glance_api.listen[0]", "glance_api.key_file"}; !slices.Equal(keys, want) {
-		t.Errorf("got problems with %q, want %q", keys, want)
+	defer taken.Close()
+	const glance = "[[image_source]]\nname = \"g\"\nkind = \"glance\"\nauth_url = \"http://127.0.0.1:1/v3\"\nuser = \"u\"\nproject = \"p\"\npassword_file = \"secret\"\n[glance_api]\nlisten = [\""
+	for name, test := range map[string]struct{ more, want string }{
+		"its port is taken":         {glance + "tcp://" + taken.Addr().String() + "\"]\n", "glance_api.listen[0]"},
+		"its certificate is none":   {glance + "tcp://127.0.0.1:0\"]\ncert_file = \"secret\"\nkey_file = \"secret\"\n", "glance_api"},
+		"its key is not there":      {glance + "tcp://127.0.0.1:0\"]\ncert_file = \"secret\"\nkey_file = \"absent\"\n", "glance_api.key_file"},
+		"an authority that is none": {"[tls]\ncert_file = \"secret\"\nkey_file = \"secret\"\nclient_ca_file = \"secret\"\n", "tls.client_ca_file"},
+		"a webhook's secret":        {"[[webhook]]\nname = \"w\"\nurl = \"https://127.0.0.1:1\"\nsecret_file = \"blank\"\n", "webhook[0].secret_file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, dir := parse(t, one+test.more)
+			for file, text := range map[string]string{"secret": "no PEM, and a secret", "blank": " \n"} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			problems := Try(t.Context(), cfg).Problems
+			if !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Key == test.want }) {
+				t.Errorf("got problems %v, want one with %s", problems, test.want)
+			}
+		})
 	}
 }
 
