@@ -1,9 +1,11 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -90,7 +92,7 @@ func (l *ladder) addEntry(ctx context.Context, story *VolumeStory) error {
 	if err := l.addBefore(ctx, story, made); err != nil || story.EntryID == "" {
 		return err
 	}
-	of, err := l.books.selectEvents(ctx, catalog.EventFilter{Entry: EntryID(story.EntryID), Limit: storyMost, Newest: true})
+	of, err := l.ofEntry(ctx, EntryID(story.EntryID))
 	if err != nil {
 		return err
 	}
@@ -103,12 +105,38 @@ func (l *ladder) addEntry(ctx context.Context, story *VolumeStory) error {
 			story.After = append(story.After, e)
 		}
 	}
+	slices.SortStableFunc(story.After, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
 	view, err := l.stock.show(ctx, story.EntryID)
 	if errors.Is(err, catalog.ErrNotFound) {
 		return nil
 	}
 	story.Entry = &view
 	return err
+}
+
+// ofEntry are the events of an entry that a story tells, the oldest first. Requests that were served from it are none of them, and
+// those that waited for its fill are asked for by themselves: however many there are, the fill is told.
+func (l *ladder) ofEntry(ctx context.Context, id EntryID) ([]Event, error) {
+	joined, err := l.books.selectEvents(ctx, catalog.EventFilter{Entry: id, Kinds: []EventKind{EventJoined}, Limit: storyMost, Newest: true})
+	if err != nil {
+		return nil, err
+	}
+	rest := kindsBut(EventJoined, EventHit, EventCopied, EventDirect, EventBypassed)
+	of, err := l.books.selectEvents(ctx, catalog.EventFilter{Entry: id, Kinds: rest, Limit: storyMost, Newest: true})
+	of = append(of, joined...)
+	slices.SortFunc(of, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
+	return of, err
+}
+
+// kindsBut are all kinds of events but some.
+func kindsBut(some ...EventKind) []EventKind {
+	var kinds []EventKind
+	for _, k := range EventKinds() {
+		if !slices.Contains(some, k.Kind) {
+			kinds = append(kinds, k.Kind)
+		}
+	}
+	return kinds
 }
 
 // madeBy is the request that made the volume, or the last one for it.
@@ -162,11 +190,5 @@ func (c Controls) EntryEvents(ctx context.Context, id string) ([]Event, error) {
 	if e, err := l.stock.entry(ctx, id); err == nil {
 		id = string(e.ID)
 	}
-	var kinds []EventKind
-	for _, k := range EventKinds() {
-		if k.Kind != EventHit {
-			kinds = append(kinds, k.Kind)
-		}
-	}
-	return l.books.selectEvents(ctx, catalog.EventFilter{Entry: EntryID(id), Kinds: kinds, Limit: storyMost, Newest: true})
+	return l.books.selectEvents(ctx, catalog.EventFilter{Entry: EntryID(id), Kinds: kindsBut(EventHit), Limit: storyMost, Newest: true})
 }

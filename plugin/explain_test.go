@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -70,5 +71,32 @@ func TestAVolumesStory(t *testing.T) {
 	}
 	if _, err := r.Controls().ExplainVolume(t.Context(), "absent", "v3"); !errors.Is(err, plugin.ErrUnknownBackend) {
 		t.Errorf("of an unknown backend: got %v", err)
+	}
+}
+
+// The fill of a volume's entry is told however many requests were served from the entry since, and what became of both comes in
+// its order.
+func TestAStoryOfMuchUse(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{})
+	r.image(t, "a.raw", mib)
+	first := r.create(t, "library:a.raw", "v1", 0)
+	for i := range 60 {
+		r.create(t, "library:a.raw", fmt.Sprintf("more-%d", i), 0)
+	}
+	if _, err := r.SetPinned(t.Context(), first.EntryID, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.DeleteVolume(t.Context(), "local", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	story, err := r.Controls().ExplainVolume(t.Context(), "local", "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(story.Fills) != 1 || story.Fills[0].Kind != plugin.EventFilled {
+		t.Errorf("fills: got %+v", story.Fills)
+	}
+	if n := len(story.After); n != 2 || story.After[0].Kind != plugin.EventPinned || story.After[1].Kind != plugin.EventVolumeDeleted {
+		t.Errorf("after: got %+v, want that it was pinned, then the deletion", story.After)
 	}
 }
