@@ -169,7 +169,7 @@ func (f *fakeService) SetPinned(ctx context.Context, id string, pin plugin.Pinni
 
 func (f *fakeService) Revalidate(ctx context.Context, id string) (plugin.Revalidated, error) {
 	e, err := f.Entry(ctx, id)
-	return plugin.Revalidated{Entry: e, Valid: true}, err
+	return plugin.Revalidated{Entry: e, Valid: e.QuarantinedAt == nil}, err
 }
 
 func (f *fakeService) Fills() []plugin.FillView                            { return nil }
@@ -198,7 +198,13 @@ func (f *fakeService) QuotaUse(context.Context) (plugin.Quota, error) {
 }
 
 func (f *fakeService) Backends(context.Context) ([]plugin.BackendView, error) {
-	return []plugin.BackendView{{Name: "local", Kind: "file", Available: true, Entries: 2, HeldBytes: 300, MaxCount: 5, TotalBytes: 1000, FreeBytes: 700}, {Name: "lvm", Kind: "cinder", Available: true}}, nil
+	var scrub plugin.ScrubView
+	for _, e := range f.entries {
+		if e.QuarantinedAt != nil {
+			scrub.Quarantined++
+		}
+	}
+	return []plugin.BackendView{{Name: "local", Kind: "file", Available: true, Entries: 2, HeldBytes: 300, MaxCount: 5, TotalBytes: 1000, FreeBytes: 700, Scrub: scrub}, {Name: "lvm", Kind: "cinder", Available: true}}, nil
 }
 
 func (f *fakeService) Status(context.Context) (plugin.Status, error) {

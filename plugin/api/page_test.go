@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
 )
@@ -137,6 +138,31 @@ func TestFormsNeedTheirPage(t *testing.T) {
 	}
 	if len(fake.acts) != 1 || fake.acts[0].Who != "the-operator" || fake.acts[0].EntryID != "e2" {
 		t.Errorf("got acts %+v", fake.acts)
+	}
+}
+
+// What is in quarantine is shown so everywhere, and stays there where it is read again in vain.
+func TestThePageShowsWhatIsDamaged(t *testing.T) {
+	fake := newFake()
+	at := time.Now()
+	fake.entries = []plugin.EntryView{{ID: "bad", ImageIDs: []string{"lib:a"}, State: "ready", QuarantinedAt: &at, Quarantine: "it differs", MadeFrom: []backends.VolumeName{"web-1"}}}
+	d := startDaemon(t, fake, api.ServerConfig{})
+	of := startBearers(t, d)
+	operator := newBrowser(t, of.url)
+	_, overview := operator.login(of.tokens[api.Operator])
+	_, list := operator.does("GET", "/ui/entries", nil)
+	_, page := operator.does("GET", "/ui/entry/bad", nil)
+	_, after := operator.does("POST", "/ui/entry/bad/revalidate", url.Values{"csrf": {csrf(t, page)}})
+	for what, test := range map[string]struct{ body, want string }{
+		"overview": {overview, "damaged, and in quarantine: 1"},
+		"list":     {list, "in quarantine"},
+		"entry":    {page, "it differs"},
+		"volumes":  {page, "web-1"},
+		"read":     {after, "stays in quarantine"},
+	} {
+		if !strings.Contains(test.body, test.want) {
+			t.Errorf("%s does not say %q: %s", what, test.want, test.body)
+		}
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 // pageSaid are what actions came to, by the word in the URL of the page that is shown then.
 var pageSaid = map[string]string{
 	"pinned": "The entry is pinned.", "unpinned": "The entry is not pinned any more.", "deleted": "The entry is deleted.",
-	"valid": "The entry's bytes are what they should be.", "dropped": "The entry did not pass, and was dropped.", "queued": "The image is queued.",
+	"valid": "The entry's bytes are what they should be.", "dropped": "The entry did not pass, and was dropped.",
+	"quarantined": "The entry did not pass, and stays in quarantine.", "queued": "The image is queued.",
 }
 
 // done is where to go after an action, and what to say there.
@@ -52,7 +53,10 @@ func (s *Server) entryActions() map[string]func(Service, *http.Request) (done, e
 		},
 		"revalidate": func(svc Service, r *http.Request) (done, error) {
 			v, err := svc.Revalidate(r.Context(), r.PathValue("id"))
-			if !v.Valid {
+			switch {
+			case err == nil && !v.Valid && v.Entry.QuarantinedAt != nil:
+				return done{pageOf(v.Entry.ID), "quarantined"}, nil
+			case !v.Valid:
 				return done{"/ui/entries", "dropped"}, err
 			}
 			return done{pageOf(v.Entry.ID), "valid"}, err

@@ -29,6 +29,11 @@ func (s *Server) wrongs(ctx context.Context, svc Service, d overviewData) []wron
 	for _, u := range svc.Unavailable() {
 		add("`clonecache config check FILE` names the remedy; it is tried again every minute.", "Backend %s does not answer: %s", u.Name, u.Error)
 	}
+	for _, b := range d.Backends {
+		if n := b.Scrub.Quarantined; n > 0 {
+			add("Nothing is made from them any more; `clonecache check` names the volumes that were, and what to do.", "Image-volumes of %s that are damaged, and in quarantine: %d", b.Name, n)
+		}
+	}
 	for _, source := range svc.Sources() {
 		if source.State == "down" {
 			add("Mend it; serve_stale keeps hits going meanwhile.", "Image source %s does not answer: %s", source.Name, source.Error)
@@ -46,7 +51,7 @@ func (s *Server) wrongs(ctx context.Context, svc Service, d overviewData) []wron
 	}
 	if queued, err := svc.Queued(ctx); err == nil {
 		if n := len(slices.DeleteFunc(queued, func(q plugin.QueuedView) bool { return q.State != string(catalog.QueueFailed) })); n > 0 {
-			add("The page of fills has their errors; `clonecache queue retry --all` once they are mended.", "%d images of the queue failed for good", n)
+			add("The page of fills has their errors; `clonecache queue retry --all` once they are mended.", "Images of the queue that failed for good: %d", n)
 		}
 	}
 	if out, sends := svc.(Outlets); sends {
