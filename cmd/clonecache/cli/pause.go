@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,8 @@ import (
 type switched struct {
 	Backends []backends.Name `json:"backends"`
 	Disabled bool            `json:"disabled"`
+
+	held []backends.Name // those that stay out of use all the same
 }
 
 func (a *app) backendDisable() *cobra.Command {
@@ -95,7 +98,10 @@ func (a *app) switchBackends(cmd *cobra.Command, args []string, all, off bool, t
 			}
 			done.Backends = append(done.Backends, backends.Name(name))
 		}
-		return done, nil
+		if off {
+			return done, nil
+		}
+		return done.butHeld(ctx, c)
 	}, func(t *table, done switched) {
 		state := "in use"
 		if off {
@@ -104,7 +110,28 @@ func (a *app) switchBackends(cmd *cobra.Command, args []string, all, off bool, t
 		for _, name := range done.Backends {
 			t.line("%s is %s", name, state)
 		}
+		for _, name := range done.held {
+			t.line("%s stays out of use: it has enabled = false in the configuration; change that, then `clonecache reload`", name)
+		}
 	})(cmd, args)
+}
+
+// butHeld is done without the backends that their configuration keeps out of use.
+func (done switched) butHeld(ctx context.Context, c *api.Client) (switched, error) {
+	views, err := c.Backends(ctx)
+	if err != nil {
+		return done, err
+	}
+	held := func(name backends.Name) bool {
+		return slices.ContainsFunc(views, func(v plugin.BackendView) bool { return v.Name == name && v.Disabled })
+	}
+	for _, name := range done.Backends {
+		if held(name) {
+			done.held = append(done.held, name)
+		}
+	}
+	done.Backends = slices.DeleteFunc(done.Backends, held)
+	return done, nil
 }
 
 func (a *app) completeStoreNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,6 +66,20 @@ func TestTheQueueIsShownAndChanged(t *testing.T) {
 	}
 }
 
+// Nobody is told that a backend is in use which its configuration keeps out of it.
+func TestABackendThatIsNotEnabledInTheFile(t *testing.T) {
+	d := startDaemon(t)
+	file := strings.Replace(serveConfig, "name = \"local\"\n", "name = \"local\"\nenabled = false\n", 1)
+	write(t, filepath.Join(d.dir, "c.toml"), []byte(file))
+	query[api.Reloaded](t, d, exitOK, "reload")
+	if got := query[switched](t, d, exitOK, "backend", "enable", "local"); len(got.Backends) != 0 {
+		t.Errorf("got %+v, want that none is in use", got)
+	}
+	if exit, stdout, _ := d.run(t, "backend", "enable", "--all"); exit != exitOK || strings.Contains(stdout, "is in use") || !strings.Contains(stdout, "enabled = false") {
+		t.Errorf("got %d %q", exit, stdout)
+	}
+}
+
 func TestABackendIsPutOutOfUseAndIntoIt(t *testing.T) {
 	d := startDaemon(t)
 	if got := query[switched](t, d, exitOK, "backend", "disable", "--all"); len(got.Backends) != 1 || !got.Disabled {
@@ -76,7 +91,9 @@ func TestABackendIsPutOutOfUseAndIntoIt(t *testing.T) {
 	if exit, stdout, _ := d.run(t, "backend", "list"); exit != exitOK || !strings.Contains(stdout, "disabled") {
 		t.Errorf("list: %d %q", exit, stdout)
 	}
-	query[switched](t, d, exitOK, "backend", "enable", "local")
+	if got := query[switched](t, d, exitOK, "backend", "enable", "local"); len(got.Backends) != 1 || got.Disabled {
+		t.Errorf("enable: %+v", got)
+	}
 	query[plugin.Answer](t, d, exitOK, "volume", "create", "library:disk.raw", "--name", "v1")
 	for _, c := range []struct {
 		exit int
