@@ -79,7 +79,10 @@ func clientTLS(cfg ClientConfig) (*tls.Config, error) {
 		return nil, nil //nolint:nilnil // there is nothing to set
 	}
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if cfg.CertFile != "" || cfg.KeyFile != "" {
+	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
+		return nil, errors.New("only one of the client's certificate and its key is given: give both, as PEM")
+	}
+	if cfg.CertFile != "" {
 		own, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the client's certificate and key: %w: give both, as PEM", err)

@@ -134,8 +134,11 @@ func (a *app) explain(ctx context.Context, err error) (*api.Error, int) {
 	}
 	said := *shown
 	said.Message = "the daemon asks for its token: name the file that holds it with --token-file or CLONECACHE_TOKEN_FILE"
-	if a.tokenFile != "" {
-		said.Message = "the token in " + a.tokenFile + " is not the daemon's; give the file that token_file in its configuration names, or a copy of it"
+	switch {
+	case a.tokenFile != "":
+		said.Message = "the token in " + a.tokenFile + " is not the daemon's; give the file that token_file, or a [[token]], in its configuration names, or a copy of it"
+	case a.certFile != "":
+		said.Message = "the daemon knows nobody by the certificate in " + a.certFile + "; its configuration needs a [[certificate]] with the common name of that one's subject"
 	}
 	return &said, code
 }
