@@ -120,7 +120,7 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	flags := root.PersistentFlags()
-	flags.VarP(&a.format, "output", "o", "what to print: table or json")
+	flags.VarP(&a.format, "output", "o", "what to print: table or json; of report also csv or html")
 	flags.BoolVar(&a.look.exact, "bytes", false, "in tables, sizes as exact numbers of bytes")
 	flags.BoolVar(&a.look.bare, "no-headers", false, "lists without the line of column names")
 	flags.Var(&a.progress, "progress", "show progress on standard error: auto (after a second), always or never")

@@ -27,7 +27,10 @@ func (f *format) Set(s string) error {
 		*f = format(s)
 		return nil
 	}
-	return setWord(f, s, formats)
+	if err := setWord(f, s, formats); err != nil {
+		return fmt.Errorf("%w; of report also csv or html", err)
+	}
+	return nil
 }
 
 // fits refuses a format that a command does not print.
