@@ -129,7 +129,7 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	flags.StringVar(&a.caFile, "ca-file", "", "certificates that the daemon's is checked against, for https (CLONECACHE_CA_FILE)")
 	flags.StringVar(&a.certFile, "cert-file", "", "your own certificate, for a daemon that knows you by it (CLONECACHE_CERT_FILE)")
 	flags.StringVar(&a.keyFile, "key-file", "", "the key of --cert-file (CLONECACHE_KEY_FILE)")
-	completes(root, "output", fixed(formats...))
+	completes(root, "output", completeFormats)
 	completes(root, "progress", fixed(progressModes...))
 	root.AddCommand(a.serve(), a.config(), a.status(), a.volume(), a.entry(), a.event(), a.report(), a.quota(),
 		a.backend(), a.loan(), a.host(), a.prefetch(), a.queue(), a.follow(), a.sink(), a.reload(), a.prune(), a.clean(), a.check(), a.scrub(), a.catalog(), a.image(), a.version(), exitCodesTopic())

@@ -33,6 +33,15 @@ func (f *format) Set(s string) error {
 	return nil
 }
 
+// completeFormats completes the formats that a command prints.
+func completeFormats(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	words := slices.Clone(formats)
+	if cmd.Name() == "report" {
+		words = append(words, string(formatCSV), string(formatHTML))
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
 // fits refuses a format that a command does not print.
 func (f *format) fits(command string) error {
 	if (*f == formatCSV || *f == formatHTML) && command != "report" {
