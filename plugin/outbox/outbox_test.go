@@ -278,3 +278,25 @@ func TestAnotherCatalogIsGoneOnWith(t *testing.T) {
 	l.add(plugin.EventHit, 1)
 	r.sees(t, 2)
 }
+
+// A file that says nothing any more keeps nobody from the cache: it is put aside, and the sink goes on with what happens from then on.
+func TestADamagedFileIsPutAside(t *testing.T) {
+	dir, l := t.TempDir(), newLog()
+	l.add(plugin.EventFilled, 3)
+	file := filepath.Join(dir, "w.json")
+	if err := os.WriteFile(file, []byte(`{"position": 2, "dead`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newReceiver(t, func(int64, int) int { return http.StatusOK })
+	_, stop := start(t, dir, l, r.URL)
+	defer stop()
+	until(t, "a new file", func() bool {
+		text, err := os.ReadFile(file)
+		return err == nil && strings.Contains(string(text), `"position":3`)
+	})
+	l.add(plugin.EventFilled, 1)
+	r.sees(t, 4)
+	if _, err := os.Stat(file + ".damaged"); err != nil {
+		t.Error(err)
+	}
+}

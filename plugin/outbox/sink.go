@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -52,7 +51,8 @@ type sink struct {
 	waiting        time.Time // when the event happened that is being tried; zero: none is
 }
 
-// read reads the file, if there is one.
+// read reads the file, if there is one. One that says nothing is put aside: it keeps nobody from the cache, and the sink begins
+// with what happens from now on.
 func (s *sink) read() error {
 	text, err := os.ReadFile(s.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,7 +63,10 @@ func (s *sink) read() error {
 		return err
 	}
 	if err := json.Unmarshal(text, &s.state); err != nil {
-		return fmt.Errorf("%s: %w: remove it to begin with what happens from now on", s.file, err)
+		aside := s.file + ".damaged"
+		s.state, s.fresh = state{}, true
+		s.log.WithError(err).WithField("put_aside", aside).Error("how far the sink had come is damaged; it begins with what happens from now on")
+		return os.Rename(s.file, aside)
 	}
 	return nil
 }
