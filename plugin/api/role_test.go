@@ -252,3 +252,27 @@ func TestTheRealPluginKeepsWhoDidWhat(t *testing.T) {
 		t.Errorf("got %+v, %v, want the operator's act", events, err)
 	}
 }
+
+// One file may be for the API and for metrics, as it might before there were roles; else a token has one role.
+func TestATokenOfTwoFiles(t *testing.T) {
+	file := writeToken(t, "token-of-somebody")
+	for name, test := range map[string]struct {
+		cfg  api.ListenConfig
+		good bool
+	}{
+		"the API and metrics": {api.ListenConfig{TokenFile: file, MetricsTokenFile: file}, true},
+		"two roles":           {api.ListenConfig{TokenFile: file, Tokens: []api.TokenAccess{{File: file, Role: api.Reader}}}, false},
+		"metrics and a role":  {api.ListenConfig{MetricsTokenFile: file, Tokens: []api.TokenAccess{{File: file, Role: api.Reader}}}, false},
+	} {
+		if err := api.CheckListenConfig(test.cfg); (err == nil) != test.good {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	b := bearers{url: serve(t, d.server, "tcp://127.0.0.1:0", api.ListenConfig{TokenFile: file, MetricsTokenFile: file})}
+	for _, pattern := range []string{"GET /metrics", "DELETE /v1/queue"} {
+		if status, body := b.ask(t, pattern, "token-of-somebody"); status != http.StatusOK {
+			t.Errorf("%s: %d %s", pattern, status, body)
+		}
+	}
+}
