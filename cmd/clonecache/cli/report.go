@@ -28,7 +28,9 @@ Misses are requests that downloaded. The hit ratio is hits, joined fills and cop
 requests but direct and bypassed ones; where there were none it is "-", and null in JSON. Downloaded is what all fills
 have read from image sources, failed ones and those in the background too. Saved is what would have been downloaded
 without the cache, in bytes and in time: hits times the mean fill of their image. --sort orders the images, --top leaves
-the first of them. --month is a calendar month, in UTC.
+the first of them. --month is a calendar month, in UTC. What is older than the daemon's report_retention is not counted
+any more, and sums are kept by the minute: that of --since counts whole, that of --until not at all. Entries and what
+they hold are those of now.
 
 -o csv is a line of figures for the total, each backend and each image; -o html is one page to hand on.`,
 		Example: `  clonecache report
