@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -25,8 +26,23 @@ func changes(op huma.Operation) bool {
 // askedKey finds the request in its own context.
 type askedKey struct{}
 
-// act is what somebody has asked for.
-func act(ctx context.Context, op huma.Operation) plugin.Act {
+// entryOf is the whole ID of the entry that an answer is about; "" where that is none, or several.
+func entryOf(answer any) string {
+	switch a := answer.(type) {
+	case *output[plugin.EntryView]:
+		return a.Body.ID
+	case *output[plugin.Revalidated]:
+		return a.Body.Entry.ID
+	case *output[plugin.PruneResult]:
+		if len(a.Body.Removed) == 1 {
+			return a.Body.Removed[0].ID
+		}
+	}
+	return ""
+}
+
+// act is what somebody has asked for. entry is what it was done to: its path may have a part of that ID.
+func act(ctx context.Context, op huma.Operation, entry string) plugin.Act {
 	a := plugin.Act{Who: identityOf(ctx).Name, What: op.OperationID}
 	r, ok := ctx.Value(askedKey{}).(*http.Request)
 	if !ok {
@@ -35,7 +51,7 @@ func act(ctx context.Context, op huma.Operation) plugin.Act {
 	a.What += " " + shown(r.URL)
 	a.Backend, a.Volume = backends.Name(r.PathValue("backend")), backends.VolumeName(r.PathValue("volume"))
 	if strings.HasPrefix(op.Path, "/v1/entries/{id}") {
-		a.EntryID = r.PathValue("id")
+		a.EntryID = cmp.Or(entry, r.PathValue("id"))
 	}
 	return a
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -122,7 +123,7 @@ func (f *fakeService) Entry(_ context.Context, id string) (plugin.EntryView, err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range f.entries {
-		if e.ID == id {
+		if e.ID == id || len(id) >= catalog.MinPart && strings.HasPrefix(e.ID, id) {
 			return e, nil
 		}
 	}
@@ -139,7 +140,7 @@ func (f *fakeService) DeleteEntry(ctx context.Context, id string, force plugin.F
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.entries = slices.DeleteFunc(f.entries, func(x plugin.EntryView) bool { return x.ID == id })
+	f.entries = slices.DeleteFunc(f.entries, func(x plugin.EntryView) bool { return x.ID == e.ID })
 	return plugin.PruneResult{Removed: []plugin.EntryView{e}}, nil
 }
 

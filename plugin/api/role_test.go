@@ -130,6 +130,23 @@ func TestWhoDidWhatIsNoted(t *testing.T) {
 	}
 }
 
+// An act on an entry has the whole ID, though who asked gave a part of it: what happened to an entry is found by that.
+func TestAnActNamesTheWholeEntry(t *testing.T) {
+	fake := newFake()
+	const id = "0197c2f4-57d1-7a01"
+	fake.entries = []plugin.EntryView{{ID: id, State: "ready"}}
+	d := startDaemon(t, fake, api.ServerConfig{})
+	b := startBearers(t, d)
+	for _, pattern := range []string{"POST /v1/entries/0197c2f4/pin", "POST /v1/entries/0197c2f4/revalidate", "DELETE /v1/entries/0197c2f4"} {
+		if status, body := b.ask(t, pattern, b.tokens[api.Operator]); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", pattern, status, body)
+		}
+		if last := fake.acts[len(fake.acts)-1]; last.EntryID != id {
+			t.Errorf("%s: got %+v, want entry %s", pattern, last, id)
+		}
+	}
+}
+
 // authority signs certificates of clients.
 type authority struct {
 	t    *testing.T

@@ -43,7 +43,7 @@ func route[I, O any](s *Server, op huma.Operation, handle func(context.Context, 
 			return nil, &failure{s.fail(ctx, op.Method, err)}
 		}
 		if changes(op) {
-			svc.NoteAct(act(ctx, op))
+			svc.NoteAct(act(ctx, op, entryOf(out)))
 		}
 		return out, nil
 	})
