@@ -51,7 +51,7 @@ func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volu
 	if err := l.books.flushToRead(ctx); err != nil {
 		return VolumeStory{}, err
 	}
-	of, err := l.books.selectEvents(ctx, catalog.EventFilter{Volume: volume, Backend: s.name, Limit: storyMost, Newest: true})
+	of, err := l.ofVolume(ctx, s.name, volume)
 	if err != nil {
 		return VolumeStory{}, err
 	}
@@ -67,6 +67,23 @@ func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volu
 		return VolumeStory{}, fmt.Errorf("%w: no volume %s on %s, and no event tells of one", backends.ErrNotExist, volume, s.name)
 	}
 	return story, l.addEntry(ctx, &story)
+}
+
+// ofVolume are the events of a volume, the oldest first: those that name its backend, and what somebody asked for who named none,
+// since there was one alone.
+func (l *ladder) ofVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) ([]Event, error) {
+	of, err := l.books.selectEvents(ctx, catalog.EventFilter{Volume: volume, Backend: backend, Limit: storyMost, Newest: true})
+	if err != nil {
+		return nil, err
+	}
+	acts, err := l.books.selectEvents(ctx, catalog.EventFilter{Volume: volume, Kinds: []EventKind{EventActed}, Limit: storyMost, Newest: true})
+	for _, e := range acts {
+		if e.Backend == "" {
+			of = append(of, e)
+		}
+	}
+	slices.SortFunc(of, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
+	return of, err
 }
 
 // seen says what the volume says of itself. One that is another one's is none.

@@ -89,6 +89,7 @@ func TestAStoryOfMuchUse(t *testing.T) {
 	if err := r.DeleteVolume(t.Context(), "local", "v1"); err != nil {
 		t.Fatal(err)
 	}
+	r.Controls().NoteAct(plugin.Act{Who: "somebody", What: "delete-volume-anywhere /v1/volumes/v1", Volume: "v1"})
 	story, err := r.Controls().ExplainVolume(t.Context(), "local", "v1")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +97,7 @@ func TestAStoryOfMuchUse(t *testing.T) {
 	if len(story.Fills) != 1 || story.Fills[0].Kind != plugin.EventFilled {
 		t.Errorf("fills: got %+v", story.Fills)
 	}
-	if n := len(story.After); n != 2 || story.After[0].Kind != plugin.EventPinned || story.After[1].Kind != plugin.EventVolumeDeleted {
-		t.Errorf("after: got %+v, want that it was pinned, then the deletion", story.After)
+	if n := len(story.After); n != 3 || story.After[0].Kind != plugin.EventPinned || story.After[1].Kind != plugin.EventVolumeDeleted || story.After[2].Who != "somebody" {
+		t.Errorf("after: got %+v, want that it was pinned, then the deletion, and whose that was", story.After)
 	}
 }
