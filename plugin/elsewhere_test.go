@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -190,4 +191,23 @@ func TestFillsThatWaitForTheirTurnTakeNoRoom(t *testing.T) {
 		}
 	}
 	checkClean(t, r)
+}
+
+// An image was uploaded anew with the same bytes, and only another host has read that. A repeated request for a volume of the
+// earlier upload is one still.
+func TestARepeatedRequestKnowsWhatAnotherHostHasRead(t *testing.T) {
+	c := newCluster(t, 2, lru.Bounds{})
+	content := c.hosts[0].image(t, "disk.raw", mib)
+	first := c.hosts[1].create(t, "library:disk.raw", "v0", 0)
+	path := filepath.Join(c.dir, "images", "disk.raw")
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	c.hosts[0].create(t, "library:disk.raw", "v1", 0)
+	again := c.hosts[1].create(t, "library:disk.raw", "v0", 0)
+	if again.Reason != plugin.ReasonRepeated || again.VolumeID != first.VolumeID {
+		t.Errorf("repeated: %+v, want volume %s", again, first.VolumeID)
+	}
+	c.hosts[1].holds(t, again, content)
+	checkClean(t, c.hosts[1])
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
@@ -21,7 +22,13 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	case err != nil:
 		return Answer{}, false, err
 	}
-	if !v.Complete || (q.SizeBytes != 0 && backends.RoundUp(v.SizeBytes) != q.SizeBytes) || !l.sameContent(q, v.Origin) {
+	same := v.Complete && (q.SizeBytes == 0 || backends.RoundUp(v.SizeBytes) == q.SizeBytes)
+	if same {
+		if same, err = l.sameContent(ctx, q, v.Origin); err != nil {
+			return Answer{}, false, err
+		}
+	}
+	if !same {
 		return Answer{}, false, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
 	a := Answer{
@@ -60,12 +67,29 @@ func (l *ladder) endHalfMade(ctx context.Context, q *request) (removed bool, err
 }
 
 // sameContent tells whether a volume was made from the content that the request asks for.
-func (l *ladder) sameContent(q *request, o backends.Origin) bool {
+func (l *ladder) sameContent(ctx context.Context, q *request, o backends.Origin) (bool, error) {
 	if o.LookupKey == q.key || q.sameDigest(o) {
-		return true
+		return true, nil
 	}
-	e, ok := q.store.find(&q.wanted)
-	return ok && o.ContentKey == e.Key
+	if e, ok := q.store.find(&q.wanted); ok || l.sole {
+		return ok && o.ContentKey == e.Key, nil
+	}
+	return l.sameElsewhere(ctx, q, o)
+}
+
+// sameElsewhere is sameContent by the catalog: another host may have read the image, of which the view here knows nothing.
+func (l *ladder) sameElsewhere(ctx context.Context, q *request, o backends.Origin) (bool, error) {
+	for _, key := range []catalog.Key{q.key, q.reading} {
+		e, err := l.catalog.Find(ctx, q.store.id(), q.image.Domain, key)
+		switch {
+		case errors.Is(err, catalog.ErrNotFound):
+		case err != nil:
+			return false, err
+		case e.State == catalog.Ready && e.Key == o.ContentKey && (q.expected.IsZero() || e.Digest == q.expected.String()):
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // sameDigest tells whether a volume was made from this very image, with the digest that it has now.
