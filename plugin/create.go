@@ -193,11 +193,20 @@ func (l *ladder) cloned(ctx context.Context, q *request, _ *stepAside) (Answer, 
 // errVanished: what an entry names is not there any more.
 var errVanished = errors.New("what was cached has vanished")
 
-// fromEntry makes the volume from an entry in s, which is filled where there is none; once more where what the entry
+// tries is how often an entry is looked for: once more where what it names has vanished, and once more again where the
+// view here may have been behind what another host has evicted.
+func (h *house) tries() int {
+	if h.sole {
+		return 2
+	}
+	return 3
+}
+
+// fromEntry makes the volume from an entry in s, which is filled where there is none; anew where what the entry
 // names turns out to have vanished, or what had the volume's name has gone.
 func (l *ladder) fromEntry(ctx context.Context, q *request, s *store, do func(*filled) (Answer, error)) (Answer, error) {
 	var err error
-	for range 2 {
+	for range l.tries() {
 		f, repeated, notFound := l.entryFor(ctx, q, s)
 		switch {
 		case notFound != nil:
@@ -224,7 +233,7 @@ func (l *ladder) fromEntry(ctx context.Context, q *request, s *store, do func(*f
 	if errors.Is(err, errNameFree) {
 		return Answer{}, err
 	}
-	return Answer{}, fmt.Errorf("twice: %w", err)
+	return Answer{}, fmt.Errorf("%d times: %w", l.tries(), err)
 }
 
 // entryFor finds the ready entry in a store, or fills it: f is the entry and the part that the request had in making

@@ -211,3 +211,28 @@ func TestARepeatedRequestKnowsWhatAnotherHostHasRead(t *testing.T) {
 	c.hosts[1].holds(t, again, content)
 	checkClean(t, c.hosts[1])
 }
+
+// A host still knows an entry that another one has evicted, and the entry that came after it has lost its image-volume: both
+// are met by one request, which fills.
+func TestAnEvictedEntryAndALostOneAreMetByOneRequest(t *testing.T) {
+	c := newCluster(t, 2, lru.Bounds{})
+	content := c.hosts[0].image(t, "disk.raw", mib)
+	for i, r := range c.hosts {
+		r.create(t, "library:disk.raw", fmt.Sprintf("v%d", i), 0)
+	}
+	evicted := c.hosts[0].wantEntries(t, 1)[0]
+	if _, err := c.hosts[0].DeleteEntry(t.Context(), evicted.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	c.hosts[0].create(t, "library:disk.raw", "later", 0)
+	lost := c.hosts[0].wantEntries(t, 1)[0]
+	if _, err := c.hosts[0].config.Backends[0].Backend.Retire(t.Context(), backends.ImageVolumeID(lost.ImageVolume)); err != nil {
+		t.Fatal(err)
+	}
+	a := c.hosts[1].create(t, "library:disk.raw", "v2", 0)
+	if a.Outcome != plugin.Filled {
+		t.Fatalf("got %+v, want filled", a)
+	}
+	c.hosts[1].holds(t, a, content)
+	checkClean(t, c.hosts[1])
+}
