@@ -216,7 +216,7 @@ func (q *queue) attempt(j *job, shared *sharedDownload, several bool) (catalog.E
 	if since := want.image.StaleSince; !since.IsZero() {
 		return catalog.Entry{}, fmt.Errorf("%w: %s does not answer since %s", imagesource.ErrUnavailable, want.image.Source, since.UTC().Format(time.RFC3339))
 	}
-	if e, ready := s.find(&want); ready {
+	if e, ready := s.find(&want); ready && q.sole { // with several hosts, the catalog says whether another one has evicted it
 		if e, ready = q.fills.current(ctx, s, e); ready {
 			return e, nil
 		}

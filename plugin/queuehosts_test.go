@@ -102,3 +102,25 @@ func TestAStoreOfOneHostIsItsOwnToFill(t *testing.T) {
 		t.Errorf("after its host was removed: %+v, want why", v)
 	}
 }
+
+// A host that still knows an entry which another one has evicted caches the image anew when it is asked to.
+func TestAPrefetchOnAHostWhoseEntryAnotherOneEvicted(t *testing.T) {
+	c := newCluster(t, 2, lru.Bounds{}, quick)
+	c.hosts[0].image(t, "disk.raw", mib)
+	for i, r := range c.hosts {
+		r.create(t, "library:disk.raw", fmt.Sprint("v", i), 0)
+	}
+	e := c.hosts[0].wantEntries(t, 1)[0]
+	if _, err := c.hosts[0].DeleteEntry(t.Context(), e.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.hosts[0].Close(t.Context()); err != nil { // so that the other one does it
+		t.Fatal(err)
+	}
+	c.hosts[1].prefetch(t, plugin.Prefetch{Images: []string{"library:disk.raw"}})
+	done := c.hosts[1].waitForState(t, "done", 1)[0]
+	if fresh := c.hosts[1].wantEntries(t, 1)[0]; fresh.ID == e.ID || fresh.ID != done.EntryID {
+		t.Errorf("done: %+v, entry %s, want one that was filled", done, fresh.ID)
+	}
+	checkClean(t, c.hosts[1])
+}
