@@ -92,3 +92,32 @@ func TestListingLooksAtFew(t *testing.T) {
 		t.Errorf("%d looks for 10 listings of %d entries, want one each", got, n)
 	}
 }
+
+// An entry whose image-volume somebody has retired behind our back is in use no longer than its clones live: it goes before
+// one that is in use.
+func TestALostEntryWithoutClonesGoesBeforeOneInUse(t *testing.T) {
+	backend := backendtest.NewMemory(backendtest.MemoryConfig{})
+	source := newGatedSource()
+	close(source.gate)
+	r := newRig(t, t.TempDir(), lru.Bounds{MaxCount: 2}, withSource(source), withBackend(backend))
+	for _, image := range []string{"used", "lost", "new"} {
+		source.put(image, "1", random(mib))
+	}
+	r.create(t, "gated:used", "v-used", 0)
+	used := r.wantEntries(t, 1)[0]
+	a := r.create(t, "gated:lost", "v-lost", 0)
+	lost, err := r.Entry(t.Context(), a.EntryID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := backend.Retire(t.Context(), backends.ImageVolumeID(lost.ImageVolume)); err != nil {
+		t.Fatal(err)
+	}
+	behindOurBack(t, backend, "v-lost")
+	r.create(t, "gated:new", "v-new", 0)
+	if e, err := r.Entry(t.Context(), used.ID); err != nil || e.State != "ready" {
+		t.Errorf("the one in use: %+v, %v, want it ready", e, err)
+	}
+	r.wantEntries(t, 2)
+	checkClean(t, r)
+}

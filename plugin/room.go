@@ -133,7 +133,7 @@ func (k *stock) observeClones(ctx context.Context, s *store) error {
 	var differ []catalog.Observation
 	for _, e := range rows {
 		iv, there := held.read[e.ImageVolume]
-		if there && iv.State == backends.Committed && (iv.Clones != e.Clones || iv.HeldBytes != e.HeldBytes) {
+		if there && iv.State != backends.Staged && (iv.Clones != e.Clones || iv.HeldBytes != e.HeldBytes) {
 			differ = append(differ, catalog.Observation{ID: e.ID, HeldBytes: iv.HeldBytes, Clones: iv.Clones})
 		}
 	}
