@@ -46,8 +46,13 @@ func fateIfWhole(i journal.Intent) fate {
 	return mustGo
 }
 
-// whyKept is why a whole volume of an intent that may stay is kept.
-func (i openIntent) whyKept() journal.Kept { return cmp.Or(i.Kept, journal.Unanswered) }
+// whyKept is why a whole volume of an intent is kept.
+func (i openIntent) whyKept() journal.Kept {
+	if i.fate == mustGo {
+		return cmp.Or(i.Kept, journal.Unproved)
+	}
+	return cmp.Or(i.Kept, journal.Unanswered)
+}
 
 func (o *openIntents) add(f fate, i journal.Intent) { o.put(openIntent{Intent: i, fate: f}) }
 
@@ -209,7 +214,8 @@ func (l *ladder) settleAndDrop(ctx context.Context, i openIntent) {
 	}
 }
 
-// settleOne settles an intent, and takes back a whole volume that certainly nobody was told of.
+// settleOne settles an intent, and takes back a whole volume that certainly nobody was told of: where several hosts share the
+// catalog, another one may have been asked for it since and have answered, so that it stays.
 // backends.ErrInUse: somebody has it all the same; with backends.Whole it is whole.
 func (l *ladder) settleOne(ctx context.Context, i openIntent) (backends.Settled, error) {
 	b, err := l.backendOf(i.Intent)
@@ -220,7 +226,7 @@ func (l *ladder) settleOne(ctx context.Context, i openIntent) (backends.Settled,
 	if err != nil {
 		return 0, err
 	}
-	if settled != backends.Whole || i.fate == mayStay {
+	if settled != backends.Whole || i.fate == mayStay || !l.sole {
 		return settled, nil
 	}
 	v, err := b.StatVolume(ctx, i.Spec.Name)

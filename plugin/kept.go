@@ -18,7 +18,7 @@ import (
 // keptDetails say in a sentence why a volume was kept.
 var keptDetails = map[journal.Kept]string{
 	journal.Unanswered: "the daemon ended before it answered who asked for it",
-	journal.Unproved:   "it is not certain whether who asked for it was told: the host was restarted, or the journal in state_dir is not whole",
+	journal.Unproved:   "it is not certain whether who asked for it was told: the host was restarted, the journal in state_dir is not whole, or another host was asked for it too",
 	journal.InUse:      "who asked for it was told that there is none, and somebody has it open, has a snapshot of it, or has written to it, as far as its backend can tell",
 }
 
