@@ -151,8 +151,8 @@ func (a *app) volumeList() *cobra.Command {
 		Long: `Lists the volumes that clonecache made, with the image that each was made from, and what it still shares blocks with.
 
 Of a volume with a word under KEPT perhaps nobody knows: unanswered, the daemon ended before it answered; unproved, the
-answer may have been lost with the host's power or with a restored state_dir; in_use, its requester was told that there
-is none, and somebody has it open or has written to it. It stays until it is asked for again, or "volume keep" or
+answer may have been lost with the host's power or with a restored state_dir, or another host may have answered; in_use,
+its requester was told that there is none, and somebody has it open or has written to it. It stays until it is asked for again, or "volume keep" or
 "volume delete" says what is to become of it.
 
 Exit code 9: a backend does not answer; the volumes of the others are listed, and standard error names it.`,
