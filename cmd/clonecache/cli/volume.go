@@ -152,8 +152,8 @@ func (a *app) volumeList() *cobra.Command {
 
 Of a volume with a word under KEPT perhaps nobody knows: unanswered, the daemon ended before it answered; unproved, the
 answer may have been lost with the host's power or with a restored state_dir, or another host may have answered; in_use,
-its requester was told that there is none, and somebody has it open or has written to it. It stays until it is asked for again, or "volume keep" or
-"volume delete" says what is to become of it.
+its requester was told that there is none, and somebody has it open or has written to it. It stays until it is asked
+for again, or "volume keep" or "volume delete" says what is to become of it.
 
 Exit code 9: a backend does not answer; the volumes of the others are listed, and standard error names it.`,
 		Example: `  clonecache volume list
