@@ -16,7 +16,8 @@ import (
 
 // glanceSource has the images of OpenStack's Glance.
 type glanceSource struct {
-	Endpoint string `toml:"endpoint"`
+	Endpoint        string `toml:"endpoint"`
+	RequireDownload bool   `toml:"require_download"`
 	account
 }
 
@@ -42,7 +43,7 @@ func (s *glanceSource) open(name string, f Fetching) (*glance.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image source %s: %w", name, err)
 	}
-	return glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}, Stall: f.Stall})
+	return glance.New(glance.Config{Name: name, Endpoint: s.Endpoint, Account: glanceAccount{account}, Stall: f.Stall, RequireDownload: s.RequireDownload})
 }
 
 var _ ImageService = (*glanceSource)(nil)

@@ -38,6 +38,9 @@ type Config struct {
 	Name     string // of the source; required
 	Account  Account
 	Endpoint string // Glance's URL; default: what Keystone's catalog says
+	// RequireDownload lets requesters have only images whose data Glance would let them download. Without it, an image
+	// that they may see suffices.
+	RequireDownload bool
 	// Stall is how long no byte may come before a request is given up and resumed. Default 30 s.
 	Stall time.Duration
 	// Retries is how often in a row a request is repeated that brought nothing. Default 5.
@@ -83,19 +86,29 @@ func New(config Config) (*Source, error) {
 // Name implements imagesource.Source.
 func (s *Source) Name() string { return s.config.Name }
 
-// Stat implements imagesource.Source: one request. What is not an image's ID is ErrNotFound. An image that
-// is not active is ErrNotActive, also where the token is one to which Glance would give the bytes of a
-// deactivated image. ErrRefused: it is in a container that the cache does not open.
+// Stat implements imagesource.Source: one request, or two at once with RequireDownload. What is not an image's ID is
+// ErrNotFound. An image that is not active is ErrNotActive, also where the token is one to which Glance would give the
+// bytes of a deactivated image. ErrRefused: it is in a container that the cache does not open.
 func (s *Source) Stat(ctx context.Context, id string) (imagesource.Image, error) {
+	may := s.mayDownload(ctx, id)
 	image, err := s.stat(ctx, id)
+	if err == nil {
+		err = may()
+	}
 	if err != nil {
 		return imagesource.Image{}, fmt.Errorf("image %s:%.64s: %w", s.config.Name, id, err)
 	}
 	return image, nil
 }
 
+// isID tells whether it can be an image's ID.
+func isID(id string) bool {
+	u, err := uuid.Parse(id)
+	return err == nil && u.String() == id
+}
+
 func (s *Source) stat(ctx context.Context, id string) (imagesource.Image, error) {
-	if u, err := uuid.Parse(id); err != nil || u.String() != id {
+	if !isID(id) {
 		return imagesource.Image{}, fmt.Errorf("%w: not an image's ID", imagesource.ErrNotFound)
 	}
 	tokens := &tokens{account: s.config.Account}
