@@ -14,8 +14,9 @@ import (
 // quota for it. Where another entry serves its content, or the quota does not allow it, it goes. What
 // cannot go, since clones live, is adopted as detached, so that it is counted until the last of them is
 // gone; where the quota does not allow that, its row has no claim until it does. One that is in the catalog
-// by now stays as it is there.
-func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume) error {
+// by now stays as it is there. claims: what was charged for nothing was given back; where nobody has looked, that the
+// quota does not allow it says nothing, and it stays until then: ErrBusy.
+func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, claims bool) error {
 	if iv.State == backends.Detached {
 		return m.adoptDetached(ctx, s, iv)
 	}
@@ -32,6 +33,9 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume) e
 	}
 	if s.charged() {
 		claim, err := m.claimAnew(ctx, s, e)
+		if errors.Is(err, internaltenant.ErrOverQuota) && !claims {
+			return fmt.Errorf("image-volume %s stays until what is charged was compared: %w, %w", iv.ID, err, ErrBusy)
+		}
 		if errors.Is(err, internaltenant.ErrOverQuota) || errors.Is(err, errOwnerGone) {
 			return m.retireOrDetach(ctx, s, iv)
 		}

@@ -25,7 +25,7 @@ func AdoptAfter(ctx context.Context, p *Plugin, on backends.Name, id backends.Im
 	if err := p.catalog.Adopt(ctx, e, ""); err != nil {
 		return err
 	}
-	return p.reconciler.surveyor.mender.adopt(ctx, s, iv)
+	return p.reconciler.surveyor.mender.adopt(ctx, s, iv, true)
 }
 
 // Tidy does what is done every minute.

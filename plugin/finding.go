@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -13,6 +15,11 @@ type finding struct {
 	fix func(context.Context) error
 	// noted: mending it notes an event of its own.
 	noted bool
+	// frees: mending it gives back what is charged to the internal tenant, or is a step towards that.
+	frees bool
+	// adopts is the entry that mending it takes into the catalog, which the internal tenant is charged for.
+	adopts   EntryID
+	detached bool // and it serves no request there
 	// observed is all that fix would note, where it does nothing else: there may be many of these, and
 	// they can be noted together.
 	observed *catalog.Observation
@@ -21,6 +28,34 @@ type finding struct {
 // incomplete tells that something could not be compared, and is to be once it can.
 func (f finding) incomplete() bool {
 	return f.Kind == quotaDown || f.Kind == backendDown || f.Kind == unreadable
+}
+
+// inOrder puts what frees quota before what needs it, and what serves requests before what only keeps clones alive: else
+// an image-volume would go for want of a quota that is charged for nothing.
+func inOrder(all []finding) []finding {
+	slices.SortStableFunc(all, func(a, b finding) int { return cmp.Compare(a.turn(), b.turn()) })
+	return all
+}
+
+func (f finding) turn() int {
+	switch {
+	case f.frees:
+		return 0
+	case f.adopts != "" && !f.detached:
+		return 1
+	}
+	return 2
+}
+
+// adopting are the entries that findings take into the catalog.
+func adopting(all []finding) map[EntryID]bool {
+	entries := map[EntryID]bool{}
+	for _, f := range all {
+		if f.adopts != "" {
+			entries[f.adopts] = true
+		}
+	}
+	return entries
 }
 
 // findings are the image-volumes that could not be read.

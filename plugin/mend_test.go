@@ -123,3 +123,76 @@ func TestAnImageVolumeThatWasAdoptedMeanwhileStays(t *testing.T) {
 		})
 	}
 }
+
+// What is charged for nothing is given back before image-volumes are adopted: none goes for want of that quota.
+func TestQuotaForNothingTakesNoImageVolumeAway(t *testing.T) {
+	const charged = "INSERT INTO claims (id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use, created_at) VALUES ('claim', 'p', 'dead', 1, 'local', 'library:dead', 1, 0, 0)"
+	for _, c := range []struct {
+		name   string
+		left   func(t *testing.T, r *rig, b backends.Backend)
+		filled bool
+	}{
+		{"a claim of no row", func(t *testing.T, r *rig, _ backends.Backend) { r.inCatalog(t, charged) }, false},
+		{"a claim of what a dead fill has staged", func(t *testing.T, r *rig, b backends.Backend) {
+			r.inCatalog(t, charged)
+			d := backends.Description{EntryID: "dead", Attempt: 1}
+			if _, err := b.Stage(t.Context(), backends.StageSpec{ID: "cc-dead-1", VirtualBytes: 512, Description: d}); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"the claim of a row whose image-volume is gone", func(t *testing.T, _ *rig, b backends.Backend) {
+			for iv, err := range b.ListImageVolumes(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := b.Retire(t.Context(), iv.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+			r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory), withQuota(1, 0))
+			if c.filled {
+				r.image(t, "disk.raw", 64<<10)
+				r.create(t, "library:disk.raw", "v", 0)
+				if err := r.DeleteVolume(t.Context(), "local", "v"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.reopen(t, func() {
+				c.left(t, r, memory)
+				committed(t, memory, "entry")
+			})
+			wantWhole(t, r, memory, 1)
+			if entries := r.wantEntries(t, 1); entries[0].ID != "entry" {
+				t.Errorf("entry %s is there, want the adopted one", entries[0].ID)
+			}
+		})
+	}
+}
+
+// What serves requests is adopted first: a detached image-volume, which has no claim where the quota is used up, takes none from it.
+func TestWhatServesIsAdoptedBeforeWhatIsDetached(t *testing.T) {
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory), withQuota(1, 0))
+	r.reopen(t, func() {
+		for i := range 7 { // in whatever order a listing has them
+			entry := fmt.Sprintf("detached-%d", i)
+			committed(t, memory, entry)
+			id := backends.ImageVolumeID("cc-" + entry + "-1")
+			if _, err := memory.Clone(t.Context(), id, backends.VolumeSpec{Name: backends.VolumeName("v-" + entry), SizeBytes: 512}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := memory.Retire(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		committed(t, memory, "entry")
+	})
+	entries, err := r.Entries(t.Context(), plugin.EntryFilter{State: "ready"})
+	if err != nil || len(entries) != 1 || entries[0].ID != "entry" {
+		t.Fatalf("ready entries: got %+v, %v, want the one that serves", entries, err)
+	}
+}

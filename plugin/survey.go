@@ -17,26 +17,31 @@ type surveyor struct {
 }
 
 // survey compares the catalog with the stores of a scope and, if they are in it, with the internal tenant's claims. A store that does
-// not answer is a finding itself, and nothing is concluded about what it holds.
+// not answer is a finding itself, and nothing is concluded about what it holds. The findings are in the order in which
+// they are to be mended.
 func (v *surveyor) survey(ctx context.Context, in scope) ([]finding, error) {
 	var all []finding
 	for _, s := range in.stores {
-		found, err := v.surveyStore(ctx, s)
+		found, err := v.surveyStore(ctx, s, in.claims)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
 	}
-	if !in.claims {
-		return all, nil
+	if in.claims {
+		claims, err := v.surveyClaims(ctx, adopting(all))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, claims...)
 	}
-	claims, err := v.surveyClaims(ctx)
-	return append(all, claims...), err
+	return inOrder(all), nil
 }
 
 // surveyStore lists the store, then the rows, then the store again, while fills and evictions go on. An image-volume is
 // unknown if both listings show it and no row names it. A row's image-volume is missing if the second listing lacks it.
-func (v *surveyor) surveyStore(ctx context.Context, s *store) ([]finding, error) {
+// claims: what is charged for nothing is found, and given back, before anything is adopted.
+func (v *surveyor) surveyStore(ctx context.Context, s *store, claims bool) ([]finding, error) {
 	if err := v.stock.ensure(ctx, s); err != nil {
 		return []finding{unavailable(s, err)}, ctx.Err()
 	}
@@ -66,7 +71,7 @@ func (v *surveyor) surveyStore(ctx context.Context, s *store) ([]finding, error)
 	}
 	for id, iv := range after.read {
 		if before.has(id) && !named[id] && after.damaged[id] == nil { // such a one may be anybody's
-			findings = append(findings, v.unknown(s, iv))
+			findings = append(findings, v.unknown(s, iv, claims))
 		}
 	}
 	return findings, nil
@@ -108,7 +113,7 @@ func (v *surveyor) surveyRow(s *store, e catalog.Entry, held listing) *finding {
 			problem.Detail = fmt.Sprintf("entry %s: %v", e.ID, lost)
 		}
 		problem.Remedy = "check --repair drops the entry; the next request caches the image anew"
-		return &finding{Problem: problem, noted: true, fix: func(ctx context.Context) error { return v.mender.dropMissing(ctx, s, e) }}
+		return &finding{Problem: problem, frees: true, noted: true, fix: func(ctx context.Context) error { return v.mender.dropMissing(ctx, s, e) }}
 	case iv.HeldBytes != e.HeldBytes:
 		problem.Kind = "held-bytes"
 		problem.Detail = fmt.Sprintf("image-volume %s holds %d bytes, the catalog says %d", e.ImageVolume, iv.HeldBytes, e.HeldBytes)
@@ -122,17 +127,18 @@ func (v *surveyor) surveyRow(s *store, e catalog.Entry, held listing) *finding {
 }
 
 // unknown is an image-volume that no row names: of a fill that died, or of a catalog that was lost.
-func (v *surveyor) unknown(s *store, iv backends.ImageVolume) finding {
+func (v *surveyor) unknown(s *store, iv backends.ImageVolume, claims bool) finding {
 	f := finding{Problem: Problem{Backend: s.name, ID: string(iv.ID), Kind: "unknown-image-volume"}}
 	if iv.State != backends.Staged && iv.Description.Digest != "" {
 		f.Detail = fmt.Sprintf("image-volume %s (%v) is in no entry", iv.ID, iv.Description.ImageIDs)
 		f.Remedy = "check --repair takes it into the catalog again"
-		f.noted, f.fix = true, func(ctx context.Context) error { return v.mender.adopt(ctx, s, iv) }
+		f.adopts, f.detached, f.noted = iv.Description.EntryID, iv.State == backends.Detached, true
+		f.fix = func(ctx context.Context) error { return v.mender.adopt(ctx, s, iv, claims) }
 		return f
 	}
 	f.Kind = "unfinished-image-volume"
 	f.Detail = fmt.Sprintf("image-volume %s is %s and in no entry", iv.ID, iv.State)
 	f.Remedy = "check --repair removes it"
-	f.fix = func(ctx context.Context) error { return v.mender.retireUnnamed(ctx, s, iv) }
+	f.frees, f.fix = true, func(ctx context.Context) error { return v.mender.retireUnnamed(ctx, s, iv) }
 	return f
 }

@@ -11,8 +11,9 @@ import (
 )
 
 // surveyClaims compares the internal tenant's claims with the rows: each image-volume on a charged
-// store has its claim, each claim its image-volume (invariant I6).
-func (v *surveyor) surveyClaims(ctx context.Context) ([]finding, error) {
+// store has its claim, each claim its image-volume (invariant I6). A claim of one of the entries that are to be adopted is
+// looked at after that.
+func (v *surveyor) surveyClaims(ctx context.Context, adopted map[EntryID]bool) ([]finding, error) {
 	claims, unavailable := v.owner.Claims(ctx) // before the rows: a row is there before its claim
 	rows, err := v.catalog.List(ctx, catalog.Filter{})
 	if err != nil {
@@ -28,10 +29,16 @@ func (v *surveyor) surveyClaims(ctx context.Context) ([]finding, error) {
 			findings = append(findings, *f)
 		}
 	}
-	held := &heldByCharged{surveyor: v}
+	before, after := &heldByCharged{surveyor: v}, &heldByCharged{surveyor: v}
 	for _, c := range claims {
-		if charges.unknown(c) {
-			findings = append(findings, v.unknownClaim(c, held))
+		switch {
+		case !charges.unknown(c):
+		case adopted[c.EntryID]:
+			findings = append(findings, v.unknownClaim(c, after))
+		default:
+			f := v.unknownClaim(c, before)
+			f.frees = true
+			findings = append(findings, f)
 		}
 	}
 	return findings, nil
