@@ -68,7 +68,7 @@ const followTick = time.Second
 
 // keeper has the images cached that the configuration names, before anybody asks for them: it asks the sources what
 // there is, and queues what is not there yet. What is not among the newest any more it marks superseded, and removes
-// once unused.
+// once unused. Each source has a turn of its own: one that does not answer holds nobody else's rules.
 //
 // It fills nothing itself, and keeps nothing but what it saw last: a crash loses nothing. Of several daemons each looks for
 // itself; the queue has an image once. Where a source does not answer, nothing is removed.
@@ -79,18 +79,22 @@ type keeper struct {
 	fills   *fills
 	sources *sources
 	queue   *queue
-	turn    turnstile // one look at a time
+
+	going sync.WaitGroup // looks that nobody waits for; begun by lookDue alone
 
 	mu    sync.Mutex // guards what follows
 	rules []*rule
-	poked chan struct{} // rules have changed
+	turns map[string]turnstile // one look at a time, of the rules of one source
+	poked chan struct{}        // rules have changed
 }
 
 // rule is one of the configuration, and what was seen of it.
 type rule struct {
 	FollowConfig
-	next time.Time
-	view FollowView
+	from  string // the name of the source, be it said by a URL
+	next  time.Time
+	begun time.Time // the last look
+	view  FollowView
 	// seen is what was found of an image on a store, and asked its revision when it was last queued there.
 	seen  map[place]sighting
 	asked map[place]string
@@ -112,7 +116,7 @@ type sighting struct {
 }
 
 func newKeeper(h *house, b *books, k *stock, fl *fills, from *sources, q *queue) *keeper {
-	return &keeper{house: h, books: b, stock: k, fills: fl, sources: from, queue: q, turn: make(turnstile, 1), poked: make(chan struct{}, 1)}
+	return &keeper{house: h, books: b, stock: k, fills: fl, sources: from, queue: q, turns: make(map[string]turnstile), poked: make(chan struct{}, 1)}
 }
 
 // checkAll refuses rules of which one is wrong. ErrBadRequest.
@@ -127,7 +131,9 @@ func (f *keeper) made(all []FollowConfig) ([]*rule, error) {
 		if err := f.check(&c); err != nil {
 			return nil, fmt.Errorf("%w: follow[%d]: %w", ErrBadRequest, i, err)
 		}
-		made = append(made, newRule(c))
+		r := newRule(c)
+		r.from = f.sourceOf(c)
+		made = append(made, r)
 	}
 	return made, nil
 }
@@ -254,58 +260,9 @@ func (f *keeper) poke() {
 // due tells when rules have changed.
 func (f *keeper) due() <-chan struct{} { return f.poked }
 
-// lookDue looks at the rules whose time has come.
-func (f *keeper) lookDue(ctx context.Context) {
-	now := f.now()
-	if err := f.lookAt(ctx, func(r *rule) bool { return !now.Before(r.next) }); err != nil && ctx.Err() == nil {
-		f.log.WithError(err).Warn("followed images not looked at; trying again")
-	}
-}
-
-// lookAt looks at some rules, one after the other. The error is ctx's.
-func (f *keeper) lookAt(ctx context.Context, which func(*rule) bool) error {
-	unlock, err := f.turn.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	for _, r := range f.all() {
-		if f.begin(r, which) {
-			f.look(ctx, r)
-		}
-	}
-	return ctx.Err()
-}
-
-// begin tells whether a rule is to be looked at, and says when again.
-func (f *keeper) begin(r *rule, which func(*rule) bool) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !which(r) {
-		return false
-	}
-	r.next = f.now().Add(r.Every)
-	return true
-}
-
-func (f *keeper) all() []*rule {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.rules)
-}
-
 // Follows lists the rules by which images are followed, in the order of the configuration, and what each came to in this
 // daemon.
 func (o Queue) Follows(context.Context) ([]FollowView, error) { return o.q.following().views(), nil }
-
-// Sweep looks at all rules now, and returns what they came to; what is not there is queued.
-func (o Queue) Sweep(ctx context.Context) ([]FollowView, error) {
-	f := o.q.following()
-	if err := f.lookAt(ctx, func(*rule) bool { return true }); err != nil {
-		return nil, err
-	}
-	return f.views(), nil
-}
 
 func (f *keeper) views() []FollowView {
 	f.mu.Lock()
@@ -326,8 +283,8 @@ func (f *keeper) views() []FollowView {
 // note keeps what a look came to.
 func (f *keeper) note(r *rule, images []FollowedView, removed int, err error) {
 	log := f.log.WithField("rule", r.name())
-	if was := f.keep(r, images, removed, err); err != nil && err.Error() != was {
-		log.WithError(err).Warn("followed images not looked at; trying again")
+	if was := f.keep(r, images, removed, err); err != nil && shortened(err) != was {
+		log.WithField("error", shortened(err)).Warn("followed images not looked at; trying again")
 	}
 	if removed > 0 {
 		log.WithField("entries", removed).Info("entries removed that newer versions have superseded")
@@ -353,7 +310,7 @@ func (f *keeper) keep(r *rule, images []FollowedView, removed int, err error) (w
 	was = r.view.Error
 	r.view.LookedAt, r.view.Removed, r.view.Error = &at, removed, ""
 	if err != nil {
-		r.view.Error = err.Error()
+		r.view.Error = shortened(err)
 	}
 	if images != nil {
 		r.view.Images = images

@@ -35,6 +35,9 @@ func (f *keeper) look(ctx context.Context, r *rule) {
 		return
 	}
 	newest, older, err := f.matches(ctx, r)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errLongLook) {
+		err = cause
+	}
 	if err != nil {
 		f.note(r, nil, 0, err)
 		return
@@ -52,6 +55,9 @@ func (f *keeper) look(ctx context.Context, r *rule) {
 			removed += n
 		}
 		problems = append(problems, err)
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errLongLook) {
+		problems = []error{cause}
 	}
 	f.note(r, append([]FollowedView{}, images...), removed, errors.Join(problems...))
 }
@@ -155,7 +161,7 @@ func (f *keeper) find(ctx context.Context, r *rule, s *store, m match, rows map[
 		err = fmt.Errorf("%w: %s does not answer", imagesource.ErrUnavailable, want.image.Source)
 	}
 	if err != nil {
-		v.Detail = err.Error()
+		v.Detail = shortened(err)
 		return v, err
 	}
 	v.ImageID = want.image.Ref()

@@ -146,6 +146,7 @@ func (p *Plugin) Close(ctx context.Context) error {
 	p.books.note(catalog.Event{Kind: EventStopped, Detail: "host " + p.cfg.Host})
 	p.books.lastEvent(flush)
 	p.chores.wait()
+	p.queue.following().wait()
 	p.gate.waitForFollowers()
 	return errors.Join(p.books.flush(flush), p.release())
 }

@@ -1,0 +1,91 @@
+package plugin_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends/backendtest/fstest"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
+)
+
+// silentSource takes each question and answers none, as a server does whose host is cut off.
+type silentSource struct {
+	asked chan struct{} // gets a value with the first question
+}
+
+func (silentSource) Name() string { return "silent" }
+
+func (s silentSource) Stat(ctx context.Context, _ string) (imagesource.Image, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return imagesource.Image{}, ctx.Err()
+}
+
+func (s silentSource) Open(ctx context.Context, i imagesource.Image) (io.ReadCloser, error) {
+	_, err := s.Stat(ctx, i.ID)
+	return nil, err
+}
+
+// A source that does not answer holds no other source's rules, neither at their time nor in a sweep; who waits for all of
+// them may stop waiting, and a stop of the daemon ends all looks.
+func TestASilentSourceHoldsNobodyElsesRules(t *testing.T) {
+	silent := silentSource{make(chan struct{}, 1)}
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(silent), func(c *plugin.Config) {
+		c.Follows = []plugin.FollowConfig{
+			{Source: "silent", Image: "x", Every: time.Second},
+			{Source: "library", Match: imagesource.Match{Pattern: "golden-*.raw"}, Every: time.Second},
+		}
+	})
+	<-silent.asked
+	r.aged(t, "golden-0.raw", time.Hour)
+	waitFor(t, func() bool { return len(r.cached(t)) == 1 })
+	r.wantCached(t, "beside a silent source", "library:golden-0.raw")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	swept := make(chan error, 1)
+	go func() { _, err := r.Queue().Sweep(ctx); swept <- err }()
+	r.aged(t, "golden-1.raw", time.Hour)
+	waitFor(t, func() bool { return len(r.cached(t)) == 2 })
+	select {
+	case err := <-swept:
+		t.Errorf("a sweep ended with %v while it asked the silent source", err)
+	default:
+	}
+	cancel()
+	if err := <-swept; !errors.Is(err, context.Canceled) {
+		t.Errorf("sweep: got %v", err)
+	}
+	stop, end := context.WithTimeout(t.Context(), time.Minute)
+	defer end()
+	if err := r.Close(stop); err != nil || stop.Err() != nil {
+		t.Errorf("close: %v, %v", err, stop.Err())
+	}
+}
+
+// troubledSource says of each image a long sentence.
+type troubledSource struct{ silentSource }
+
+func (troubledSource) Stat(context.Context, string) (imagesource.Image, error) {
+	return imagesource.Image{}, errors.New(strings.Repeat("ä", 100_000))
+}
+
+// What a source says is told of a rule, but not at any length.
+func TestARulesErrorIsBounded(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(troubledSource{}),
+		following(plugin.FollowConfig{Source: "silent", Image: "x"}))
+	v := r.sweep(t)
+	for _, text := range []string{v.Error, v.Images[0].Detail} {
+		if len(text) > 4096 || !strings.Contains(text, "ää") || strings.ToValidUTF8(text, "") != text {
+			t.Errorf("%d bytes: %.20q…", len(text), text)
+		}
+	}
+}
