@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,5 +88,46 @@ func TestARulesErrorIsBounded(t *testing.T) {
 		if len(text) > 4096 || !strings.Contains(text, "ää") || strings.ToValidUTF8(text, "") != text {
 			t.Errorf("%d bytes: %.20q…", len(text), text)
 		}
+	}
+}
+
+// patientSource counts how often its only image is asked for.
+type patientSource struct {
+	*gatedSource
+	asked atomic.Int64
+}
+
+func (s *patientSource) Stat(ctx context.Context, id string) (imagesource.Image, error) {
+	s.asked.Add(1)
+	return s.gatedSource.Stat(ctx, id)
+}
+
+// Word of a new image has its source's rules looked at long before their time, and many words come to few looks.
+func TestWordOfANewImageIsLookedIntoSoon(t *testing.T) {
+	source := &patientSource{gatedSource: newGatedSource()}
+	close(source.gate)
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(source), following(
+		plugin.FollowConfig{Source: "gated", Image: "new"},
+		plugin.FollowConfig{Source: "library", Match: imagesource.Match{Pattern: "*.raw"}},
+	))
+	looked := func(rule int) bool {
+		all, err := r.Queue().Follows(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[rule].LookedAt != nil
+	}
+	waitFor(t, func() bool { return looked(0) && looked(1) })
+	r.aged(t, "other.raw", time.Hour)
+	source.put("new", "1", random(mib))
+	before := source.asked.Load()
+	for range 1000 {
+		r.Queue().LookSoon("gated")
+		r.Queue().LookSoon("nobody's")
+	}
+	waitFor(t, func() bool { return len(r.cached(t)) > 0 })
+	r.wantCached(t, "after the word", "gated:new")
+	if asked := source.asked.Load() - before; asked > 20 {
+		t.Errorf("asked %d times for one image", asked)
 	}
 }

@@ -117,6 +117,7 @@ write_glance() {
 bind_host = 127.0.0.1
 bind_port = $((port + 1))
 workers = 1
+transport_url = rabbit://lab:secret@127.0.0.1:$((port + 3))/
 enabled_backends = file:file, rbd:rbd
 show_image_direct_url = $shown
 show_multiple_locations = $shown
@@ -137,6 +138,9 @@ filesystem_store_datadir = $dir/glance/tmp
 [os_glance_staging_store]
 filesystem_store_datadir = $dir/glance/tmp
 $(auth_section glance)
+[oslo_messaging_notifications]
+driver = messagingv2
+retry = 0
 [paste_deploy]
 config_file = /etc/glance/glance-api-paste.ini
 flavor = keystone

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
+
+// GlanceExchange is Glance's control_exchange where nobody has set another one.
+const GlanceExchange = "glance"
 
 // Subscription is whose notifications are listened to.
 type Subscription struct {
@@ -21,6 +25,9 @@ type Subscription struct {
 func RoutingKey(topic string, p Priority) string {
 	return topic + "." + map[Priority]string{Info: "info", Warn: "warn", Error: "error"}[p]
 }
+
+// exchangePause is between looks for an exchange.
+const exchangePause = time.Second
 
 // ErrNoExchange: the service has not declared its exchange yet, as it does with its first notification.
 var ErrNoExchange = errors.New("its exchange is not there yet")
@@ -76,4 +83,24 @@ func (s Subscription) consume(ctx context.Context, conn *amqp.Connection) (<-cha
 		return nil, fmt.Errorf("read queue %s: %w", s.Queue, err)
 	}
 	return deliveries, nil
+}
+
+// Listen keeps a connection until ctx ends, and hands each notification to take as the function Listen does. heard is
+// called whenever it begins to listen: what was sent before was not heard. Where the exchange is not there yet, it waits for it.
+// The error is ctx's.
+func (l Link) Listen(ctx context.Context, s Subscription, heard func(), take func(Notification)) error {
+	return l.Keep(ctx, func(ctx context.Context, conn *amqp.Connection) error {
+		for logged := false; ; logged = true {
+			err := Listen(ctx, conn, s, heard, take)
+			if !errors.Is(err, ErrNoExchange) {
+				return err
+			}
+			if !logged {
+				l.Log.WithError(err).Info("nothing is heard yet; waiting for the service's first notification")
+			}
+			if err := wait(ctx, exchangePause); err != nil {
+				return context.Cause(ctx)
+			}
+		}
+	})
 }

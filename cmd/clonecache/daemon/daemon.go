@@ -144,12 +144,18 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	if err != nil {
 		return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 	}
+	deaf, err := hear(d.cfg, d.Log, p.Queue().LookSoon)
+	if err != nil {
+		out.stop()
+		return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
+	}
 	d.server.Ready(service{Service: api.ServiceOf(p), sending: out, version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(p) }})
 	d.front.ready(p)
 	d.Notify("READY=1")
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
 
 	err = d.wait(ctx, p)
+	deaf()
 	out.stop() // what is not sent yet is after the next start
 	return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 }

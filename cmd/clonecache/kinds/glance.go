@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
@@ -12,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/glanceapi"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/imagesource/glance"
+	"github.com/clonecache/clonecache/plugin/oslomsg"
 )
 
 // glanceSource has the images of OpenStack's Glance.
@@ -19,17 +21,60 @@ type glanceSource struct {
 	Endpoint        string `toml:"endpoint"`
 	RequireDownload bool   `toml:"require_download"`
 	account
+
+	NotificationsURL          string            `toml:"notifications_url"`
+	NotificationsPasswordFile config.SecretFile `toml:"notifications_password_file"`
+	NotificationsExchange     string            `toml:"notifications_exchange"`
+	NotificationsTopic        string            `toml:"notifications_topic"`
+}
+
+// newGlanceSource is one with its defaults: the exchange is Glance's own.
+func newGlanceSource() *glanceSource {
+	return &glanceSource{NotificationsExchange: oslomsg.GlanceExchange, NotificationsTopic: oslomsg.DefaultTopic}
 }
 
 // Check implements config.Settings.
 func (s *glanceSource) Check(t *config.Table) {
 	s.check(t)
+	s.checkNotifications(t)
 	if s.Endpoint == "" {
 		return
 	}
 	u, err := url.Parse(s.Endpoint)
 	if err != nil || !isWeb(u) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		t.Problem("endpoint", "not a plain http(s) URL", `write "https://glance.example.org:9292", or leave it out for the one in Keystone's catalog`)
+	}
+}
+
+var _ Notifying = (*glanceSource)(nil)
+
+// Notifications implements Notifying.
+func (s *glanceSource) Notifications() config.Notifications {
+	return config.Notifications{URL: s.NotificationsURL, PasswordFile: s.NotificationsPasswordFile, Exchange: s.NotificationsExchange, Topic: s.NotificationsTopic}
+}
+
+// checkNotifications checks where it is listened to what Glance says of new images.
+func (s *glanceSource) checkNotifications(t *config.Table) {
+	t.Secret(&s.NotificationsPasswordFile)
+	if s.NotificationsURL == "" {
+		for _, key := range []string{"notifications_password_file", "notifications_exchange", "notifications_topic"} {
+			if t.Given(key) {
+				t.Problem(key, "there is no notifications_url", "give amqp://USER@HOST/VHOST as notifications_url, or leave it out")
+			}
+		}
+		return
+	}
+	if _, err := oslomsg.ParseAddress(s.NotificationsURL); err != nil {
+		t.Problem("notifications_url", err.Error(), "write amqp://USER@HOST:5672/VHOST")
+	}
+	if s.NotificationsPasswordFile == "" {
+		t.Problem("notifications_password_file", "there is none", "name the file with the password of the user in notifications_url")
+	}
+	if s.NotificationsExchange == "" || s.NotificationsTopic == "" {
+		t.Problem("notifications_exchange", "it, or notifications_topic, is empty", "leave them out for glance and notifications")
+	}
+	if !slices.ContainsFunc(t.Config.Follows, func(f config.Follow) bool { return f.Source == t.Name }) {
+		t.Warn("notifications_url", "no [[follow]] is about this source, so that nothing comes of what is heard", "add one, or leave it out")
 	}
 }
 
@@ -64,6 +109,9 @@ func (s *glanceSource) Service(name, authURL string) (glanceapi.Glance, glanceap
 // Try implements Source.
 func (s *glanceSource) Try(ctx context.Context, t *Part) {
 	s.secrets(t)
+	if s.NotificationsURL != "" {
+		t.secrets(map[string]config.SecretFile{"notifications_password_file": s.NotificationsPasswordFile})
+	}
 	source, err := s.open(t.Name, Fetching{})
 	if err != nil {
 		t.Problem("", err, "")

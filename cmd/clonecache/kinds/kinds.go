@@ -33,7 +33,7 @@ func All() Registry {
 		Sources: map[string]Kind[Source]{
 			"directory": {New: func() Source { return &directorySource{} }},
 			"http":      {New: func() Source { return &webSource{} }},
-			"glance":    {New: func() Source { return &glanceSource{} }},
+			"glance":    {New: func() Source { return newGlanceSource() }},
 			"oci":       {New: func() Source { return &ociSource{} }},
 		},
 		Tenants: map[string]Kind[Tenant]{
@@ -89,6 +89,13 @@ type ImageService interface {
 	config.Fronted
 	// Service is how the service is reached, and the Keystone that says whose tokens are; authURL "": the source's own.
 	Service(name, authURL string) (glanceapi.Glance, glanceapi.Keystone, error)
+}
+
+// Notifying is a Source whose service says on RabbitMQ that it has a new image.
+type Notifying interface {
+	Source
+	// Notifications is where it says so. Its URL is "" where nobody is to listen.
+	Notifications() config.Notifications
 }
 
 // Fetching is how images are fetched from every source.
