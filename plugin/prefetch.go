@@ -171,6 +171,7 @@ func (q *queue) group(name string) ([]backends.Name, error) {
 // the queue would keep it.
 func (q *queue) resolved(ctx context.Context, refs []string) ([]string, error) {
 	var images []string
+	known := make(map[string]bool, len(refs))
 	for _, ref := range refs {
 		if err := plainText("images", ref); err != nil {
 			return nil, err
@@ -185,7 +186,8 @@ func (q *queue) resolved(ctx context.Context, refs []string) ([]string, error) {
 		if w.image.ID != w.id {
 			return nil, fmt.Errorf("%w: images: %s has a query, which may be a credential and is not kept; give a URL without one", ErrBadRequest, w.image.Ref())
 		}
-		if image := w.image.Ref(); !slices.Contains(images, image) {
+		if image := w.image.Ref(); !known[image] {
+			known[image] = true
 			images = append(images, image)
 		}
 	}
@@ -259,6 +261,10 @@ func (q *queue) viewsOf(ctx context.Context, only []catalog.Queued) ([]QueuedVie
 		return nil, err
 	}
 	views := make([]QueuedView, 0, len(rows))
+	wanted := make(map[catalog.QueueID]bool, len(only))
+	for _, row := range only {
+		wanted[row.ID] = true
+	}
 	position := 0
 	for _, row := range rows {
 		v := q.view(row)
@@ -266,7 +272,7 @@ func (q *queue) viewsOf(ctx context.Context, only []catalog.Queued) ([]QueuedVie
 			position++
 			v.Position = position
 		}
-		if only == nil || slices.ContainsFunc(only, func(o catalog.Queued) bool { return o.ID == row.ID }) {
+		if only == nil || wanted[row.ID] {
 			views = append(views, v)
 		}
 	}

@@ -76,11 +76,12 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
 	if err := control.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("bound the time for the body: %w", err)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.MaxBodyBytes))
+	most := s.maxBody(r)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return bodyTooLarge.answer(fmt.Sprintf("the request's body is over %d bytes", s.cfg.MaxBodyBytes))
+		return bodyTooLarge.answer(fmt.Sprintf("the request's body is over %d bytes", most))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return bodyTimeout.answer(fmt.Sprintf("the request's body did not arrive within %v", s.cfg.BodyTimeout))
 	case err != nil:
@@ -91,6 +92,14 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// longBodies are the routes whose bodies may be longer than others', in bytes: ten thousand images have names.
+var longBodies = map[string]int64{prefetchPath: 8 << 20}
+
+// maxBody bounds a request's body, in bytes.
+func (s *Server) maxBody(r *http.Request) int64 {
+	return max(s.cfg.MaxBodyBytes, longBodies[r.URL.Path])
 }
 
 func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {

@@ -26,6 +26,9 @@ type QueueCount struct {
 	Images int64 `json:"images" doc:"How many images it was done to"`
 }
 
+// prefetchPath is where images are asked for ahead.
+const prefetchPath = "/v1/prefetch"
+
 type prefetchInput struct {
 	Body PrefetchRequest
 }
@@ -36,7 +39,7 @@ type queuedInput struct {
 
 func (s *Server) queueRoutes() {
 	const all, one = "/v1/queue", "/v1/queue/{id}"
-	route(s, post("prefetch", "/v1/prefetch", "Cache images ahead of their first request: at once where there is a place among the fills, else they wait in the queue"),
+	route(s, post("prefetch", prefetchPath, "Cache images ahead of their first request: at once where there is a place among the fills, else they wait in the queue"),
 		func(ctx context.Context, svc Service, in *prefetchInput) (*output[[]plugin.QueuedView], error) {
 			b := in.Body
 			views, err := svc.Prefetch(ctx, plugin.Prefetch{Images: b.Images, Backends: b.Backends, Group: b.Group, All: b.All, Pin: b.Pin, Priority: b.Priority})
@@ -85,7 +88,7 @@ func (s *Server) queuedOne(ctx context.Context, what string) func(plugin.QueuedV
 
 // Prefetch asks for images to be cached ahead of their first request, and returns their rows of the queue.
 func (c *Client) Prefetch(ctx context.Context, r PrefetchRequest) ([]plugin.QueuedView, error) {
-	return fetch[[]plugin.QueuedView](ctx, c, call{method: http.MethodPost, path: "/v1/prefetch", body: r})
+	return fetch[[]plugin.QueuedView](ctx, c, call{method: http.MethodPost, path: prefetchPath, body: r})
 }
 
 // Queue lists the images in the queue.

@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
@@ -26,6 +28,23 @@ func TestPrefetchPassesTheWholeRequest(t *testing.T) {
 		if _, err := d.client.Prefetch(t.Context(), r); !errors.As(err, &refused) || refused.Code != "bad_request" {
 			t.Errorf("%s: got %v, want bad_request", name, err)
 		}
+	}
+}
+
+// As many images as one request may name fit into it; other requests stay small.
+func TestAPrefetchOfTenThousandImages(t *testing.T) {
+	fake := newFake()
+	d := startDaemon(t, fake, api.ServerConfig{})
+	images := make([]string, 10_000)
+	for i := range images {
+		images[i] = fmt.Sprintf("lib:%064d.qcow2", i)
+	}
+	if _, err := d.client.Prefetch(t.Context(), api.PrefetchRequest{Images: images}); err != nil || len(fake.prefetched.Images) != len(images) {
+		t.Errorf("got %d images, %v", len(fake.prefetched.Images), err)
+	}
+	var refused *api.Error
+	if _, err := d.client.Prefetch(t.Context(), api.PrefetchRequest{Images: []string{strings.Repeat("a", 9<<20)}}); !errors.As(err, &refused) || refused.Code != "body_too_large" {
+		t.Errorf("too large: got %v, want body_too_large", err)
 	}
 }
 
