@@ -48,10 +48,10 @@ func showFollows(t *table, views []plugin.FollowView) {
 			looked = max(t.now.Sub(*v.LookedAt), 0).Round(time.Second).String() + " ago"
 		}
 		if len(v.Images) == 0 {
-			t.row(ruleName(v), keep, "", "", "", looked, cmp.Or(v.Error, "no image matches"))
+			t.row(ruleName(v), keep, "", "", "", looked, cmp.Or(sentence(v.Error), "no image matches"))
 		}
 		for _, i := range v.Images {
-			t.row(ruleName(v), keep, i.ImageID, string(i.Backend), i.State, looked, cmp.Or(i.Detail, v.Error))
+			t.row(ruleName(v), keep, i.ImageID, string(i.Backend), i.State, looked, sentence(cmp.Or(i.Detail, v.Error)))
 		}
 	}
 }

@@ -83,7 +83,7 @@ func showSources(t *table, sources []plugin.SourceView) {
 		if s.Since != nil {
 			since = t.ago(*s.Since)
 		}
-		t.row(s.Name, s.State, since, count(s.StaleAnswers), s.Error)
+		t.row(s.Name, s.State, since, count(s.StaleAnswers), sentence(s.Error))
 	}
 }
 

@@ -28,7 +28,7 @@ func (a *app) backendDisable() *cobra.Command {
 		Long: `Puts a backend, or a file cache, out of use, for all daemons on its catalog and over restarts: requests for it are
 bypassed (reason backend_disabled), nothing is filled, and nothing goes there: not for room or quota, by age or by
 "prune". What "entry delete" and "volume delete" name goes. Fills that go on come to their
-end. "backend enable" puts it into use again; --all means every backend.`,
+end. "backend enable" puts it into use again; --all means every backend and every file cache.`,
 		Example: `  clonecache backend disable local --drain
   clonecache backend disable --all`,
 		Args: atMostOne,
@@ -39,7 +39,7 @@ end. "backend enable" puts it into use again; --all means every backend.`,
 		},
 		ValidArgsFunction: a.completeStoreNames,
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "every backend")
+	cmd.Flags().BoolVar(&all, "all", false, "every backend and file cache")
 	cmd.Flags().BoolVar(&drain, "drain", false, "wait until no fill goes on there")
 	return cmd
 }
@@ -61,7 +61,7 @@ that is changed.`,
 		},
 		ValidArgsFunction: a.completeStoreNames,
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "every backend")
+	cmd.Flags().BoolVar(&all, "all", false, "every backend and file cache")
 	return cmd
 }
 
@@ -87,9 +87,7 @@ func (a *app) switchBackends(cmd *cobra.Command, args []string, all, off bool, t
 				return done, err
 			}
 			for _, v := range views {
-				if v.Kind != fileCacheKind {
-					names = append(names, string(v.Name))
-				}
+				names = append(names, string(v.Name))
 			}
 		}
 		for _, name := range names {

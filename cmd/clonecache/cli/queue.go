@@ -112,6 +112,7 @@ func (a *app) awaitQueued(ctx context.Context, c *api.Client, views []plugin.Que
 	defer m.finish()
 	tick := time.NewTicker(queuePoll)
 	defer tick.Stop()
+	said := make(map[string]bool)
 	for {
 		all, err := c.Queue(ctx)
 		if err != nil {
@@ -124,6 +125,7 @@ func (a *app) awaitQueued(ctx context.Context, c *api.Client, views []plugin.Que
 			if at >= 0 {
 				views[i] = all[at]
 				going = going || all[at].EndedAt == nil
+				a.tellWhy(said, all[at])
 			}
 			read, total = read+views[i].ReadBytes, total+max(views[i].TotalBytes, 0)
 		}
@@ -137,6 +139,15 @@ func (a *app) awaitQueued(ctx context.Context, c *api.Client, views []plugin.Que
 			return nil, a.stillQueued(ctx, ctx.Err())
 		}
 	}
+}
+
+// tellWhy says once of each reason why an image waits that it was tried before.
+func (a *app) tellWhy(said map[string]bool, v plugin.QueuedView) {
+	if v.State != "waiting" || v.LastError == "" || said[v.LastError] {
+		return
+	}
+	said[v.LastError] = true
+	fmt.Fprintf(a.Err, "clonecache: %s on %s waits, and is tried again: %s\n", clean(cell(v.ImageID)), v.Backend, clean(sentence(v.LastError)))
 }
 
 // stillQueued says to who interrupts a wait that the daemon goes on.
@@ -191,7 +202,7 @@ func showQueue(t *table, views []plugin.QueuedView) {
 		if v.NextTryAt != nil && v.NextTryAt.After(t.now) {
 			next = "in " + v.NextTryAt.Sub(t.now).Round(time.Second).String()
 		}
-		t.row(id(v.ID), string(v.Backend), v.ImageID, v.State, position, count(v.Priority), read, rate, left, count(v.Attempts), next, v.LastError)
+		t.row(id(v.ID), string(v.Backend), v.ImageID, v.State, position, count(v.Priority), read, rate, left, count(v.Attempts), next, sentence(v.LastError))
 	}
 }
 

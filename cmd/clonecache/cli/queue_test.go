@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
@@ -75,14 +77,14 @@ func TestABackendThatIsNotEnabledInTheFile(t *testing.T) {
 	if got := query[switched](t, d, exitOK, "backend", "enable", "local"); len(got.Backends) != 0 {
 		t.Errorf("got %+v, want that none is in use", got)
 	}
-	if exit, stdout, _ := d.run(t, "backend", "enable", "--all"); exit != exitOK || strings.Contains(stdout, "is in use") || !strings.Contains(stdout, "enabled = false") {
+	if exit, stdout, _ := d.run(t, "backend", "enable", "--all"); exit != exitOK || strings.Contains(stdout, "local is in use") || !strings.Contains(stdout, "enabled = false") {
 		t.Errorf("got %d %q", exit, stdout)
 	}
 }
 
 func TestABackendIsPutOutOfUseAndIntoIt(t *testing.T) {
 	d := startDaemon(t)
-	if got := query[switched](t, d, exitOK, "backend", "disable", "--all"); len(got.Backends) != 1 || !got.Disabled {
+	if got := query[switched](t, d, exitOK, "backend", "disable", "--all"); len(got.Backends) != 2 || !got.Disabled {
 		t.Errorf("disable: %+v", got)
 	}
 	if a := query[plugin.Answer](t, d, exitBypassed, "volume", "create", "library:disk.raw", "--name", "v1"); a.Reason != plugin.ReasonDisabled {
@@ -91,7 +93,7 @@ func TestABackendIsPutOutOfUseAndIntoIt(t *testing.T) {
 	if exit, stdout, _ := d.run(t, "backend", "list"); exit != exitOK || !strings.Contains(stdout, "disabled") {
 		t.Errorf("list: %d %q", exit, stdout)
 	}
-	if got := query[switched](t, d, exitOK, "backend", "enable", "local"); len(got.Backends) != 1 || got.Disabled {
+	if got := query[switched](t, d, exitOK, "backend", "enable", "--all"); len(got.Backends) != 2 || got.Disabled {
 		t.Errorf("enable: %+v", got)
 	}
 	query[plugin.Answer](t, d, exitOK, "volume", "create", "library:disk.raw", "--name", "v1")
@@ -101,6 +103,44 @@ func TestABackendIsPutOutOfUseAndIntoIt(t *testing.T) {
 	}{{exitUsage, []string{"backend", "disable"}}, {exitUsage, []string{"backend", "enable", "local", "--all"}}, {exitNotFound, []string{"backend", "disable", "absent"}}} {
 		if exit, _, stderr := d.run(t, c.args...); exit != c.exit {
 			t.Errorf("%q: got exit code %d, %q, want %d", c.args, exit, stderr, c.exit)
+		}
+	}
+}
+
+// Who waits for an image that nobody can cache now hears why, once.
+func TestAWaitForABackendOutOfUseSaysSo(t *testing.T) {
+	d := startDaemon(t)
+	query[switched](t, d, exitOK, "backend", "disable", "local")
+	said := &lockedBuffer{}
+	env := testEnv(&lockedBuffer{}, said)
+	env.Now = time.Now
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, env, []string{"prefetch", "library:disk.raw", "--backend", "local", "--wait", "--server", d.server})
+	}()
+	for !strings.Contains(said.String(), "backend enable local") && ctx.Err() == nil {
+		time.Sleep(queuePoll / 10)
+	}
+	stop()
+	if exit := <-ended; exit != exitInterrupted || strings.Count(said.String(), "is tried again") != 1 {
+		t.Errorf("exit code %d, said %q", exit, said)
+	}
+}
+
+// Several things that went wrong are one line of a table, without the marks of a name that has an end of line in it.
+func TestReasonsAreOneLine(t *testing.T) {
+	var out strings.Builder
+	shown := newTable(&out, time.Now(), look{})
+	showQueue(shown, []plugin.QueuedView{{ID: "0197c2f4", ImageID: "library:a", Backend: "local", State: "failed", LastError: "a does not answer\nb is full\n"}})
+	showFollows(shown, []plugin.FollowView{{Source: "library", Image: "a", Error: "c is down\nd is down"}})
+	if err := shown.flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"a does not answer; b is full", "c is down; d is down"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, out.String())
 		}
 	}
 }

@@ -31,7 +31,7 @@ func showSinks(t *table, sinks []plugin.SinkView) {
 		if s.BehindSeconds > 0 {
 			behind = took(s.BehindSeconds * 1000)
 		}
-		t.row(s.Name, count(s.Sent), count(s.Failures), behind, count(s.DeadCount), count(s.Position), s.LastError)
+		t.row(s.Name, count(s.Sent), count(s.Failures), behind, count(s.DeadCount), count(s.Position), sentence(s.LastError))
 	}
 	for _, s := range sinks {
 		for _, d := range s.Dead {

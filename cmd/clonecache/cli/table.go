@@ -147,6 +147,11 @@ func cell(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)
 }
 
+// sentence is what may have several lines, since several things went wrong, in one.
+func sentence(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' }), "; ")
+}
+
 // indented is a text of which only the first line begins where lines begin.
 func indented(s string) string { return strings.ReplaceAll(s, "\n", "\n  ") }
 

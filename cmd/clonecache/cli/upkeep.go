@@ -82,7 +82,7 @@ func showCheck(t *table, r plugin.CheckResult) {
 		t.spare("REPAIRED", "BACKEND")
 	}
 	for _, p := range r.Problems {
-		t.row(p.Kind, string(p.Backend), p.ID, yesNo(p.Repaired), p.Detail, p.Remedy)
+		t.row(p.Kind, string(p.Backend), p.ID, yesNo(p.Repaired), sentence(p.Detail), p.Remedy)
 	}
 	switch {
 	case r.OK && len(r.Problems) == 0:
