@@ -154,9 +154,16 @@ func TestEntriesWithClonesAreDetachedAndReaped(t *testing.T) {
 	if states["detached"] != 1 || states["ready"] != 1 {
 		t.Fatalf("states: got %v, want one detached, one ready", states)
 	}
+	if plan, err := r.Controls().PlanClean(t.Context()); err != nil || len(plan.Planned) != 0 {
+		t.Errorf("plan while it has a clone: got %+v, %v, want nothing to go", plan, err)
+	}
 	if err := r.DeleteVolume(t.Context(), "local", "va"); err != nil {
 		t.Fatal(err)
 	}
+	if plan, err := r.Controls().PlanClean(t.Context()); err != nil || plan.Reaped != 1 || len(plan.Planned) != 1 || plan.Planned[0].Kind != "detached" || plan.FreedBytes == 0 {
+		t.Errorf("plan: got %+v, %v, want the detached one to go", plan, err)
+	}
+	r.wantEntries(t, 2)
 	got, err := r.Clean(t.Context())
 	if err != nil || got.Reaped != 1 {
 		t.Fatalf("clean: got %+v, %v, want one reaped", got, err)

@@ -282,6 +282,11 @@ func (c *Client) Clean(ctx context.Context) (plugin.CleanResult, error) {
 	return fetch[plugin.CleanResult](ctx, c, call{method: http.MethodPost, path: "/v1/clean"})
 }
 
+// PlanClean tells in Planned what Clean would remove, and why.
+func (c *Client) PlanClean(ctx context.Context) (plugin.CleanResult, error) {
+	return fetch[plugin.CleanResult](ctx, c, call{method: http.MethodPost, path: "/v1/clean", query: url.Values{"dry_run": {"true"}}})
+}
+
 // Check compares catalog, backends and quota. onProgress, if not nil, hears how far a deep check has
 // come, from the calling goroutine.
 func (c *Client) Check(ctx context.Context, r CheckRequest, onProgress func(CheckProgress)) (plugin.CheckResult, error) {

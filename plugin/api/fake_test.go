@@ -247,6 +247,10 @@ func (f *fakeService) Prune(context.Context) (plugin.PruneResult, error) {
 	return plugin.PruneResult{FreedBytes: 7}, nil
 }
 
+func (f *fakeService) PlanClean(context.Context) (plugin.CleanResult, error) {
+	return plugin.CleanResult{FailedEntries: 1, Planned: []plugin.PlannedCleaning{{Kind: "failed-fill", ID: "e1", Why: "its fill failed"}}}, nil
+}
+
 func (f *fakeService) Clean(context.Context) (plugin.CleanResult, error) {
 	return plugin.CleanResult{Reaped: 3}, nil
 }

@@ -127,5 +127,6 @@ type Controls interface {
 	EnableBackend(ctx context.Context, name backends.Name) error
 	DrainBackend(ctx context.Context, name backends.Name) error
 	NoteAct(a plugin.Act)
+	PlanClean(ctx context.Context) (plugin.CleanResult, error)
 	ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error)
 }

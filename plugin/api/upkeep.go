@@ -21,6 +21,10 @@ type pruneInput struct {
 	DryRun bool `query:"dry_run" doc:"Remove nothing: planned says what would go, and why"`
 }
 
+type cleanInput struct {
+	DryRun bool `query:"dry_run" doc:"Remove nothing: planned says what would go, and why"`
+}
+
 func (s *Server) upkeepRoutes() {
 	route(s, post("prune", "/v1/prune", "Bring every store back within its bounds, and remove what is idle for too long"), func(ctx context.Context, svc Service, in *pruneInput) (*output[plugin.PruneResult], error) {
 		if in.DryRun {
@@ -28,7 +32,10 @@ func (s *Server) upkeepRoutes() {
 		}
 		return s.pruned(ctx, "pruned")(svc.Prune(ctx))
 	})
-	route(s, post("clean", "/v1/clean", "Remove failed fills, leftovers and detached image-volumes without clones"), func(ctx context.Context, svc Service, _ *none) (*output[plugin.CleanResult], error) {
+	route(s, post("clean", "/v1/clean", "Remove failed fills, leftovers and detached image-volumes without clones"), func(ctx context.Context, svc Service, in *cleanInput) (*output[plugin.CleanResult], error) {
+		if in.DryRun {
+			return answer(svc.PlanClean(ctx))
+		}
 		result, err := svc.Clean(ctx)
 		if err == nil {
 			s.logFor(ctx).WithFields(logrus.Fields{"failed": result.FailedEntries, "leftovers": result.Leftovers,

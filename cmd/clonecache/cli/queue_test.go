@@ -144,3 +144,25 @@ func TestReasonsAreOneLine(t *testing.T) {
 		}
 	}
 }
+
+// What would be cleaned is listed with its reason, and stays.
+func TestCleanSaysWhatWouldGoAndWhy(t *testing.T) {
+	d := startDaemon(t)
+	query[[]plugin.QueuedView](t, d, exitError, "prefetch", "library:evil.qcow2", "--wait")
+	for range 2 { // the first removed nothing
+		plan := query[plugin.CleanResult](t, d, exitOK, "clean", "--dry-run")
+		if plan.FailedEntries != 1 || len(plan.Planned) != 1 || plan.Planned[0].Kind != "failed-fill" || plan.Planned[0].Backend != "files" ||
+			!strings.Contains(plan.Planned[0].Why, "its fill failed: ") {
+			t.Fatalf("plan: %+v", plan)
+		}
+	}
+	if exit, stdout, _ := d.run(t, "clean", "--dry-run"); exit != exitOK || !strings.Contains(stdout, "1 would go; nothing was removed") {
+		t.Errorf("as text: %d %s", exit, stdout)
+	}
+	if done := query[plugin.CleanResult](t, d, exitOK, "clean"); done.FailedEntries != 1 || len(done.Planned) != 0 {
+		t.Errorf("clean: %+v", done)
+	}
+	if plan := query[plugin.CleanResult](t, d, exitOK, "clean", "--dry-run"); len(plan.Planned) != 0 {
+		t.Errorf("afterwards: %+v, want nothing to go", plan)
+	}
+}

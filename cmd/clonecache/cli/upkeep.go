@@ -10,15 +10,34 @@ import (
 )
 
 func (a *app) clean() *cobra.Command {
-	return &cobra.Command{
+	var dryRun bool
+	cmd := &cobra.Command{
 		Use:   "clean",
 		Short: "Remove what serves nothing any more",
 		Long: `Removes what serves nothing any more: rows of failed fills, image-volumes that no entry names, detached ones whose
 last clone is gone, and quota claims without an image-volume.`,
-		Example: "  clonecache clean",
+		Example: "  clonecache clean --dry-run\n  clonecache clean",
 		Args:    exactly(),
-		RunE:    ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) { return c.Clean(ctx) }, showCleaned),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if dryRun {
+				return ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) { return c.PlanClean(ctx) }, showCleaning)(cmd, args)
+			}
+			return ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) { return c.Clean(ctx) }, showCleaned)(cmd, args)
+		},
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "remove nothing: say what would go, and why")
+	return cmd
+}
+
+func showCleaning(t *table, r plugin.CleanResult) {
+	if len(r.Planned) > 0 {
+		t.head("KIND", "BACKEND", "ID", "HELD", "WHY")
+		t.spare("HELD", "BACKEND")
+	}
+	for _, p := range r.Planned {
+		t.row(p.Kind, p.Backend, p.ID, t.size(p.Bytes), sentence(p.Why))
+	}
+	t.line("%d would go; nothing was removed", len(r.Planned))
 }
 
 func showCleaned(t *table, r plugin.CleanResult) {
