@@ -70,7 +70,8 @@ TEST_PACKAGES   = $(TEST) -count=1 -tags packages ./e2e/packages/...
 # The catalog's tests, and those of several hosts, on MariaDB, a Galera cluster and PostgreSQL, each started on loopback and
 # wiped.
 TEST_DATABASES  = ./e2e/databases/with-servers.sh $(TEST) -count=1 -tags databases -skip SQLite ./plugin/catalog \
-                  and $(TEST) -count=1 -tags databases$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(CDECODE)))) -run Host ./plugin
+                  and $(TEST) -count=1 -tags databases$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(CDECODE)))) -run Host ./plugin \
+                  and $(TEST) -count=1 -tags databases -run SeveralHosts ./e2e/randomops
 # Cinder's own unit tests need its packages, and no service.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
@@ -112,7 +113,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
 	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
-	go vet -tags databases ./plugin ./plugin/catalog
+	go vet -tags databases ./plugin ./plugin/catalog ./e2e/randomops
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -139,8 +140,8 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: soak
-soak: tools ## try 10,000 random operations against the model, without the race detector, or as many as SOAK=2h allows
-	go test -count=1 -v -timeout 0 -run 'Random|Linearizable' ./e2e/randomops | grep -vE '(RUN|PASS).*seed=|rapid. OK|=== NAME'
+soak: tools ## try 10,000 random operations against the model, on one host and on three, without the race detector, or as many as SOAK=2h allows
+	HOST_OPS=10000 HOST_HISTORIES=100 go test -count=1 -v -timeout 0 -run 'Random|Linearizable' ./e2e/randomops | grep -vE '(RUN|PASS).*seed=|rapid. OK|=== NAME'
 
 # A catalog of 100,000 entries: each number is one operation's time.
 BENCH_CATALOG = go test -run '^$$' -bench 'Entries/$(if $(filter .,$(BENCH)),.*,$(BENCH))/100000' -benchtime 20x -timeout 60m

@@ -37,7 +37,7 @@ func (r result) String() string {
 	case r.Outcome != "":
 		return fmt.Sprintf("%s, %s: %d bytes, %d downloaded, entry %s", r.Outcome, r.Reason, r.SizeBytes, r.Downloaded, r.EntryID)
 	}
-	return fmt.Sprintf("done; removed %d, ok %t", r.Removed, r.OK)
+	return fmt.Sprintf("done; removed %d, ok %t %s", r.Removed, r.OK, r.Detail)
 }
 
 // problem is an error as data.
@@ -102,6 +102,8 @@ func (w *world) do(ctx context.Context, o op, r *result) error {
 		return w.onEntry(ctx, o, r)
 	case setImage:
 		return w.putImage(o.Image, o.Content, o.Promised)
+	case prefetch:
+		return w.prefetch(ctx, o, r)
 	case prune:
 		pruned, err := w.Prune(ctx)
 		r.Removed = len(pruned.Removed)
@@ -133,6 +135,34 @@ func (w *world) create(ctx context.Context, o op, r *result) error {
 	})
 	r.Outcome, r.Reason, r.VolumeID, r.SizeBytes = a.Outcome, a.Reason, a.VolumeID, a.SizeBytes
 	r.Downloaded, r.EntryID, r.Detail = a.DownloadedBytes, a.EntryID, a.Detail
+	return err
+}
+
+// prefetch has an image cached, and waits until that is done or has failed once.
+func (w *world) prefetch(ctx context.Context, o op, r *result) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	rows, err := w.Queue().Prefetch(ctx, plugin.Prefetch{Images: []string{"library:" + imageNames[o.Image]}})
+	if err != nil {
+		return err
+	}
+	row := rows[0]
+	for row.State == "running" || row.State == "waiting" && row.LastError == "" {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the queue does not come to %+v: %w", row, ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+		all, err := w.Queue().Queued(ctx)
+		if err != nil {
+			return err
+		}
+		row = all[slices.IndexFunc(all, func(v plugin.QueuedView) bool { return v.ID == row.ID })]
+	}
+	if r.Detail = row.State + " " + row.LastError; row.State == "done" {
+		return nil
+	}
+	_, err = w.Queue().DeleteQueued(ctx, row.ID) // it would be tried again
 	return err
 }
 

@@ -34,6 +34,18 @@
 // what it has then must be what the model has after the operations that were answered. The one that was under way may
 // have been done, or not, or have come as far as an eviction or a fill (survive, between); it is repeated.
 //
+// # Several hosts
+//
+// Three hosts (type fleet) are processes of their own, on one catalog and one backend in memory, which the test serves to
+// them over a socket (type Pool): it stands for a cluster, since a directory belongs to one daemon. Each operation is asked of
+// any of them. Operation kill has one of them kill itself in a batch, while the others go on. They have no file cache: what
+// the backend does not serve is bypassed. What a host still knows of entries that others have evicted, the model does not
+// know: it takes either answer where both are right (func knewOnce, refusesSmall, learnFills). At the end each host
+// checks, and says the same as the model of entries, counts and quota.
+//
+// The catalog is a SQLite file; with the tag databases it is on the server that the environment names. HOST_OPS and
+// HOST_HISTORIES say how much is tried.
+//
 // # After each operation
 //
 // The answer is compared with the prediction, then what the stores, the catalog and the quota hold with the model, then
@@ -50,6 +62,13 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(doomedEnv) != "" {
 		if err := dieWorking(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if os.Getenv(hostEnv) != "" {
+		if err := beHost(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

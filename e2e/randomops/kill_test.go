@@ -83,21 +83,21 @@ func die() {
 
 // kill lets another process do a batch of operations until it is killed, and looks at what is left. The
 // operation that it was at is repeated.
-func (r *run) kill(t *rapid.T, o op) {
-	if err := r.world.close(t.Context()); err != nil {
+func (w *world) kill(t *rapid.T, r *run, o op) {
+	if err := w.close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ended, begun, err := r.doomed(o)
+	ended, begun, err := w.doomed(o)
 	t.Logf("%s\n\t-> %d of %d ended, %d begun: %v", o, len(ended), len(o.Batch), begun, ended)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.model.restarted() // by the other process
 	for i, got := range ended {
-		r.note(o.Batch[i])
+		w.note(o.Batch[i])
 		r.explain(t, o.Batch[i], got)
 	}
-	if err := r.world.open(t.Context()); err != nil {
+	if err := w.open(t.Context()); err != nil {
 		t.Fatalf("after a kill: %v", err)
 	}
 	r.tally[fmt.Sprintf("kill: %t that an operation was at it", begun > len(ended))]++
@@ -107,21 +107,21 @@ func (r *run) kill(t *rapid.T, o op) {
 		return
 	}
 	last := o.Batch[begun-1]
-	r.note(last)
+	w.note(last)
 	r.survive(t, last)
 	r.do(t, last)
 }
 
 // note keeps count of the images' changes, which the other process made.
-func (r *run) note(o op) {
+func (w *world) note(o op) {
 	if o.Do == setImage {
-		r.world.changes += 2
+		w.changes += 2
 	}
 }
 
 // doomed runs the other process.
-func (r *run) doomed(o op) (ended []result, begun int, err error) {
-	text, err := json.Marshal(orders{r.world.dir, r.world.set, r.world.changes, o.Batch, o.KillAt})
+func (w *world) doomed(o op) (ended []result, begun int, err error) {
+	text, err := json.Marshal(orders{w.dir, w.set, w.changes, o.Batch, o.KillAt})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -258,7 +258,7 @@ func (m *model) countBetween(before, after *model, seen observed) error {
 // possibilities are the models that may hold: with what a kill left open known, and not known.
 func (m *model) possibilities(o op) []*model {
 	all := []*model{m.clone()}
-	if o.Do != create || !m.images[o.Image].there {
+	if o.Do != create && o.Do != prefetch || !m.images[o.Image].there {
 		return all
 	}
 	key, _ := m.key(o)

@@ -113,21 +113,26 @@ func TestHistoriesOfAnEntryAreLinearizable(t *testing.T) {
 		{"versions of copies", backends.Info{NoClone: "none wanted"}, versionModel, []action{request, request, request, evicting, changing}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newLab(t, c.info)
-			seen := map[string]int{}
-			for n := range max(histories/slower, 10) {
-				h := l.history(t, n, c.actions)
-				if result, info := porcupine.CheckOperationsVerbose(c.model, h, time.Minute); result != porcupine.Ok {
-					t.Fatalf("history %d is %s:\n%s\nlongest part that is not: %v", n, result, tell(h), info.PartialLinearizationsOperations())
-				}
-				for _, o := range h {
-					r := o.Output.(output)
-					seen[fmt.Sprintf("%s %s %t", o.Input.(input).action, r.outcome, r.done)]++
-				}
-			}
-			t.Log(seen)
+			checkHistories(t, newLab(t, c.info), histories, c.model, c.actions)
 		})
 	}
+}
+
+// checkHistories records histories, one after the other, and checks each.
+func checkHistories(t *testing.T, l *lab, histories int, model porcupine.Model, actions []action) {
+	t.Helper()
+	seen := map[string]int{}
+	for n := range max(histories/slower, min(histories, 10)) {
+		h := l.history(t, n, actions)
+		if result, info := porcupine.CheckOperationsVerbose(model, h, time.Minute); result != porcupine.Ok {
+			t.Fatalf("history %d is %s:\n%s\nlongest part that is not: %v", n, result, tell(h), info.PartialLinearizationsOperations())
+		}
+		for _, o := range h {
+			r := o.Output.(output)
+			seen[fmt.Sprintf("%s %s %t", o.Input.(input).action, r.outcome, r.done)]++
+		}
+	}
+	t.Log(seen)
 }
 
 // tell writes a history as its clients saw it.
@@ -140,9 +145,9 @@ func tell(history []porcupine.Operation) string {
 	return b.String()
 }
 
-// lab is a plugin on a backend in memory, and what records its histories.
+// lab is one plugin or several on a backend in memory, and what records their histories.
 type lab struct {
-	*plugin.Plugin
+	hosts   []*plugin.Plugin
 	source  *versions
 	backend *backendtest.Memory
 	store   backends.Name // that holds the entry
@@ -166,7 +171,7 @@ func newLab(t *testing.T, info backends.Info) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cache.Close() })
-	l.Plugin, err = plugin.Open(t.Context(), plugin.Config{
+	p, err := plugin.Open(t.Context(), plugin.Config{
 		StateDir: filepath.Join(dir, "state"), Sources: []imagesource.Source{l.source}, Observer: l.fills,
 		Backends:   []plugin.BackendConfig{{Name: "local", Backend: l.backend, Fallback: "files"}},
 		FileCaches: []plugin.FileCacheConfig{{Name: "files", Cache: cache}},
@@ -175,10 +180,11 @@ func newLab(t *testing.T, info backends.Info) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Close(context.Background()); err != nil {
+		if err := p.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
+	l.hosts = append(l.hosts, p)
 	return l
 }
 
@@ -208,8 +214,10 @@ func (l *lab) history(t *testing.T, n int, actions []action) []porcupine.Operati
 	version.Store(1)
 	for client := range clients {
 		var todo []action
+		var asked []*plugin.Plugin
 		for range each {
 			todo = append(todo, actions[random.IntN(len(actions))])
+			asked = append(asked, l.hosts[random.IntN(len(l.hosts))])
 		}
 		running.Go(func() {
 			for i, a := range todo {
@@ -218,7 +226,7 @@ func (l *lab) history(t *testing.T, n int, actions []action) []porcupine.Operati
 					in.version = int(version.Add(1))
 				}
 				call := l.clock.Add(1)
-				out, err := l.act(t.Context(), in, image, fmt.Sprintf("v-%d-%d-%d", n, client, i))
+				out, err := l.act(t.Context(), asked[i], in, image, fmt.Sprintf("v-%d-%d-%d", n, client, i))
 				back := l.clock.Add(1)
 				if err != nil {
 					t.Errorf("%s: %v", a, err)
@@ -238,15 +246,15 @@ func (l *lab) history(t *testing.T, n int, actions []action) []porcupine.Operati
 	return append(history, l.fills.end(clients)...)
 }
 
-func (l *lab) act(ctx context.Context, in input, image, volume string) (output, error) {
+func (l *lab) act(ctx context.Context, p *plugin.Plugin, in input, image, volume string) (output, error) {
 	switch in.action {
 	case request:
-		return l.request(ctx, image, volume)
+		return l.request(ctx, p, image, volume)
 	case evicting:
-		r, err := l.DeleteAllEntries(ctx, l.store, true)
+		r, err := p.DeleteAllEntries(ctx, l.store, true)
 		return output{done: len(r.Removed) == 1}, err
 	case pinning, freeing:
-		return l.pin(ctx, in.action == pinning)
+		return l.pin(ctx, p, in.action == pinning)
 	case changing:
 		l.source.change(image, in.version)
 		return output{}, nil
@@ -255,8 +263,8 @@ func (l *lab) act(ctx context.Context, in input, image, volume string) (output, 
 	return output{}, fmt.Errorf("no client does %q", in.action)
 }
 
-func (l *lab) request(ctx context.Context, image, volume string) (output, error) {
-	a, err := l.CreateVolume(ctx, plugin.Request{Image: "versions:" + image, Volume: backends.VolumeName(volume)})
+func (l *lab) request(ctx context.Context, p *plugin.Plugin, image, volume string) (output, error) {
+	a, err := p.CreateVolume(ctx, plugin.Request{Image: "versions:" + image, Volume: backends.VolumeName(volume)})
 	if errors.Is(err, imagesource.ErrChanged) { // while it was read: no volume, as without the cache
 		return output{outcome: plugin.Bypassed}, nil
 	}
@@ -280,12 +288,12 @@ func (l *lab) request(ctx context.Context, image, volume string) (output, error)
 }
 
 // pin pins or unpins the entry that is ready. One that is being evicted at the time is none.
-func (l *lab) pin(ctx context.Context, on bool) (output, error) {
-	entries, err := l.Entries(ctx, plugin.EntryFilter{Backend: l.store, State: "ready"})
+func (l *lab) pin(ctx context.Context, p *plugin.Plugin, on bool) (output, error) {
+	entries, err := p.Entries(ctx, plugin.EntryFilter{Backend: l.store, State: "ready"})
 	if err != nil || len(entries) == 0 {
 		return output{}, err
 	}
-	e, err := l.SetPinned(ctx, entries[0].ID, plugin.Pinning(on))
+	e, err := p.SetPinned(ctx, entries[0].ID, plugin.Pinning(on))
 	if errors.Is(err, catalog.ErrNotFound) {
 		return output{}, nil
 	}
@@ -295,28 +303,29 @@ func (l *lab) pin(ctx context.Context, on bool) (output, error) {
 // tidy leaves nothing for the next history to trip over.
 func (l *lab) tidy(t *testing.T) {
 	t.Helper()
-	entries, err := l.Entries(t.Context(), plugin.EntryFilter{State: "ready"})
+	p := l.hosts[0]
+	entries, err := p.Entries(t.Context(), plugin.EntryFilter{State: "ready"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if _, err := l.SetPinned(t.Context(), e.ID, false); err != nil {
+		if _, err := p.SetPinned(t.Context(), e.ID, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := l.DeleteAllEntries(t.Context(), "", true); err != nil {
+	if _, err := p.DeleteAllEntries(t.Context(), "", true); err != nil {
 		t.Fatal(err)
 	}
-	volumes, err := l.ListVolumes(t.Context(), "")
+	volumes, err := p.ListVolumes(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range volumes {
-		if err := l.DeleteVolume(t.Context(), v.Backend, v.Volume); err != nil {
+		if err := p.DeleteVolume(t.Context(), v.Backend, v.Volume); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := l.Clean(t.Context()); err != nil {
+	if _, err := p.Clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

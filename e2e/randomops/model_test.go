@@ -15,19 +15,24 @@ import (
 // model is what the plugin promises, without any of its machinery: one thing happens at a time, and
 // nothing is ever half done.
 type model struct {
-	memory  bool // clones depend on their image-volumes, and are limited
-	set     settings
-	images  [5]image
-	volumes map[int]*volume
-	entries map[string]*entry // by ID; one whose ID is not known yet is under its fresh name
-	counts  counts
-	changes int
+	memory bool // clones depend on their image-volumes, and are limited
+	// cacheless is without a file cache: what the backend does not serve is bypassed.
+	cacheless bool
+	set       settings
+	images    [5]image
+	volumes   map[int]*volume
+	entries   map[string]*entry // by ID; one whose ID is not known yet is under its fresh name
+	counts    counts
+	changes   int
 	// uncharged are image-volumes that the quota had no room for when the catalog was rebuilt, and that
 	// clones kept from going.
 	uncharged int64
 	// mayHaveRead is what failed fills since the last look have read of their images at most, in bytes.
 	mayHaveRead int64
-	last        [2]figures // of the last look
+	// mayKnow are fills since the last look that were too small to be begun where a host still knew an entry of the image
+	// that another one has evicted.
+	mayKnow int64
+	last    [2]figures // of the last look
 }
 
 // counts are the report's counters, by names of this test's own.
@@ -68,6 +73,8 @@ type entry struct {
 	created  time.Time
 	used     time.Time
 	touched  bool // since the last look
+	// believed are the live clones that the catalog has heard of: of those that are deleted it is not told.
+	believed int
 }
 
 func newModel(memory bool) *model {
@@ -171,6 +178,34 @@ func (m *model) bounds(store int) (bytes int64, count int) {
 // victims are the entries of a store that go so that bytes more, as one entry more, fit; or, with
 // nothing more, so that what is there fits. enough is false where that is not possible.
 func (m *model) victims(store int, bytes int64, count int) (victims []*entry, enough bool) {
+	return m.plan(need{store, bytes, count}, m.clones)
+}
+
+// need is what is to fit into a store.
+type need struct {
+	store int
+	bytes int64
+	count int
+}
+
+// victimsBelieved is victims for a fill: the clones that the catalog has heard of decide, unless one with clones would have
+// to go by that. Then they are counted anew.
+func (m *model) victimsBelieved(n need) (victims []*entry, enough bool) {
+	believed := func(e *entry) int { return e.believed }
+	victims, enough = m.plan(n, believed)
+	used := slices.ContainsFunc(victims, func(e *entry) bool { return e.believed > 0 })
+	if !m.cacheless || used || !enough {
+		for _, e := range m.entries {
+			e.believed = m.clones(e)
+		}
+		return m.plan(n, m.clones)
+	}
+	return victims, true
+}
+
+// plan is victims by some count of their clones.
+func (m *model) plan(n need, clones func(*entry) int) (victims []*entry, enough bool) {
+	store, bytes, count := n.store, n.bytes, n.count
 	maxBytes, maxCount := m.bounds(store)
 	var candidates []*entry
 	for _, e := range m.entries {
@@ -184,7 +219,7 @@ func (m *model) victims(store int, bytes int64, count int) (victims []*entry, en
 		}
 	}
 	fits := func() bool { return (maxBytes == 0 || bytes <= maxBytes) && (maxCount == 0 || count <= maxCount) }
-	slices.SortFunc(candidates, m.compare)
+	slices.SortFunc(candidates, func(a, b *entry) int { return compare(a, b, clones) })
 	for len(candidates) > 0 && !fits() {
 		victims = append(victims, candidates[0])
 		bytes, count = bytes-candidates[0].held, count-1
@@ -205,14 +240,14 @@ func (m *model) victims(store int, bytes int64, count int) (victims []*entry, en
 }
 
 // compare puts first what goes first: superseded ones, then idle before in use, then the least recently used.
-func (m *model) compare(a, b *entry) int {
+func compare(a, b *entry, clones func(*entry) int) int {
 	current := func(e *entry) int {
 		if e.outdated {
 			return 0
 		}
 		return 1
 	}
-	inUse := func(e *entry) int { return min(m.clones(e), 1) }
+	inUse := func(e *entry) int { return min(clones(e), 1) }
 	return cmp.Or(cmp.Compare(current(a), current(b)), cmp.Compare(inUse(a), inUse(b)), a.lastUse().Compare(b.lastUse()), a.created.Compare(b.created), cmp.Compare(a.id, b.id))
 }
 

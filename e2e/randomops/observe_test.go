@@ -33,24 +33,48 @@ type figures struct {
 	held, detached int64
 }
 
+// told is what a daemon says.
+type told struct {
+	Entries []plugin.EntryView
+	Volumes []plugin.VolumeView
+	Quota   plugin.Quota
+	Report  report.Report
+}
+
+func (w *world) tell(ctx context.Context) (t told, err error) {
+	if t.Entries, err = w.Entries(ctx, plugin.EntryFilter{}); err != nil {
+		return t, err
+	}
+	if t.Volumes, err = w.ListVolumes(ctx, "local"); err != nil {
+		return t, err
+	}
+	if t.Quota, err = w.Quota(ctx); err != nil {
+		return t, err
+	}
+	t.Report, err = w.Report(ctx, "", time.Time{})
+	return t, err
+}
+
 func (w *world) observe(ctx context.Context) (o observed, err error) {
-	entries, err := w.Entries(ctx, plugin.EntryFilter{})
+	t, err := w.tell(ctx)
 	if err != nil {
 		return o, err
 	}
+	return w.beside(ctx, t)
+}
+
+// beside is what a daemon says, and what is there.
+func (w *world) beside(ctx context.Context, t told) (o observed, err error) {
+	o.quota = t.Quota
 	o.entries = map[string]plugin.EntryView{}
-	for _, e := range entries {
+	for _, e := range t.Entries {
 		o.entries[e.ID] = e
 	}
-	volumes, err := w.ListVolumes(ctx, "local")
-	if err != nil {
-		return o, err
-	}
 	o.volumes = map[string]plugin.VolumeView{}
-	for _, v := range volumes {
+	for _, v := range t.Volumes {
 		o.volumes[string(v.Volume)] = v
 	}
-	for store := range storeNames {
+	for store := range w.stores() {
 		o.stores[store] = map[backends.ImageVolumeID]backends.ImageVolume{}
 		for iv, err := range w.storeOf(store).ListImageVolumes(ctx) {
 			if err != nil {
@@ -59,14 +83,17 @@ func (w *world) observe(ctx context.Context) (o observed, err error) {
 			o.stores[store][iv.ID] = iv
 		}
 	}
-	if o.quota, err = w.Quota(ctx); err != nil {
-		return o, err
-	}
-	if err := w.observeReport(ctx, &o); err != nil {
-		return o, err
-	}
+	w.readReport(t.Report, &o)
 	o.files, err = w.volumeFiles(ctx)
 	return o, err
+}
+
+// stores are those that there are: several hosts share a backend, and have no file cache here.
+func (w *world) stores() []backends.Name {
+	if w.cache == nil {
+		return storeNames[:1]
+	}
+	return storeNames
 }
 
 // volumeFiles are the volumes that are there, whoever made them.
@@ -88,11 +115,7 @@ func (w *world) volumeFiles(ctx context.Context) (names []string, err error) {
 	return names, err
 }
 
-func (w *world) observeReport(ctx context.Context, o *observed) error {
-	r, err := w.Report(ctx, "", time.Time{})
-	if err != nil {
-		return err
-	}
+func (w *world) readReport(r report.Report, o *observed) {
 	t := r.Total
 	o.counts = counts{
 		"fills": t.Fills, "failed fills": t.FailedFills, "downloaded": t.DownloadedBytes, "saved": t.SavedBytes,
@@ -107,12 +130,11 @@ func (w *world) observeReport(ctx context.Context, o *observed) error {
 	for cause, n := range t.EvictionsBy {
 		o.counts[evictedBy(catalog.EvictCause(cause))] += n
 	}
-	for i, name := range storeNames {
+	for i, name := range w.stores() {
 		at := slices.IndexFunc(r.Backends, func(f report.Backend) bool { return f.Name == string(name) })
 		f := r.Backends[at]
 		o.figures[i] = figures{f.Entries, f.HeldBytes, f.DetachedBytes}
 	}
-	return nil
 }
 
 // diff names the counters that differ.
@@ -150,11 +172,21 @@ func (m *model) settle(o observed) error {
 			return fmt.Errorf("entry %s: %w", id, err)
 		}
 	}
+	m.learnFills(o.counts["fills"])
 	m.learnDownloads(o.counts["downloaded"])
 	if diff := o.counts.diff(m.counts); diff != "" {
 		return fmt.Errorf("report: %s", diff)
 	}
 	return nil
+}
+
+// learnFills takes from the report how many fills were not even begun since they were too small.
+func (m *model) learnFills(got int64) {
+	if not := m.counts["fills"] - got; not >= 0 && not <= m.mayKnow {
+		m.counts["fills"] -= not
+		m.counts["failed fills"] -= not
+	}
+	m.mayKnow = 0
 }
 
 // learnDownloads takes what failed fills have read from what the report says: how far reading had come when
@@ -231,6 +263,6 @@ func (e *entry) compare(got plugin.EntryView) error {
 	case e.touched && got.LastUsedAt.Before(e.used.Add(-time.Minute)):
 		return fmt.Errorf("was last used %v, though just now", got.LastUsedAt)
 	}
-	e.used, e.created, e.touched = got.LastUsedAt, got.CreatedAt, false
+	e.used, e.created, e.touched, e.believed = got.LastUsedAt, got.CreatedAt, false, got.Clones
 	return nil
 }

@@ -21,6 +21,7 @@ const (
 	unpin        verb = "unpin"
 	loseImage    verb = "lose-image-volume" // of Content in Store, behind the plugin's back
 	setImage     verb = "set-image"         // Image has Content now, or is gone
+	prefetch     verb = "prefetch"          // Image, for nobody
 	prune        verb = "prune"
 	clean        verb = "clean"
 	check        verb = "check" // with repair
@@ -34,6 +35,7 @@ const (
 // to a process that is going to be killed. What an operation does not need is zero.
 type op struct {
 	Do       verb
+	Host     int       `json:",omitempty"` // that is asked, of several
 	Image    int       `json:",omitempty"` // of imageNames
 	Volume   int       `json:",omitempty"` // of volumeNames
 	Taken    bool      `json:",omitempty"` // for create: whether Volume may be there already
@@ -148,6 +150,8 @@ func drawFor(t *rapid.T, v verb) op {
 		o.Volume = drawVolume(t)
 		o.Size = pick(t, "size", auto, auto, auto, auto, exact, exact, exact, grown, grown, grown, grown, small)
 		o.Taken = uniform(12).Draw(t, "taken") == 11
+	case prefetch:
+		o.Image, o.Size = uniform(len(imageNames)).Draw(t, "image"), auto
 	case repeat, deleteVolume, loseVolume, foreign:
 		o.Volume = drawVolume(t)
 	case evict:

@@ -43,7 +43,7 @@ func soak(t *testing.T, operations int, begin func(*rapid.T) *run) {
 		t.Skip("-short: random operations are left out")
 	}
 	operations = setting(t, "OPS", operations/slower, strconv.Atoi)
-	until := time.Now().Add(setting(t, "SOAK", 0, time.ParseDuration) / 2) // for each of two tests
+	until := time.Now().Add(setting(t, "SOAK", 0, time.ParseDuration) / 3) // for each of three tests
 	long := os.Getenv("SOAK") != ""
 	first := setting(t, "SEED", 1, strconv.Atoi)
 	for name, value := range map[string]string{"rapid.checks": "1", "rapid.steps": strconv.Itoa(sequence), "rapid.nofailfile": "true", "rapid.shrinktime": "20s"} {
@@ -61,6 +61,7 @@ func soak(t *testing.T, operations int, begin func(*rapid.T) *run) {
 				r := begin(rt)
 				r.tally = seen
 				rt.Repeat(map[string]func(*rapid.T){"operation": func(t *rapid.T) { r.next(t); done++ }})
+				r.world.settled(rt, r)
 			})
 		})
 		if !ok {
@@ -86,12 +87,22 @@ func setting[V any](t *testing.T, name string, value V, parse func(string) (V, e
 	return value
 }
 
+// stage is where operations are done.
+type stage interface {
+	act(context.Context, op) (result, error)
+	observe(context.Context) (observed, error)
+	invariants(context.Context, *model, observed) error
+	kill(*rapid.T, *run, op)
+	settled(*rapid.T, *run) // at the end
+}
+
 // run is one sequence of operations: the world, and the model beside it.
 type run struct {
-	world *world
+	world stage
 	model *model
 	mix   []share
 	tally tally
+	hosts int // that may be asked
 }
 
 // tally counts what operations came to, so that one can see what a run has tried.
@@ -135,25 +146,45 @@ func newRun(t *rapid.T, below string, memory *backendtest.Memory, mix []share) *
 		}
 	})
 	r := &run{world: w, model: newModel(memory != nil), mix: mix}
+	r.prepare(t)
+	return r
+}
+
+// prepare makes the images.
+func (r *run) prepare(t *rapid.T) {
 	for image := range imageNames[:3] {
 		r.do(t, op{Do: setImage, Image: image, Content: image * 2, Promised: -1})
 	}
 	r.do(t, op{Do: setImage, Image: 3, Content: 2, Promised: 2})
 	r.do(t, op{Do: setImage, Image: 4, Content: 5, Promised: 5})
-	return r
 }
 
 // next does an operation that is drawn.
 func (r *run) next(t *rapid.T) {
 	o := drawOp(r.mix).Draw(t, "op")
+	if r.hosts > 1 {
+		o = o.on(uniform(r.hosts).Draw(t, "host"))
+		for i := range o.Batch {
+			o.Batch[i] = o.Batch[i].on(o.Host)
+		}
+	}
 	if o.Do == kill {
 		for i := range o.Batch {
 			o.Batch[i] = r.model.aim(o.Batch[i])
 		}
-		r.kill(t, o)
+		r.world.kill(t, r, o)
 		return
 	}
-	r.do(t, r.model.aim(o))
+	host := o.Host
+	o = r.model.aim(o)
+	o.Host = host
+	r.do(t, o)
+}
+
+// on is the operation on one of several hosts, which have no store but the shared one.
+func (o op) on(host int) op {
+	o.Host, o.Store = host, 0
+	return o
 }
 
 // aim turns an operation to something that is there, since most would miss.

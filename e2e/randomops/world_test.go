@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
 	"github.com/clonecache/clonecache/backends/file"
@@ -35,6 +37,7 @@ type world struct {
 	memory *backendtest.Memory // nil where the backend is the directory's own
 	step   func()              // is told of each step; nil: nobody
 	now    func() time.Time
+	host   seat // zero: the only one
 
 	backend backends.Backend
 	cache   *filecache.Cache
@@ -55,6 +58,9 @@ func newWorld(ctx context.Context, dir string, memory *backendtest.Memory) (*wor
 
 // open opens stores and plugin as the settings say.
 func (w *world) open(ctx context.Context) (err error) {
+	if w.host.backend != nil {
+		return w.openSeat(ctx)
+	}
 	if err := w.openStores(ctx); err != nil {
 		return err
 	}
@@ -76,13 +82,15 @@ func (w *world) open(ctx context.Context) (err error) {
 			Name: "files", Cache: cache,
 			Bounds: lru.Bounds{MaxBytes: w.set.FilesMaxBytes, MaxCount: w.set.FilesMaxCount},
 		}},
-		Sources: []imagesource.Source{library},
-		NewOwner: func(l internaltenant.Ledger) (internaltenant.Owner, error) {
-			return internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "p", UserID: "u", MaxVolumes: w.set.Volumes}, l)
-		},
-		Now: w.now,
+		Sources:  []imagesource.Source{library},
+		NewOwner: w.owner,
+		Now:      w.now,
 	})
 	return err
+}
+
+func (w *world) owner(l internaltenant.Ledger) (internaltenant.Owner, error) {
+	return internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "p", UserID: "u", MaxVolumes: w.set.Volumes}, l)
 }
 
 func (w *world) openStores(ctx context.Context) (err error) {
@@ -164,6 +172,9 @@ func (w *world) list(name, digest string) error {
 	fmt.Fprintf(&lines, "%s  %s\n", strings.TrimPrefix(digest, "sha256:"), name)
 	return w.putFile(path, []byte(lines.String()))
 }
+
+// settled looks at nothing more: all was looked at after each operation.
+func (*world) settled(*rapid.T, *run) {}
 
 // storeOf is the store itself, without the plugin.
 func (w *world) storeOf(store int) backends.Store {

@@ -1,0 +1,22 @@
+//go:build !databases
+
+package randomops
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// hostOperations are how many operations several hosts do.
+const hostOperations = 300
+
+// hostHistories are how many histories of several hosts are checked.
+const hostHistories = 12
+
+// newShared is a new catalog that several hosts have: a SQLite file. With the tag databases it is a server's.
+func newShared(t *testing.T) catalog.Access {
+	t.Helper()
+	return catalog.Access{URL: catalog.FileURL(filepath.Join(inMemory(t), "shared.db"))}
+}
