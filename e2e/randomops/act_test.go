@@ -140,7 +140,7 @@ func (w *world) create(ctx context.Context, o op, r *result) error {
 
 // prefetch has an image cached, and waits until that is done or has failed once.
 func (w *world) prefetch(ctx context.Context, o op, r *result) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	rows, err := w.Queue().Prefetch(ctx, plugin.Prefetch{Images: []string{"library:" + imageNames[o.Image]}})
 	if err != nil {

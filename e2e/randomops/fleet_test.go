@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"pgregory.net/rapid"
@@ -138,6 +139,7 @@ func (h *host) start() (err error) {
 	if err := h.cmd.Start(); err != nil {
 		return err
 	}
+	defer h.watched()()
 	var up reply
 	if err := h.out.Decode(&up); err != nil {
 		return errors.Join(fmt.Errorf("%s does not start: %w", h.orders.Name, err), h.cmd.Wait())
@@ -145,13 +147,23 @@ func (h *host) start() (err error) {
 	return nil
 }
 
+// hung is when a host that does not answer is made to tell where it hangs: long after whatever it waits for itself.
+const hung = 5 * time.Minute
+
+// watched lets the host print its goroutines and end if its answer does not come until the returned func is called.
+func (h *host) watched() func() bool {
+	return time.AfterFunc(hung, func() { _ = h.cmd.Process.Signal(syscall.SIGQUIT) }).Stop
+}
+
 // stop ends it in order.
 func (h *host) stop() error {
+	defer h.watched()()
 	return errors.Join(h.in.Close(), h.cmd.Wait())
 }
 
 // ask has it do something. errDied: it was killed meanwhile.
 func (h *host) ask(w wish) (r reply, err error) {
+	defer h.watched()()
 	if err := json.NewEncoder(h.in).Encode(w); err != nil {
 		return r, errors.Join(errDied, err)
 	}

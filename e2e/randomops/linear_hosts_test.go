@@ -45,7 +45,8 @@ func newSharedLab(t *testing.T, shared catalog.Access) *lab {
 	for n := range fleetSize {
 		name := fmt.Sprintf("host-%d", n)
 		p, err := plugin.Open(t.Context(), plugin.Config{
-			StateDir: filepath.Join(dir, name), Host: name, Catalog: shared, Sources: []imagesource.Source{l.source}, Observer: l.fills,
+			StateDir: filepath.Join(dir, name), Host: name, Catalog: shared, LeaseFor: unhurried,
+			Sources: []imagesource.Source{l.source}, Observer: l.fills,
 			Backends: []plugin.BackendConfig{{Name: "local", Backend: l.backend}},
 		})
 		if err != nil {

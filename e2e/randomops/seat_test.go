@@ -3,6 +3,7 @@ package randomops
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
@@ -18,6 +19,9 @@ type seat struct {
 	catalog catalog.Access
 }
 
+// unhurried is a lease that a host keeps, however slow the machine is: none is taken over here but from one that was killed.
+const unhurried = 5 * time.Minute
+
 // openSeat opens a plugin of several. Its bounds are the same on each host.
 func (w *world) openSeat(ctx context.Context) (err error) {
 	library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "library", Path: filepath.Join(w.dir, "images")})
@@ -32,6 +36,7 @@ func (w *world) openSeat(ctx context.Context) (err error) {
 			Bounds: lru.Bounds{MaxBytes: w.set.MaxBytes, MaxCount: w.set.MaxCount},
 		}},
 		Sources:  []imagesource.Source{library},
+		LeaseFor: unhurried,
 		NewOwner: w.owner,
 		Now:      w.now,
 	})

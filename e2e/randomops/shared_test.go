@@ -10,10 +10,10 @@ import (
 )
 
 // hostOperations are how many operations several hosts do.
-const hostOperations = 300
+const hostOperations = 600
 
 // hostHistories are how many histories of several hosts are checked.
-const hostHistories = 12
+const hostHistories = 6
 
 // newShared is a new catalog that several hosts have: a SQLite file. With the tag databases it is a server's.
 func newShared(t *testing.T) catalog.Access {
