@@ -33,16 +33,16 @@ func (w *filling) contentKey(digest imagesource.Digest, format string) catalog.K
 	return words.ContentKey(digest.String(), format)
 }
 
-// keepAsItIs is steps for an image whose bytes are kept. Its size is known, so that all of its room is made first: one
-// that is over a bound alone is not read, and nobody goes for it.
+// keepAsItIs is steps for an image whose bytes are kept. Its size is known, so that one for which there can be no room is
+// not read, and nobody goes for it. Others go only once the source has answered, and only as the bytes come: who breaks a
+// download off has nobody evicted for what it has not read.
 func (w *filling) keepAsItIs(ctx context.Context) (catalog.Entry, error) {
 	size := w.want.image.SizeBytes
 	if err := w.takeTurn(ctx); err != nil {
 		return catalog.Entry{}, err
 	}
 	w.lap(&w.phases.Waiting)
-	image := &openImage{format: w.want.image.DiskFormat, diskBytes: size, virtualBytes: backends.RoundUp(size), sourceBytes: size, dataBytes: size}
-	if err := w.prepare(ctx, image); err != nil {
+	if err := w.berth.wouldFit(ctx, backends.RoundUp(size)); err != nil {
 		return catalog.Entry{}, err
 	}
 	w.lap(&w.phases.Quota)
@@ -53,6 +53,11 @@ func (w *filling) keepAsItIs(ctx context.Context) (catalog.Entry, error) {
 	defer stream.close()
 	failpoint.Reached(failpoint.Source)
 	w.lap(&w.phases.Source)
+	image := &openImage{format: w.want.image.DiskFormat, diskBytes: size, virtualBytes: backends.RoundUp(size), sourceBytes: size, dataBytes: 0}
+	if err := w.prepare(ctx, image); err != nil {
+		return catalog.Entry{}, err
+	}
+	w.lap(&w.phases.Quota)
 	if err := w.copyAsItIs(ctx, stream.hashed); err != nil {
 		return catalog.Entry{}, err
 	}

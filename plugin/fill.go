@@ -74,7 +74,7 @@ func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *want
 		f.missed = fl.whyMissed(ctx, s, want)
 	}
 	return &filling{
-		fl: fl, store: s, flight: f, want: *want, slot: fillSlot{slots: fl.places, source: fl.limits[want.image.Source].places}, ahead: fl.claimsAhead(s, f, want),
+		fl: fl, store: s, flight: f, want: *want, slot: fl.slotFor(want), ahead: fl.claimsAhead(s, f, want),
 		entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now(),
 	}
 }

@@ -24,6 +24,7 @@ type fills struct {
 	scratch  diskimage.Scratch // from the start on
 	flights  flights
 	places   *slots // for those that read and write
+	keeping  *slots // of these, for images that are kept as they are
 	limits   map[string]sourceLimit
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
@@ -37,7 +38,7 @@ func newFills(h *house, b *books, k *stock) (*fills, error) {
 	fl := &fills{
 		house: h, books: b, stock: k, limits: limits,
 		flights: flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
-		places:  &slots{most: h.cfg.FillLimit},
+		places:  &slots{most: h.cfg.FillLimit}, keeping: &slots{most: keepingShare(h.cfg.FillLimit)},
 	}
 	for _, s := range k.orderedStores() {
 		fl.flights.turns[s] = make(turnstile, 1)
@@ -64,21 +65,6 @@ func (fl *fills) here() []FillView { return fl.flights.views(fl.now()) }
 
 // bytesRead is how much of an entry's image has been read, while it is filling here.
 func (fl *fills) bytesRead(id catalog.EntryID) int64 { return fl.flights.bytesRead(id) }
-
-// idle tells whether a fill that began now would get a place at once.
-func (fl *fills) idle() bool {
-	_, now := fl.places.free()
-	return now
-}
-
-// limit is how many fills read and write at once, at most.
-func (fl *fills) limit() int {
-	most, _ := fl.places.free()
-	return most
-}
-
-// setLimit lets so many fills read and write at once from now on.
-func (fl *fills) setLimit(most int) { fl.places.resize(most) }
 
 // spooling is a download that several fills of one image may share, one after the other.
 func (fl *fills) spooling() *sharedDownload { return &sharedDownload{scratch: fl.scratch} }

@@ -62,10 +62,28 @@ type eviction int
 const (
 	evicting    eviction = iota + 1
 	evictNobody          // errWouldEvict instead
+	evictLater           // errWouldFit instead: nothing is reserved
 )
 
 // errWouldEvict: there is room only where somebody goes.
 var errWouldEvict = errors.New("others would have to go")
+
+// errWouldFit: there is room, or would be once others have gone.
+var errWouldFit = errors.New("it would fit")
+
+// wouldFit asks whether there would be room for bytes, if whoever may go went. Nothing is reserved, and nobody goes.
+// lru.ErrTooLarge, lru.ErrNoRoom.
+func (b *berth) wouldFit(ctx context.Context, bytes int64) error {
+	leave, err := b.store.enterRoom(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if _, err := b.victims(ctx, bytes, evictLater); !errors.Is(err, errWouldFit) {
+		return err
+	}
+	return nil
+}
 
 // roomAsked is what a fill asks for.
 type roomAsked struct {
@@ -100,6 +118,9 @@ func (b *berth) decide(ctx context.Context, ask roomAsked) ([]catalog.Entry, err
 		}
 		if err != nil {
 			return nil, fmt.Errorf("room for %s in %s: %w", b.image, b.store.name, err)
+		}
+		if ask.may == evictLater {
+			return nil, errWouldFit
 		}
 		for _, v := range plan {
 			b.store.ready.remove(catalog.EntryID(v.ID))
