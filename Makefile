@@ -112,7 +112,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 .PHONY: vet
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
-	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
+	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages$(comma)storm ./...)
 	go vet -tags databases ./plugin ./plugin/catalog ./e2e/randomops
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
@@ -121,7 +121,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
-	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages ./...)
+	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages$(comma)storm ./...)
 	$(LINT) run --build-tags databases ./plugin ./plugin/catalog
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
@@ -160,6 +160,11 @@ endif
 .PHONY: test-ceph
 test-ceph: ceph-packages databases-packages ## run the tests on a real Ceph cluster of one node
 	@$(REPORT) ceph='$(TEST_CEPH)'
+
+# A storm holds both cores for minutes. STORM=Galera: only that one.
+.PHONY: test-hosts
+test-hosts: ceph-packages databases-packages ## ask three daemons on one Ceph pool for a thousand volumes of twenty new images at once, while hosts and databases fail; about five minutes
+	go test -v -count=1 -timeout 40m -tags $(CEPH_TAGS)$(comma)storm -run 'Storm.*$(STORM)' ./e2e/cephproof
 
 .PHONY: ceph-packages
 ceph-packages: ## install what building and testing with RBD needs (as root, Debian)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,27 +22,58 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// threeHosts are three daemons on one pool, with one catalog on MariaDB. Each has a way of its own to that, which can be cut.
+// threeHosts are three daemons on one pool, with one catalog on MariaDB. Each has ways of its own to that, which can be cut.
 type threeHosts struct {
 	*site
 	web   *harness.WebSource
+	db    *harness.Database
 	hosts []*harness.Daemon
-	ways  []*harness.Way
+	ways  []waysOf
+}
+
+// waysOf are a host's ways to the servers of its catalog.
+type waysOf []*harness.Way
+
+func (w waysOf) cut() {
+	for _, way := range w {
+		way.Cut()
+	}
+}
+
+func (w waysOf) mend() {
+	for _, way := range w {
+		way.Mend()
+	}
+}
+
+// to are new ways to the servers of a catalog, which is then reached by them.
+func (w *waysOf) to(t *testing.T, c harness.Catalog) harness.Catalog {
+	t.Helper()
+	var addresses []string
+	for _, server := range strings.Split(c.Address, ",") {
+		way := harness.NewWay(t, server)
+		*w, addresses = append(*w, way), append(addresses, way.Address)
+	}
+	c.Address = strings.Join(addresses, ",")
+	return c
 }
 
 func newThreeHosts(t *testing.T) *threeHosts {
 	t.Helper()
-	h := &threeHosts{web: harness.ServeWeb(t)}
-	h.site = newSite(t, cluster, harness.Config{Web: map[string]string{"web": h.web.URL}, Fallback: harness.NoFallback})
 	n := int(databases.Add(1))
-	db := &harness.Database{Dir: fmt.Sprintf("/tmp/cc-proof-db-%d-%d", os.Getpid(), n), Port: cluster.Port + ports - n}
+	return newThreeHostsOn(t, &harness.Database{Dir: fmt.Sprintf("/tmp/cc-proof-db-%d-%d", os.Getpid(), n), Port: cluster.Port + ports - n})
+}
+
+// newThreeHostsOn starts the database too.
+func newThreeHostsOn(t *testing.T, db *harness.Database) *threeHosts {
+	t.Helper()
+	h := &threeHosts{web: harness.ServeWeb(t), db: db, ways: make([]waysOf, 3)}
+	h.site = newSite(t, cluster, harness.Config{Web: map[string]string{"web": h.web.URL}, Fallback: harness.NoFallback})
 	db.Up(t)
 	shared := db.New(t)
-	for n := range 3 {
+	for n := range h.ways {
 		c := h.Config
-		c.Catalog = shared
-		h.ways = append(h.ways, harness.NewWay(t, shared.Address))
-		c.Catalog.Address = h.ways[n].Address
+		c.Catalog = h.ways[n].to(t, shared)
 		h.hosts = append(h.hosts, harness.New(t, c))
 	}
 	h.hosts[0].Migrate(t)
@@ -176,7 +208,7 @@ func TestOfThreeHostsEachFails(t *testing.T) {
 	if err := h.hosts[1].Suspend(); err != nil {
 		t.Fatal(err)
 	}
-	h.ways[2].Cut()
+	h.ways[2].cut()
 	over := time.After(3 * lease)
 	release()
 	if r := <-begun[0]; r.err == nil {
@@ -195,7 +227,7 @@ func TestOfThreeHostsEachFails(t *testing.T) {
 	if err := h.hosts[1].Resume(); err != nil {
 		t.Fatal(err)
 	}
-	h.ways[2].Mend()
+	h.ways[2].mend()
 	h.made(t, <-begun[1], plugin.Hit, plugin.Joined)
 	if r := <-begun[2]; r.err == nil && r.Outcome == plugin.Bypassed {
 		t.Logf("cut off in the fill: %s (%s)", r.Reason, r.Detail)

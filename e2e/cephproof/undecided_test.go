@@ -15,7 +15,7 @@ func TestAnImageVolumeStaysWhoseCommitWasNotAnswered(t *testing.T) {
 	t.Parallel()
 	h := newThreeHosts(t)
 	h.image(t, "undecided.raw", 1)
-	broken := h.ways[0].BreakBehind("SET state = 'ready'", "COMMIT")
+	broken := h.ways[0][0].BreakBehind("SET state = 'ready'", "COMMIT")
 	begun := h.ask(t, 0, "undecided.raw", "begun")
 	select {
 	case <-broken:
@@ -27,7 +27,7 @@ func TestAnImageVolumeStaysWhoseCommitWasNotAnswered(t *testing.T) {
 		t.Errorf("the request whose fill nobody knows the end of: %+v, %v, want it bypassed for want of the catalog", r.Answer, r.err)
 	}
 	h.made(t, <-h.ask(t, 1, "undecided.raw", "afterwards"), plugin.Hit)
-	h.ways[0].Mend()
+	h.ways[0].mend()
 	h.settled(t, h.hosts[0])
 	h.made(t, <-h.ask(t, 0, "undecided.raw", "at-last"), plugin.Hit)
 	if gets := h.web.Gets("undecided.raw"); gets != 1 {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -22,6 +23,7 @@ type Way struct {
 	cut   bool
 	ended bool
 	texts []string // see BreakBehind
+	lost  *lottery // see LoseCommits; nil: none
 	conns map[net.Conn]bool
 
 	broken chan struct{}
@@ -109,7 +111,7 @@ func (w *Way) lead(from net.Conn) {
 	l := &link{w: w, client: from, server: to, answers: make(chan struct{}, 1), back: make(chan struct{})}
 	go func() {
 		defer close(l.back)
-		l.carry(from, to, func([]byte) { l.answered() })
+		l.carry(from, to, l.answered)
 		_ = from.Close()
 	}()
 	l.carry(to, from, l.asked)
@@ -122,40 +124,49 @@ type link struct {
 	w              *Way
 	client, server net.Conn
 	sent           int           // of the texts of BreakBehind
+	lost           atomic.Bool   // the next answer is that of a commit that was lost
 	answers        chan struct{} // has one if the server has answered
 	back           chan struct{} // closed when it answers no more
 }
 
-// carry copies until one end is gone, and shows what it copies first. What arrives while the way is cut is kept until it is
-// mended.
-func (l *link) carry(to io.Writer, from io.Reader, show func([]byte)) {
+// carry copies until one end is gone; what it copies is what pass makes of it. What arrives while the way is cut is kept until
+// it is mended.
+func (l *link) carry(to io.Writer, from io.Reader, pass func([]byte) []byte) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		if err != nil {
 			return
 		}
-		show(buf[:n])
+		p := pass(buf[:n])
 		if !l.w.passes() {
 			return
 		}
-		if _, err := to.Write(buf[:n]); err != nil {
+		if _, err := to.Write(p); err != nil {
 			return
 		}
 	}
 }
 
-func (l *link) answered() {
+func (l *link) answered(p []byte) []byte {
 	select {
 	case l.answers <- struct{}{}:
 	default:
 	}
+	if l.lost.CompareAndSwap(true, false) {
+		return deadlockAnswer
+	}
+	return p
 }
 
 // asked notes what the client sends. The last of BreakBehind's texts is passed on, its answer awaited, and the way broken.
-func (l *link) asked(p []byte) {
+func (l *link) asked(p []byte) []byte {
+	if l.w.loses(p) {
+		l.lost.Store(true)
+		return rollbackPacket
+	}
 	if !l.w.isLast(&l.sent, p) {
-		return
+		return p
 	}
 	select {
 	case <-l.answers: // of what was asked before
@@ -173,6 +184,7 @@ func (l *link) asked(p []byte) {
 		_ = c.Close()
 	}
 	close(l.w.broken)
+	return p
 }
 
 // isLast tells whether a client sends the last of BreakBehind's texts, having sent so many of them; then the way is cut.
