@@ -107,6 +107,7 @@ type Catalog struct {
 	evictFor  time.Duration // 0: evictions are anybody's
 	maxEvents int           // rows
 	closed    atomic.Bool
+	rehearse  bool // in tests: what is read is read twice, as where the first time has failed at its end
 }
 
 // Open opens the catalog. A SQLite file is created where it is not there, and its schema brought up to date; a process

@@ -107,9 +107,9 @@ func copyInto(ctx context.Context, source *Catalog, to Config) (copied Copied, e
 		if err := into.isEmpty(ctx); err != nil {
 			return err
 		}
-		return source.read(ctx, "read catalog "+source.place.String(), func(from tx) error {
+		return source.wrap("read catalog "+source.place.String(), source.readOnce(ctx, func(from tx) error {
 			return copyTables(ctx, from, into, copied)
-		})
+		}))
 	})
 	if err != nil {
 		return nil, err

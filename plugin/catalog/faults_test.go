@@ -43,8 +43,8 @@ type faultyConn struct {
 
 func (c faultyConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
-	if err != nil || opts.ReadOnly {
-		return t, err
+	if err != nil {
+		return nil, err
 	}
 	return faultyTx{t, c.f}, nil
 }
@@ -107,12 +107,13 @@ func withFaults(t *testing.T) (*Catalog, *[3]atomic.Int64) {
 	}
 	whole := c.writer
 	c.writer = sql.OpenDB(f)
+	c.readers = c.writer
 	c.writer.SetMaxOpenConns(serverConns)
 	t.Cleanup(func() {
 		if err := c.writer.Close(); err != nil {
 			t.Error(err)
 		}
-		c.writer = whole
+		c.writer, c.readers = whole, whole
 	})
 	return c, f.injected
 }
@@ -127,6 +128,9 @@ func liveThrough(ctx context.Context, c *Catalog, key Key) error {
 	}
 	if _, _, err := c.Publish(ctx, e.ID, 1, published(key, 10)); err != nil {
 		return err
+	}
+	if found, err := c.Find(ctx, "faulty", s.Domain, key); err != nil || found.ID != e.ID {
+		return fmt.Errorf("found %s: %w", found.ID, err)
 	}
 	now := time.Now()
 	if err := c.RecordFill(ctx, FillRecord{At: now, Store: "faulty", ImageID: "i", Took: time.Second, SourceBytes: 1}); err != nil {

@@ -29,6 +29,7 @@ func (c *Catalog) Unseen(ctx context.Context, source string, since time.Time) ([
 	prefix := source + ":"
 	var all []Reading
 	err := c.read(ctx, "list entries to look at of "+source, func(t tx) error {
+		all = nil
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var r Reading
 			err := rows.Scan(&r.Entry, &r.Store, &r.Image)

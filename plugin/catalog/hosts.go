@@ -292,8 +292,9 @@ func (t tx) ownStores(ctx context.Context, id InstanceID) (map[backends.Name]bac
 // StoresOfOthers are the stores that daemons other than this one are configured for, each with the name of one of their
 // hosts: of all that were not removed, whether they are up or not.
 func (c *Catalog) StoresOfOthers(ctx context.Context, id InstanceID) (map[backends.StoreID]string, error) {
-	all := make(map[backends.StoreID]string)
+	var all map[backends.StoreID]string
 	err := c.read(ctx, "list the stores of other hosts", func(t tx) error {
+		all = make(map[backends.StoreID]string)
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var store backends.StoreID
 			var host string

@@ -96,8 +96,9 @@ const selectAliases = `SELECT i.revision_key, i.entry_id FROM entries e
 
 // Aliases returns every revision key of ready entries, for the in-memory view.
 func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
-	aliases := make(map[Key][]EntryID)
+	var aliases map[Key][]EntryID
 	err := c.read(ctx, "list aliases", func(t tx) error {
+		aliases = make(map[Key][]EntryID)
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var key Key
 			var id EntryID

@@ -79,6 +79,7 @@ func (c *Catalog) FillOf(ctx context.Context, id EntryID) (FillInFlight, error) 
 func (c *Catalog) inFlight(ctx context.Context, op, stmt string, args ...any) ([]FillInFlight, error) {
 	var all []FillInFlight
 	err := c.read(ctx, op, func(t tx) error {
+		all = nil
 		now, err := t.now(ctx)
 		if err != nil {
 			return err

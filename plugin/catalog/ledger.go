@@ -114,6 +114,7 @@ func (l *Ledger) Release(ctx context.Context, id internaltenant.ClaimID) error {
 func (l *Ledger) Claims(ctx context.Context, projectID string) ([]internaltenant.LedgerClaim, error) {
 	var claims []internaltenant.LedgerClaim
 	err := l.c.read(ctx, "list claims of "+projectID, func(t tx) error {
+		claims = nil
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var c internaltenant.LedgerClaim
 			err := rows.Scan(&c.ID, &c.ProjectID, &c.EntryID, &c.Attempt, &c.Backend, &c.ImageID, &c.Gigabytes, &c.InUse)

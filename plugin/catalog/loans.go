@@ -118,6 +118,7 @@ func (c *Catalog) RenewLoan(ctx context.Context, id LoanID, lasts func(Loan) tim
 func (c *Catalog) Loans(ctx context.Context) ([]Loan, error) {
 	var all []Loan
 	err := c.read(ctx, "list loans", func(t tx) error {
+		all = nil
 		now, err := t.now(ctx)
 		if err != nil {
 			return err

@@ -41,6 +41,7 @@ func open(t testing.TB, cfg Config, now func() time.Time) *Catalog {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
+	c.rehearse = true
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Errorf("close: %v", err)

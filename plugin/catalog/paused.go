@@ -17,8 +17,9 @@ const (
 
 // Paused are the stores that are out of use, and since when.
 func (c *Catalog) Paused(ctx context.Context) (map[backends.StoreID]time.Time, error) {
-	all := make(map[backends.StoreID]time.Time)
+	var all map[backends.StoreID]time.Time
 	err := c.read(ctx, "list stores out of use", func(t tx) error {
+		all = make(map[backends.StoreID]time.Time)
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var id backends.StoreID
 			var at int64

@@ -146,8 +146,9 @@ const selectReadBack = `SELECT e.store, SUM(CASE WHEN e.quarantined_at = 0 AND `
 // ReadBack tells of each store that has ready entries how far its reading back has come. It takes time in proportion to
 // the number of entries.
 func (c *Catalog) ReadBack(ctx context.Context, since time.Time) (map[backends.StoreID]ReadBack, error) {
-	all := make(map[backends.StoreID]ReadBack)
+	var all map[backends.StoreID]ReadBack
 	err := c.read(ctx, "sum up what was read back", func(t tx) error {
+		all = make(map[backends.StoreID]ReadBack)
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var store backends.StoreID
 			var r ReadBack

@@ -208,6 +208,7 @@ func (c *Catalog) FillsIn(ctx context.Context, in Span) ([]FillStat, error) {
 func stats[S any](ctx context.Context, c *Catalog, in Span, stmt string, scan func(*sql.Rows) (S, error)) ([]S, error) {
 	var all []S
 	err := c.read(ctx, "read statistics", func(t tx) error {
+		all = nil
 		return t.each(ctx, func(rows *sql.Rows) error {
 			s, err := scan(rows)
 			all = append(all, s)

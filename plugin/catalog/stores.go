@@ -178,6 +178,7 @@ const selectUnbound = `SELECT DISTINCT e.store FROM entries e LEFT JOIN stores s
 func (c *Catalog) Unbound(ctx context.Context) ([]backends.Name, error) {
 	var all []backends.Name
 	err := c.read(ctx, "list names of stores that are not bound", func(t tx) error {
+		all = nil
 		return t.each(ctx, func(rows *sql.Rows) error {
 			var name backends.Name
 			err := rows.Scan(&name)

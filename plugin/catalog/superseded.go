@@ -205,6 +205,7 @@ func (t tx) depart(ctx context.Context, e Entry) error {
 // evicted (cause says why), or nothing is known of it.
 func (c *Catalog) WhyAbsent(ctx context.Context, store backends.StoreID, domain, image string) (why words.MissCause, cause EvictCause, err error) {
 	err = c.read(ctx, fmt.Sprintf("find why %s is not on %s", image, store), func(t tx) error {
+		why, cause = "", ""
 		all, err := t.bearers(ctx, borne{store, domain, backends.Decoded}, image)
 		if err != nil || len(all) > 0 {
 			why = words.MissChanged

@@ -45,17 +45,27 @@ func (c *Catalog) writeOnce(ctx context.Context, f func(tx) error) error {
 	return err
 }
 
-// read runs f in a transaction that sees one state of the database and changes nothing.
+// read runs f in a transaction that sees one state of the database and changes nothing. On a server f is called again where
+// that fails in it: what f hands out it sets anew each time.
 func (c *Catalog) read(ctx context.Context, op string, f func(tx) error) error {
-	var t *sql.Tx
-	err := c.repeat(ctx, func() (err error) {
-		t, err = c.readers.BeginTx(ctx, &sql.TxOptions{Isolation: c.dialect.reading, ReadOnly: true})
+	return c.wrap(op, c.repeat(ctx, func() error {
+		if c.rehearse {
+			_ = c.readOnce(ctx, f) // the one that counts says the same
+		}
+		return c.readOnce(ctx, f)
+	}))
+}
+
+func (c *Catalog) readOnce(ctx context.Context, f func(tx) error) error {
+	t, err := c.readers.BeginTx(ctx, &sql.TxOptions{Isolation: c.dialect.reading, ReadOnly: true})
+	if err != nil {
 		return err
-	})
-	if err == nil {
-		err = c.run(ctx, t, f)
 	}
-	return c.wrap(op, err)
+	err = c.run(ctx, t, f)
+	if lost := (*undecidedError)(nil); errors.As(err, &lost) {
+		return nil // f has read all that it wanted
+	}
+	return err
 }
 
 // run runs f in a transaction that has begun, and ends it. *undecidedError: nobody knows whether it was committed.
