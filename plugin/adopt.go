@@ -46,6 +46,10 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	}
 	proven := provenBy(iv.Description)
 	defer s.changing()()
+	known, damaged := m.stock.damaged.of(iv.ID)
+	if damaged {
+		s.ready.ban(e.ID)
+	}
 	err = m.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {
 		return m.adoptLost(ctx, s, iv, e)
@@ -53,8 +57,12 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	if err != nil {
 		return err
 	}
-	s.learn(e, proven...)
 	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
+	if damaged {
+		_, err = m.stock.quarantine(ctx, s, e, known.Why)
+		return gone(err)
+	}
+	s.learn(e, proven...)
 	return nil
 }
 

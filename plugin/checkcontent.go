@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -48,8 +49,14 @@ func (v *surveyor) surveyContent(ctx context.Context, o CheckOptions) ([]finding
 // row say of it.
 func (v *surveyor) surveyBytes(ctx context.Context, s *store, r backends.ImageVolumeReader, iv backends.ImageVolume) *finding {
 	kind, detail := v.wrongBytes(ctx, r, iv)
-	if kind == "" {
+	switch kind {
+	case "":
 		return nil
+	case unreadable:
+		return &finding{Problem: Problem{
+			Kind: kind, Backend: s.name, ID: string(iv.Description.EntryID), Detail: detail,
+			Remedy: "look at the disks below; if they stay like that, `clonecache entry delete --force " + string(iv.Description.EntryID) + "` lets the next request cache the image anew",
+		}}
 	}
 	return &finding{noted: true, Problem: Problem{
 		Kind: kind, Backend: s.name, ID: string(iv.Description.EntryID), Detail: detail,
@@ -84,6 +91,9 @@ func (v *surveyor) wrongBytes(ctx context.Context, r backends.ImageVolumeReader,
 // wrongContent is wrongBytes whatever rules the image was inspected by.
 func wrongContent(ctx context.Context, rows *catalog.Catalog, r backends.ImageVolumeReader, iv backends.ImageVolume) (kind, detail string) {
 	read, err := readContentOf(ctx, rows, r, iv)
+	if errors.Is(err, errUnread) {
+		return unreadable, err.Error()
+	}
 	if err != nil || read.wrong == "" {
 		return "", "" // evicted meanwhile, or the survey has said so
 	}
@@ -95,6 +105,9 @@ type contentRead struct {
 	sum   string // "": it has none
 	wrong string // what is not as it was written; "": nothing
 }
+
+// errUnread: the disk does not give an image-volume's content (EIO), though it could be opened.
+var errUnread = errors.New("the disk does not give its content")
 
 // readContentOf reads an image-volume, and compares it with what its description and its row say. The error is of what
 // could not be read now, and says nothing of the content.
@@ -108,6 +121,8 @@ func readContentOf(ctx context.Context, rows *catalog.Catalog, r backends.ImageV
 	switch {
 	case ctx.Err() != nil:
 		return contentRead{}, ctx.Err() // which is not the image-volume's fault
+	case errors.Is(err, syscall.EIO):
+		return contentRead{}, fmt.Errorf("%w: image-volume %s: %w", errUnread, iv.ID, err)
 	case errors.Is(err, backends.ErrUnavailable), errors.Is(err, errNotReadBack), errors.Is(err, catalog.ErrUnavailable):
 		return contentRead{}, err
 	case err != nil:

@@ -102,10 +102,13 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	if err := p.openHouse(ctx); err != nil {
 		return err
 	}
+	if err := p.stock.damaged.open(p.cfg.StateDir); err != nil {
+		return err
+	}
 	if err := p.reconciler.recover(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(p.stock.readPaused(ctx), p.stock.readQuarantined(ctx), p.queue.resume(ctx)); err != nil {
+	if err := errors.Join(p.stock.readPaused(ctx), p.stock.quarantineRemembered(ctx), p.stock.readQuarantined(ctx), p.queue.resume(ctx)); err != nil {
 		return err
 	}
 	p.chores.every(p.cfg.FlushEvery, p.books.due(), p.books.flushLater)

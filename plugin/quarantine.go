@@ -26,6 +26,7 @@ func (k *stock) quarantine(ctx context.Context, s *store, e catalog.Entry, why s
 	if err != nil {
 		return e, errors.Join(err, k.readQuarantined(ctx))
 	}
+	k.rememberDamaged(e)
 	made, err := k.madeFrom(ctx, e)
 	detail := why + madeDetail(made, err)
 	k.books.noteEntry(EventQuarantined, e, catalog.Event{Reason: "content", Bytes: e.HeldBytes, Detail: detail})
@@ -45,6 +46,9 @@ func (k *stock) release(ctx context.Context, s *store, e catalog.Entry) (release
 	}
 	if err != nil {
 		return false, err
+	}
+	if err := k.damaged.forget(e.ImageVolume); err != nil {
+		k.log.WithError(err).Warn("state_dir still tells that a released image-volume is damaged")
 	}
 	k.books.noteEntry(EventReleased, e, catalog.Event{})
 	return true, errors.Join(k.readQuarantined(ctx), k.loadView(ctx, s))
@@ -100,6 +104,7 @@ func (k *stock) readQuarantined(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.rememberDamaged(all...)
 	of := make(map[*store][]catalog.EntryID)
 	for _, e := range all {
 		if s := k.storeOf(e.Store); s != nil {

@@ -21,12 +21,23 @@ const (
 	scrubStint = 10 * time.Minute
 	// restsAfterFault is how long an image-volume that could not be read is left alone.
 	restsAfterFault = time.Hour
+	// forgetsFault is how long a fault in reading counts with the next one.
+	forgetsFault = 24 * restsAfterFault
+	// mostUnread is how many readings in a row the disk may refuse before an image-volume counts as damaged.
+	mostUnread = 2
 )
+
+// fault is what came of reading an image-volume that could not be read.
+type fault struct {
+	at     time.Time
+	unread int // readings in a row that the disk refused
+}
 
 // scrubber reads image-volumes back, those that have waited longest first, and puts into quarantine what is not what was
 // written. It reads one at a time of each store, and no longer than its share of the time.
 //
-// It removes nothing, and what it could not read it leaves as it is, for later. Of several daemons on a catalog one reads a
+// It removes nothing, and what it could not read it leaves as it is, for later; what the disk refuses to give twice, an hour
+// apart, is damaged too. Of several daemons on a catalog one reads a
 // store. A crash leaves nothing: what was read to its end is noted, the rest is due still.
 type scrubber struct {
 	*house
@@ -37,12 +48,12 @@ type scrubber struct {
 	share int           // percent of the time
 
 	mu     sync.Mutex
-	faulty map[catalog.EntryID]time.Time // those that could not be read, and when
+	faulty map[catalog.EntryID]fault // those that could not be read
 }
 
 // newScrubber goes by the configuration.
 func newScrubber(h *house, b *books, k *stock) *scrubber {
-	return &scrubber{house: h, books: b, stock: k, every: max(h.cfg.ScrubEvery, 0), share: h.cfg.ScrubShare, faulty: make(map[catalog.EntryID]time.Time)}
+	return &scrubber{house: h, books: b, stock: k, every: max(h.cfg.ScrubEvery, 0), share: h.cfg.ScrubShare, faulty: make(map[catalog.EntryID]fault)}
 }
 
 // scrubs is what reads image-volumes back.
@@ -96,8 +107,11 @@ func (sc *scrubber) due(ctx context.Context, s *store, since time.Time) ([]catal
 	now := sc.catalogTime()
 	sc.mu.Lock()
 	rest := make(map[catalog.EntryID]bool, len(sc.faulty))
-	for id, at := range sc.faulty {
-		if rest[id] = now.Sub(at) < restsAfterFault; !rest[id] {
+	for id, f := range sc.faulty {
+		switch ago := now.Sub(f.at); {
+		case ago < restsAfterFault:
+			rest[id] = true
+		case ago > forgetsFault:
 			delete(sc.faulty, id)
 		}
 	}
@@ -131,7 +145,7 @@ var errNotReadBack = errors.New("the entry has gone meanwhile")
 // read a second time: a fault in reading is no fault of what is read.
 func (sc *scrubber) readBack(ctx context.Context, s *store, e catalog.Entry, share int, progress func(int64)) (readingBack, error) {
 	read, err := sc.readOnce(ctx, s, e, share, progress)
-	if err == nil && read.wrong != "" {
+	if err == nil && read.wrong != "" || errors.Is(err, errUnread) {
 		read, err = sc.readOnce(ctx, s, e, share, progress)
 	}
 	switch {
@@ -140,6 +154,9 @@ func (sc *scrubber) readBack(ctx context.Context, s *store, e catalog.Entry, sha
 	case errors.Is(err, errNotReadBack), errors.Is(err, backends.ErrNotExist):
 		sc.rest(e.ID) // where the entry is there still, it would be the next one that is due again
 		return readNot, nil
+	case errors.Is(err, errUnread) && sc.unread(ctx, s, e) >= mostUnread:
+		_, err = sc.stock.quarantine(ctx, s, e, err.Error())
+		return readDamaged, gone(err)
 	case err != nil:
 		sc.rest(e.ID)
 		sc.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume}).WithError(err).Warn("image-volume not read back; trying again later")
@@ -148,6 +165,9 @@ func (sc *scrubber) readBack(ctx context.Context, s *store, e catalog.Entry, sha
 		_, err = sc.stock.quarantine(ctx, s, e, read.wrong)
 		return readDamaged, gone(err)
 	}
+	sc.mu.Lock()
+	delete(sc.faulty, e.ID)
+	sc.mu.Unlock()
 	return readRight, gone(sc.catalog.SetVerified(ctx, e, read.sum))
 }
 
@@ -162,7 +182,23 @@ func gone(err error) error {
 func (sc *scrubber) rest(id catalog.EntryID) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	sc.faulty[id] = sc.catalogTime()
+	f := sc.faulty[id]
+	f.at = sc.catalogTime()
+	sc.faulty[id] = f
+}
+
+// unread counts a reading that the disk refused, and says how many these are by now. Where the store as a whole does not
+// answer, it is no fault of the image-volume's.
+func (sc *scrubber) unread(ctx context.Context, s *store, e catalog.Entry) int {
+	if _, err := s.images.Capacity(ctx); err != nil {
+		return 0
+	}
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	f := sc.faulty[e.ID]
+	f.unread++
+	sc.faulty[e.ID] = f
+	return f.unread
 }
 
 // readOnce reads an entry's image-volume from end to end. errNotReadBack.

@@ -29,6 +29,7 @@ type stock struct {
 	growing   singleflight.Group // entries that get another generation
 	growths   sync.WaitGroup     // who waits for these
 	returns   returns
+	damaged   damaged // what was found so, beside the catalog
 }
 
 // newStock has the stores that are configured. ErrBadRequest.
