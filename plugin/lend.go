@@ -57,7 +57,7 @@ func (l *ladder) lend(ctx context.Context, q *request, from backends.Lender, f *
 func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender, f *filled, what backends.Lent) (Answer, error) {
 	loan, err := l.catalog.Lend(ctx, catalog.Loan{
 		Entry: f.entry.ID, Store: q.store.id(), ImageVolume: f.entry.ImageVolume, Generation: what.Generation,
-		LentTo: q.Volume, Place: q.Place, Host: l.holder.Instance,
+		LentTo: q.Volume, Place: q.Place, Host: l.holder.Instance, Lasts: q.store.cloneTime,
 	}, q.lasts(l.now()))
 	if err != nil {
 		from.Returned(f.entry.ImageVolume, what.Generation, backends.NotMade)
@@ -145,7 +145,8 @@ func (d Lending) EndLoan(ctx context.Context, id LoanID, how backends.Return) er
 	return fmt.Errorf("%w: end: %q is none of made, not_made, full, gone", ErrBadRequest, how)
 }
 
-// RenewLoan lets a loan last for the backend's clone_time from now on: the requester's driver still clones.
+// RenewLoan lets a loan last for the backend's clone_time from now on, or for that of when it was lent, whichever is longer: the
+// requester's driver still clones, and renews as it was told then.
 // catalog.ErrNoLoan: the loan has ended, and what was lent may be gone.
 func (d Lending) RenewLoan(ctx context.Context, id LoanID) error {
 	_, err := d.stock.catalog.RenewLoan(ctx, id, func(l catalog.Loan) time.Duration {

@@ -25,6 +25,20 @@ type cloud struct {
 	*plugin.Plugin
 	cinder *cindertest.Cinder
 	images string
+	config plugin.Config
+}
+
+// reopen ends the cache, and opens it under another configuration.
+func (c *cloud) reopen(t *testing.T, change func(*plugin.Config)) {
+	t.Helper()
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	change(&c.config)
+	var err error
+	if c.Plugin, err = plugin.Open(t.Context(), c.config); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *cloud {
@@ -45,7 +59,7 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Plugin, err = plugin.Open(t.Context(), plugin.Config{
+	c.config = plugin.Config{
 		StateDir: state, Sources: []imagesource.Source{library},
 		Backends: []plugin.BackendConfig{{Name: "lvm", Backend: backend, Bounds: bounds, VolumeType: cindertest.Type}},
 		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
@@ -62,8 +76,8 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 				Backends: []openstack.Backend{{Name: "lvm", VolumeType: cindertest.Type, Content: openstack.OfImage}},
 			})
 		},
-	})
-	if err != nil {
+	}
+	if c.Plugin, err = plugin.Open(t.Context(), c.config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -57,3 +57,27 @@ func TestALoanLastsByItsRenewals(t *testing.T) {
 		t.Errorf("renewed after its end: %v, want %v", err, catalog.ErrNoLoan)
 	}
 }
+
+// Who was lent something renews as it was told then: a clone_time that was shortened since, over a restart, does not end its
+// loan between two renewals.
+func TestALoanOutlivesAShorterCloneTime(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	l, err := c.CreateVolume(t.Context(), plugin.Request{Backend: "lvm", Image: "library:debian.raw", Volume: "v1", SizeBytes: 1 << 30, Lend: true, Renews: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.reopen(t, func(p *plugin.Config) { p.Backends[0].CloneTime = time.Minute })
+	if got := c.lasts(t, l.Loan); got != cloneTime {
+		t.Errorf("after the restart: lasts %v, want %v", got, cloneTime)
+	}
+	if err := c.Lending().RenewLoan(t.Context(), l.Loan); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.lasts(t, l.Loan); got != cloneTime {
+		t.Errorf("renewed: lasts %v, want the %v that were promised", got, cloneTime)
+	}
+	next, err := c.CreateVolume(t.Context(), plugin.Request{Backend: "lvm", Image: "library:debian.raw", Volume: "v2", SizeBytes: 1 << 30, Lend: true, Renews: true})
+	if err != nil || c.lasts(t, next.Loan) != time.Minute {
+		t.Errorf("the next loan: %+v, %v, want it to last a minute", next, err)
+	}
+}

@@ -30,11 +30,13 @@ type Loan struct {
 	Host        InstanceID            // the daemon that lent it
 	LentAt      time.Time
 	Until       time.Time // when it ends by itself, by the database's clock
+	// Lasts is for how long each renewal counts, at least: what who has it was told. 0: nothing was.
+	Lasts time.Duration
 }
 
 const (
-	loanColumns = `id, entry_id, store, image_volume, generation, lent_to, place, host, lent_at, until_at`
-	insertLoan  = `INSERT INTO loans (` + loanColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	loanColumns = `id, entry_id, store, image_volume, generation, lent_to, place, host, lent_at, until_at, lasts`
+	insertLoan  = `INSERT INTO loans (` + loanColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	deleteLoan  = `DELETE FROM loans WHERE id = ?`
 	selectLoan  = `SELECT ` + loanColumns + ` FROM loans WHERE id = ?`
 	selectLoans = `SELECT ` + loanColumns + ` FROM loans WHERE until_at > ? ORDER BY id`
@@ -56,7 +58,7 @@ func (c *Catalog) Lend(ctx context.Context, l Loan, lasts time.Duration) (Loan, 
 			return err
 		}
 		l.LentAt, l.Until = now, now.Add(lasts)
-		return t.change(ctx, insertLoan, l.ID, l.Entry, l.Store, l.ImageVolume, l.Generation, l.LentTo, l.Place, l.Host, micros(l.LentAt), micros(l.Until))
+		return t.change(ctx, insertLoan, l.ID, l.Entry, l.Store, l.ImageVolume, l.Generation, l.LentTo, l.Place, l.Host, micros(l.LentAt), micros(l.Until), l.Lasts.Microseconds())
 	})
 	if err != nil {
 		return Loan{}, err
@@ -90,8 +92,8 @@ func (c *Catalog) EndLoan(ctx context.Context, id LoanID) (Loan, error) {
 	return l, nil
 }
 
-// RenewLoan lets a loan that lives end by itself so long from now, as lasts says of it, whether that is later than it was or
-// earlier. It returns the loan as it is then. ErrNoLoan: it has ended, and what was lent may be gone.
+// RenewLoan lets a loan that lives end by itself so long from now, as lasts says of it, or as the loan says where that is longer:
+// whoever has it relies on that. It may end earlier than before so; one that says nothing of it does not. It returns the loan as it is then. ErrNoLoan: it has ended, and what was lent may be gone.
 func (c *Catalog) RenewLoan(ctx context.Context, id LoanID, lasts func(Loan) time.Duration) (Loan, error) {
 	var l Loan
 	err := c.write(ctx, fmt.Sprintf("renew loan %s", id), func(t tx) (err error) {
@@ -102,7 +104,9 @@ func (c *Catalog) RenewLoan(ctx context.Context, id LoanID, lasts func(Loan) tim
 		if err != nil {
 			return err
 		}
-		l.Until = now.Add(lasts(l))
+		if until := now.Add(max(lasts(l), l.Lasts)); l.Lasts > 0 || until.After(l.Until) {
+			l.Until = until
+		}
 		return t.change(ctx, renewLoan, micros(l.Until), id, micros(now))
 	})
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {
@@ -162,12 +166,13 @@ func (c *Catalog) ExpireLoans(ctx context.Context) (expired int64, err error) {
 
 func scanLoan(row scanner) (Loan, error) {
 	var l Loan
-	var lent, until int64
-	err := row.Scan(&l.ID, &l.Entry, &l.Store, &l.ImageVolume, &l.Generation, &l.LentTo, &l.Place, &l.Host, &lent, &until)
+	var lent, until, lasts int64
+	err := row.Scan(&l.ID, &l.Entry, &l.Store, &l.ImageVolume, &l.Generation, &l.LentTo, &l.Place, &l.Host, &lent, &until, &lasts)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Loan{}, ErrNotFound
 	}
 	l.LentAt, l.Until = fromMicros(lent), fromMicros(until)
+	l.Lasts = time.Duration(lasts) * time.Microsecond
 	return l, err
 }
 

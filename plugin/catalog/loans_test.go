@@ -129,3 +129,30 @@ func TestAReadyEntryThatGrowsCountsBeforeItHolds(t *testing.T) {
 	_, err = c.ReserveMore(ctx, idle.ID, 100, nil)
 	is(t, "an evicting one", err, ErrLost)
 }
+
+// A loan lasts as who has it was told, whatever the configuration says by now; a longer time counts at once.
+func TestALoanLastsAsWasPromised(t *testing.T) {
+	for name, c := range map[string]struct{ promised, now, until, renewed time.Duration }{
+		"shorter by now":        {promised: 30 * time.Minute, now: time.Minute, until: 30 * time.Minute, renewed: 40 * time.Minute},
+		"longer by now":         {promised: 30 * time.Minute, now: time.Hour, until: 30 * time.Minute, renewed: 70 * time.Minute},
+		"lent for longer":       {promised: time.Minute, now: time.Minute, until: time.Hour, renewed: 11 * time.Minute},
+		"of before the promise": {promised: 0, now: time.Minute, until: 30 * time.Minute, renewed: 30 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			catalog, at := fresh(t)
+			e := mustReady(t, catalog, spec("lent"), 100)
+			l, err := catalog.Lend(t.Context(), Loan{Entry: e.ID, Store: e.Store, ImageVolume: e.ImageVolume, Generation: "g1", LentTo: "v1", Lasts: c.promised}, c.until)
+			is(t, "lend", err, nil)
+			at.add(10 * time.Minute)
+			renewed, err := catalog.RenewLoan(t.Context(), l.ID, func(Loan) time.Duration { return c.now })
+			is(t, "renew", err, nil)
+			if got := renewed.Until.Sub(l.LentAt); got != c.renewed {
+				t.Errorf("it ends after %v, want %v", got, c.renewed)
+			}
+			all, err := catalog.Loans(t.Context())
+			if err != nil || len(all) != 1 || all[0] != renewed {
+				t.Errorf("it is %+v, %v, want %+v", all, err, renewed)
+			}
+		})
+	}
+}
