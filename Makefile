@@ -163,7 +163,7 @@ test-ceph: ceph-packages databases-packages ## run the tests on a real Ceph clus
 
 # A storm holds both cores for minutes. STORM=Galera: only that one.
 .PHONY: test-hosts
-test-hosts: ceph-packages databases-packages ## ask three daemons on one Ceph pool for a thousand volumes of twenty new images at once, while hosts and databases fail; about five minutes
+test-hosts: ceph-packages databases-packages ## ask three daemons on one Ceph pool for a thousand volumes of twenty new images at once, while hosts and databases fail
 	go test -v -count=1 -timeout 40m -tags $(CEPH_TAGS)$(comma)storm -run 'Storm.*$(STORM)' ./e2e/cephproof
 
 .PHONY: ceph-packages

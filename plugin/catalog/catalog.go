@@ -90,6 +90,8 @@ type Config struct {
 	Now         func() time.Time // nil: the database's clock
 	// MaxEvents bounds the events that are kept. 0: none are.
 	MaxEvents int
+
+	migrates bool // for Migrate
 }
 
 // Catalog is the open database. It may be used from several goroutines, and several Catalogs, in one

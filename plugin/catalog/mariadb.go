@@ -58,6 +58,7 @@ const (
 	lockWaitTimeout     = 1205
 	deadlock            = 1213 // at COMMIT: another node of a Galera cluster was first
 	refusedByOption     = 1290 // read-only
+	tableHasChanged     = 1412 // since the transaction began
 	triggersNeedSuper   = 1419 // where there is a binary log
 	queryInterrupted    = 1317
 	rowIsReferenced     = 1451
@@ -80,7 +81,7 @@ func mariaDBFailed(err error) failure {
 	switch numberOf(err) {
 	case 0:
 		return connectionFailed(err, mysql.ErrInvalidConn)
-	case deadlock, lockWaitTimeout, changedSinceRead:
+	case deadlock, lockWaitTimeout, changedSinceRead, tableHasChanged:
 		return conflicting
 	case duplicateEntry, rowIsReferenced, noReferencedRow:
 		return clashing
@@ -157,6 +158,9 @@ func (m mariaDBConnector) connectTo(ctx context.Context, address string) (driver
 		"idle_transaction_timeout": idleSeconds,
 		"@clonecache_shard":        "'" + strings.NewReplacer("'", "", `\`, "").Replace(m.login.shard()) + "'",
 	}
+	if m.login.migrates {
+		cfg.Params["lock_wait_timeout"] = tableSeconds
+	}
 	if err := cfg.Apply(mysql.Charset("utf8mb4", "")); err != nil {
 		return nil, err
 	}
@@ -173,6 +177,10 @@ func (m mariaDBConnector) connectTo(ctx context.Context, address string) (driver
 	}
 	return conn, nil
 }
+
+// tableSeconds is how long a statement that changes a table waits for those who use it. Meanwhile it stops all who come: one may
+// have a row for which another waits that has used the table, and MariaDB does not see that these three wait in a circle.
+const tableSeconds = "1"
 
 // causal lets each transaction see whatever was committed on another node before it began. A node that is not part of
 // its cluster says so here.

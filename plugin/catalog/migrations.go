@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"path"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
 	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
-// migrationFiles holds the schema's steps, a folder a dialect. A file is never changed once it landed.
+// migrationFiles holds the schema's steps, a folder a dialect. A file is never changed once it landed. Daemons of the step
+// before go on beside a new one, until each of them is upgraded: a step only adds, and what it adds, they may leave alone. One that
+// cannot be so skips a number, and they refuse it.
 //
 //go:embed migrations
 var migrationFiles embed.FS
@@ -32,12 +36,7 @@ func (c *Catalog) migrate(ctx context.Context, files fs.FS) error {
 		return err
 	}
 	steps := p.ListSources()
-	for range len(steps) + 2 { // one more for the table of versions
-		if err = applyEach(ctx, p); err == nil || ctx.Err() != nil || c.failed(err) == damaged {
-			break
-		}
-	}
-	if err != nil {
+	if err := c.applyAll(ctx, p, len(steps)+2); err != nil { // one more for the table of versions
 		return notMigrated(err)
 	}
 	version, err := p.GetDBVersion(ctx)
@@ -65,8 +64,8 @@ func newerSchema(version, newest int64) error {
 // Migrated is what Migrate has done: the schema's versions before and after; 0: there was none.
 type Migrated struct{ From, To int64 }
 
-// Migrate brings the schema of a catalog up to date, or makes it. Daemons of an older version must not run meanwhile: they
-// do not start on the new schema. A process that dies in it leaves the steps that were done; the next Migrate goes on.
+// Migrate brings the schema of a catalog up to date, or makes it. On a server, daemons of the step before may run meanwhile, but not on
+// a Galera cluster, and they start on the new schema; those of older ones must not run. A process that dies in it leaves the steps that were done; the next Migrate goes on.
 // ErrSchema: it is newer than this program. ErrUnavailable, ErrDamaged.
 func Migrate(ctx context.Context, cfg Config) (done Migrated, err error) {
 	place, err := ParseURL(cfg.URL)
@@ -74,6 +73,7 @@ func Migrate(ctx context.Context, cfg Config) (done Migrated, err error) {
 		return Migrated{}, fmt.Errorf("migrate catalog: %w", err)
 	}
 	op := "migrate catalog " + place.String()
+	cfg.migrates = true
 	c, err := connectTo(place, cfg)
 	if err != nil {
 		return Migrated{}, fmt.Errorf("%s: %w", op, err)
@@ -100,8 +100,8 @@ func (c *Catalog) version(ctx context.Context) (version int64, err error) {
 	return version, err
 }
 
-// sameSchema tells whether the schema is this program's. ErrSchema.
-func (c *Catalog) sameSchema(ctx context.Context) error {
+// fitting tells whether this program can use the schema: it is its own, or the next one. ErrSchema.
+func (c *Catalog) fitting(ctx context.Context) error {
 	version, err := c.version(ctx)
 	if err != nil {
 		return err
@@ -110,8 +110,10 @@ func (c *Catalog) sameSchema(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case version > newest:
+	case version > newest+1:
 		return newerSchema(version, newest)
+	case version == newest-1:
+		return fmt.Errorf("%w: its schema is version %d, this clonecache needs %d: run `clonecache catalog migrate --config FILE` (daemons of the version before may go on, but on a Galera cluster stop them meanwhile)", ErrSchema, version, newest)
 	case version < newest:
 		return fmt.Errorf("%w: its schema is version %d, this clonecache needs %d: stop the daemons that use it and run `clonecache catalog migrate --config FILE`", ErrSchema, version, newest)
 	}
@@ -125,6 +127,30 @@ func (d dialect) newest() (int64, error) {
 		return 0, errors.Join(err, errors.New("no schema"))
 	}
 	return goose.NumericComponent(path.Base(names[len(names)-1]))
+}
+
+// migrateFor bounds how long Migrate waits for moments in which daemons let it change a table.
+const migrateFor = 2 * time.Minute
+
+// applyAll applies the missing steps, in so many tries at most, in which those are not counted that had to give way to others.
+func (c *Catalog) applyAll(ctx context.Context, p *goose.Provider, tries int) error {
+	for began := time.Now(); ; {
+		err := applyEach(ctx, p)
+		if err == nil || ctx.Err() != nil || c.failed(err) == damaged {
+			return err
+		}
+		if c.failed(err) != conflicting {
+			tries--
+		}
+		if tries == 0 || time.Since(began) > migrateFor {
+			return err
+		}
+		select {
+		case <-time.After(mostPause/2 + rand.N(mostPause)):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
 }
 
 // applyEach applies the missing steps one after another; the process may die between any two.

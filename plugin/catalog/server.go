@@ -41,18 +41,19 @@ type login struct {
 	roots    *x509.CertPool // nil: not encrypted
 	daemon   string
 	made     *atomic.Int64 // connections
+	migrates bool
 }
 
 // shard is whose rows of the sums the next connection adds to: few of one daemon's do so to the same ones.
 func (l login) shard() string { return fmt.Sprintf("%s/%d", l.daemon, l.made.Add(1)%serverConns) }
 
-// openServer opens the catalog on a server whose schema is this program's.
+// openServer opens the catalog on a server whose schema this program can use.
 func openServer(ctx context.Context, place Place, cfg Config) (*Catalog, error) {
 	c, err := connect(place, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", place, err)
 	}
-	if err := c.sameSchema(ctx); err != nil {
+	if err := c.fitting(ctx); err != nil {
 		return nil, errors.Join(c.wrap("open catalog "+place.String(), err), c.Close())
 	}
 	return c, nil
@@ -102,7 +103,7 @@ func (c Config) evictor() Holder {
 }
 
 func (c Config) login() (login, error) {
-	l := login{daemon: string(c.Daemon), made: new(atomic.Int64)}
+	l := login{daemon: string(c.Daemon), made: new(atomic.Int64), migrates: c.migrates}
 	if l.daemon == "" {
 		l.daemon = uuid.NewString()
 	}

@@ -38,7 +38,8 @@ func (a *app) catalogMigrate() *cobra.Command {
 		Long: `Brings the schema of the configured catalog up to date, or makes it where the database is new. A daemon does not start
 on a server's catalog whose schema is older or newer than its own; a SQLite catalog it migrates by itself.
 
-Stop the daemons that use the catalog first, and start those of the new version afterwards. Where a migration is
+Daemons of the version before may go on where the schema changes by one step, and are upgraded one after another;
+on a Galera cluster, and where it changes by more, stop those that use the catalog first. Where a migration is
 interrupted, run it again: it goes on where it was. The database's user must be allowed to make tables, triggers and
 functions.
 
