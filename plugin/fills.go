@@ -23,23 +23,23 @@ type fills struct {
 
 	scratch  diskimage.Scratch // from the start on
 	flights  flights
-	places   *slots // for those that read and write
-	keeping  *slots // of these, for images that are kept as they are
-	limits   map[string]sourceLimit
+	places   *slots             // for those that read and write
+	keeping  *slots             // of these, for images that are kept as they are
+	limits   sourceLimits       // of what is asked of image sources
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
 }
 
 func newFills(h *house, b *books, k *stock) (*fills, error) {
-	limits, err := sourceLimits(h.cfg.SourceLimits)
-	if err != nil {
+	if err := checkSourceLimits(h.cfg.SourceLimits); err != nil {
 		return nil, err
 	}
 	fl := &fills{
-		house: h, books: b, stock: k, limits: limits,
+		house: h, books: b, stock: k,
 		flights: flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
 		places:  &slots{most: h.cfg.FillLimit}, keeping: &slots{most: keepingShare(h.cfg.FillLimit)},
 	}
+	fl.limits.set(h.cfg.SourceLimits)
 	for _, s := range k.orderedStores() {
 		fl.flights.turns[s] = make(turnstile, 1)
 	}

@@ -16,7 +16,7 @@ type fillSlot struct {
 // downloads where it keeps bytes as they are, and among all.
 func (fl *fills) slotFor(want *wanted) fillSlot {
 	var places []*slots
-	if own := fl.limits[want.image.Source].places; own != nil {
+	if own := fl.limits.of(want.image.Source).places; own != nil {
 		places = append(places, own)
 	}
 	if want.asItIs() {

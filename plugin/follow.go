@@ -91,7 +91,8 @@ type keeper struct {
 // rule is one of the configuration, and what was seen of it.
 type rule struct {
 	FollowConfig
-	from  string // the name of the source, be it said by a URL
+	from  string               // the name of the source, be it said by a URL
+	asks  *imagesource.Watched // the source, when the rule was made
 	next  time.Time
 	begun time.Time // the last look
 	view  FollowView
@@ -133,6 +134,7 @@ func (f *keeper) made(all []FollowConfig) ([]*rule, error) {
 		}
 		r := newRule(c)
 		r.from = f.sourceOf(c)
+		r.asks = f.sources.called(r.from)
 		made = append(made, r)
 	}
 	return made, nil
@@ -169,9 +171,9 @@ func newRule(c FollowConfig) *rule {
 	return r
 }
 
-// same tells whether two rules say the same.
+// same tells whether two rules say the same, of one source: what was seen of another one is no news of this one.
 func (r *rule) same(o *rule) bool {
-	return r.Source == o.Source && r.Image == o.Image && r.URL == o.URL && r.Match == o.Match && r.Keep == o.Keep && r.Every == o.Every &&
+	return r.asks == o.asks && r.Source == o.Source && r.Image == o.Image && r.URL == o.URL && r.Match == o.Match && r.Keep == o.Keep && r.Every == o.Every &&
 		r.Group == o.Group && r.Pin == o.Pin && slices.Equal(r.Backends, o.Backends)
 }
 
@@ -217,20 +219,18 @@ func (f *keeper) checkSource(c FollowConfig) error {
 		_, _, err := f.sources.Resolve(f.base, c.URL)
 		return err
 	}
-	for _, w := range f.sources.watched {
-		if w.Name() != c.Source {
-			continue
-		}
-		if c.Image != "" {
-			return f.checkImage(c)
-		}
-		lister, can := imagesource.Underlying(w).(imagesource.Lister)
-		if !can {
-			return fmt.Errorf("image source %s has no list of its images; name one by image or url", c.Source)
-		}
-		return lister.CheckMatch(c.Match)
+	w := f.sources.called(c.Source)
+	switch {
+	case w == nil:
+		return fmt.Errorf("%w: %q", imagesource.ErrNoSource, c.Source)
+	case c.Image != "":
+		return f.checkImage(c)
 	}
-	return fmt.Errorf("%w: %q", imagesource.ErrNoSource, c.Source)
+	lister, can := imagesource.Underlying(w).(imagesource.Lister)
+	if !can {
+		return fmt.Errorf("image source %s has no list of its images; name one by image or url", c.Source)
+	}
+	return lister.CheckMatch(c.Match)
 }
 
 // checkImage refuses an image that only a secret completes: a rule is shown and logged.

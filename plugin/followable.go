@@ -17,13 +17,12 @@ func mayFollow(source imagesource.Source, id string) bool {
 // whether the source's word that there is none is meant for everybody. An image service matches other names than IDs, and
 // says so of each image that is private.
 func (f *keeper) namesAreIDs(r *rule) bool {
-	for _, w := range f.sources.watched {
-		if w.Name() == r.Source {
-			_, all := imagesource.Underlying(w).(imagesource.SameForAll)
-			return all
-		}
+	w := f.sources.called(r.Source)
+	if w == nil {
+		return false
 	}
-	return false
+	_, all := imagesource.Underlying(w).(imagesource.SameForAll)
+	return all
 }
 
 // isGone tells whether the source says that it has no such image: that a list lacks it may have another reason.

@@ -32,7 +32,7 @@ func (q *queue) sweeper() *sweeper {
 
 // sweep looks at each source's images that are due.
 func (w *sweeper) sweep(ctx context.Context) {
-	for source, fresh := range w.cfg.FreshFor {
+	for source, fresh := range w.sources.freshFor() {
 		if fresh <= 0 {
 			continue
 		}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // limits are what the configuration lets a store hold and do. They are never changed: a reload puts others in their
@@ -58,6 +60,11 @@ type Limits struct {
 	Groups     []GroupConfig
 	Follows    []FollowConfig
 	FillLimit  int // 0: the default
+	// Sources are all image sources that there are from now on, with FreshFor and SourceLimits as in a Config. One that is there
+	// already stays as it is, with what is known of it. Nil: all stay, as do FreshFor and SourceLimits.
+	Sources      []imagesource.Source
+	FreshFor     map[string]time.Duration
+	SourceLimits map[string]SourceLimit
 }
 
 // Controls are what a person sees to while the cache serves: its limits, what is in use, what is read back, and why a volume
@@ -75,25 +82,39 @@ func (c Controls) SetLimits(l Limits) error {
 		return fmt.Errorf("%w: FillLimit is negative", ErrBadRequest)
 	}
 	setDefault(&l.FillLimit, defaultFills)
-	if err := c.p.stock.checkGroups(l.Groups); err != nil {
+	if err := errors.Join(c.p.stock.checkGroups(l.Groups), checkSourceLimits(l.SourceLimits)); err != nil {
 		return err
 	}
-	was := c.p.queue.setGroups(l.Groups)
-	if err := c.p.queue.following().checkAll(l.Follows); err != nil {
-		c.p.queue.setGroups(was)
+	undo, done, err := c.p.ladder.changeSources(l.Sources, l.FreshFor)
+	if err != nil {
 		return err
 	}
-	if err := c.p.stock.setLimits(l); err != nil {
-		c.p.queue.setGroups(was)
+	if err := c.setAmong(l); err != nil {
+		undo()
 		return err
 	}
-	if err := c.p.queue.following().set(l.Follows); err != nil {
-		return err
+	if l.Sources != nil {
+		c.p.fills.setSourceLimits(l.SourceLimits)
 	}
 	c.p.fills.setLimit(l.FillLimit)
+	done()
 	c.p.queue.poke()
 	c.p.remover.hurry()
 	return nil
+}
+
+// setAmong is SetLimits, but for sources and fills, among the sources that are to be. An error changes nothing.
+func (c Controls) setAmong(l Limits) error {
+	was := c.p.queue.setGroups(l.Groups)
+	err := c.p.queue.following().checkAll(l.Follows)
+	if err == nil {
+		err = c.p.stock.setLimits(l)
+	}
+	if err != nil {
+		c.p.queue.setGroups(was)
+		return err
+	}
+	return c.p.queue.following().set(l.Follows)
 }
 
 // setLimits gives each store that is named its limits, once all of them are found good. ErrBadRequest.

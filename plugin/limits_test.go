@@ -3,6 +3,8 @@ package plugin_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 func TestWhatIsUnusedGoesByItself(t *testing.T) {
@@ -108,5 +111,97 @@ func TestPlacesAreGivenInTheOrderOfComing(t *testing.T) {
 	s.Leave()
 	if err := <-got; err != nil {
 		t.Error(err)
+	}
+}
+
+// namedSource is a gated source by another name.
+type namedSource struct {
+	*gatedSource
+	name string
+}
+
+func (s namedSource) Name() string { return s.name }
+
+func (s namedSource) Stat(ctx context.Context, id string) (imagesource.Image, error) {
+	i, err := s.gatedSource.Stat(ctx, id)
+	i.Source = s.name
+	return i, err
+}
+
+// Sources may be exchanged while a fill reads from one that goes; what is wrong changes nothing.
+func TestSourcesChangeWhileAFillReads(t *testing.T) {
+	going := newGatedSource()
+	var stays imagesource.Source
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(going), func(c *plugin.Config) { stays = c.Sources[0] })
+	r.image(t, "a.raw", mib)
+	r.create(t, "library:a.raw", "a", 0)
+	going.put("one", "1", random(mib))
+	one := r.startCreate(t, "gated:one", "one")
+	<-going.half
+	coming := newGatedSource()
+	coming.put("two", "1", random(mib))
+	close(coming.gate)
+	names := func() (all string) {
+		for _, v := range r.Sources() {
+			all += v.Name + " " + v.State + ", "
+		}
+		return all
+	}
+	for what, wrong := range map[string]plugin.Limits{
+		"two of one name":        {Sources: []imagesource.Source{stays, namedSource{coming, "library"}}},
+		"a negative limit":       {Sources: []imagesource.Source{stays}, SourceLimits: map[string]plugin.SourceLimit{"library": {Fills: -1}}},
+		"what follows none":      {Sources: []imagesource.Source{stays}, Follows: []plugin.FollowConfig{{Source: "gated", Image: "one"}}},
+		"a backend of no config": {Sources: []imagesource.Source{stays}, Backends: []plugin.BackendConfig{{Name: "absent"}}},
+	} {
+		if err := r.Controls().SetLimits(wrong); !errors.Is(err, plugin.ErrBadRequest) || names() != "library up, gated up, " {
+			t.Errorf("%s: %v; sources: %s", what, err, names())
+		}
+	}
+	next := plugin.Limits{
+		Sources: []imagesource.Source{namedSource{coming, "more"}, stays}, SourceLimits: map[string]plugin.SourceLimit{"more": {Fills: 1, BytesPerSecond: 100 * mib}},
+		Follows: []plugin.FollowConfig{{Source: "more", Image: "two"}},
+	}
+	if err := r.Controls().SetLimits(next); err != nil || !strings.HasPrefix(names(), "more ") || !strings.HasSuffix(names(), ", library up, ") {
+		t.Fatalf("sources: %s, %v", names(), err)
+	}
+	waitFor(t, func() bool { return slices.Contains(r.cached(t), "more:two") })
+	if _, err := r.CreateVolume(t.Context(), plugin.Request{Backend: "local", Image: "gated:one", Volume: "gone"}); !errors.Is(err, imagesource.ErrNotFound) {
+		t.Errorf("of a source that is gone: %v", err)
+	}
+	close(going.gate)
+	if got := <-one; got.Outcome != plugin.Filled {
+		t.Errorf("the fill of the source that went: %+v", got)
+	}
+	checkClean(t, r)
+}
+
+// What a source's fills may ask of it changes for those that read and wait, too.
+func TestALimitOfASourceIsLiftedUnderFills(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	var sources []imagesource.Source
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, withSource(source), func(c *plugin.Config) {
+		sources = c.Sources
+		c.SourceLimits = map[string]plugin.SourceLimit{"gated": {Fills: 1, BytesPerSecond: 8 << 10}} // minutes for each image
+	})
+	var ends []<-chan plugin.Answer
+	for _, id := range []string{"one", "two"} {
+		source.put(id, "1", random(mib))
+		ends = append(ends, r.startCreate(t, "gated:"+id, id))
+	}
+	waitFor(t, func() bool { return len(r.Fills()) == 2 && source.opened.Load() == 1 })
+	if err := r.Controls().SetLimits(plugin.Limits{Sources: sources}); err != nil {
+		t.Fatal(err)
+	}
+	late := time.After(time.Minute)
+	for _, end := range ends {
+		select {
+		case a := <-end:
+			if a.Outcome != plugin.Filled {
+				t.Errorf("got %+v", a)
+			}
+		case <-late:
+			t.Fatal("the fills keep to the limit that was lifted")
+		}
 	}
 }

@@ -66,7 +66,7 @@ func (p *Plugin) build() (err error) {
 	if p.stock, err = newStock(p.house); err != nil {
 		return err
 	}
-	from, err := newSources(p.cfg.Log, p.cfg.Sources)
+	from, err := newSources(p.cfg.Log, p.cfg.Sources, p.cfg.FreshFor)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -20,28 +22,75 @@ type sourceLimit struct {
 	pace   *throttle // nil: no bound
 }
 
-// sourceLimits are those of the configuration, by the sources' names. ErrBadRequest.
-func sourceLimits(all map[string]SourceLimit) (map[string]sourceLimit, error) {
-	made := make(map[string]sourceLimit)
+// sourceLimits are those in force, by the sources' names.
+type sourceLimits struct {
+	mu sync.Mutex
+	by map[string]sourceLimit
+}
+
+// of is a source's.
+func (l *sourceLimits) of(source string) sourceLimit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[source]
+}
+
+// set puts others in the place of those of now. Fills that have begun under a bound go on under the changed one; those that
+// began without one end without one.
+func (l *sourceLimits) set(all map[string]SourceLimit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.by
+	l.by = make(map[string]sourceLimit, len(all))
+	for name, next := range all {
+		l.by[name] = was[name].changed(next)
+	}
+	for name, own := range was {
+		if _, stays := all[name]; !stays {
+			own.changed(SourceLimit{})
+		}
+	}
+}
+
+// changed is the limit as it is to be from now on.
+func (l sourceLimit) changed(to SourceLimit) sourceLimit {
+	if l.places != nil {
+		l.places.resize(cmp.Or(to.Fills, math.MaxInt))
+	}
+	if l.pace != nil {
+		l.pace.keepTo(cmp.Or(to.BytesPerSecond, math.MaxInt64))
+	}
+	switch {
+	case to.Fills == 0:
+		l.places = nil
+	case l.places == nil:
+		l.places = &slots{most: to.Fills}
+	}
+	switch {
+	case to.BytesPerSecond == 0:
+		l.pace = nil
+	case l.pace == nil:
+		l.pace = &throttle{rate: to.BytesPerSecond}
+	}
+	return l
+}
+
+// checkSourceLimits refuses what bounds nothing. ErrBadRequest.
+func checkSourceLimits(all map[string]SourceLimit) error {
 	for name, l := range all {
 		if l.Fills < 0 || l.BytesPerSecond < 0 {
-			return nil, fmt.Errorf("%w: image source %q: a limit is negative", ErrBadRequest, name)
+			return fmt.Errorf("%w: image source %q: a limit is negative", ErrBadRequest, name)
 		}
-		var own sourceLimit
-		if l.Fills > 0 {
-			own.places = &slots{most: l.Fills}
-		}
-		if l.BytesPerSecond > 0 {
-			own.pace = &throttle{rate: l.BytesPerSecond}
-		}
-		made[name] = own
 	}
-	return made, nil
+	return nil
 }
+
+// setSourceLimits lets fills ask so much of image sources from now on.
+func (fl *fills) setSourceLimits(all map[string]SourceLimit) { fl.limits.set(all) }
 
 // placesOf is how many fills read from an image source at once; bounded is false where its configuration says nothing about it.
 func (fl *fills) placesOf(source string) (most int, bounded bool) {
-	own := fl.limits[source].places
+	own := fl.limits.of(source).places
 	if own == nil {
 		return 0, false
 	}
@@ -51,9 +100,8 @@ func (fl *fills) placesOf(source string) (most int, bounded bool) {
 
 // throttle lets so many bytes a second pass. It may be used from several goroutines, which share the rate.
 type throttle struct {
-	rate int64
-
 	mu   sync.Mutex
+	rate int64
 	free time.Time // when all that was let pass will have
 }
 
@@ -68,11 +116,22 @@ func (t *throttle) take(now time.Time, n int) time.Duration {
 	return t.free.Sub(now)
 }
 
+// keepTo changes the rate, from the next bytes on.
+func (t *throttle) keepTo(rate int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rate = rate
+}
+
 // leastPiece is how much is read at once, at least, where reading is throttled.
 const leastPiece = 4 << 10
 
 // piece is how much to read at once, so that no wait is much longer than a tenth of a second.
-func (t *throttle) piece(n int) int { return min(n, max(leastPiece, int(min(t.rate/10, 1<<20)))) }
+func (t *throttle) piece(n int) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return min(n, max(leastPiece, int(min(t.rate/10, 1<<20))))
+}
 
 // throttled reads at a rate. Its error is ctx's where that ends a wait.
 type throttled struct {

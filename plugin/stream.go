@@ -88,7 +88,7 @@ func (w *filling) openSource(ctx context.Context) (s *imageStream, data int64, e
 	if _, here := opened.(*spooledReader); here { // another fill has downloaded it
 		body.read = new(atomic.Int64)
 	} else {
-		body.ReadCloser = w.fl.limits[w.want.image.Source].within(ctx, opened)
+		body.ReadCloser = w.fl.limits.of(w.want.image.Source).within(ctx, opened)
 	}
 	return &imageStream{body: body, hashed: imagesource.Verify(body, w.want.image.Digest)}, data, nil
 }

@@ -229,6 +229,13 @@ func (w *Watched) Open(ctx context.Context, image Image) (io.ReadCloser, error) 
 	return r, err
 }
 
+// Retire lets nothing more be asked behind answers, and what is asked end by itself. Who asks goes on being answered.
+func (w *Watched) Retire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}
+
 // Close ends what is asked behind answers, and waits for it, but not for a filesystem that hangs.
 func (w *Watched) Close() {
 	w.mu.Lock()

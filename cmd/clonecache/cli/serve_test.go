@@ -309,9 +309,11 @@ backends = ["local"]
 name = "more"
 path = "more"
 `))
+	write(t, filepath.Join(d.dir, "other-images/disk.raw"), d.image)
 	want := api.Reloaded{
-		Changed:      []string{"fill_limit", "log_level", "group", "backend local: max_count", "backend local: remove_unused_after"},
-		NeedsRestart: []string{"stop_timeout", "image_source", "file_cache more"},
+		Changed: []string{"fill_limit", "log_level", "group", "image_source library: kind and what belongs to it",
+			"backend local: max_count", "backend local: remove_unused_after"},
+		NeedsRestart: []string{"stop_timeout", "file_cache more"},
 	}
 	if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -332,23 +334,29 @@ path = "more"
 	}
 }
 
-// What names a backend or an image source that comes with a restart comes with it, and keeps no limit from taking effect.
+// What names a backend that comes with a restart comes with it, and keeps no limit from taking effect, nor an image source: only one
+// that may be followed until then stays.
 func TestReloadLeavesToARestartWhatNamesSomethingNew(t *testing.T) {
 	const source = "\n[[image_source]]\nname = \"more\"\nkind = \"directory\"\npath = \"images\"\n"
 	for name, c := range map[string]struct {
 		more string
 		want []string
+		also string // takes effect
 	}{
 		"a group of a new file cache": {"\n[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[group]]\nname = \"all\"\nbackends = [\"local\", \"more\"]\n",
-			[]string{"group", "file_cache more"}},
-		"images of a new source": {source + "[[follow]]\nsource = \"more\"\npattern = \"*.raw\"\n", []string{"image_source", "follow"}},
+			[]string{"group", "file_cache more"}, ""},
+		"images of a new source on a new file cache": {source + "[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[follow]]\nsource = \"more\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n",
+			[]string{"follow", "file_cache more"}, "image_source more"},
 		"images on a new file cache": {"\n[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[follow]]\nsource = \"library\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n",
-			[]string{"follow", "file_cache more"}},
+			[]string{"follow", "file_cache more"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t)
 			write(t, filepath.Join(d.dir, "c.toml"), []byte(strings.Replace(serveConfig, "max_count = 5", "max_count = 7", 1)+c.more))
 			want := api.Reloaded{Changed: []string{"backend local: max_count"}, NeedsRestart: c.want}
+			if c.also != "" {
+				want.Changed = append([]string{c.also}, want.Changed...)
+			}
 			if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}

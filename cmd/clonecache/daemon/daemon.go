@@ -121,8 +121,10 @@ type running struct {
 	served chan error // one value, once the server has ended
 	front  *glanceFront
 
-	reloading sync.Mutex    // guards effective, and is held by who reloads
+	reloading sync.Mutex    // guards effective and sources, and is held by who reloads
 	effective config.Config // cfg, with what was reloaded since
+	sources   openedSources // those of effective
+	ears      ears          // what is heard of them
 }
 
 // run opens the cache, serves it until ctx ends or the server fails, and closes everything.
@@ -144,8 +146,7 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	if err != nil {
 		return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 	}
-	deaf, err := hear(d.cfg, d.Log, p.Queue().LookSoon)
-	if err != nil {
+	if err := d.ears.turn(d.cfg, d.Log, p.Queue().LookSoon); err != nil {
 		out.stop()
 		return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 	}
@@ -155,16 +156,17 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
 
 	err = d.wait(ctx, p)
-	deaf()
+	d.ears.close()
 	out.stop() // what is not sent yet is after the next start
 	return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 }
 
 func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) (*plugin.Plugin, error) {
-	sources, err := openSources(d.cfg, d.Log)
+	sources, err := openedSources{}.open(d.cfg, d.Log)
 	if err != nil {
 		return nil, err
 	}
+	d.sources = sources
 	return plugin.Open(ctx, plugin.Config{
 		StateDir:            string(d.cfg.StateDir),
 		Lock:                d.lock,
@@ -176,7 +178,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		Follows:             follows(d.cfg),
 		FreshFor:            freshFor(d.cfg),
 		SourceLimits:        sourceLimits(d.cfg),
-		Sources:             sources,
+		Sources:             sources.all,
 		ScratchDir:          string(d.cfg.ScratchDir),
 		ScratchMaxBytes:     int64(d.cfg.ScratchMaxSize),
 		AcceptFormats:       words[diskimage.Format](d.cfg.AcceptFormats),

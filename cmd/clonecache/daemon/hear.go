@@ -21,6 +21,37 @@ const imageActive = "image.activate"
 // one is as good as a thousand.
 const heardAtMost = 100
 
+// ears are what listens now. They may be turned to other sources from any goroutine.
+type ears struct {
+	mu     sync.Mutex
+	stop   func() // nil: nothing is listened to
+	closed bool
+}
+
+// turn has them listen to what the services of a configuration's sources say, and to nothing else.
+func (e *ears) turn(cfg config.Config, log logrus.FieldLogger, soon func(source string)) (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	if e.stop != nil {
+		e.stop() // a queue has one listener
+	}
+	e.stop, err = hear(cfg, log, soon)
+	return err
+}
+
+// close ends the listening for good.
+func (e *ears) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	if e.stop != nil {
+		e.stop()
+	}
+}
+
 // hear listens, while the cache is served, for what image services say of new images, and lets soon know of which source
 // there may be one. What a message says is not believed, nor looked at but for its kind. No RabbitMQ keeps anybody from starting:
 // it is tried again and again, and the sources are looked at as often as without it. stop ends it.

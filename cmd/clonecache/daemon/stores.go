@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -205,16 +207,27 @@ func (s *stores) close() error {
 	return errors.Join(errs...)
 }
 
-// openSources makes the image sources. It asks none of them anything yet.
-func openSources(cfg config.Config, log logrus.FieldLogger) ([]imagesource.Source, error) {
-	var sources []imagesource.Source
+// openedSources are the image sources of a configuration, in its order.
+type openedSources struct {
+	of  []config.ImageSource
+	all []imagesource.Source
+}
+
+// open makes the image sources of a configuration. It asks none of them anything yet. One of which only what bounds its use
+// has changed is the one that was open already.
+func (was openedSources) open(cfg config.Config, log logrus.FieldLogger) (openedSources, error) {
+	sources := []imagesource.Source{}
 	fetching := kinds.Fetching{Stall: time.Duration(cfg.StallTimeout), Warn: func(what string) { log.Warn(what) }}
 	for _, c := range cfg.ImageSources {
+		if at := slices.IndexFunc(was.of, func(o config.ImageSource) bool { return o.Name == c.Name && reflect.DeepEqual(o.Kinded, c.Kinded) }); at >= 0 {
+			sources = append(sources, was.all[at])
+			continue
+		}
 		s, err := kinds.OfSource(c).Open(c.Name, fetching)
 		if err != nil {
-			return nil, fmt.Errorf("open image source: %w", err)
+			return was, fmt.Errorf("open image source: %w", err)
 		}
 		sources = append(sources, s)
 	}
-	return sources, nil
+	return openedSources{of: cfg.ImageSources, all: sources}, nil
 }
