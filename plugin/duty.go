@@ -11,13 +11,14 @@ import (
 
 // A duty is what one daemon at a time does on a store, though all of them could: comparing it with the catalog, freeing what
 // evictions have left. Whoever does it holds a lease by the database's clock. A duty does no harm where it is done twice at
-// once, as by one that was stopped in it: whoever mends looks once more at what it has found. The lease saves the work, and
-// events that say one thing twice.
+// once, as by one that was stopped in it: whoever mends looks once more at what it has found, and who makes a generation leaves its claim
+// once it was overtaken. The lease saves the work, and events that say one thing twice.
 
 // dutyWanted is a duty on a store; "": on the whole catalog.
 type dutyWanted struct {
 	duty  catalog.Duty
 	store backends.StoreID
+	entry EntryID // that alone; "": the whole store
 	// every is how long it rests after it was done, by whomever; 0: not at all.
 	every time.Duration
 	// apart: something else is done while nobody else is on the duty, which is as due afterwards as it was.
@@ -31,7 +32,7 @@ func (h *house) onDuty(ctx context.Context, want dutyWanted, do func(context.Con
 		return catalog.OnDuty, do(ctx)
 	}
 	lease, start, err := h.catalog.TakeDuty(ctx, catalog.DutySpec{
-		Duty: want.duty, Store: want.store, Holder: h.holder, LeaseFor: h.cfg.LeaseFor, Every: want.every,
+		Duty: want.duty, Store: want.store, Entry: want.entry, Holder: h.holder, LeaseFor: h.cfg.LeaseFor, Every: want.every,
 	})
 	if err != nil || start != catalog.OnDuty {
 		return start, err
@@ -54,12 +55,16 @@ func (h *house) awaitDuty(ctx context.Context, want dutyWanted, do func(context.
 	}
 }
 
-// underLease does what is a duty, and lets others have it then.
+// underLease does what is a duty, and lets others have it then: while it is cancelled, too, nobody else does.
 func (h *house) underLease(ctx context.Context, want dutyWanted, lease catalog.DutyLease, do func(context.Context) error) error {
 	held, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
-	stop := h.keepRenewed(held, lost, func(ctx context.Context) error {
-		return h.catalog.RenewDuty(ctx, lease, h.cfg.LeaseFor)
+	stop := h.keepRenewed(context.WithoutCancel(held), lost, func(ctx context.Context) error {
+		err := h.catalog.RenewDuty(ctx, lease, h.cfg.LeaseFor)
+		if errors.Is(err, catalog.ErrLost) {
+			h.log.WithFields(fieldsOf(lease)).Warn("duty is lost: its lease was not renewed in time, and another host may have it")
+		}
+		return err
 	})
 	err := do(held)
 	stop()
@@ -69,7 +74,16 @@ func (h *house) underLease(ctx context.Context, want dutyWanted, lease catalog.D
 	ending, cancel := h.cleanup(ctx)
 	defer cancel()
 	if ended := h.catalog.EndDuty(ending, lease, catalog.Ending(err == nil && !want.apart)); ended != nil && !errors.Is(ended, catalog.ErrLost) {
-		h.log.WithFields(map[string]any{"duty": lease.Duty, "store": lease.Store}).WithError(ended).Warn("duty not given back; others have it when its lease has run out")
+		h.log.WithFields(fieldsOf(lease)).WithError(ended).Warn("duty not given back; others have it when its lease has run out")
 	}
 	return err
+}
+
+// fieldsOf tells which duty a lease is of.
+func fieldsOf(l catalog.DutyLease) map[string]any {
+	fields := map[string]any{"duty": l.Duty, "store": l.Store}
+	if l.Entry != "" {
+		fields["entry"] = l.Entry
+	}
+	return fields
 }

@@ -26,9 +26,10 @@ type HostView struct {
 
 // LeaseView is what one daemon does for all.
 type LeaseView struct {
-	Duty    catalog.Duty     `json:"duty" enum:"reconcile,reap,inherit,scrub" doc:"What it does"`
+	Duty    catalog.Duty     `json:"duty" enum:"reconcile,reap,inherit,scrub,grow" doc:"What it does"`
 	Backend backends.Name    `json:"backend" doc:"On which backend or file cache; empty where it is about all claims"`
 	StoreID backends.StoreID `json:"store_id" doc:"That backend's or file cache's own ID; empty where it is about all claims"`
+	EntryID EntryID          `json:"entry_id" doc:"For which entry alone: it has another generation made for that; empty where it is about more"`
 	Until   time.Time        `json:"until" doc:"When another one may take it, if it is not renewed; by the database's clock"`
 }
 
@@ -166,7 +167,7 @@ func (k *stock) hostView(h catalog.Host) HostView {
 		Fills: h.Fills, Leases: []LeaseView{}, State: h.State,
 	}
 	for _, d := range h.Duties {
-		l := LeaseView{Duty: d.Duty, StoreID: d.Store, Until: d.Until}
+		l := LeaseView{Duty: d.Duty, StoreID: d.Store, EntryID: d.Entry, Until: d.Until}
 		if d.Store != "" {
 			l.Backend = k.label(d.Store)
 		}

@@ -147,7 +147,7 @@ func (k *stock) expireLoans(ctx context.Context, s *store) error {
 // grown waits until an entry has a generation that takes clones, which is made once for all who want it. It goes on when they have
 // left; Close waits for it. The caller is inside the plugin's gate.
 func (k *stock) grown(ctx context.Context, s *store, lender backends.Lender, e catalog.Entry) error {
-	done := k.growing.DoChan(string(e.ID), func() (any, error) { return nil, k.grow(k.base, s, lender, e) })
+	done := k.growing.DoChan(string(e.ID), func() (any, error) { return nil, k.growInTurn(k.base, s, lender, e) })
 	ended := make(chan error, 1)
 	k.growths.Go(func() { ended <- (<-done).Err })
 	select {
@@ -160,6 +160,22 @@ func (k *stock) grown(ctx context.Context, s *store, lender backends.Lender, e c
 
 // waitForGrowths returns when no generation is being made any more. Nobody is inside the gate by then.
 func (k *stock) waitForGrowths() { k.growths.Wait() }
+
+// growInTurn is grow, by one host at a time: each looks at what the others have made before it makes one. Two at once would
+// have one claim, which either might release. Nobody waits for longer than a lease for a host that has died.
+func (k *stock) growInTurn(ctx context.Context, s *store, lender backends.Lender, e catalog.Entry) error {
+	turn := dutyWanted{duty: catalog.DutyGrow, store: s.id(), entry: e.ID}
+	return k.awaitDuty(ctx, turn, func(ctx context.Context) error {
+		err := k.grow(ctx, s, lender, e)
+		if overtaken(ctx) {
+			return nil // whoever waits looks anew
+		}
+		return err
+	})
+}
+
+// overtaken tells that another host does by now what is done under a lease.
+func overtaken(ctx context.Context) bool { return errors.Is(context.Cause(ctx), catalog.ErrLost) }
 
 // grow makes another generation: room first, then the claim, whose volume the tenant's service fills. A crash leaves a
 // claim that goes with the entry, and the entry counting what it was about to hold.
@@ -189,6 +205,9 @@ func (k *stock) grow(ctx context.Context, s *store, lender backends.Lender, e ca
 		k.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "generation": number}).
 			Info("image-volume has another generation: the ones before take no more clones")
 	}
+	if err != nil && overtaken(ctx) {
+		return err // the room is the other host's
+	}
 	late, cancel := k.cleanup(ctx)
 	defer cancel()
 	if endErr := k.catalog.EndReserve(late, e.ID, held, volumes); endErr != nil && !isGone(endErr) {
@@ -215,7 +234,10 @@ func (k *stock) nextGeneration(ctx context.Context, s *store, lender backends.Le
 	case errors.Is(err, backends.ErrNotExist): // an eviction has taken it, or the new volume alone has gone
 		err = cmp.Or(k.stillGrows(ctx, e), fmt.Errorf("%w: generation %d has gone while it was made: %v", backends.ErrUnavailable, number, err)) //nolint:errorlint // what is not there is not the image-volume
 	}
-	if err != nil {
+	switch {
+	case err != nil && overtaken(ctx): // the claim too is the other host's
+		return iv, err
+	case err != nil:
 		late, cancel := k.cleanup(ctx)
 		defer cancel()
 		return iv, errors.Join(err, k.owner.Release(late, claim.ID))

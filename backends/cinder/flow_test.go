@@ -14,7 +14,6 @@ import (
 	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
 	"github.com/clonecache/clonecache/internaltenant"
-	"github.com/clonecache/clonecache/internaltenant/openstack"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -23,6 +22,8 @@ import (
 // cloud is a daemon without its socket, before a Cinder.
 type cloud struct {
 	*plugin.Plugin
+	name   string // of several hosts
+	said   *log   // of one of several
 	cinder *cindertest.Cinder
 	images string
 	config plugin.Config
@@ -45,13 +46,19 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 	t.Helper()
 	c := &cloud{cinder: cindertest.New(t), images: t.TempDir()}
 	c.image(t, "debian")
-	state := t.TempDir()
+	c.open(t, plugin.Config{StateDir: t.TempDir()}, bounds, change)
+	return c
+}
+
+// open opens the daemon as the config says, which lacks its source, backend and tenant.
+func (c *cloud) open(t *testing.T, config plugin.Config, bounds lru.Bounds, change func(*cinder.Config)) {
+	t.Helper()
 	member := c.cinder.Account(t)
-	config := cinder.Config{Name: "lvm", Account: member, VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: time.Minute, FillTime: time.Minute}
+	own := cinder.Config{Name: "lvm", Account: member, VolumeType: cindertest.Type, Pause: time.Millisecond, Patience: time.Minute, FillTime: time.Minute}
 	if change != nil {
-		change(&config)
+		change(&own)
 	}
-	backend, err := cinder.Open(config)
+	backend, err := cinder.Open(own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,25 +66,13 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.config = plugin.Config{
-		StateDir: state, Sources: []imagesource.Source{library},
-		Backends: []plugin.BackendConfig{{Name: "lvm", Backend: backend, Bounds: bounds, VolumeType: cindertest.Type}},
-		NewOwner: func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
-			catalog, err := plugin.CatalogOf(state)
-			if err != nil {
-				return nil, err
-			}
-			others, err := internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "local", UserID: "local"}, ledger)
-			if err != nil {
-				return nil, err
-			}
-			return openstack.New(openstack.Config{
-				Account: member, Catalog: string(catalog), Others: others, Patience: time.Minute,
-				Backends: []openstack.Backend{{Name: "lvm", VolumeType: cindertest.Type, Content: openstack.OfImage}},
-			})
-		},
+	config.Sources = []imagesource.Source{library}
+	config.Backends = []plugin.BackendConfig{{Name: "lvm", Backend: backend, Bounds: bounds, VolumeType: cindertest.Type}}
+	config.NewOwner = func(ledger internaltenant.Ledger) (internaltenant.Owner, error) {
+		return newTenant(config.StateDir, member, ledger)
 	}
-	if c.Plugin, err = plugin.Open(t.Context(), c.config); err != nil {
+	c.config = config
+	if c.Plugin, err = plugin.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -85,7 +80,6 @@ func newCloud(t *testing.T, bounds lru.Bounds, change func(*cinder.Config)) *clo
 			t.Error(err)
 		}
 	})
-	return c
 }
 
 func (c *cloud) image(t *testing.T, name string) {
@@ -98,14 +92,18 @@ func (c *cloud) image(t *testing.T, name string) {
 // lend asks for what a hook asks for.
 func (c *cloud) lend(t *testing.T, image, volume string) plugin.Answer {
 	t.Helper()
-	a, err := c.CreateVolume(t.Context(), plugin.Request{
-		Backend: "lvm", Image: "library:" + image + ".raw", Volume: backends.VolumeName(volume), SizeBytes: 1 << 30, VolumeType: cindertest.Type,
-		Lend: true, Place: "host@lvm#pool", Deadline: time.Now().Add(10 * time.Minute),
-	})
+	a, err := c.CreateVolume(t.Context(), c.request(image, volume))
 	if err != nil {
-		t.Fatalf("lend %s to %s: %v", image, volume, err)
+		t.Errorf("lend %s to %s: %v", image, volume, err)
 	}
 	return a
+}
+
+func (*cloud) request(image, volume string) plugin.Request {
+	return plugin.Request{
+		Backend: "lvm", Image: "library:" + image + ".raw", Volume: backends.VolumeName(volume), SizeBytes: 1 << 30, VolumeType: cindertest.Type,
+		Lend: true, Place: "host@lvm#pool", Deadline: time.Now().Add(10 * time.Minute),
+	}
 }
 
 func (c *cloud) end(t *testing.T, a plugin.Answer, how backends.Return) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -22,12 +23,15 @@ const (
 	DutyInherit Duty = "inherit"
 	// DutyScrub reads a store's image-volumes back, one after the other.
 	DutyScrub Duty = "scrub"
+	// DutyGrow makes another generation of an entry's image-volume.
+	DutyGrow Duty = "grow"
 )
 
 // DutySpec asks to be the one on duty.
 type DutySpec struct {
 	Duty     Duty
 	Store    backends.StoreID // "": the whole catalog
+	Entry    EntryID          // that alone; "": the whole store
 	Holder   Holder
 	LeaseFor time.Duration
 	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all.
@@ -38,10 +42,21 @@ type DutySpec struct {
 type DutyLease struct {
 	Duty    Duty
 	Store   backends.StoreID
+	Entry   EntryID
 	Holder  Holder
 	Until   time.Time
 	version int64
 }
+
+// dutyRow is the name of a duty's row on its store. Each entry has one of its own, which is there while somebody is on duty.
+func dutyRow(d Duty, entry EntryID) string {
+	if entry == "" {
+		return string(d)
+	}
+	return string(d) + " " + string(entry)
+}
+
+func (l DutyLease) row() string { return dutyRow(l.Duty, l.Entry) }
 
 // DutyStart is TakeDuty's answer.
 type DutyStart int
@@ -58,12 +73,14 @@ const (
 const (
 	selectDuty       = `SELECT duty, store, host, incarnation, lease_until, version, done_at FROM duties WHERE duty = ? AND store = ?`
 	selectHostDuties = `SELECT duty, store, host, incarnation, lease_until, version, done_at FROM duties WHERE host = ? AND lease_until > ? ORDER BY duty, store`
-	insertDuty       = `INSERT INTO duties (duty, store, host, incarnation, lease_until, version, done_at) VALUES (?, ?, ?, ?, ?, 1, 0)`
+	insertDuty       = `INSERT INTO duties (duty, store, host, incarnation, lease_until, version, done_at) VALUES (?, ?, ?, ?, ?, ?, 0)`
 	takeDuty         = `UPDATE duties SET host = ?, incarnation = ?, lease_until = ?, version = version + 1
 		WHERE duty = ? AND store = ? AND version = ?`
 	renewDuty = `UPDATE duties SET lease_until = ? WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
 	endDuty   = `UPDATE duties SET lease_until = 0, done_at = CASE WHEN ? > done_at THEN ? ELSE done_at END, version = version + 1
 		WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
+	dropDuty       = `DELETE FROM duties WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
+	dropLeftDuties = `DELETE FROM duties WHERE store = ? AND duty LIKE 'grow %' AND lease_until <= ?`
 	freeOwnDuties  = `UPDATE duties SET lease_until = 0, version = version + 1 WHERE host = ? AND incarnation = ? AND lease_until > 0`
 	freeHostDuties = `UPDATE duties SET lease_until = 0, version = version + 1 WHERE host = ? AND lease_until > 0`
 )
@@ -87,10 +104,11 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	if err != nil {
 		return DutyLease{}, 0, err
 	}
-	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Holder: spec.Holder, Until: now.Add(spec.LeaseFor), version: 1}
-	was, done, err := scanDuty(t.row(ctx, selectDuty, spec.Duty, spec.Store))
+	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Entry: spec.Entry, Holder: spec.Holder, Until: now.Add(spec.LeaseFor)}
+	was, done, err := scanDuty(t.row(ctx, selectDuty, lease.row(), spec.Store))
 	if errors.Is(err, sql.ErrNoRows) {
-		return lease, OnDuty, t.change(ctx, insertDuty, spec.Duty, spec.Store, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until))
+		lease.version = micros(now) // not that of a row which was dropped
+		return lease, OnDuty, t.insertDuty(ctx, lease, now)
 	}
 	switch {
 	case err != nil:
@@ -101,7 +119,19 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 		return was, Rests, nil
 	}
 	lease.version = was.version + 1
-	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), spec.Duty, spec.Store, was.version)
+	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), lease.row(), spec.Store, was.version)
+}
+
+// leftAfter is when the row of a duty of an entry is dropped that nobody has ended.
+const leftAfter = 24 * time.Hour
+
+func (t tx) insertDuty(ctx context.Context, l DutyLease, now time.Time) error {
+	if l.Entry != "" {
+		if _, err := t.exec(ctx, dropLeftDuties, l.Store, micros(now.Add(-leftAfter))); err != nil {
+			return err
+		}
+	}
+	return t.change(ctx, insertDuty, l.row(), l.Store, l.Holder.Instance, l.Holder.Incarnation, micros(l.Until), l.version)
 }
 
 // RenewDuty keeps the lease for leaseFor from now on. One that has run out may be renewed as long as nobody took it. ErrLost.
@@ -111,7 +141,7 @@ func (c *Catalog) RenewDuty(ctx context.Context, l DutyLease, leaseFor time.Dura
 		if err != nil {
 			return err
 		}
-		return t.change(ctx, renewDuty, micros(now.Add(leaseFor)), l.Duty, l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
+		return t.change(ctx, renewDuty, micros(now.Add(leaseFor)), l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
 	})
 }
 
@@ -125,9 +155,12 @@ const (
 	Undone Ending = false
 )
 
-// EndDuty lets others have the duty. ErrLost: another one has it already.
+// EndDuty lets others have the duty. One of an entry does not rest. ErrLost: another one has it already.
 func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
 	return c.write(ctx, fmt.Sprintf("end duty %s of store %q", l.Duty, l.Store), func(t tx) error {
+		if l.Entry != "" {
+			return t.change(ctx, dropDuty, l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
+		}
 		var done int64
 		if how == Done {
 			now, err := t.now(ctx)
@@ -136,7 +169,7 @@ func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
 			}
 			done = micros(now)
 		}
-		return t.change(ctx, endDuty, done, done, l.Duty, l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
+		return t.change(ctx, endDuty, done, done, l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
 	})
 }
 
@@ -151,8 +184,10 @@ func (t tx) duties(ctx context.Context, stmt string, args ...any) ([]DutyLease, 
 }
 
 func scanDuty(row scanner) (l DutyLease, done time.Time, err error) {
+	var name string
 	var until, at int64
-	err = row.Scan(&l.Duty, &l.Store, &l.Holder.Instance, &l.Holder.Incarnation, &until, &l.version, &at)
-	l.Until = fromMicros(until)
+	err = row.Scan(&name, &l.Store, &l.Holder.Instance, &l.Holder.Incarnation, &until, &l.version, &at)
+	duty, entry, _ := strings.Cut(name, " ")
+	l.Duty, l.Entry, l.Until = Duty(duty), EntryID(entry), fromMicros(until)
 	return l, fromMicros(at), err
 }

@@ -48,6 +48,56 @@ func TestADutyIsOnesAtATime(t *testing.T) {
 	take("by an heir of the instance", dutySpec(Holder{Instance: me.Instance, Incarnation: "2"}), OnDuty)
 }
 
+// Each entry has a duty of its own, of which nothing is left once it was ended; and in the end nothing of one that nobody has ended.
+func TestADutyOfAnEntry(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	of := func(entry EntryID, h Holder) DutySpec {
+		s := dutySpec(h)
+		s.Duty, s.Entry = DutyGrow, entry
+		return s
+	}
+	take := func(what string, s DutySpec, want DutyStart) DutyLease {
+		t.Helper()
+		l, start, err := c.TakeDuty(ctx, s)
+		if err != nil || start != want {
+			t.Fatalf("%s: %v, %v, want %v", what, start, err, want)
+		}
+		return l
+	}
+	rows := func() (n int) {
+		t.Helper()
+		is(t, "count", c.read(ctx, "count duties", func(tx tx) error { return tx.row(ctx, `SELECT COUNT(*) FROM duties`).Scan(&n) }), nil)
+		return n
+	}
+	mine := take("first", of("a", me), OnDuty)
+	if mine.Entry != "a" || mine.Duty != DutyGrow {
+		t.Errorf("got %+v", mine)
+	}
+	if other := take("by another one", of("a", you), Elsewhere); other.Entry != "a" || other.Holder != me {
+		t.Errorf("got %+v, want whose it is", other)
+	}
+	take("of another entry", of("b", you), OnDuty)
+	is(t, "renew", c.RenewDuty(ctx, mine, lease), nil)
+	is(t, "end", c.EndDuty(ctx, mine, Done), nil)
+	is(t, "end twice", c.EndDuty(ctx, mine, Done), ErrLost)
+	if n := rows(); n != 1 {
+		t.Errorf("%d rows are left, want that of b", n)
+	}
+	at.add(time.Second)
+	again := take("ended, and does not rest", of("a", me), OnDuty)
+	is(t, "renew what was ended", c.RenewDuty(ctx, mine, lease), ErrLost)
+	at.add(lease)
+	yours := take("run out", of("a", you), OnDuty)
+	is(t, "end what was lost", c.EndDuty(ctx, again, Done), ErrLost)
+	is(t, "end", c.EndDuty(ctx, yours, Undone), nil)
+	at.add(leftAfter)
+	take("a day later", of("c", me), OnDuty)
+	if n := rows(); n != 1 {
+		t.Errorf("%d rows are left, want that of c alone", n)
+	}
+}
+
 // Of many who want a duty at once one has it, also where they meet on several nodes of a cluster.
 func TestOneOfManyIsOnDuty(t *testing.T) {
 	c, _ := fresh(t)
