@@ -11,6 +11,7 @@ type SinkView struct {
 	BehindSeconds float64      `json:"behind_seconds" doc:"How long ago the event happened that it does not take; 0 where it has them all"`
 	LastError     string       `json:"last_error" doc:"Why the last attempt failed; empty once one succeeds"`
 	DeadCount     int64        `json:"dead_letters" doc:"Events that were given up for good, in all"`
+	Lost          int64        `json:"lost" doc:"How many events the log dropped (events_max) before the sink could take them, in all: of all kinds and hosts, so that its own are that many at most"`
 	Dead          []DeadLetter `json:"dead" doc:"The newest of them"`
 }
 

@@ -46,6 +46,7 @@ import (
 //	clonecache_sink_sent_total{sink}                        counter    events that a webhook, or RabbitMQ, took
 //	clonecache_sink_failures_total{sink}                    counter    attempts that failed
 //	clonecache_sink_dead_letters_total{sink}                counter    events that were given up for good
+//	clonecache_sink_lost_events_total{sink}                 counter    events of all kinds that the log dropped before the sink could take them
 //	clonecache_sink_behind_seconds{sink}                    gauge      how long ago the event happened that it does not take; 0: it has them all
 //	clonecache_quota_up                                     gauge      1: the service that keeps the internal tenant's quota answers
 //	clonecache_quota_limit{resource}                        gauge      volumes, gigabytes; absent where unlimited

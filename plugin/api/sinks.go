@@ -47,6 +47,7 @@ func sinkMetrics() []sinkMetric {
 		metric("sent_total", "Events that the sink took.", prometheus.CounterValue, func(v plugin.SinkView) float64 { return float64(v.Sent) }),
 		metric("failures_total", "Attempts that failed.", prometheus.CounterValue, func(v plugin.SinkView) float64 { return float64(v.Failures) }),
 		metric("dead_letters_total", "Events that were given up for good.", prometheus.CounterValue, func(v plugin.SinkView) float64 { return float64(v.DeadCount) }),
+		metric("lost_events_total", "Events of all kinds that the log dropped before the sink could take them.", prometheus.CounterValue, func(v plugin.SinkView) float64 { return float64(v.Lost) }),
 		metric("behind_seconds", "How long ago the event happened that the sink does not take; 0 where it has them all.", prometheus.GaugeValue,
 			func(v plugin.SinkView) float64 { return v.BehindSeconds }),
 	}

@@ -3,8 +3,8 @@
 //
 // It owns a directory with one small file a sink: how far it has come, and what was refused for good. It never delays a
 // request: it reads the log of events behind everybody else. A crash sends again what was sent since the file was last
-// written, every second. What the log has dropped (events_max) before a sink took it is lost, and nobody says so: how far a sink
-// is behind warns of it.
+// written, every second. What the log has dropped (events_max) before a sink took it is lost: how far a sink is behind warns of it,
+// and how many there were is counted, of all kinds, and told.
 package outbox
 
 import (
@@ -47,6 +47,7 @@ type Config struct {
 	Dir      string            // made where it is not there
 	Instance plugin.InstanceID // whose events are sent
 	Source   Source
+	Gaps     Gaps
 	Sinks    []Sink
 	Log      logrus.FieldLogger
 

@@ -24,9 +24,10 @@ import (
 
 // log is a log of events that tests write.
 type log struct {
-	mu     sync.Mutex
-	events []plugin.Event
-	more   chan struct{}
+	mu            sync.Mutex
+	events        []plugin.Event
+	last, dropped int64
+	more          chan struct{}
 }
 
 func newLog() *log { return &log{more: make(chan struct{})} }
@@ -36,31 +37,61 @@ func (l *log) add(k plugin.EventKind, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for range n {
-		l.events = append(l.events, plugin.Event{ID: int64(len(l.events) + 1), Kind: k, Host: "h", At: time.Now()})
+		l.last++
+		l.events = append(l.events, plugin.Event{ID: l.last, Kind: k, Host: "h", At: time.Now()})
 	}
 	close(l.more)
 	l.more = make(chan struct{})
 }
 
+// keep drops all but the newest events.
+func (l *log) keep(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = slices.Clone(l.events[len(l.events)-n:])
+	l.dropped = l.events[0].ID - 1
+}
+
+func (l *log) DroppedEvents(_ context.Context, after int64, _ []plugin.EventKind) (dropped, last int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dropped <= after {
+		return 0, after, nil
+	}
+	return l.dropped - after, l.dropped, nil
+}
+
+// of are the events that a filter lets through; l.mu is held.
+func (l *log) of(f plugin.EventFilter) []plugin.Event {
+	var all []plugin.Event
+	for _, e := range l.events {
+		if e.ID > f.After && (len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
 func (l *log) Events(_ context.Context, f plugin.EventFilter) ([]plugin.Event, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f.Newest && len(l.events) > f.Limit {
-		return slices.Clone(l.events[len(l.events)-f.Limit:]), nil
+	all := l.of(f)
+	switch {
+	case f.Limit == 0 || len(all) <= f.Limit:
+		return all, nil
+	case f.Newest:
+		return all[len(all)-f.Limit:], nil
 	}
-	return slices.Clone(l.events), nil
+	return all[:f.Limit], nil
 }
 
 func (l *log) FollowEvents(ctx context.Context, f plugin.EventFilter, take func(plugin.Event) error) error {
 	for {
 		l.mu.Lock()
-		events, more := slices.Clone(l.events[min(int(f.After), len(l.events)):]), l.more
+		events, more := l.of(f), l.more
 		l.mu.Unlock()
 		for _, e := range events {
 			f.After = e.ID
-			if len(f.Kinds) > 0 && !slices.Contains(f.Kinds, e.Kind) {
-				continue
-			}
 			if err := take(e); err != nil {
 				return err
 			}
@@ -129,7 +160,7 @@ func start(t *testing.T, dir string, l *log, url string, kinds ...plugin.EventKi
 	t.Helper()
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
-	o, err := outbox.New(outbox.Config{Dir: dir, Instance: "h", Source: l, Log: quiet, FirstPause: time.Millisecond, LongestPause: 5 * time.Millisecond,
+	o, err := outbox.New(outbox.Config{Dir: dir, Instance: "h", Source: l, Gaps: l, Log: quiet, FirstPause: time.Millisecond, LongestPause: 5 * time.Millisecond,
 		Sinks: []outbox.Sink{{Name: "w", Kinds: kinds, Sender: outbox.Webhook{URL: url, Client: outbox.NewClient(), Secret: func() ([]byte, error) { return []byte(secret), nil }}}}})
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ type state struct {
 	Position int64               `json:"position"`
 	Dead     []plugin.DeadLetter `json:"dead"`
 	DeadAll  int64               `json:"dead_letters"`
+	gap
 }
 
 // sink is a Sink at work. Its goroutine alone writes; view reads.
@@ -153,7 +154,7 @@ func (s *sink) follow(ctx context.Context) error {
 			return err
 		}
 		s.passed(e.ID)
-		return nil
+		return s.lookForGap(ctx)
 	})
 	if errors.Is(err, plugin.ErrStopping) {
 		<-ctx.Done()
@@ -173,7 +174,7 @@ func (s *sink) place(ctx context.Context) error {
 		end = last[0].ID
 	}
 	if !s.fresh && s.position() <= end {
-		return nil
+		return s.lookForGap(ctx)
 	}
 	if !s.fresh {
 		s.log.WithFields(logrus.Fields{"was": s.position(), "now": end}).Warn("the catalog is another one; the sink goes on with what happens from now on")
@@ -181,6 +182,7 @@ func (s *sink) place(ctx context.Context) error {
 	s.fresh = false
 	s.mu.Lock()
 	s.Position, s.dirty = end, true
+	s.Behind, s.LostTo = false, 0
 	s.mu.Unlock()
 	return s.save()
 }
@@ -202,6 +204,9 @@ func (s *sink) passed(id int64) {
 func (s *sink) deliver(ctx context.Context, e plugin.Event) error {
 	s.mu.Lock()
 	s.waiting = e.At
+	if s.cfg.Now().Sub(e.At) > lateAfter {
+		s.fellBehind()
+	}
 	s.mu.Unlock()
 	begun, pause := s.cfg.Now(), s.cfg.FirstPause
 	for {
@@ -235,6 +240,7 @@ func (s *sink) try(ctx context.Context, e plugin.Event) error {
 	if s.lastError == "" {
 		s.log.WithError(err).Warn("an event was not taken; trying again")
 	}
+	s.fellBehind()
 	s.failures++
 	s.lastError = err.Error()
 	return err
@@ -254,7 +260,7 @@ func (s *sink) view() plugin.SinkView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := plugin.SinkView{Name: s.Name, Position: s.Position, Sent: s.sent, Failures: s.failures, LastError: s.lastError,
-		DeadCount: s.DeadAll, Dead: append([]plugin.DeadLetter{}, s.Dead...)}
+		DeadCount: s.DeadAll, Lost: s.Lost, Dead: append([]plugin.DeadLetter{}, s.Dead...)}
 	if !s.waiting.IsZero() {
 		v.BehindSeconds = max(0, s.cfg.Now().Sub(s.waiting).Seconds())
 	}

@@ -34,6 +34,9 @@ func showSinks(t *table, sinks []plugin.SinkView) {
 		t.row(s.Name, count(s.Sent), count(s.Failures), behind, count(s.DeadCount), count(s.Position), sentence(s.LastError))
 	}
 	for _, s := range sinks {
+		if s.Lost > 0 {
+			t.line("%s: the log dropped %s events before it took them, some of its own perhaps; see that it takes events, or raise events_max", s.Name, count(s.Lost))
+		}
 		for _, d := range s.Dead {
 			t.line("%s: event %d (%s, %s) given up %s: %s", s.Name, d.Event.ID, d.Event.Kind, d.Event.ImageID, t.ago(d.GivenUp), d.Error)
 		}

@@ -36,7 +36,7 @@ func (d *running) send(p *plugin.Plugin) (*sending, error) {
 	ctx, s.end = context.WithCancel(context.Background())
 	sinks, run, err := d.sinks()
 	if err == nil {
-		s.box, err = outbox.New(outbox.Config{Dir: filepath.Join(string(d.cfg.StateDir), "sinks"), Instance: instance, Source: p, Sinks: sinks, Log: d.Log})
+		s.box, err = outbox.New(outbox.Config{Dir: filepath.Join(string(d.cfg.StateDir), "sinks"), Instance: instance, Source: p, Gaps: p.Controls(), Sinks: sinks, Log: d.Log})
 	}
 	if err != nil {
 		s.end()
