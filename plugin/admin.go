@@ -132,12 +132,23 @@ func (k *stock) list(ctx context.Context, f EntryFilter) ([]EntryView, error) {
 	return views, nil
 }
 
+// pinnedBy is whose an entry's pin is.
+func pinnedBy(e catalog.Entry) string {
+	switch {
+	case !e.Pinned:
+		return ""
+	case e.PinnedByRule:
+		return "rule"
+	}
+	return "person"
+}
+
 func (k *stock) entryView(e catalog.Entry) EntryView {
 	v := EntryView{
 		ID: string(e.ID), Backend: k.label(e.Store), StoreID: e.Store, Host: k.hostOf(e.Store), ImageIDs: e.ImageIDs, Content: e.Content,
 		State: string(e.State), Form: string(e.Form), ImageVolume: string(e.ImageVolume),
 		HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
-		CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError,
+		CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError, PinnedBy: pinnedBy(e),
 	}
 	v.Configured = v.Host != "" || k.storeOf(e.Store) != nil
 	v.SupersededBy, v.Generation = string(e.SupersededBy), max(e.Generation, 1)
@@ -252,13 +263,40 @@ func (k *stock) pin(ctx context.Context, id string, pin Pinning) (EntryView, err
 	if e, err = k.catalog.SetPinned(ctx, e.ID, bool(pin)); err != nil {
 		return EntryView{}, err
 	}
+	k.notePin(ctx, e)
+	return k.fullView(ctx, e), nil
+}
+
+// pinByRule pins an entry for a rule that follows its image, unless it is pinned.
+func (k *stock) pinByRule(ctx context.Context, id catalog.EntryID) error {
+	e, err := k.catalog.Get(ctx, id)
+	if err != nil || e.Pinned {
+		return err
+	}
+	if e, err = k.catalog.PinByRule(ctx, id); err == nil {
+		k.notePin(ctx, e)
+	}
+	return err
+}
+
+// unpinByRule takes a rule's pin back, and tells whether the entry is not pinned now.
+func (k *stock) unpinByRule(ctx context.Context, id catalog.EntryID) (free bool, err error) {
+	e, err := k.catalog.UnpinByRule(ctx, id)
+	if err != nil || e.Pinned {
+		return false, err
+	}
+	k.notePin(ctx, e)
+	return true, nil
+}
+
+// notePin makes the event of a pin that was set or taken back.
+func (k *stock) notePin(ctx context.Context, e catalog.Entry) {
 	kind := EventUnpinned
-	if pin {
+	if e.Pinned {
 		kind = EventPinned
 	}
 	k.books.noteEntry(kind, e, catalog.Event{})
 	k.books.writeNow(ctx)
-	return k.fullView(ctx, e), nil
 }
 
 // Fills are the images that are waited for here: fills of this process, and those of others that it waits for. It asks

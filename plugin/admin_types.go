@@ -23,6 +23,7 @@ type EntryView struct {
 	Hits        int64     `json:"hits" doc:"Requests it served, the first not counted"`
 	Clones      int       `json:"clones" doc:"Live clones that depend on it"`
 	Pinned      bool      `json:"pinned" doc:"Never evicted while pinned"`
+	PinnedBy    string    `json:"pinned_by,omitempty" enum:"person,rule" doc:"Whose the pin is: a person's, which stays until one takes it back, or a rule's that follows the image; absent where it is not pinned"`
 	CreatedAt   time.Time `json:"created_at"`
 	// SupersededAt is set once the entry is what none of its images is any more.
 	SupersededBy string     `json:"superseded_by" doc:"The entry that has the image's later content; empty while this one is current, or where the image is gone from its source (superseded_at is set then)"`

@@ -267,20 +267,22 @@ func (w *filling) publishCommitted(ctx context.Context, committed backends.Image
 // name makes the row ready, or finds the one with equal content. One that older rules let through gives way: the bytes
 // have just been read under those of now.
 func (w *filling) name(ctx context.Context, final catalog.Published) (entry catalog.Entry, duplicate *catalog.Entry, err error) {
-	var pinned Pinning
+	var was catalog.Entry // pinned, and gone
 	for {
 		w.asked = true
 		entry, duplicate, err = w.fl.catalog.Publish(ctx, w.entry.ID, w.entry.Attempt, final)
 		if err != nil || duplicate == nil || !outdated(*duplicate) {
 			break
 		}
-		pinned = pinned || Pinning(duplicate.Pinned)
+		if duplicate.Pinned {
+			was = *duplicate
+		}
 		if err := w.fl.stock.giveWay(ctx, w.store, *duplicate); err != nil {
 			return catalog.Entry{}, nil, err
 		}
 	}
-	if err == nil && duplicate == nil && pinned {
-		return w.fl.stock.pinAnew(ctx, entry), nil, nil
+	if err == nil && duplicate == nil && was.Pinned {
+		return w.fl.stock.pinAnew(ctx, entry, was), nil, nil
 	}
 	return entry, duplicate, err
 }

@@ -322,3 +322,45 @@ func TestAPatternTakesNoPrivateImagesForGone(t *testing.T) {
 		t.Errorf("Bob: %+v, %v, want ErrNotFound", a, err)
 	}
 }
+
+// What a rule has pinned goes with the rule; what a person has pinned, before or after it, stays until a person unpins it.
+func TestARuleKeepsAPersonsPin(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, following(
+		plugin.FollowConfig{Source: "library", Match: imagesource.Match{Pattern: "golden-*.raw"}, Keep: 1, Pin: true}))
+	pinnedBy := func(ref string) string { return r.entry(t, ref).PinnedBy }
+	version := func(n int) string {
+		name := fmt.Sprintf("golden-%d.raw", n)
+		r.aged(t, name, time.Duration(100-n)*time.Minute)
+		return "library:" + name
+	}
+	first := version(0)
+	if _, err := r.Queue().Prefetch(t.Context(), plugin.Prefetch{Images: []string{first}, All: true, Pin: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.sweep(t)
+	second := version(1)
+	r.sweep(t)
+	if first, second := pinnedBy(first), pinnedBy(second); first != "person" || second != "rule" {
+		t.Errorf("pinned by: %q, %q, want person, rule", first, second)
+	}
+	third := version(2)
+	r.sweep(t)
+	r.wantCached(t, "beyond keep", first, third)
+	if _, err := r.SetPinned(t.Context(), r.entry(t, third).ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if by := pinnedBy(third); by != "person" {
+		t.Errorf("a person has pinned what a rule had: pinned by %q", by)
+	}
+	fourth := version(3)
+	r.sweep(t)
+	r.wantCached(t, "beyond keep", first, third, fourth)
+	for _, ref := range []string{first, third} {
+		if _, err := r.SetPinned(t.Context(), r.entry(t, ref).ID, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.sweep(t)
+	r.wantCached(t, "unpinned", fourth)
+	checkClean(t, r)
+}

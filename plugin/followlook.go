@@ -106,7 +106,7 @@ func (f *keeper) ensureOn(ctx context.Context, r *rule, s *store, images []match
 	for _, m := range images {
 		v, err := f.find(ctx, r, s, m, rows)
 		if row, is := rows[v.ImageID]; v.State == "queued" && (!is || row.ended()) {
-			missing = append(missing, catalog.QueueSpec{Store: s.id(), Image: v.ImageID, Pin: bool(r.Pin)})
+			missing = append(missing, catalog.QueueSpec{Store: s.id(), Image: v.ImageID, Pin: bool(r.Pin), PinByRule: bool(r.Pin)})
 		}
 		views, problems = append(views, v), append(problems, err)
 		if ctx.Err() != nil {
@@ -219,12 +219,7 @@ func (f *keeper) pin(ctx context.Context, r *rule, e catalog.Entry) error {
 	if !r.Pin {
 		return nil
 	}
-	now, err := f.catalog.Get(ctx, e.ID)
-	if err != nil || now.Pinned {
-		return err
-	}
-	_, err = f.stock.pin(ctx, string(e.ID), true)
-	return err
+	return f.stock.pinByRule(ctx, e.ID)
 }
 
 // drop marks what is beyond keep on a store as superseded, and removes what was superseded and is unused. It is called
@@ -263,7 +258,7 @@ func (f *keeper) drop(ctx context.Context, r *rule, s *store, newest, older []ma
 		entries = entries[min(len(entries), r.Keep-1):]
 	}
 	for _, e := range entries {
-		gone, err := f.removeUnused(ctx, r, on, e)
+		gone, err := f.removeUnused(ctx, on, e)
 		if err != nil {
 			return removed, err
 		}
@@ -361,9 +356,9 @@ func (f *keeper) markGone(ctx context.Context, r *rule, entries []catalog.Entry,
 	return nil
 }
 
-// removeUnused removes a superseded entry that no clone depends on and that nobody has used since.
-func (f *keeper) removeUnused(ctx context.Context, r *rule, s *store, e catalog.Entry) (bool, error) {
-	if e.LastUsedAt.After(e.SupersededAt) || e.Pinned && !bool(r.Pin) || f.stock.isLent(ctx, s, e) {
+// removeUnused removes a superseded entry that no clone depends on, that no person has pinned, and that nobody has used since.
+func (f *keeper) removeUnused(ctx context.Context, s *store, e catalog.Entry) (bool, error) {
+	if e.LastUsedAt.After(e.SupersededAt) || e.Pinned && !e.PinnedByRule || f.stock.isLent(ctx, s, e) {
 		return false, nil
 	}
 	if !s.images.Info().IndependentClones && s.backend != nil {
@@ -373,7 +368,7 @@ func (f *keeper) removeUnused(ctx context.Context, r *rule, s *store, e catalog.
 		}
 	}
 	if e.Pinned {
-		if _, err := f.stock.pin(ctx, string(e.ID), false); err != nil {
+		if free, err := f.stock.unpinByRule(ctx, e.ID); err != nil || !free {
 			return false, err
 		}
 	}

@@ -300,11 +300,20 @@ func (q *queue) keepLease(j *job, since time.Duration) bool {
 	return err == nil
 }
 
+// pin pins what a job has cached, for whoever wants that.
+func (q *queue) pin(j *job, entry catalog.Entry) error {
+	if j.row.PinByRule {
+		return q.stock.pinByRule(j.ctx, entry.ID)
+	}
+	_, err := q.stock.pin(j.ctx, string(entry.ID), true)
+	return err
+}
+
 // finish notes what became of a job.
 func (q *queue) finish(j *job, entry catalog.Entry, err error) {
 	defer j.cancel(nil)
 	if err == nil && j.row.Pin {
-		_, err = q.stock.pin(j.ctx, string(entry.ID), true)
+		err = q.pin(j, entry)
 	}
 	lost := errors.Is(context.Cause(j.ctx), errRowLost)
 	q.mu.Lock()

@@ -102,9 +102,15 @@ func (k *stock) giveWay(ctx context.Context, s *store, e catalog.Entry) error {
 	return err
 }
 
-// pinAnew pins the entry that took a pinned one's place. A failure is logged.
-func (k *stock) pinAnew(ctx context.Context, e catalog.Entry) catalog.Entry {
-	pinned, err := k.catalog.SetPinned(context.WithoutCancel(ctx), e.ID, true)
+// pinAnew pins the entry that took a pinned one's place, for the same. A failure is logged.
+func (k *stock) pinAnew(ctx context.Context, e, was catalog.Entry) catalog.Entry {
+	pin := func(ctx context.Context, id catalog.EntryID) (catalog.Entry, error) {
+		return k.catalog.SetPinned(ctx, id, true)
+	}
+	if was.PinnedByRule {
+		pin = k.catalog.PinByRule
+	}
+	pinned, err := pin(context.WithoutCancel(ctx), e.ID)
 	if err != nil {
 		k.log.WithField("entry", e.ID).WithError(err).Warn("entry not pinned as the one was whose place it took")
 		return e

@@ -34,11 +34,13 @@ type Entry struct {
 	ReservedBytes int64 // counted while filling
 	HeldBytes     int64 // counted afterwards
 
-	Claim      internaltenant.ClaimID
-	Pinned     bool
-	Hits       int64
-	Clones     int // live clones that depend on the image-volume, when last seen
-	EvictCause EvictCause
+	Claim  internaltenant.ClaimID
+	Pinned bool
+	// PinnedByRule tells that a rule by which images are followed has pinned it, and no person.
+	PinnedByRule bool
+	Hits         int64
+	Clones       int // live clones that depend on the image-volume, when last seen
+	EvictCause   EvictCause
 
 	// SupersededAt is when the last of its images came to have other content, or went from its source; zero while
 	// it is what one of them is. SupersededBy is the entry that came after it; "" where the image went.
@@ -80,7 +82,7 @@ const entryColumns = `e.id, e.store, e.content_key, e.domain, e.state, e.attempt
 	e.digest, e.disk_format, e.source_bytes, e.virtual_bytes, e.reserved_bytes, e.held_bytes, e.claim,
 	e.pinned, e.hits, e.clones, e.inspector_version, e.evict_cause, e.created_at, e.filled_at,
 	e.last_used_at, e.lease_host, e.lease_incarnation, e.lease_until, e.last_error, e.retry_after, e.content_sum, e.superseded_by, e.superseded_at, e.generation,
-	e.failed_at, e.failure, e.verified_at, e.quarantined_at, e.quarantine`
+	e.failed_at, e.failure, e.verified_at, e.quarantined_at, e.quarantine, e.pinned_by_rule`
 
 const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state, attempt, image_volume, form,
 	digest, disk_format, source_bytes, virtual_bytes, reserved_bytes, held_bytes, claim,
@@ -108,7 +110,7 @@ func scanEntry(row scanner) (Entry, error) {
 		&e.Digest, &e.DiskFormat, &e.SourceBytes, &e.VirtualBytes, &e.ReservedBytes, &e.HeldBytes, &e.Claim,
 		&e.Pinned, &e.Hits, &e.Clones, &e.InspectorVersion, &e.EvictCause, &created, &filled,
 		&used, &e.Lease.Instance, &e.Lease.Incarnation, &lease, &e.LastError, &retry, &e.ContentSum, &e.SupersededBy, &superseded, &e.Generation,
-		&failed, &e.Failure, &verified, &quarantined, &e.Quarantine)
+		&failed, &e.Failure, &verified, &quarantined, &e.Quarantine, &e.PinnedByRule)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}

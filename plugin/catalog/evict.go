@@ -101,14 +101,32 @@ func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 	})
 }
 
-const setPinned = `UPDATE entries SET pinned = ? WHERE id = ?`
+const (
+	setPinned   = `UPDATE entries SET pinned = ?, pinned_by_rule = 0 WHERE id = ?`
+	pinByRule   = `UPDATE entries SET pinned = 1, pinned_by_rule = 1 WHERE id = ? AND pinned = 0`
+	unpinByRule = `UPDATE entries SET pinned = 0, pinned_by_rule = 0 WHERE id = ? AND pinned_by_rule = 1`
+)
 
-// SetPinned pins or unpins, and returns the entry as that left it. Pinning one that is evicting already
-// does not stop that. ErrNotFound.
+// SetPinned pins for a person, also what a rule has pinned, or unpins, and returns the entry as that left it. Pinning one that is
+// evicting already does not stop that. ErrNotFound.
 func (c *Catalog) SetPinned(ctx context.Context, id EntryID, pinned bool) (Entry, error) {
+	return c.pin(ctx, id, setPinned, number(pinned), id)
+}
+
+// PinByRule is SetPinned for a rule: a pin that is there stays whose it is.
+func (c *Catalog) PinByRule(ctx context.Context, id EntryID) (Entry, error) {
+	return c.pin(ctx, id, pinByRule, id)
+}
+
+// UnpinByRule takes back a rule's pin, never a person's.
+func (c *Catalog) UnpinByRule(ctx context.Context, id EntryID) (Entry, error) {
+	return c.pin(ctx, id, unpinByRule, id)
+}
+
+func (c *Catalog) pin(ctx context.Context, id EntryID, stmt string, args ...any) (Entry, error) {
 	var e Entry
 	err := c.write(ctx, fmt.Sprintf("pin entry %s", id), func(t tx) (err error) {
-		if _, err = t.exec(ctx, setPinned, number(pinned), id); err != nil {
+		if _, err = t.exec(ctx, stmt, args...); err != nil {
 			return err
 		}
 		e, err = t.entry(ctx, id)

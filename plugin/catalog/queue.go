@@ -37,7 +37,9 @@ type Queued struct {
 	State    QueueState
 	Priority int // the greatest goes first
 	Pin      bool
-	QueuedAt time.Time
+	// PinByRule tells that a rule by which images are followed wants the pin, and no person.
+	PinByRule bool
+	QueuedAt  time.Time
 	// Attempts counts those that have begun.
 	Attempts  int
 	NextTryAt time.Time // not before; zero: at once
@@ -56,18 +58,23 @@ type QueueSpec struct {
 	Image    string
 	Priority int
 	Pin      bool
+	// PinByRule tells that a rule by which images are followed wants the pin, and no person.
+	PinByRule bool
 }
+
+// byPerson tells whether a person wants the pin.
+func byPerson(pin, byRule bool) bool { return pin && !byRule }
 
 const (
 	queueColumns = `id, store, image, state, priority, pin, queued_at, attempts, next_try_at, ended_at, last_error, entry_id,
-		lease_host, lease_incarnation, lease_until, read_bytes, total_bytes, version`
+		lease_host, lease_incarnation, lease_until, read_bytes, total_bytes, version, pin_by_rule`
 	insertQueued = `INSERT INTO fill_queue (` + queueColumns + `)
-		VALUES (?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, '', '', '', '', 0, 0, -1, 1)`
+		VALUES (?, ?, ?, 'waiting', ?, ?, ?, 0, 0, 0, '', '', '', '', 0, 0, -1, 1, ?)`
 	selectQueuedAs = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND store = ?`
 	selectQueued   = `SELECT ` + queueColumns + ` FROM fill_queue WHERE id = ?`
 	// hurryQueued lets what waits, or runs, be tried at once, and what has ended begin anew at the queue's end.
-	hurryQueued = `UPDATE fill_queue SET priority = ?, pin = ?, next_try_at = 0 WHERE id = ? AND version = ?`
-	renewQueued = `UPDATE fill_queue SET state = 'waiting', priority = ?, pin = ?, queued_at = ?, attempts = 0, next_try_at = 0,
+	hurryQueued = `UPDATE fill_queue SET priority = ?, pin = ?, pin_by_rule = ?, next_try_at = 0 WHERE id = ? AND version = ?`
+	renewQueued = `UPDATE fill_queue SET state = 'waiting', priority = ?, pin = ?, pin_by_rule = ?, queued_at = ?, attempts = 0, next_try_at = 0,
 		ended_at = 0, last_error = '', entry_id = '', read_bytes = 0, total_bytes = -1, version = version + 1
 		WHERE id = ? AND version = ?`
 )
@@ -76,7 +83,8 @@ const (
 const queueLock = "queue"
 
 // Enqueue adds images to the queue, all or none, and returns their rows in the order given. An image that waits or runs
-// already keeps its place, or gets the greater priority, and is pinned if either wants it; one that has ended is queued anew.
+// already keeps its place, or gets the greater priority, and is pinned if either wants it, for a person if one does; one that has ended
+// is queued anew.
 func (c *Catalog) Enqueue(ctx context.Context, specs []QueueSpec) ([]Queued, error) {
 	var rows []Queued
 	err := c.write(ctx, "queue images", func(t tx) error {
@@ -112,16 +120,17 @@ func (t tx) enqueue(ctx context.Context, spec QueueSpec, now time.Time) (Queued,
 		if err != nil {
 			return Queued{}, err
 		}
-		if _, err := t.exec(ctx, insertQueued, id, spec.Store, spec.Image, spec.Priority, oneIf(spec.Pin), micros(now)); err != nil {
+		if _, err := t.exec(ctx, insertQueued, id, spec.Store, spec.Image, spec.Priority, oneIf(spec.Pin), micros(now), oneIf(spec.PinByRule)); err != nil {
 			return Queued{}, err
 		}
 		there.ID = QueueID(id)
 	case err != nil:
 		return Queued{}, err
 	case there.State == QueueDone, there.State == QueueFailed:
-		err = t.stillThat(ctx, renewQueued, spec.Priority, oneIf(spec.Pin), micros(now), there.ID, version)
+		err = t.stillThat(ctx, renewQueued, spec.Priority, oneIf(spec.Pin), oneIf(spec.PinByRule), micros(now), there.ID, version)
 	default:
-		err = t.stillThat(ctx, hurryQueued, max(spec.Priority, there.Priority), oneIf(spec.Pin || there.Pin), there.ID, version)
+		pin, person := spec.Pin || there.Pin, byPerson(spec.Pin, spec.PinByRule) || byPerson(there.Pin, there.PinByRule)
+		err = t.stillThat(ctx, hurryQueued, max(spec.Priority, there.Priority), oneIf(pin), oneIf(pin && !person), there.ID, version)
 	}
 	if err != nil && !errors.Is(err, ErrNotQueued) {
 		return Queued{}, err
@@ -149,7 +158,7 @@ func (t tx) queued(ctx context.Context, stmt string, args ...any) (row Queued, v
 func scanQueued(r interface{ Scan(...any) error }) (row Queued, version int64, err error) {
 	var queued, next, ended, until int64
 	err = r.Scan(&row.ID, &row.Store, &row.Image, &row.State, &row.Priority, &row.Pin, &queued, &row.Attempts, &next, &ended,
-		&row.LastError, &row.Entry, &row.Lease.Instance, &row.Lease.Incarnation, &until, &row.Progress.Read, &row.Progress.Total, &version)
+		&row.LastError, &row.Entry, &row.Lease.Instance, &row.Lease.Incarnation, &until, &row.Progress.Read, &row.Progress.Total, &version, &row.PinByRule)
 	row.QueuedAt, row.NextTryAt, row.EndedAt, row.LeaseUntil = fromMicros(queued), fromMicros(next), fromMicros(ended), fromMicros(until)
 	return row, version, err
 }
@@ -285,7 +294,7 @@ type QueueEnd struct {
 }
 
 // EndQueued ends an attempt at a row that the caller took. What is done waits again at once where somebody has asked
-// meanwhile for its entry to be pinned, which row says nothing of. ErrNotQueued as KeepQueued.
+// meanwhile for its entry to be pinned, or pinned for a person, which row says nothing of. ErrNotQueued as KeepQueued.
 func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end QueueEnd) error {
 	end.Error = strings.ToValidUTF8(end.Error[:min(len(end.Error), maxError)], "")
 	return c.ofQueued(ctx, "end attempt", row.ID, func(t tx) error {
@@ -295,7 +304,7 @@ func (c *Catalog) EndQueued(ctx context.Context, row Queued, h Holder, end Queue
 		}
 		if there, _, err := t.queued(ctx, selectQueued, row.ID); err != nil {
 			return err
-		} else if there.Pin && !row.Pin && end.State == QueueDone {
+		} else if end.State == QueueDone && (there.Pin && !row.Pin || byPerson(there.Pin, there.PinByRule) && row.PinByRule) {
 			end = QueueEnd{State: QueueWaiting, Uncounted: true}
 		}
 		attempts := row.Attempts

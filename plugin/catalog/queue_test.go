@@ -233,3 +233,43 @@ func TestAPinThatCameMeanwhileIsNotForgotten(t *testing.T) {
 	is(t, "done with it", c.EndQueued(ctx, row, me, QueueEnd{State: QueueDone}), nil)
 	mustTake(t, c, me)
 }
+
+// A pin is a rule's only where no person wants it; a person who asks while the image is being cached is not forgotten.
+func TestWhoseAPinInTheQueueIs(t *testing.T) {
+	person, rule, none := QueueSpec{Pin: true}, QueueSpec{Pin: true, PinByRule: true}, QueueSpec{}
+	for name, c := range map[string]struct {
+		first, then QueueSpec
+		byRule      bool
+		again       bool // what was begun for the first is not done for both
+	}{
+		"nobody, then a rule":       {none, rule, true, true},
+		"a rule twice":              {rule, rule, true, false},
+		"a rule, then nobody":       {rule, none, true, false},
+		"a rule, then a person":     {rule, person, false, true},
+		"a person, then a rule":     {person, rule, false, false},
+		"a person, then one person": {person, person, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			catalog, _ := fresh(t)
+			enqueue := func(spec QueueSpec) Queued {
+				spec.Store, spec.Image = "local", "library:a"
+				rows, err := catalog.Enqueue(t.Context(), []QueueSpec{spec})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rows[0]
+			}
+			enqueue(c.first)
+			row := mustTake(t, catalog, me, "library:a local")[0]
+			got := enqueue(c.then)
+			if !got.Pin || got.PinByRule != c.byRule {
+				t.Errorf("got %+v", got)
+			}
+			is(t, "end", catalog.EndQueued(t.Context(), row, me, QueueEnd{State: QueueDone}), nil)
+			all, err := catalog.Queue(t.Context())
+			if err != nil || len(all) != 1 || (all[0].State == QueueWaiting) != c.again {
+				t.Errorf("after its end: %+v, %v, want it to wait again: %v", all, err, c.again)
+			}
+		})
+	}
+}

@@ -122,7 +122,7 @@ func showEntry(t *table, e plugin.EntryView) {
 	if len(e.Dependents) > 0 {
 		t.row("Dependents", listed(e.Dependents))
 	}
-	t.row("Pinned", yesNo(e.Pinned))
+	t.row("Pinned", pinned(e))
 	t.row("Inspector", "version "+count(e.InspectorVersion))
 	t.row("Created", t.moment(e.CreatedAt))
 	t.row("Generation", count(e.Generation))
@@ -184,4 +184,12 @@ func (a *app) pinning(use, short, long string, pin plugin.Pinning) *cobra.Comman
 		},
 		ValidArgsFunction: a.completeEntries,
 	}
+}
+
+// pinned is whether an entry is, and by whom.
+func pinned(e plugin.EntryView) string {
+	if e.PinnedBy == "rule" {
+		return "yes, by a rule that follows its image"
+	}
+	return yesNo(e.Pinned)
 }
