@@ -1,6 +1,7 @@
 package randomops
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"testing"
@@ -8,24 +9,23 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/clonecache/clonecache/backends/backendtest"
-	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // Operations are done by any of three hosts, which are processes of their own, share one backend and one catalog, and are
 // killed now and then while the others go on.
 func TestRandomOperationsOnSeveralHosts(t *testing.T) {
 	soak(t, setting(t, "HOST_OPS", hostOperations, strconv.Atoi), func(rt *rapid.T) *run {
-		return newFleetRun(rt, newShared(t))
+		return newFleetRun(rt)
 	})
 }
 
-func newFleetRun(t *rapid.T, shared catalog.Access) *run {
+func newFleetRun(t *rapid.T) *run {
 	dir, err := os.MkdirTemp("/dev/shm", "randomops-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	f, err := newFleet(dir, shared, backendtest.NewMemory(backendtest.MemoryConfig{CloneLimit: cloneLimit}))
+	f, err := newFleet(dir, newShared(t, dir), backendtest.NewMemory(backendtest.MemoryConfig{CloneLimit: cloneLimit}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,15 @@ func newFleetRun(t *rapid.T, shared catalog.Access) *run {
 	r.model.cacheless = true
 	r.prepare(t)
 	return r
+}
+
+// sequenced is a test, or one sequence of it, as what it needs is made for.
+type sequenced interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
 }
 
 // settled looks at what each host says at the end: all count the same, and find nothing to mend.

@@ -27,7 +27,7 @@ func TestHistoriesOfAnEntryOnSeveralHostsAreLinearizable(t *testing.T) {
 		{"versions of clones", versionModel, []action{request, request, request, evicting, changing}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newSharedLab(t, newShared(t))
+			l := newSharedLab(t, newShared(t, inMemory(t)))
 			checkHistories(t, l, setting(t, "HOST_HISTORIES", hostHistories, strconv.Atoi), c.model, c.actions)
 		})
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"testing"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -25,7 +24,7 @@ var sharedDatabases atomic.Int64
 
 // newShared is a new catalog that several hosts have: a database of its own on the server that the environment names, as
 // e2e/databases/servers.sh env prints it.
-func newShared(t *testing.T) catalog.Access {
+func newShared(t sequenced, _ string) catalog.Access {
 	t.Helper()
 	server, file := os.Getenv("CLONECACHE_TEST_CATALOG"), os.Getenv("CLONECACHE_TEST_PASSWORD_FILE")
 	password, err := os.ReadFile(file)
@@ -37,13 +36,13 @@ func newShared(t *testing.T) catalog.Access {
 	t.Cleanup(func() { onServer(t, server, strings.TrimSpace(string(password)), "DROP DATABASE "+name) })
 	shared := catalog.Access{URL: server + name, PasswordFile: file}
 	if _, err := catalog.Migrate(t.Context(), catalog.Config{Access: shared}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("shared catalog: %v", err)
 	}
 	return shared
 }
 
 // onServer does a statement as the server's own, on the first of several nodes.
-func onServer(t *testing.T, server, password, statement string) {
+func onServer(t sequenced, server, password, statement string) {
 	t.Helper()
 	scheme, rest, _ := strings.Cut(server, "://")
 	user, hosts, _ := strings.Cut(strings.TrimSuffix(rest, "/"), "@")
@@ -54,7 +53,7 @@ func onServer(t *testing.T, server, password, statement string) {
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("shared catalog: %v", err)
 	}
 	defer db.Close()
 	if _, err := db.Exec(statement); err != nil {

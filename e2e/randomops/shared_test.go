@@ -4,7 +4,6 @@ package randomops
 
 import (
 	"path/filepath"
-	"testing"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -15,8 +14,7 @@ const hostOperations = 600
 // hostHistories are how many histories of several hosts are checked.
 const hostHistories = 6
 
-// newShared is a new catalog that several hosts have: a SQLite file. With the tag databases it is a server's.
-func newShared(t *testing.T) catalog.Access {
-	t.Helper()
-	return catalog.Access{URL: catalog.FileURL(filepath.Join(inMemory(t), "shared.db"))}
+// newShared is a new catalog that several hosts have: a SQLite file in dir. With the tag databases it is a server's.
+func newShared(_ sequenced, dir string) catalog.Access {
+	return catalog.Access{URL: catalog.FileURL(filepath.Join(dir, "shared.db"))}
 }
