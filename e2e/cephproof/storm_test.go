@@ -43,6 +43,7 @@ type request struct {
 	volume string
 	tries  int
 	last   reply
+	why    []string // it was repeated
 }
 
 func imageOf(n int) string { return fmt.Sprintf("storm-%d.raw", n) }
@@ -79,6 +80,7 @@ func (s *storm) run(t *testing.T, r *request, client *api.Client) {
 		if r.last = (reply{r.image, a, err}); err == nil && a.Outcome != plugin.Bypassed {
 			break
 		}
+		r.why = append(r.why, fmt.Sprint(a.Reason, " ", a.Detail, " ", err))
 		select {
 		case <-time.After(wait): // as a control plane that tries again
 			wait = min(2*wait, 5*time.Second)
@@ -109,12 +111,18 @@ func (s *storm) awaitMiddle(t *testing.T) {
 func (s *storm) over(t *testing.T, began time.Time) {
 	t.Helper()
 	s.all.Wait()
-	outcomes, repeated := map[plugin.Outcome]int{}, 0
+	outcomes, repeated, why := map[plugin.Outcome]int{}, 0, map[string]int{}
 	for _, r := range s.requests {
 		outcomes[r.last.Outcome]++
-		repeated += r.tries - 1
+		repeated += len(r.why)
+		for _, w := range r.why {
+			why[w]++
+		}
 	}
 	t.Logf("%d requests were answered in %.1f s: %v; %d were repeated", stormRequests, time.Since(began).Seconds(), outcomes, repeated)
+	for w, n := range why {
+		t.Logf("%d repeated for: %s", n, w)
+	}
 	s.verify(t)
 	for _, d := range s.hosts {
 		s.settled(t, d)
