@@ -147,7 +147,7 @@ soak: tools ## try 10,000 random operations against the model, on one host and o
 BENCH_CATALOG = go test -run '^$$' -bench 'Entries/$(if $(filter .,$(BENCH)),.*,$(BENCH))/100000' -benchtime 20x -timeout 60m
 
 .PHONY: bench
-bench: tools $(if $(filter databases,$(BACKEND)),databases-packages) $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACKEND)),openstack-packages) build ## measure hits and fills against the bare floor on the same filesystem, as ratios (BACKEND=rbd: on a Ceph cluster; openstack: beside Cinder's own cache; databases: the catalog on SQLite and MariaDB)
+bench: tools $(if $(filter databases rbd,$(BACKEND)),databases-packages) $(if $(filter rbd,$(BACKEND)),ceph-packages) $(if $(filter openstack,$(BACKEND)),openstack-packages) build ## measure hits and fills against the bare floor on the same filesystem, as ratios (BACKEND=rbd: on a Ceph cluster; openstack: beside Cinder's own cache; databases: the catalog on SQLite and MariaDB)
 ifeq ($(BACKEND),openstack)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m -tags $(CEPH_TAGS)$(comma)openstack ./e2e/openstack
 else ifeq ($(BACKEND),databases)
