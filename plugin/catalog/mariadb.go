@@ -27,7 +27,7 @@ var mariaDBDialect = dialect{
 	current:    `superseded = 0`,
 	shard:      `COALESCE(@clonecache_shard, '')`,
 	reading:    sql.LevelRepeatableRead,
-	writing:    sql.LevelReadCommitted,
+	writing:    sql.LevelDefault, // READ COMMITTED, as connections are made: another one would cost each transaction a statement
 	rewrite:    remembering(func(stmt string) string { return strings.ReplaceAll(stmt, "AS BIGINT)", "AS SIGNED)") }),
 	upsert:     onDuplicateKey,
 	failed:     mariaDBFailed,
@@ -154,6 +154,7 @@ func (m mariaDBConnector) connectTo(ctx context.Context, address string) (driver
 		"collation_connection":     "'utf8mb4_nopad_bin'",
 		"time_zone":                "'+00:00'",
 		"sql_mode":                 "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO,PIPES_AS_CONCAT'",
+		"tx_isolation":             "'READ-COMMITTED'",
 		"innodb_lock_wait_timeout": lockSeconds,
 		"idle_transaction_timeout": idleSeconds,
 		"@clonecache_shard":        "'" + strings.NewReplacer("'", "", `\`, "").Replace(m.login.shard()) + "'",
