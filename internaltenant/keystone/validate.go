@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -22,9 +23,11 @@ type Bearer struct {
 	ExpiresAt time.Time
 }
 
-// Has tells whether the bearer has one of the roles.
+// Has tells whether the bearer has one of the roles. As to Keystone and to the services' policies, upper and lower case are one.
 func (b Bearer) Has(roles ...string) bool {
-	return slices.ContainsFunc(b.Roles, func(r string) bool { return slices.Contains(roles, r) })
+	return slices.ContainsFunc(b.Roles, func(r string) bool {
+		return slices.ContainsFunc(roles, func(wanted string) bool { return strings.EqualFold(r, wanted) })
+	})
 }
 
 // Tokens asks Keystone whose tokens are, each with its own right: so it needs no account that may see others' ones.

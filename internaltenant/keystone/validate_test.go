@@ -37,7 +37,7 @@ func TestWhoseATokenIs(t *testing.T) {
 			t.Errorf("%s: URL %q, want %q", name, got, want)
 		}
 		b, err := tokens.Validate(t.Context(), session.Token())
-		if err != nil || b.UserID != "u-owner" || b.ProjectID != "p-cache" || !b.Has("x", "admin") || b.Has("reader") || b.ExpiresAt.IsZero() {
+		if err != nil || b.UserID != "u-owner" || b.ProjectID != "p-cache" || !b.Has("x", "Admin") || b.Has("reader") || b.ExpiresAt.IsZero() {
 			t.Errorf("%s: got %+v, %v", name, b, err)
 		}
 		if _, err := tokens.Validate(t.Context(), "s3cr3t"); !errors.Is(err, ErrToken) {

@@ -152,6 +152,18 @@ func TestOtherRolesMayManageByConfiguration(t *testing.T) {
 	}
 }
 
+// Roles are of projects, in whatever case; those of a domain or of the whole system manage nothing here.
+func TestWhoseRolesManageTheCache(t *testing.T) {
+	f := newFront(t)
+	for who, want := range map[string]int{"admin": 200, "shouting": 200, "demo": 403, "domain": 403, "system": 403} {
+		for _, path := range []string{"/v2/cache", "/v2/cached_images"} {
+			if answer, _ := f.send(t, who, "GET", path); answer.StatusCode != want {
+				t.Errorf("%s: GET %s: %d, want %d", who, path, answer.StatusCode, want)
+			}
+		}
+	}
+}
+
 func TestVersionsTellOfTheCache(t *testing.T) {
 	f := newFront(t)
 	for path, want := range map[string]int{"/versions": 200, "/": 300} {

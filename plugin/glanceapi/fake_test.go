@@ -253,14 +253,20 @@ func (k *fakeKeystone) Validate(_ context.Context, token string) (keystone.Beare
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.asked++
-	roles := map[string][]string{"admin": {"admin", "member"}, "demo": {"member"}, "other": {"member"}, "operator": {"cache_operator"}}
+	roles := map[string][]string{"admin": {"admin", "member"}, "demo": {"member"}, "other": {"member"}, "operator": {"cache_operator"},
+		"shouting": {"ADMIN"}, "domain": {"admin"}, "system": {"admin"}}
+	projects := map[string]string{"domain": "", "system": ""} // of these the tokens are of no project
 	switch {
 	case k.down:
 		return keystone.Bearer{}, fmt.Errorf("ask: %w", internaltenant.ErrUnavailable)
 	case roles[token] == nil || k.gone[token]:
 		return keystone.Bearer{}, keystone.ErrToken
 	}
-	return keystone.Bearer{UserID: token, ProjectID: token, Roles: roles[token], ExpiresAt: time.Now().Add(time.Hour)}, nil
+	project, scoped := projects[token]
+	if !scoped {
+		project = token
+	}
+	return keystone.Bearer{UserID: token, ProjectID: project, Roles: roles[token], ExpiresAt: time.Now().Add(time.Hour)}, nil
 }
 
 func (*fakeKeystone) URL() string { return "http://keystone/v3" }
