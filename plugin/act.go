@@ -16,6 +16,6 @@ type Act struct {
 
 // NoteAct makes an event of it, which is written within moments: a kill before that loses it.
 func (c Controls) NoteAct(a Act) {
-	c.p.books.note(catalog.Event{Kind: EventActed, Who: clipped(a.Who), Detail: a.What, Backend: a.Backend,
+	c.p.books.note(catalog.Event{Kind: EventActed, Who: clippedTo(mostWho, a.Who), Detail: a.What, Backend: a.Backend,
 		Entry: catalog.EntryID(a.EntryID), Volume: a.Volume})
 }

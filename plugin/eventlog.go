@@ -157,13 +157,23 @@ func routine(r catalog.Request) bool {
 	return false
 }
 
-// clipped bounds a text, at the end of a character.
-func clipped(s string) string {
-	const most = 300 // bytes; very many requests may wait for the catalog, each with its detail
-	if len(s) <= most {
+const (
+	// mostDetail bounds what an event says, in bytes: very many requests may wait for the catalog, each with its detail.
+	mostDetail = 303
+	// mostWho bounds who is named, in bytes: the narrowest of the catalog's columns has as many characters.
+	mostWho = 255
+)
+
+// clipped bounds a text of a person's or a program's to mostDetail.
+func clipped(s string) string { return clippedTo(mostDetail, s) }
+
+// clippedTo bounds a text to so many bytes, at the end of a character.
+func clippedTo(most int, s string) string {
+	const more = "…"
+	if len(s) <= most-len(more) {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return strings.ToValidUTF8(s[:most-len(more)], "") + more
 }
 
 // evictedKind is what the end of an eviction is called.

@@ -43,6 +43,9 @@ func TestClippedTextIsStillText(t *testing.T) {
 	if got := clipped("ü" + long + "x"); len(got) > 303 || got[len(got)-len("…"):] != "…" {
 		t.Errorf("got %d bytes", len(got))
 	}
+	if got := clippedTo(mostWho, long); len(got) > 255 || !strings.HasSuffix(got, "ä…") { // the narrowest column
+		t.Errorf("who: got %d bytes", len(got))
+	}
 	if got := clipped("short"); got != "short" {
 		t.Errorf("got %q", got)
 	}

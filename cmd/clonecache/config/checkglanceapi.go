@@ -1,10 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
+	"os"
 	"slices"
+	"strings"
 )
 
 // glanceAPI checks where Glance's API is served, and fills in which image source stands behind.
@@ -72,6 +76,43 @@ func (c *checker) glanceSource(cfg *Config) {
 	case !slices.Contains(able, g.Source):
 		c.problem("glance_api.source", "it does not name an image source before whose service it could stand", "name one"+listed(able))
 	}
+	c.notItself(cfg)
+}
+
+// notItself refuses a service that is this very API: requests would come back.
+func (c *checker) notItself(cfg *Config) {
+	for n, s := range cfg.ImageSources {
+		fronted, is := s.Of.(Fronted)
+		if !is || s.Name != cfg.GlanceAPI.Source {
+			continue
+		}
+		u, err := url.Parse(fronted.Fronted())
+		if err != nil || u.Host == "" {
+			continue
+		}
+		for _, l := range cfg.GlanceAPI.Listen {
+			if listensAt(l, u) {
+				c.problem(fmt.Sprintf("image_source[%d].endpoint", n), fmt.Sprintf("[glance_api] listens at %s itself, so that its requests would come back", l), "give Glance's own address")
+			}
+		}
+	}
+}
+
+// listensAt tells whether a URL leads to a listener of this host, as far as names and addresses say so.
+func listensAt(l Listen, u *url.URL) bool {
+	host, port, err := net.SplitHostPort(l.Address)
+	usual := "80"
+	if strings.HasSuffix(u.Scheme, "s") {
+		usual = "443"
+	}
+	if err != nil || port != cmp.Or(u.Port(), usual) {
+		return false
+	}
+	own, _ := os.Hostname() // without one it is compared with none
+	ip := net.ParseIP(host)
+	anywhere := host == "" || ip != nil && ip.IsUnspecified()
+	at := strings.ToLower(u.Hostname())
+	return at == strings.ToLower(host) || isLoopback(at) && (anywhere || isLoopback(host)) || anywhere && at == strings.ToLower(own)
 }
 
 // glanceBackends checks where images are cached that clients queue or download.

@@ -67,6 +67,9 @@ func (c *checker) rabbit(n Notifications) {
 	if _, err := oslomsg.ParseAddress(n.URL); err != nil {
 		c.problem("notifications.url", err.Error(), "write amqp://USER@HOST:5672/VHOST")
 	}
+	if what, remedy := WarnOfRabbit(n.URL); what != "" {
+		c.warn("notifications.url", what, remedy)
+	}
 	if n.PasswordFile == "" {
 		c.problem("notifications.password_file", "there is none", "name the file with the password of the user in url")
 	}

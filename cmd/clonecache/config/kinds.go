@@ -32,7 +32,8 @@ type Followed interface {
 // Fronted are the Settings of an image source before whose service [glance_api] can stand.
 type Fronted interface {
 	Settings
-	Fronted()
+	// Fronted is the service's URL; "": Keystone's catalog has it.
+	Fronted() string
 }
 
 // Web are the Settings of an image source whose images have URLs.

@@ -67,6 +67,9 @@ func (s *glanceSource) checkNotifications(t *config.Table) {
 	if _, err := oslomsg.ParseAddress(s.NotificationsURL); err != nil {
 		t.Problem("notifications_url", err.Error(), "write amqp://USER@HOST:5672/VHOST")
 	}
+	if what, remedy := config.WarnOfRabbit(s.NotificationsURL); what != "" {
+		t.Warn("notifications_url", what, remedy)
+	}
 	if s.NotificationsPasswordFile == "" {
 		t.Problem("notifications_password_file", "there is none", "name the file with the password of the user in notifications_url")
 	}
@@ -94,7 +97,7 @@ func (s *glanceSource) open(name string, f Fetching) (*glance.Source, error) {
 var _ ImageService = (*glanceSource)(nil)
 
 // Fronted implements config.Fronted.
-func (*glanceSource) Fronted() {}
+func (s *glanceSource) Fronted() string { return s.Endpoint }
 
 // Service implements ImageService.
 func (s *glanceSource) Service(name, authURL string) (glanceapi.Glance, glanceapi.Keystone, error) {

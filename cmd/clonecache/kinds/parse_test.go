@@ -106,7 +106,7 @@ func TestParseFillsEveryField(t *testing.T) {
 		Groups:     []config.Group{{Name: "fast", Backends: []string{"local"}}},
 		Tokens:     []config.Token{{File: "/etc/clonecache/token-reader", Role: "reader", Name: "billing"}},
 		Webhooks:   []config.Webhook{{Name: "pager", URL: "https://pager.example.org/x", SecretFile: "/etc/clonecache/hook", Kinds: []string{"back"}}},
-		Notifications: config.Notifications{URL: "amqp://cc@rabbit.example.org/", PasswordFile: "/etc/clonecache/rabbit",
+		Notifications: config.Notifications{URL: "amqps://cc@rabbit.example.org/", PasswordFile: "/etc/clonecache/rabbit",
 			Exchange: "cloud", Topic: "told"},
 		Follows: []config.Follow{{Source: "library", Pattern: "debian-12-*.qcow2", Keep: 2, Every: config.Duration(time.Minute), Group: "fast", Pin: true}},
 	}
