@@ -35,13 +35,14 @@ type listed struct {
 }
 
 // digest is what the lists beside a file say of it; from memory while it may be believed: not where the file
-// has another revision now, since the lists will have changed with it. ErrBadList.
+// has another revision now, since the lists will have changed with it. Who asks anew has the list that named it asked
+// once more; that there is none is believed. ErrBadList.
 func (h *HTTP) digest(ctx context.Context, u *url.URL, revision string) (listed, error) {
 	file := *u
 	file.RawQuery = ""
 	known, seen := h.digests.get(file.String())
-	seen = seen && known.revision == revision && !isAnew(ctx)
-	if seen && time.Now().Before(known.until) {
+	seen = seen && known.revision == revision
+	if seen && time.Now().Before(known.until) && (known.list == "" || !isAnew(ctx)) {
 		return known, nil
 	}
 	if !seen {

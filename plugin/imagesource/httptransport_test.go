@@ -398,4 +398,7 @@ func TestAnewAsksForListsAnew(t *testing.T) {
 	if s.asked["SHA256SUMS"] != 2 {
 		t.Errorf("asked %d times, want 2", s.asked["SHA256SUMS"])
 	}
+	if s.asked["SHA512SUMS"] != 1 { // only before it was known which list names the image
+		t.Errorf("another list was asked for %d times, want once", s.asked["SHA512SUMS"])
+	}
 }
