@@ -16,6 +16,8 @@ type Identity struct {
 	// Places are where its image-volumes and volumes lie, each in words that no other place has. A store has none where
 	// the ID tells places apart as well. Two stores with a place in common lie on the same place, and would destroy each other.
 	Places []string
+	// Former is the ID that earlier versions gave the same store: what a catalog keeps under that is the store's. "": none other.
+	Former StoreID
 }
 
 // Holder is the installation that a store belongs to: its catalog names everything on the store. The other fields are

@@ -288,7 +288,7 @@ func (ro *roster) bindStore(ctx context.Context, s *store) error {
 		return err
 	}
 	info := s.images.Info()
-	was, err := ro.catalog.Bind(ctx, catalog.Store{ID: s.id(), Name: s.name, Kind: info.Kind, Location: info.Location}, legacy)
+	was, err := ro.catalog.Bind(ctx, catalog.Store{ID: s.id(), Name: s.name, Kind: info.Kind, Location: info.Location, Former: s.bound.Load().Former}, legacy)
 	if err != nil {
 		return err
 	}

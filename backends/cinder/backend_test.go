@@ -90,6 +90,9 @@ func TestAVolumeTypeIsHeldByItsID(t *testing.T) {
 	committed(t, f, b)
 	before, err := b.Identify(t.Context())
 	is(t, "identify", err, nil)
+	if id, former := string(before.ID), string(before.Former); !strings.HasSuffix(id, ":"+cindertest.TypeID) || former != strings.TrimSuffix(id, cindertest.TypeID)+cindertest.Type {
+		t.Errorf("store %s, by its former ID %s, which ended with the type's name", id, former)
+	}
 	f.With(func() { f.Types[cindertest.TypeID] = "gold" })
 	if all := listed(t, b); len(all) != 1 {
 		t.Errorf("the type was renamed meanwhile: %+v, want one image-volume", all)

@@ -125,7 +125,8 @@ func (b *Backend) Identify(ctx context.Context) (backends.Identity, error) {
 	if err != nil {
 		return backends.Identity{}, err
 	}
-	return backends.Identity{ID: backends.StoreID("cinder:" + project + ":" + string(kind))}, nil
+	of := "cinder:" + project + ":"
+	return backends.Identity{ID: backends.StoreID(of + string(kind)), Former: backends.StoreID(of + b.c.VolumeType)}, nil
 }
 
 // HoldFor implements backends.Belonging. Each volume says which catalog it belongs to, so that several installations

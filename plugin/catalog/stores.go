@@ -22,6 +22,8 @@ type Store struct {
 	Location string // for people
 	BoundAt  time.Time
 	Names    []backends.Name // every one that it has had, Name among them
+	// Former is for Bind: the ID that earlier versions gave the store; "": none other.
+	Former backends.StoreID
 }
 
 const (
@@ -69,7 +71,8 @@ func (t tx) stores(ctx context.Context) ([]Store, error) {
 }
 
 // Bind makes a store known under the name that it has now, and returns the one that it had; "" where it was
-// not known. A store that was not known gets the entries that older versions kept under the name legacy.
+// not known. A store that was not known gets what older versions kept under its former ID, and the entries that they kept under
+// the name legacy.
 func (c *Catalog) Bind(ctx context.Context, s Store, legacy backends.Name) (was backends.Name, err error) {
 	err = c.write(ctx, fmt.Sprintf("bind store %s as %s", s.ID, s.Name), func(t tx) error {
 		was, err = t.bind(ctx, s, legacy)
@@ -101,6 +104,9 @@ func (t tx) bind(ctx context.Context, s Store, legacy backends.Name) (was backen
 		return "", err
 	}
 	if !known {
+		if was, err = t.moveFormer(ctx, s); err != nil {
+			return "", err
+		}
 		if err := t.moveEntries(ctx, legacy, s.ID); err != nil {
 			return "", err
 		}
@@ -124,6 +130,47 @@ func (t tx) moveEntries(ctx context.Context, from backends.Name, to backends.Sto
 	}
 	_, err := t.exec(ctx, moveDeparted, to, from)
 	return err
+}
+
+// moveAlong are the tables, beside the entries and sums, whose rows go with a store that gets another ID.
+var moveAlong = []string{
+	`UPDATE loans SET store = ? WHERE store = ?`,
+	`UPDATE fill_queue SET store = ? WHERE store = ?`,
+	`UPDATE paused_stores SET store = ? WHERE store = ?`,
+	`UPDATE estates SET store = ? WHERE store = ?`,
+	`UPDATE store_names SET store = ? WHERE store = ?`,
+}
+
+// moveFormer brings what is kept under a store's former ID under the one that it has now, and returns what it was called; "" where
+// there is no such store. The new ID is known by then, and has nothing yet but its name.
+func (t tx) moveFormer(ctx context.Context, s Store) (was backends.Name, err error) {
+	if s.Former == "" || s.Former == s.ID {
+		return "", nil
+	}
+	err = t.row(ctx, selectStore, s.Former).Scan(&was)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	former := backends.Name(s.Former)
+	if err := errors.Join(t.moveEntries(ctx, former, s.ID), t.moveSums(ctx, former, s.ID)); err != nil {
+		return "", err
+	}
+	if _, err := t.exec(ctx, `DELETE FROM store_names WHERE store = ?`, s.ID); err != nil {
+		return "", err
+	}
+	for _, move := range moveAlong {
+		if _, err := t.exec(ctx, move, s.ID, s.Former); err != nil {
+			return "", err
+		}
+	}
+	stmt := insertStoreName + t.c.dialect.upsert("store_names", []string{"store", "name"}, nil, nil)
+	if _, err := t.exec(ctx, stmt, s.ID, s.Name); err != nil {
+		return "", err
+	}
+	return was, t.stillThat(ctx, `DELETE FROM stores WHERE id = ?`, s.Former)
 }
 
 // What requests of a store came to before it was bound is summed under its name.

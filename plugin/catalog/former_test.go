@@ -1,0 +1,49 @@
+package catalog
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+)
+
+// A store that gets another ID by a later version keeps all that it has, and is no second store.
+func TestWhatAFormerIDHasGoesAlong(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	const now = backends.StoreID("cinder:project:type-id")
+	_, err := c.Bind(ctx, Store{ID: "local", Name: "fast", Kind: "cinder"}, "")
+	is(t, "bind", err, nil)
+	e := mustReady(t, c, spec("k"), 100)
+	if e.Store != "local" {
+		t.Fatalf("the entry is of %s", e.Store)
+	}
+	_, err = c.Lend(ctx, Loan{Entry: e.ID, Store: e.Store, ImageVolume: e.ImageVolume, Generation: "g", LentTo: "v"}, time.Hour)
+	is(t, "lend", err, nil)
+	before, err := c.Held(ctx)
+	is(t, "held", err, nil)
+
+	for range 2 { // the second time there is nothing of it left
+		_, err := c.Bind(ctx, Store{ID: now, Name: "quick", Kind: "cinder", Former: "local"}, "quick")
+		is(t, "bind by another ID", err, nil)
+		stores, err := c.Stores(ctx)
+		if err != nil || len(stores) != 1 || stores[0].ID != now || !slices.Equal(stores[0].Names, []backends.Name{"fast", "quick"}) {
+			t.Errorf("stores: %+v, %v, want %s alone, with both names", stores, err, now)
+		}
+		got, err := c.Find(ctx, now, e.Domain, e.Key)
+		if err != nil || got.ID != e.ID || got.Store != now || !got.Serves() {
+			t.Errorf("found: %+v, %v, want %s", got, err, e.ID)
+		}
+		loans, err := c.Loans(ctx)
+		if err != nil || len(loans) != 1 || loans[0].Store != now {
+			t.Errorf("loans: %+v, %v", loans, err)
+		}
+		after, err := c.Held(ctx)
+		if err != nil || len(after) != 1 || before["local"].Bytes == 0 || after[now] != before["local"] {
+			t.Errorf("held: %+v, %v, want %+v of %s", after, err, before, now)
+		}
+	}
+	_, err = c.Bind(ctx, Store{ID: "other", Name: "other", Kind: "cinder", Former: "never"}, "other")
+	is(t, "one that had no other", err, nil)
+}
