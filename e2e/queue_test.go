@@ -19,10 +19,14 @@ import (
 // queuedImages is the variable of the environment that says how many images are queued; a machine with time has 1000.
 const queuedImages = "CLONECACHE_QUEUED_IMAGES"
 
-// howMany are queued, a multiple of ten.
+// howMany are queued, a multiple of ten. The race detector, under which the catalog is many times slower, affords few.
 func howMany(t *testing.T) int {
 	t.Helper()
-	many, err := strconv.Atoi(cmp.Or(os.Getenv(queuedImages), "200"))
+	usual := "200"
+	if harness.Race() {
+		usual = "60"
+	}
+	many, err := strconv.Atoi(cmp.Or(os.Getenv(queuedImages), usual))
 	if err != nil || many < 50 || many%10 != 0 {
 		t.Fatalf("%s: want a number from 50 on that ten divides", queuedImages)
 	}

@@ -72,3 +72,6 @@ func RemoveShared() {
 
 // environment is the program's. The race detector would keep each process for a second at its end.
 func environment() []string { return append(os.Environ(), "GORACE=atexit_sleep_ms=0") }
+
+// Race tells whether the tests, and the daemons that they start, run under the race detector.
+func Race() bool { return raceEnabled }
