@@ -41,3 +41,17 @@ func TestDroppedEventsAreCounted(t *testing.T) {
 	counts(0, true, 6, 11)
 	counts(11, false, 0, 11)
 }
+
+// On every database no fewer are told of than were dropped.
+func TestNoDroppedEventIsLeftOut(t *testing.T) {
+	cfg := anew(t)
+	cfg.MaxEvents = 10
+	c := open(t, cfg, newClock().now)
+	for n := range 12 {
+		is(t, "record", c.Record(t.Context(), "daemon", 0, nil, Event{Kind: words.EventEvicted, Routine: n%2 == 0}), nil)
+		dropped, _, err := c.DroppedEvents(t.Context(), 0, true)
+		if err != nil || dropped < int64(n-9) {
+			t.Errorf("after %d events: %d dropped, %v", n+1, dropped, err)
+		}
+	}
+}
