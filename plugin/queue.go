@@ -41,7 +41,7 @@ type queue struct {
 	groups  atomic.Pointer[[]GroupConfig]
 	mu      sync.Mutex // guards what follows
 	workers int
-	reading map[string]int // workers by the source of their image, where that has places of its own
+	reading map[string]int // workers by the source of their image
 	going   map[catalog.QueueID]*job
 }
 
@@ -165,22 +165,21 @@ func (q *queue) crowded() (names []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for name, workers := range q.reading {
-		if most, _ := q.fills.placesOf(name); workers >= most {
+		if most, bounded := q.fills.placesOf(name); bounded && workers >= most {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// reads notes that so many more workers read from the source of an image.
+// reads notes that so many more workers read from the source of an image, be it bounded or not: that may change under them.
 func (q *queue) reads(image string, more int) {
 	name, _, _ := strings.Cut(image, ":")
-	if _, bounded := q.fills.placesOf(name); !bounded {
-		return
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.reading[name] += more
+	if q.reading[name] += more; q.reading[name] == 0 {
+		delete(q.reading, name)
+	}
 }
 
 // beginNext begins to work on what is next, in a place that the caller has taken; false: nothing is to be done.

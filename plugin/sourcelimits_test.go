@@ -9,6 +9,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // Fills of a source that has few places keep none from another one's.
@@ -66,6 +67,36 @@ func TestTheQueueGoesOnWhereASourceHasNoPlace(t *testing.T) {
 	})
 	close(source.gate)
 	r.waitForState(t, "done", 4)
+	checkClean(t, r)
+}
+
+// A reload may lift a source's bound, or set one, while images of it are in the queue: these go on either way.
+func TestTheQueueGoesOnWhereASourcesBoundComesAndGoes(t *testing.T) {
+	source := newGatedSource()
+	var sources []imagesource.Source
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(source), func(c *plugin.Config) {
+		sources = c.Sources
+		c.SourceLimits = map[string]plugin.SourceLimit{"gated": {Fills: 1}}
+	})
+	bound := func(limits map[string]plugin.SourceLimit) {
+		t.Helper()
+		if err := r.Controls().SetLimits(plugin.Limits{Sources: sources, SourceLimits: limits}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		source.put(fmt.Sprint("disk-", i), "1", random(mib))
+	}
+	r.prefetch(t, plugin.Prefetch{Images: []string{"gated:disk-0"}})
+	<-source.half
+	bound(nil) // under a worker
+	close(source.gate)
+	r.waitForState(t, "done", 1)
+	r.prefetch(t, plugin.Prefetch{Images: []string{"gated:disk-1"}})
+	r.waitForState(t, "done", 2)
+	bound(map[string]plugin.SourceLimit{"gated": {Fills: 1}})
+	r.prefetch(t, plugin.Prefetch{Images: []string{"gated:disk-2"}})
+	r.waitForState(t, "done", 3)
 	checkClean(t, r)
 }
 
