@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,4 +47,30 @@ func TestWhatAFormerIDHasGoesAlong(t *testing.T) {
 	}
 	_, err = c.Bind(ctx, Store{ID: "other", Name: "other", Kind: "cinder", Former: "never"}, "other")
 	is(t, "one that had no other", err, nil)
+}
+
+// What is in quarantine goes along, too, however long the IDs are.
+func TestWhatIsInQuarantineGoesAlong(t *testing.T) {
+	c, _ := fresh(t)
+	ctx := t.Context()
+	was := backends.StoreID("cinder:" + strings.Repeat("0", 32) + ":a volume type with a name")
+	_, err := c.Bind(ctx, Store{ID: was, Name: "fast", Kind: "cinder"}, "")
+	is(t, "bind", err, nil)
+	var bad []Entry
+	for _, key := range []Key{"k1", "k2"} {
+		s := spec(key)
+		s.Store = was
+		e := mustReady(t, c, s, 100)
+		_, err := c.Quarantine(ctx, e.ID, e.ImageVolume, "it differs")
+		is(t, "quarantine", err, nil)
+		bad = append(bad, e)
+	}
+	_, err = c.Bind(ctx, Store{ID: "cinder:project:type-id", Name: "fast", Kind: "cinder", Former: was}, "fast")
+	is(t, "bind by another ID", err, nil)
+	for _, e := range bad {
+		got, err := c.Release(ctx, e.ID)
+		if err != nil || !got.Serves() || got.Store != "cinder:project:type-id" {
+			t.Errorf("released: %+v, %v", got, err)
+		}
+	}
 }

@@ -117,9 +117,9 @@ func (t tx) bind(ctx context.Context, s Store, legacy backends.Name) (was backen
 	return was, t.moveSums(ctx, s.Name, s.ID)
 }
 
-// moveStore brings entries of a store that was kept by its name under its ID: live_key begins with it, quoted.
+// moveStore brings entries of a store that was kept by its name under its ID: live_key begins with it, quoted, but in quarantine.
 const moveStore = `UPDATE entries SET store = ?,
-	live_key = CASE WHEN live_key IS NULL THEN NULL ELSE ? || substr(live_key, ?) END WHERE store = ?`
+	live_key = CASE WHEN live_key IS NULL OR quarantined_at > 0 THEN live_key ELSE ? || substr(live_key, ?) END WHERE store = ?`
 
 const moveDeparted = `UPDATE departed SET store = ? WHERE store = ?`
 
