@@ -47,9 +47,7 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	proven := provenBy(iv.Description)
 	defer s.changing()()
 	known, damaged := m.stock.damaged.of(iv.ID)
-	if damaged {
-		s.ready.ban(e.ID)
-	}
+	e.Quarantine = known.Why // with the row, so that nobody sees it serve
 	err = m.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {
 		return m.adoptLost(ctx, s, iv, e)
@@ -59,8 +57,9 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	}
 	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	if damaged {
-		_, err = m.stock.quarantine(ctx, s, e, known.Why)
-		return gone(err)
+		s.ready.ban(e.ID)
+		m.stock.tellQuarantined(ctx, s, e)
+		return nil
 	}
 	s.learn(e, proven...)
 	return nil

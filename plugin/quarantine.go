@@ -27,12 +27,17 @@ func (k *stock) quarantine(ctx context.Context, s *store, e catalog.Entry, why s
 		return e, errors.Join(err, k.readQuarantined(ctx))
 	}
 	k.rememberDamaged(e)
+	k.tellQuarantined(ctx, s, e)
+	return e, nil
+}
+
+// tellQuarantined says of an entry in quarantine why it is there, and what was made from it.
+func (k *stock) tellQuarantined(ctx context.Context, s *store, e catalog.Entry) {
 	made, err := k.madeFrom(ctx, e)
-	detail := why + madeDetail(made, err)
+	detail := e.Quarantine + madeDetail(made, err)
 	k.books.noteEntry(EventQuarantined, e, catalog.Event{Reason: "content", Bytes: e.HeldBytes, Detail: detail})
 	k.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume, "entry": e.ID, "volumes": len(made)}).
-		Error("image-volume is damaged and in quarantine; nothing is made from it any more: " + why)
-	return e, nil
+		Error("image-volume is damaged and in quarantine; nothing is made from it any more: " + e.Quarantine)
 }
 
 // release lets an entry that was read back and is right be used again. Where another one has its content by now, it is

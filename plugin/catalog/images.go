@@ -120,7 +120,8 @@ func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
 // Adopt inserts a ready entry for a committed image-volume that no row names (check --repair), or a
 // detached one, where e.State is that: it is found by no key. An empty ID, CreatedAt, FilledAt or
 // LastUsedAt is set to a new ID or to now; the keys are the first image's. A failed row with its ID
-// or its key gives way. ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of
+// or its key gives way. Where e.Quarantine says why, a ready one is in quarantine from the start, for all daemons.
+// ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of
 // this very image-volume.
 func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 	if e.ID == "" {
@@ -162,7 +163,10 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 		if e.State != Ready {
 			return nil
 		}
-		return t.allCurrent(ctx, e, e.ImageIDs, e.FilledAt, now) // whichever is adopted first
+		if err := t.allCurrent(ctx, e, e.ImageIDs, e.FilledAt, now); err != nil || e.Quarantine == "" { // whichever is adopted first
+			return err
+		}
+		return t.change(ctx, quarantineEntry, micros(now), e.Quarantine, inQuarantine(e.ID), e.ID, e.ImageVolume)
 	})
 }
 

@@ -57,6 +57,28 @@ func TestWhatIsInQuarantineIsFoundByNobody(t *testing.T) {
 	}
 }
 
+// What is known to be damaged is adopted so: at no time does anybody find it.
+func TestWhatIsDamagedIsAdoptedInQuarantine(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	e := Entry{ID: "0199-damaged", Store: "local", Key: "k", ImageVolume: "0199-damaged-1", ImageIDs: []string{"s:a"}, Quarantine: "it differs"}
+	is(t, "adopt", c.Adopt(ctx, e, revision), nil)
+	for _, key := range []words.Key{e.Key, revision} {
+		_, err := c.Find(ctx, "local", "", key)
+		is(t, "find", err, ErrNotFound)
+	}
+	all, err := c.Quarantined(ctx)
+	if err != nil || len(all) != 1 || all[0].Serves() || all[0].Quarantine != e.Quarantine || !all[0].QuarantinedAt.Equal(at.now()) {
+		t.Errorf("in quarantine: %+v, %v", all, err)
+	}
+	other := e
+	other.ID, other.ImageVolume, other.Quarantine = "0199-whole", "0199-whole-1", ""
+	is(t, "adopt another of the same content", c.Adopt(ctx, other, revision), nil)
+	if found, err := c.Find(ctx, "local", "", revision); err != nil || found.ID != other.ID {
+		t.Errorf("found: %+v, %v, want the whole one", found, err)
+	}
+}
+
 // What is in quarantine is filled anew, is not released beside the one that came after it, and goes as any other.
 func TestAfterAQuarantineComesAnotherEntry(t *testing.T) {
 	c, _ := fresh(t)
