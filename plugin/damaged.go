@@ -35,9 +35,10 @@ type damagedVolume struct {
 // damaged is what this daemon remembers of quarantines. It may be used from several goroutines; the zero value remembers
 // nothing and writes nowhere. The file is replaced as a whole, durably: a crash leaves the former one or the new one.
 type damaged struct {
-	mu      sync.Mutex // guards what follows, and the file
-	path    string
-	volumes []damagedVolume
+	mu        sync.Mutex // guards what follows, and the file
+	path      string
+	volumes   []damagedVolume
+	unwritten bool // the file does not say so yet
 }
 
 // open reads what was remembered. A file that is damaged itself is an error that says what to do.
@@ -95,12 +96,12 @@ func (d *damaged) all() []damagedVolume {
 	return slices.Clone(d.volumes)
 }
 
-// change writes the file anew where what is remembered differs.
+// change writes the file anew where what is remembered differs, or could not be written the last time.
 func (d *damaged) change(to func([]damagedVolume) []damagedVolume) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	next := to(slices.Clone(d.volumes))
-	if slices.Equal(next, d.volumes) {
+	if slices.Equal(next, d.volumes) && !d.unwritten {
 		return nil
 	}
 	text, err := json.Marshal(next)
@@ -108,7 +109,9 @@ func (d *damaged) change(to func([]damagedVolume) []damagedVolume) error {
 		return err
 	}
 	d.volumes = next
-	return writeID(d.path, string(text))
+	err = writeID(d.path, string(text))
+	d.unwritten = err != nil
+	return err
 }
 
 // rememberDamaged remembers what is in quarantine, and logs where that cannot be written down: it is in the catalog.
