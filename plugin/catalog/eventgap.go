@@ -3,13 +3,11 @@ package catalog
 import (
 	"context"
 	"database/sql"
-	"errors"
 )
 
 const (
-	// trimmedTo is the oldest event of a class that has as many as may be; there is none where it has fewer, since nothing of it
-	// was dropped then.
-	trimmedTo = `SELECT MIN(id) FROM events WHERE routine = ? HAVING COUNT(*) >= ?`
+	oldestOfClass = `SELECT MIN(id) FROM events WHERE routine = ?`
+	countOfClass  = `SELECT COUNT(*) FROM events WHERE routine = ?`
 	// eventsBetween counts the events that there are.
 	eventsBetween = `SELECT COUNT(*) FROM events WHERE id > ? AND id < ?`
 )
@@ -20,8 +18,8 @@ const (
 func (c *Catalog) DroppedEvents(ctx context.Context, after EventID, routine bool) (dropped int64, last EventID, err error) {
 	err = c.read(ctx, "count dropped events", func(t tx) error {
 		dropped, last = 0, after
-		oldest, err := t.trimmedTo(ctx, routine)
-		if err != nil || oldest <= after+1 {
+		oldest, err := t.trimmedTo(ctx, after, routine)
+		if err != nil || oldest == 0 {
 			return err
 		}
 		var left int64
@@ -35,16 +33,25 @@ func (c *Catalog) DroppedEvents(ctx context.Context, after EventID, routine bool
 }
 
 // trimmedTo is the oldest event of those that may have been trimmed: of the class that is not routine, and with routine of
-// either. 0: nothing was.
-func (t tx) trimmedTo(ctx context.Context, routine bool) (EventID, error) {
+// either. 0: nothing behind after was. A class that has fewer than may be was not. It counts only where something may be missing,
+// since that takes time in proportion to the events.
+func (t tx) trimmedTo(ctx context.Context, after EventID, routine bool) (EventID, error) {
 	var oldest EventID
 	for _, class := range []bool{false, true}[:1+number(routine)] {
-		var id sql.NullInt64
-		err := t.row(ctx, trimmedTo, number(class), t.c.eventRows(class)).Scan(&id)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		var first sql.NullInt64
+		if err := t.row(ctx, oldestOfClass, number(class)).Scan(&first); err != nil {
 			return 0, err
 		}
-		oldest = max(oldest, EventID(id.Int64))
+		if EventID(first.Int64) <= max(oldest, after+1) {
+			continue
+		}
+		var rows int
+		if err := t.row(ctx, countOfClass, number(class)).Scan(&rows); err != nil {
+			return 0, err
+		}
+		if rows >= t.c.eventRows(class) {
+			oldest = EventID(first.Int64)
+		}
 	}
 	return oldest, nil
 }
