@@ -36,7 +36,8 @@ func (a *app) catalogMigrate() *cobra.Command {
 		Use:   "migrate",
 		Short: "Bring the catalog's schema up to date",
 		Long: `Brings the schema of the configured catalog up to date, or makes it where the database is new. A daemon does not start
-on a server's catalog whose schema is older or newer than its own; a SQLite catalog it migrates by itself.
+on a server's catalog whose schema is older than its own, or newer by more than one step; a SQLite catalog it migrates
+by itself.
 
 Daemons of the version before may go on where the schema changes by one step, and are upgraded one after another;
 on a Galera cluster, and where it changes by more, stop those that use the catalog first. Where a migration is
