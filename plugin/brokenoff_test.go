@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
@@ -109,10 +110,21 @@ func TestASourceThatRefusesEvictsNothing(t *testing.T) {
 	}
 }
 
-// Downloads take not all of the places among the fills: a volume gets one at once.
+// Downloads take not all of the places among the fills, nor among those of their source: a volume gets one at once.
 func TestDownloadsLeavePlacesForVolumes(t *testing.T) {
+	for what, bound := range map[string]func(*plugin.Config){
+		"all": func(c *plugin.Config) { c.FillLimit = 4 },
+		"its source": func(c *plugin.Config) {
+			c.FillLimit, c.SourceLimits = 8, map[string]plugin.SourceLimit{"gated": {Fills: 4}}
+		},
+	} {
+		t.Run(what, func(t *testing.T) { downloadsLeavePlaces(t, bound) })
+	}
+}
+
+func downloadsLeavePlaces(t *testing.T, bound option) {
 	source := newGatedSource()
-	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(newCapable()), func(c *plugin.Config) { c.FillLimit = 4 })
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(newCapable()), bound)
 	for n := range 4 {
 		content := random(mib + n)
 		id := fmt.Sprint(n)
@@ -136,4 +148,38 @@ func TestDownloadsLeavePlacesForVolumes(t *testing.T) {
 	if a := <-volume; a.err != nil || a.a.Outcome != plugin.Filled {
 		t.Errorf("volume: %+v", a)
 	}
+}
+
+// Images that are to be kept, and wait for their turn, have no place of their source meanwhile that a volume needs.
+func TestWaitingDownloadsLeaveASourcesPlaces(t *testing.T) {
+	source := newGatedSource()
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(newCapable()), func(c *plugin.Config) {
+		c.FillLimit, c.SourceLimits = 2, map[string]plugin.SourceLimit{"gated": {Fills: 4}}
+	})
+	for n := range 8 {
+		content := random(mib + n)
+		id := fmt.Sprint(n)
+		source.put(id, "1", content)
+		source.promise(id, digestOf(content))
+		if err := plugin.BytesOf(r.Plugin).Fetch(t.Context(), plugin.BytesRequest{Image: "gated:" + id, Cache: "files"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-source.half
+	waitFor(t, func() bool {
+		begun, err := r.Entries(t.Context(), plugin.EntryFilter{Backend: "files", State: "filling"})
+		return err == nil && len(begun) == 8
+	})
+	source.put("disk", "1", random(mib))
+	volume := r.start(plugin.Request{Image: "gated:disk", Volume: backends.VolumeName("v")})
+	select {
+	case <-source.half:
+	case <-time.After(20 * time.Second):
+		t.Error("the volume waits for images that are to be kept")
+	}
+	close(source.gate)
+	if a := <-volume; a.err != nil || a.a.Outcome != plugin.Filled {
+		t.Errorf("volume: %+v", a)
+	}
+	waitFor(t, func() bool { return len(r.keptImages(t)) == 8 })
 }

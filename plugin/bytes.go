@@ -174,7 +174,7 @@ func (o Bytes) keepable(s *store, want *wanted) error {
 
 // mayFetch refuses what would have to wait until other images are fetched: its source gives it at once. ErrNotKept.
 func (o Bytes) mayFetch(s *store, want *wanted) error {
-	if !o.fills.idleForKeeping() && !o.fills.fetches(s, want) {
+	if place := o.fills.slotFor(want); !place.idle() && !o.fills.fetches(s, want) {
 		return fmt.Errorf("%w: as many images are fetched as may be", ErrNotKept)
 	}
 	return nil

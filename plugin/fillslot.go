@@ -12,17 +12,26 @@ type fillSlot struct {
 	taken  bool
 }
 
-// slotFor is the place that a fill needs: among those of its image's source where it has a bound, among those of
-// downloads where it keeps bytes as they are, and among all.
+// slotFor is the place that a fill needs: among those of its image's source where it has a bound, and among all. One that keeps
+// bytes as they are needs one among those of downloads first: while it waits for that it has no place that volumes need.
 func (fl *fills) slotFor(want *wanted) fillSlot {
 	var places []*slots
-	if own := fl.limits.of(want.image.Source).places; own != nil {
-		places = append(places, own)
+	own := fl.limits.of(want.image.Source)
+	if want.asItIs() && own.keeping != nil {
+		places = append(places, own.keeping)
 	}
 	if want.asItIs() {
 		places = append(places, fl.keeping)
 	}
+	if own.places != nil {
+		places = append(places, own.places)
+	}
 	return fillSlot{places: append(places, fl.places)}
+}
+
+// idle tells whether the place would be had at once.
+func (s *fillSlot) idle() bool {
+	return !slices.ContainsFunc(s.places, func(one *slots) bool { _, now := one.free(); return !now })
 }
 
 // take waits for a place; with one it does nothing.
@@ -53,7 +62,7 @@ func leaveAll(places []*slots) {
 	}
 }
 
-// keepingShare is how many of the fills may be of images that are kept as they are: not all, where there is more than one
+// keepingShare is how many of so many fills may be of images that are kept as they are: not all, where there is more than one
 // place, so that who downloads keeps nobody from a volume.
 func keepingShare(most int) int { return (most + 1) / 2 }
 
@@ -61,12 +70,6 @@ func keepingShare(most int) int { return (most + 1) / 2 }
 func (fl *fills) idle() bool {
 	_, now := fl.places.free()
 	return now
-}
-
-// idleForKeeping is idle for one that keeps an image as it is.
-func (fl *fills) idleForKeeping() bool {
-	_, now := fl.keeping.free()
-	return now && fl.idle()
 }
 
 // limit is how many fills read and write at once, at most.

@@ -18,8 +18,9 @@ type SourceLimit struct {
 
 // sourceLimit is one that is in force.
 type sourceLimit struct {
-	places *slots    // nil: no bound
-	pace   *throttle // nil: no bound
+	places  *slots    // nil: no bound
+	keeping *slots    // of these, for images that are kept as they are; nil with places
+	pace    *throttle // nil: no bound
 }
 
 // sourceLimits are those in force, by the sources' names.
@@ -56,15 +57,16 @@ func (l *sourceLimits) set(all map[string]SourceLimit) {
 func (l sourceLimit) changed(to SourceLimit) sourceLimit {
 	if l.places != nil {
 		l.places.resize(cmp.Or(to.Fills, math.MaxInt))
+		l.keeping.resize(cmp.Or(keepingShare(to.Fills), math.MaxInt))
 	}
 	if l.pace != nil {
 		l.pace.keepTo(cmp.Or(to.BytesPerSecond, math.MaxInt64))
 	}
 	switch {
 	case to.Fills == 0:
-		l.places = nil
+		l.places, l.keeping = nil, nil
 	case l.places == nil:
-		l.places = &slots{most: to.Fills}
+		l.places, l.keeping = &slots{most: to.Fills}, &slots{most: keepingShare(to.Fills)}
 	}
 	switch {
 	case to.BytesPerSecond == 0:
