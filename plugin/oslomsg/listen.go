@@ -29,6 +29,10 @@ func RoutingKey(topic string, p Priority) string {
 // exchangePause is between looks for an exchange.
 const exchangePause = time.Second
 
+// unreadAtMost is how many messages RabbitMQ hands over that have not been taken yet; the others stay in the queue, which may be
+// bounded. The library keeps what comes in memory, as much as that is.
+const unreadAtMost = 10
+
 // ErrNoExchange: the service has not declared its exchange yet, as it does with its first notification.
 var ErrNoExchange = errors.New("its exchange is not there yet")
 
@@ -54,6 +58,9 @@ func Listen(ctx context.Context, conn *amqp.Connection, s Subscription, ready fu
 			if n, err := Decode(d.Body); err == nil {
 				take(n)
 			}
+			if err := d.Ack(false); err != nil {
+				return fmt.Errorf("listen to exchange %s: %w", s.Exchange, err)
+			}
 		}
 	}
 }
@@ -78,7 +85,10 @@ func (s Subscription) consume(ctx context.Context, conn *amqp.Connection) (<-cha
 	if err := ch.QueueBind(s.Queue, RoutingKey(s.Topic, s.Priority), s.Exchange, false, nil); err != nil {
 		return nil, fmt.Errorf("bind queue %s: %w", s.Queue, err)
 	}
-	deliveries, err := ch.ConsumeWithContext(ctx, s.Queue, "", true, true, false, false, nil)
+	if err := ch.Qos(unreadAtMost, 0, false); err != nil {
+		return nil, fmt.Errorf("bound what queue %s hands over: %w", s.Queue, err)
+	}
+	deliveries, err := ch.ConsumeWithContext(ctx, s.Queue, "", false, true, false, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read queue %s: %w", s.Queue, err)
 	}

@@ -72,3 +72,54 @@ func TestALinkListens(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a listener has not taken yet stays in RabbitMQ, whose queue is bounded: it is not heaped up in memory here.
+func TestAListenerHeapsNothingUp(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	b := oslomsgtest.Start(t)
+	address, err := oslomsg.ParseAddress("amqp://cc@" + b.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	link := oslomsg.Link{Address: address, Password: func() (string, error) { return "secret", nil }, Log: log}
+	const many = 200
+	goOn, taken, ended := make(chan struct{}), make(chan struct{}, many), make(chan error, 1)
+	go func() {
+		ended <- link.Listen(ctx, oslomsg.Subscription{Exchange: "glance", Topic: "notifications", Priority: oslomsg.Info, Queue: "q"},
+			nil, func(oslomsg.Notification) { <-goOn; taken <- struct{}{} })
+	}()
+	select {
+	case <-b.Listening():
+	case <-ctx.Done():
+		t.Fatal("nobody listens")
+	}
+	body, err := oslomsg.Notification{Event: "image.activate", Priority: oslomsg.Info, At: time.Now(), Payload: []byte(`{}`)}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range many {
+		if n%2 == 0 {
+			b.Send([]byte("rubbish"))
+		} else {
+			b.Send(body)
+		}
+	}
+	if n := b.Untaken(); n == 0 || n > 20 {
+		t.Errorf("%d of %d messages were handed over to who takes none; want a few", n, many)
+	}
+	close(goOn)
+	for range many / 2 {
+		select {
+		case <-taken:
+		case <-ctx.Done():
+			t.Fatal("not all was heard")
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

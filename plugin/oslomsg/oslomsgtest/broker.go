@@ -18,14 +18,19 @@ type Broker struct {
 
 	mu        sync.Mutex // guards what follows, and writing to connections
 	lacking   bool       // it has no exchange
-	consumers map[net.Conn]consumer
+	consumers map[net.Conn]*consumer
+	ahead     map[net.Conn]int  // how much may be delivered that is not acknowledged yet; 0: any number
 	asked     map[string]string // what was last declared and bound: exchange, queue, key
 	listening chan struct{}     // gets a value for each consumer
 }
 
 type consumer struct {
-	channel uint16
-	tag     string
+	channel   uint16
+	tag       string
+	ahead     int
+	waiting   [][]byte
+	delivered uint64
+	taken     uint64 // of these, that were acknowledged
 }
 
 // Start starts one.
@@ -36,7 +41,10 @@ func Start(t testing.TB) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Broker{Address: l.Addr().String(), consumers: make(map[net.Conn]consumer), asked: make(map[string]string), listening: make(chan struct{}, 16)}
+	b := &Broker{
+		Address: l.Addr().String(), consumers: make(map[net.Conn]*consumer), ahead: make(map[net.Conn]int), asked: make(map[string]string),
+		listening: make(chan struct{}, 16),
+	}
 	t.Cleanup(func() { l.Close(); b.Cut() })
 	go func() {
 		for {
@@ -77,13 +85,33 @@ func (b *Broker) Cut() {
 	}
 }
 
-// Send delivers a body to all who consume.
+// Send delivers a body to all who consume, once each has acknowledged enough of what came before.
 func (b *Broker) Send(body []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for c, to := range b.consumers {
-		deliver := message(60, 60).short(to.tag)
-		deliver = append(deliver, 0, 0, 0, 0, 0, 0, 0, 1, 0) // delivery tag, not redelivered
+		to.waiting = append(to.waiting, body)
+		to.deliver(c)
+	}
+}
+
+// Untaken is how much was delivered to all who consume now and is not acknowledged.
+func (b *Broker) Untaken() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, to := range b.consumers {
+		n += int(to.delivered - to.taken)
+	}
+	return n
+}
+
+func (to *consumer) deliver(c net.Conn) {
+	for len(to.waiting) > 0 && (to.ahead == 0 || to.delivered-to.taken < uint64(to.ahead)) {
+		body := to.waiting[0]
+		to.waiting = to.waiting[1:]
+		to.delivered++
+		deliver := arguments(binary.BigEndian.AppendUint64(message(60, 60).short(to.tag), to.delivered))
+		deliver = append(deliver, 0) // not redelivered
 		deliver = deliver.short("").short("")
 		header := binary.BigEndian.AppendUint64(arguments{0, 60, 0, 0}, uint64(len(body)))
 		header = append(header, 0, 0) // no properties
@@ -167,11 +195,24 @@ func (b *Broker) answer(c net.Conn, channel uint16, p []byte) {
 		_, at := shortAt(p, 6)
 		_, at = shortAt(p, at)
 		b.asked["key"], _ = shortAt(p, at)
+	case [2]uint16{60, 10}:
+		b.ahead[c] = int(binary.BigEndian.Uint16(p[8:]))
+	case [2]uint16{60, 80}:
+		if to, is := b.consumers[c]; is {
+			to.taken++
+			to.deliver(c)
+		}
+		return
 	case [2]uint16{60, 20}:
 		_, at := shortAt(p, 6)
-		tag, _ := shortAt(p, at)
+		tag, at := shortAt(p, at)
 		write(c, 1, channel, reply.short(tag))
-		b.consumers[c] = consumer{channel, tag}
+		const noAck = 2
+		to := &consumer{channel: channel, tag: tag, ahead: b.ahead[c]}
+		if p[at]&noAck != 0 {
+			to.ahead = 0
+		}
+		b.consumers[c] = to
 		b.listening <- struct{}{}
 		return
 	}
