@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,10 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	proven := provenBy(iv.Description)
 	defer s.changing()()
 	known, damaged := m.stock.damaged.of(iv.ID)
-	e.Quarantine = known.Why // with the row, so that nobody sees it serve
+	if damaged { // with the row, so that nobody sees it serve; beside what was cached in its place, which has the same content
+		s.ready.ban(e.ID)
+		e.Quarantine = cmp.Or(known.Why, "it was found damaged")
+	}
 	err = m.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {
 		return m.adoptLost(ctx, s, iv, e)
@@ -57,7 +61,6 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	}
 	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes})
 	if damaged {
-		s.ready.ban(e.ID)
 		m.stock.tellQuarantined(ctx, s, e)
 		return nil
 	}

@@ -55,6 +55,30 @@ func TestQuarantineOutlivesTheCatalog(t *testing.T) {
 	}
 }
 
+// What is in quarantine is kept also where its image was cached anew before the catalog was lost: both have the same content.
+func TestQuarantineOutlivesTheCatalogBesideItsSuccessor(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, scrubbed)
+	r.image(t, "disk.raw", 4*mib)
+	first := r.create(t, "library:disk.raw", "v1", 0)
+	r.damage(t, r.wantEntries(t, 1)[0].ImageVolume, 5)
+	plugin.ScrubDue(t.Context(), r.Plugin)
+	second := r.create(t, "library:disk.raw", "v2", 0)
+	wantMiss(t, "after the quarantine", second, plugin.MissQuarantined)
+
+	for range 2 {
+		r.reopen(t, func() { loseCatalog(t, r) })
+		r.wantEntries(t, 2)
+		r.wantQuarantine(t, first.EntryID, "v1")
+		events, err := r.Events(t.Context(), plugin.EventFilter{Kinds: []plugin.EventKind{plugin.EventQuarantined}})
+		if err != nil || len(events) != 1 || !strings.Contains(events[0].Detail, "v1") {
+			t.Errorf("events: got %+v, %v, want the quarantine told of once", events, err)
+		}
+	}
+	if third := r.create(t, "library:disk.raw", "v3", 0); third.Outcome != plugin.Hit || third.EntryID != second.EntryID {
+		t.Errorf("got %+v, want a hit on %s", third, second.EntryID)
+	}
+}
+
 func copyCatalog(t *testing.T, r *rig, to string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(r.dir, "state", "catalog.db*"))

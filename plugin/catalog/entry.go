@@ -93,6 +93,9 @@ const insertEntry = `INSERT INTO entries (id, store, content_key, domain, state,
 // insert adds an entry; its images are added apart.
 func (t tx) insert(ctx context.Context, e Entry) error {
 	key := sql.NullString{String: live(e.Store, e.Domain, e.Key), Valid: e.State != Evicting && e.State != Detached}
+	if e.Quarantine != "" {
+		key.String = inQuarantine(e.ID)
+	}
 	return t.change(ctx, insertEntry, e.ID, e.Store, e.Key, e.Domain, e.State, e.Attempt, e.ImageVolume, e.Form,
 		e.Digest, e.DiskFormat, e.SourceBytes, e.VirtualBytes, e.ReservedBytes, e.HeldBytes, e.Claim,
 		number(e.Pinned), e.Hits, e.Clones, e.InspectorVersion, e.EvictCause, micros(e.CreatedAt), micros(e.FilledAt),

@@ -120,9 +120,8 @@ func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
 // Adopt inserts a ready entry for a committed image-volume that no row names (check --repair), or a
 // detached one, where e.State is that: it is found by no key. An empty ID, CreatedAt, FilledAt or
 // LastUsedAt is set to a new ID or to now; the keys are the first image's. A failed row with its ID
-// or its key gives way. Where e.Quarantine says why, a ready one is in quarantine from the start, for all daemons.
-// ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of
-// this very image-volume.
+// or its key gives way. Where e.Quarantine says why, a ready one is in quarantine from the start, for all daemons, whoever has
+// its key. ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of this very image-volume.
 func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 	if e.ID == "" {
 		id, err := newID()
@@ -170,9 +169,9 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 	})
 }
 
-// vacant tells whether an entry's ID and key are free, and removes a failed row that has them. ErrLost.
+// vacant tells whether an entry's ID and the key that it is to have are free, and removes a failed row that has them. ErrLost.
 func (t tx) vacant(ctx context.Context, e Entry) error {
-	if err := t.giveWay(ctx, selectEntry, e.ID); err != nil || e.State == Detached {
+	if err := t.giveWay(ctx, selectEntry, e.ID); err != nil || e.State == Detached || e.Quarantine != "" {
 		return err
 	}
 	return t.giveWay(ctx, selectLive, live(e.Store, e.Domain, e.Key))
