@@ -26,7 +26,7 @@ type EntryView struct {
 	PinnedBy    string    `json:"pinned_by,omitempty" enum:"person,rule" doc:"Whose the pin is: a person's, which stays until one takes it back, or a rule's that follows the image; absent where it is not pinned"`
 	CreatedAt   time.Time `json:"created_at"`
 	// SupersededAt is set once the entry is what none of its images is any more.
-	SupersededBy string     `json:"superseded_by" doc:"The entry that has the image's later content; empty while this one is current, or where the image is gone from its source (superseded_at is set then)"`
+	SupersededBy string     `json:"superseded_by" doc:"The entry that has the image's later content; empty while this one is current, or where the image is gone from its source, or beyond keep of what is followed (superseded_at is set then)"`
 	SupersededAt *time.Time `json:"superseded_at" doc:"When its image came to have other content, or went; null while it is current. Superseded entries go first at eviction"`
 	Generation   int64      `json:"generation" doc:"Counts the contents that its image has had on this backend, as far as their entries were there; the first is 1"`
 	LastUsedAt   time.Time  `json:"last_used_at" doc:"Zero until it is ready"`

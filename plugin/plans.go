@@ -158,7 +158,7 @@ func whyDeleted(e catalog.Entry) string {
 	case e.SupersededAt.IsZero():
 		return "it is ready"
 	case e.SupersededBy == "":
-		return "its image is gone from the source"
+		return "its image is gone from the source, or beyond keep of what is followed"
 	}
 	return "its image has other content by now"
 }

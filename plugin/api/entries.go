@@ -30,7 +30,7 @@ type deleteAllInput struct {
 	Backend backends.Name      `query:"backend" doc:"The backend or file cache that holds them. Default: all"`
 	Force   plugin.ForceDetach `query:"force" doc:"Detach those that have live clones"`
 	// Superseded ones alone, or all.
-	Superseded bool `query:"superseded" doc:"Only those whose image has other content by now, or is gone from its source"`
+	Superseded bool `query:"superseded" doc:"Only those whose image has other content by now, is gone from its source, or is beyond keep of what is followed"`
 	DryRun     bool `query:"dry_run" doc:"Remove nothing: planned says what would go and what would stay, and why"`
 }
 

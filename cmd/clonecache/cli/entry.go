@@ -130,7 +130,7 @@ func showEntry(t *table, e plugin.EntryView) {
 	case e.SupersededBy != "":
 		t.row("Superseded", "by "+e.SupersededBy+", "+t.moment(*e.SupersededAt))
 	case e.SupersededAt != nil:
-		t.row("Superseded", "its image is gone from the source, "+t.moment(*e.SupersededAt))
+		t.row("Superseded", "its image is gone from the source, or beyond keep of what is followed, "+t.moment(*e.SupersededAt))
 	}
 	t.row("Last used", t.moment(e.LastUsedAt))
 	if e.VerifiedAt != nil {

@@ -72,7 +72,7 @@ func standingOf(e *plugin.EntryView) string {
 	case e.QuarantinedAt != nil:
 		return "in quarantine: " + e.Quarantine
 	case e.SupersededAt != nil:
-		return e.State + ", superseded: its image has other content by now, or is gone"
+		return e.State + ", superseded: its image has other content by now, is gone, or is beyond keep of what is followed"
 	}
 	return e.State
 }

@@ -144,7 +144,7 @@ func (a *app) entryDelete() *cobra.Command {
 		Long: `Deletes an entry and its image-volume. Volumes are never harmed: an entry with live clones is refused, or with
 --force detached: no new clones are made of it, and its space comes free with its last clone. Pinned entries are
 refused; --all and --superseded leave them, and ask first on a terminal. Superseded entries are of images that have
-other content by now, or are gone from their source.
+other content by now, are gone from their source, or are beyond "keep" of what is followed.
 
 Exit code 9: a backend does not answer; its entries stay, and those of the others are deleted.`,
 		Example: `  clonecache entry delete 0197c2f4
@@ -168,7 +168,7 @@ Exit code 9: a backend does not answer; its entries stay, and those of the other
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "all entries but pinned ones")
-	flags.BoolVar(&f.old, "superseded", false, "all entries whose image has other content by now, or is gone, but pinned ones")
+	flags.BoolVar(&f.old, "superseded", false, "all superseded entries but pinned ones")
 	flags.BoolVar(&f.force, "force", false, "detach what has live clones")
 	flags.StringVar(&f.backend, "backend", "", "with --all or --superseded: only those of this backend or file cache")
 	every.flags(cmd)
