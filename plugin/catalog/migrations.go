@@ -112,6 +112,8 @@ func (c *Catalog) fitting(ctx context.Context) error {
 		return err
 	case version > newest+1:
 		return newerSchema(version, newest)
+	case version == 0:
+		return fmt.Errorf("%w: there is none in this database yet: make it with `clonecache catalog migrate --config FILE`, or bring a catalog along with `clonecache catalog copy`", ErrSchema)
 	case version == newest-1:
 		return fmt.Errorf("%w: its schema is version %d, this clonecache needs %d: run `clonecache catalog migrate --config FILE` (daemons of the version before may go on, but on a Galera cluster stop them meanwhile)", ErrSchema, version, newest)
 	case version < newest:
