@@ -181,7 +181,7 @@ key() {
 start_mon() {
   daemon mon ceph-mon -i a
   local n
-  for n in $(seq 50); do
+  for n in $(seq 600); do
     [ ! -S "$dir/run/mon.asok" ] || return 0
     runs mon || die "the mon ended: $(tail -3 "$dir/log/mon.out")"
     sleep 0.1
@@ -218,7 +218,7 @@ daemon() {
 # has ended.
 until_known() {
   local n
-  for n in $(seq 500); do
+  for n in $(seq 3000); do
     ! runs "$1" && kill -0 "$(cat "$dir/run/$1.started")" 2>/dev/null || return 0
     sleep 0.01
   done
@@ -248,22 +248,22 @@ make_pools() {
 
 wait_for_osd() {
   local n
-  for n in $(seq 150); do
+  for n in $(seq 300); do
     [[ $(admin osd stat) != *" 1 up"* ]] || return 0
     runs osd || die "the OSD ended: $(tail -3 "$dir/log/osd.out")"
     sleep 0.2
   done
-  die "the OSD did not come up within 30 s; see $dir/log"
+  die "the OSD did not come up; see $dir/log"
 }
 
 wait_for_mgr() {
   local n
-  for n in $(seq 150); do
+  for n in $(seq 300); do
     [[ $(admin mgr stat) != *'"available": true'* ]] || return 0
     runs mgr || die "the mgr ended: $(tail -3 "$dir/log/mgr.out")"
     sleep 0.2
   done
-  die "the mgr did not come up within 30 s; see $dir/log"
+  die "the mgr did not come up; see $dir/log"
 }
 
 status() {
@@ -290,6 +290,11 @@ stop() {
     sleep 0.1
   done
   kill -KILL "$pid" 2>/dev/null || true
+  for n in $(seq 600); do
+    runs "$1" || return 0
+    sleep 0.1
+  done
+  die "$1 does not end"
 }
 
 down() {

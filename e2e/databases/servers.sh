@@ -271,7 +271,7 @@ ready() {
 }
 
 wait_for() {
-  local deadline=$((SECONDS + 60))
+  local deadline=$((SECONDS + 180))
   until ready "$1"; do
     [ $SECONDS -lt $deadline ] || die "$1 does not answer: $(tail -n 5 "$dir/$1"/log*)"
     sleep 0.1
@@ -283,7 +283,7 @@ end() { # end NAME SIGNAL
   pid=$(pid_of "$1") && [ -n "$pid" ] && [ -d "/proc/$pid" ] || return 0
   [ "$1" != postgres ] || [ "$2" != TERM ] || set -- "$1" INT # a fast shutdown: sessions end
   kill -"$2" "$pid" 2>/dev/null || return 0
-  local deadline=$((SECONDS + 30))
+  local deadline=$((SECONDS + 120))
   while [ -d "/proc/$pid" ]; do
     [ $SECONDS -lt $deadline ] || kill -KILL "$pid" 2>/dev/null || true
     sleep 0.05

@@ -119,7 +119,7 @@ func (p *Player) ended() bool {
 	select {
 	case <-p.Ended():
 		return true
-	case <-time.After(5 * time.Second):
+	case <-time.After(limit):
 		return false
 	}
 }
