@@ -5,7 +5,7 @@
 #   BENCH=regexp   which benchmarks of e2e/cephbench; default: all
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
-export CEPH_DIR=${CEPH_DIR:-/tmp/clonecache-bench-ceph-$(id -u)} CEPH_PORT=${CEPH_PORT:-40889}
+export CEPH_DIR=${CEPH_DIR:-/tmp/clonecache-bench-ceph-$(id -u)} CEPH_PORT=${CEPH_PORT:-7200}
 unset FAST
 trap '"$top/e2e/ceph/cluster.sh" wipe' EXIT
 "$top/e2e/ceph/cluster.sh" up

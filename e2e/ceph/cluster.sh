@@ -12,7 +12,7 @@
 #   cluster.sh ceph ARGS...   asks the cluster as client.admin
 #
 #   CEPH_DIR=DIR   default /tmp/clonecache-ceph-UID; at most 70 bytes, for its unix sockets
-#   CEPH_PORT=N    the mon's port, default 40789; OSD and mgr use the 30 ports above it
+#   CEPH_PORT=N    the mon's port, default 7100; OSD and mgr use the 30 ports above it
 #   OSD_SIZE=N     bytes of the OSD's sparse file, default 20 GiB
 #   FAST=1         for functional tests only: objects in memory (lost by down), a mon that commits every
 #                  20 ms instead of Ceph's 1 s, and an OSD that misses dead clients after 5 s instead of 30.
@@ -26,7 +26,7 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export CEPH_ARGS= CEPH_CONF=/dev/null
 
 dir=${CEPH_DIR:-/tmp/clonecache-ceph-$(id -u)}
-port=${CEPH_PORT:-40789}
+port=${CEPH_PORT:-7100}
 osd_size=${OSD_SIZE:-$((20 << 30))}
 read -ra pools <<<"${CEPH_POOLS:-volumes images}"
 read -ra users <<<"${CEPH_USERS:-clonecache}"

@@ -11,7 +11,7 @@
 #   servers.sh stop NAME | kill NAME | start NAME    of mariadb, galera1, galera2, galera3 or postgres, for tests of outages
 #
 #   DATABASES_DIR=DIR   default /tmp/clonecache-databases-UID; at most 70 bytes, for its unix sockets
-#   DATABASES_PORT=N    the first of 16 ports, default 47300
+#   DATABASES_PORT=N    the first of 16 ports, default 32600
 #   DATABASES=NAMES     which of "mariadb galera postgres"; default: all
 #
 # As root the servers run as the users mysql and postgres. They are for tests: nothing is synced, so that a loss of
@@ -21,7 +21,7 @@ set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 dir=${DATABASES_DIR:-/tmp/clonecache-databases-$(id -u)}
-port=${DATABASES_PORT:-47300}
+port=${DATABASES_PORT:-32600}
 which=${DATABASES:-mariadb galera postgres}
 password=loopback-only
 export TMPDIR=$dir/tmp # the caller's may be closed to the servers' users

@@ -5,7 +5,7 @@
 #   with-servers.sh go test -tags databases ./plugin/catalog
 #   with-servers.sh COMMAND... and COMMAND...    several commands, one after the other, whatever fails
 #
-#   DATABASES_DIR=DIR DATABASES_PORT=N DATABASES=NAMES   as in servers.sh; default: the tests' own, at 47300
+#   DATABASES_DIR=DIR DATABASES_PORT=N DATABASES=NAMES   as in servers.sh; default: the tests' own, at 32600
 #   CLONECACHE_TEST_CATALOG is set for the command: a server's URL without a database, that of Galera with all of its
 #   nodes; CLONECACHE_TEST_PASSWORD_FILE and CLONECACHE_TEST_CA_FILE too
 set -euo pipefail

@@ -19,7 +19,7 @@ import (
 
 // cluster keeps its objects in memory, and its mon commits quickly.
 var cluster = &harness.Cluster{
-	Dir: fmt.Sprintf("/tmp/cc-guest-%d", os.Getpid()), Port: 41100, Settings: []string{"FAST=1"},
+	Dir: fmt.Sprintf("/tmp/cc-guest-%d", os.Getpid()), Port: 32500, Settings: []string{"FAST=1"},
 }
 
 func TestMain(m *testing.M) { os.Exit(harness.WithCluster(m, cluster)) }

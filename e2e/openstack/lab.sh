@@ -23,7 +23,7 @@
 #
 #   LAB_DIR=DIR   default /tmp/cclab; at most 40 bytes, for the unix sockets in it
 #   LAB_PORT=N    Keystone N, Glance N+1, Cinder N+2, RabbitMQ N+3 to N+5, memcached N+6,
-#                 Ceph N+100 to N+130; default 42000
+#                 Ceph N+100 to N+130; default 7300
 #   DIRECT_URL=1  Glance shows where images lie (on `up` and `restart glance`; 0 hides it again)
 #   GLANCE_STORE=file|rbd   where new images go unless the upload names a store; default file
 #   CINDER_DRIVER_RBD, CINDER_DRIVER_NFS   classes of the volume drivers; default Cinder's own
@@ -46,7 +46,7 @@ export LC_ALL=C.UTF-8
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 dir=${LAB_DIR:-/tmp/cclab}
-port=${LAB_PORT:-42000}
+port=${LAB_PORT:-7300}
 settings="DIRECT_URL GLANCE_STORE CINDER_DRIVER_RBD CINDER_DRIVER_NFS CINDER_PYTHONPATH CINDER_CACHE TOKEN_SECONDS"
 backends=(rbd1 rbd2 nfs1 nfs2)
 services="mariadb memcached epmd rabbitmq keystone glance cinder-api cinder-scheduler cinder-volume"

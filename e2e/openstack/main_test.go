@@ -31,7 +31,7 @@ const (
 // lab is where all tests of the package work, one after another.
 var lab = theLab{
 	dir:  cmp.Or(os.Getenv("LAB_DIR"), "/tmp/cclab-test"),
-	port: portOf(cmp.Or(os.Getenv("LAB_PORT"), "44000")),
+	port: portOf(cmp.Or(os.Getenv("LAB_PORT"), "32100")),
 	temp: os.TempDir(),
 }
 

@@ -7,14 +7,14 @@
 #   IMAGE=FILE      a qcow2 or raw file; default: one that is made from files of this machine
 #   VOLUMES=N       how many volumes; default 4
 #   RUN_DIR=DIR     the daemon's files; default: run/openstack in the checkout
-#   LAB_DIR, LAB_PORT   the lab's; default /tmp/cclab-run and 43000. A lab that runs already is used, and stays
+#   LAB_DIR, LAB_PORT   the lab's; default /tmp/cclab-run and 7500. A lab that runs already is used, and stays
 #   RUN_ONCE=1      end after the report
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 dir=${RUN_DIR:-$top/run/openstack}
-export LAB_DIR=${LAB_DIR:-/tmp/cclab-run} LAB_PORT=${LAB_PORT:-43000}
+export LAB_DIR=${LAB_DIR:-/tmp/cclab-run} LAB_PORT=${LAB_PORT:-7500}
 lab=$here/lab.sh
 clonecache=$top/bin/clonecache
 socket=$LAB_DIR/clonecache.sock

@@ -3,9 +3,9 @@
 # end, however it ends, the daemon and what it gave to `at_the_end` are stopped, and the lab is removed. A lab that
 # runs already is used, and stays.
 #
-#   LAB_DIR=DIR LAB_PORT=N   which lab; default /tmp/cclab-peers at 46500
+#   LAB_DIR=DIR LAB_PORT=N   which lab; default /tmp/cclab-peers at 32300
 #   KEEP_LOGS=DIR            where logs and results are copied at the end
-export LAB_DIR=${LAB_DIR:-/tmp/cclab-peers} LAB_PORT=${LAB_PORT:-46500}
+export LAB_DIR=${LAB_DIR:-/tmp/cclab-peers} LAB_PORT=${LAB_PORT:-32300}
 export PATH="/usr/bin:/bin:/usr/sbin:/sbin" LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 
 peers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

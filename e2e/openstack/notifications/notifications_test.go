@@ -46,7 +46,7 @@ func lab(t *testing.T, words ...string) {
 func broker(t *testing.T) string {
 	t.Helper()
 	dir := os.Getenv("LAB_DIR")
-	port, err := strconv.Atoi(cmp.Or(os.Getenv("LAB_PORT"), "44000"))
+	port, err := strconv.Atoi(cmp.Or(os.Getenv("LAB_PORT"), "32100"))
 	if dir == "" || err != nil {
 		t.Skip("LAB_DIR and LAB_PORT name no lab (make test gives them)")
 	}
