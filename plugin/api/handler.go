@@ -90,12 +90,31 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
 	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("lift the bound for the body: %w", err)
 	}
+	if int64(len(body)) > s.cfg.MaxBodyBytes && !fewValues(body) {
+		return bodyTooLarge.answer(fmt.Sprintf("the request's body has over %d values in it", mostValues))
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
 
 // longBodies are the routes whose bodies may be longer than others', in bytes: ten thousand images have names.
 var longBodies = map[string]int64{prefetchPath: 8 << 20}
+
+// mostValues bounds what a long body consists of: ten thousand images, where they are to be, and some more.
+const mostValues = 20_000
+
+// fewValues tells whether a long body has few values for its length. Each value that is wrong is looked at and told of by itself,
+// so that millions of them would take a hundred times the body's memory. What is no JSON is told by who reads it.
+func fewValues(body []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	for range mostValues {
+		if _, err := d.Token(); err != nil {
+			return true
+		}
+	}
+	return false
+}
 
 // maxBody bounds a request's body, in bytes.
 func (s *Server) maxBody(r *http.Request) int64 {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -45,6 +46,12 @@ func TestAPrefetchOfTenThousandImages(t *testing.T) {
 	var refused *api.Error
 	if _, err := d.client.Prefetch(t.Context(), api.PrefetchRequest{Images: []string{strings.Repeat("a", 9<<20)}}); !errors.As(err, &refused) || refused.Code != "body_too_large" {
 		t.Errorf("too large: got %v, want body_too_large", err)
+	}
+	for _, value := range []string{"1", `""`, "[]", "1e999"} { // each would be told of by itself
+		body := `{"images":[` + strings.Repeat(value+",", 1_000_000) + value + "]}"
+		if status, answer := d.raw(t, http.MethodPost, "/v1/prefetch", body); status != http.StatusRequestEntityTooLarge || !strings.Contains(answer, "20000 values") {
+			t.Errorf("a million of %s: got %d %.200s", value, status, answer)
+		}
 	}
 }
 
