@@ -23,7 +23,7 @@ type ServerConfig struct {
 	Registry *prometheus.Registry // served at /metrics. Default: an empty one
 	Now      func() time.Time     // default: time.Now
 
-	// MaxBodyBytes bounds a request's body; that of a prefetch may have 8 MiB in any case. Default: 64 KiB.
+	// MaxBodyBytes bounds a request's body; that of a prefetch may have 8 MiB in any case, and mostValues. Default: 64 KiB.
 	MaxBodyBytes int64
 	// BodyTimeout bounds how long a body may take to arrive. Default: 10 s.
 	BodyTimeout time.Duration

@@ -8,7 +8,7 @@ var (
 	noSuchRoute = row{code: "no_such_route", status: http.StatusNotFound, retry: final,
 		sentence: "there is no such path, or not with this method; see /v1/openapi.json"}
 	bodyTooLarge = row{code: "body_too_large", status: http.StatusRequestEntityTooLarge, retry: final,
-		sentence: "the request's body is too large: it may have 64 KiB, and that of a prefetch 8 MiB"}
+		sentence: "the request's body has more than 64 KiB; that of a prefetch more than 8 MiB, or than 20,000 values"}
 	bodyTimeout = row{code: "body_timeout", status: http.StatusRequestTimeout, retry: later,
 		sentence: "the request's body did not arrive in time; send it at once, within 10 s"}
 	crossOrigin = row{code: "cross_origin", status: http.StatusForbidden, retry: final,
