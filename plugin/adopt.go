@@ -47,10 +47,10 @@ func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, c
 	}
 	proven := provenBy(iv.Description)
 	defer s.changing()()
-	known, damaged := m.stock.damaged.of(iv.ID)
+	why, damaged := m.stock.rememberedDamage(iv.ID)
 	if damaged { // with the row, so that nobody sees it serve; beside what was cached in its place, which has the same content
 		s.ready.ban(e.ID)
-		e.Quarantine = cmp.Or(known.Why, "it was found damaged")
+		e.Quarantine = cmp.Or(why, "it was found damaged")
 	}
 	err = m.catalog.Adopt(ctx, e, proven...)
 	if errors.Is(err, catalog.ErrLost) {

@@ -121,6 +121,15 @@ func (k *stock) rememberDamaged(all ...catalog.Entry) {
 	}
 }
 
+// openDamaged reads what was remembered.
+func (k *stock) openDamaged(stateDir string) error { return k.damaged.open(stateDir) }
+
+// rememberedDamage is why an image-volume was put into quarantine, as far as that is remembered.
+func (k *stock) rememberedDamage(id backends.ImageVolumeID) (why string, known bool) {
+	v, known := k.damaged.of(id)
+	return v.Why, known
+}
+
 // quarantineRemembered puts into quarantine again what a catalog that was restored, or rebuilt by a start that was killed,
 // does not know to be damaged, unless it was read back since it was found so. It goes before anything is served.
 func (k *stock) quarantineRemembered(ctx context.Context) error {

@@ -102,7 +102,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	if err := p.openHouse(ctx); err != nil {
 		return err
 	}
-	if err := p.stock.damaged.open(p.cfg.StateDir); err != nil {
+	if err := p.stock.openDamaged(p.cfg.StateDir); err != nil {
 		return err
 	}
 	if err := p.reconciler.recover(ctx); err != nil {
