@@ -1,8 +1,12 @@
 package plugin_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 )
@@ -19,6 +23,55 @@ func TestCleaningOnOneHostIsNoReconcileForOthers(t *testing.T) {
 	if _, err := cleans.Clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	asks.wantProblem(t, plugin.CheckOptions{}, "wrong-claim", "still reserved")
+	asks.Tidy(t.Context())
+	checkClean(t, asks)
+}
+
+// silentClaims is an internal tenant that does not list its claims while it is down, and takes its time for all else.
+type silentClaims struct {
+	internaltenant.Owner
+	down *atomic.Bool
+}
+
+func (o silentClaims) Claim(ctx context.Context, s internaltenant.ClaimSpec) (internaltenant.Claim, error) {
+	if o.down.Load() {
+		time.Sleep(time.Second)
+	}
+	return o.Owner.Claim(ctx, s)
+}
+
+func (o silentClaims) Claims(ctx context.Context) ([]internaltenant.Claim, error) {
+	if o.down.Load() {
+		return nil, internaltenant.ErrUnavailable
+	}
+	return o.Owner.Claims(ctx)
+}
+
+// Of several hosts, too, one that could not compare the claims does so once they answer: the duty was not done.
+func TestClaimsThatDidNotAnswerAreComparedLater(t *testing.T) {
+	var down atomic.Bool
+	c := newCluster(t, 1, lru.Bounds{}, withQuota(0, 0), func(cfg *plugin.Config) {
+		local := cfg.NewOwner
+		cfg.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
+			o, err := local(l)
+			return silentClaims{o, &down}, err
+		}
+	})
+	c.join(t, "host-1")
+	asks := c.hosts[0]
+	asks.image(t, "disk.raw", 4*mib)
+	first := asks.create(t, "library:disk.raw", "v", 0)
+	asks.image(t, "other.raw", 4*mib)
+	asks.create(t, "library:other.raw", "other", 0)
+	c.sql(t, `UPDATE claims SET in_use = 0`)
+	c.sql(t, `DELETE FROM entries WHERE id = '`+first.EntryID+`'`) // it is taken in again, which takes a while
+	c.lose(t, "host-1")
+	plugin.Beat(t.Context(), asks.Plugin)
+	down.Store(true)
+	asks.Tidy(t.Context())
+	asks.wantEntries(t, 2)
+	down.Store(false)
 	asks.wantProblem(t, plugin.CheckOptions{}, "wrong-claim", "still reserved")
 	asks.Tidy(t.Context())
 	checkClean(t, asks)

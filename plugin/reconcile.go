@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -41,9 +42,12 @@ func (rec *reconciler) reconcile(ctx context.Context) error {
 	return rec.reconcileSince(ctx, rec.incomplete.Load(), 0)
 }
 
+// errLeftOut ends a reconcile that is due again: what it needed could not be compared. It is none to its caller.
+var errLeftOut = errors.New("not all could be compared")
+
 // reconcileSince reconciles what no other host has compared within every, and then what was left out at that time is not any more.
 func (rec *reconciler) reconcileSince(ctx context.Context, left *time.Time, every time.Duration) error {
-	return rec.alone(ctx, every, func(ctx context.Context, in scope) error {
+	err := rec.alone(ctx, every, func(ctx context.Context, in scope) error {
 		if in.whole {
 			rec.incomplete.CompareAndSwap(left, nil) // first: what is left out from now on is not forgotten
 		} else if left == nil {
@@ -51,6 +55,10 @@ func (rec *reconciler) reconcileSince(ctx context.Context, left *time.Time, ever
 		}
 		return rec.reconcileAlone(ctx, in)
 	})
+	if errors.Is(err, errLeftOut) {
+		return nil
+	}
+	return err
 }
 
 // reconcileLeft reconciles what the last time had to leave out. A failure is logged: the next time tries again.
@@ -71,6 +79,8 @@ func (rec *reconciler) leftOut() {
 	rec.incomplete.Store(&now)
 }
 
+// reconcileAlone reconciles what is in a scope. errLeftOut: the claims did not answer, or something waits for them, or for another
+// mending; no host takes that for compared.
 func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 	findings, err := rec.surveyor.survey(ctx, in)
 	if err != nil {
@@ -80,6 +90,7 @@ func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 	if slices.ContainsFunc(findings, finding.incomplete) {
 		rec.leftOut()
 	}
+	due := slices.ContainsFunc(findings, func(f finding) bool { return f.Kind == quotaDown })
 	if findings, err = rec.noteObserved(ctx, findings); err != nil {
 		return err
 	}
@@ -91,9 +102,14 @@ func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 		}
 		if err := rec.mend(ctx, f); err != nil {
 			log.WithError(err).Error("not mended: " + f.Detail)
+			due = due || errors.Is(err, ErrBusy)
 			continue
 		}
 		log.Info("mended: " + f.Detail)
+	}
+	if due {
+		rec.leftOut()
+		return errLeftOut
 	}
 	return nil
 }
