@@ -95,6 +95,7 @@ func shownTables() []shownTable {
 			for _, v := range []plugin.Answer{
 				{Outcome: plugin.Hit, Reason: plugin.ReasonReady, Volume: "v", Path: "/v/v", SizeBytes: 10 << 30, Backend: "local", ImageID: "library:a", TookMS: 1.25},
 				{Outcome: plugin.Filled, Reason: plugin.ReasonMiss, Volume: "v", VolumeID: "17", SizeBytes: 1, Backend: "ceph", ImageID: "library:a", TookMS: 3214, DownloadedBytes: 690 << 20},
+				{Outcome: plugin.Filled, Reason: plugin.ReasonMiss, MissCause: plugin.MissSameContent, Detail: "its content was cached already", Volume: "v", Path: "/v/v", Backend: "local", ImageID: "library:a"},
 				{Outcome: plugin.Copied, Reason: plugin.ReasonOverQuota, Detail: "3 of 3 volumes are used", CopyMethod: "reflink", Volume: "v", Path: "/v/v", Backend: "local", ImageID: "library:a"},
 				{Outcome: plugin.Bypassed, Reason: plugin.ReasonFilling, Volume: "v", TookMS: 0.2},
 			} {

@@ -124,6 +124,9 @@ func explained(l look, v plugin.Answer) string {
 		}
 	case plugin.Filled:
 		s = "made the image-volume, then cloned it"
+		if v.MissCause == plugin.MissSameContent {
+			s = "read the image, then cloned the image-volume that there is of it"
+		}
 	case plugin.Joined:
 		s = "waited for another request's fill, then cloned"
 	case plugin.Direct:
