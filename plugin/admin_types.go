@@ -195,6 +195,8 @@ type CleanResult struct {
 	Reaped        int   `json:"reaped" doc:"Detached image-volumes whose last clone is gone"`
 	Claims        int   `json:"claims" doc:"Quota claims without an image-volume"`
 	FreedBytes    int64 `json:"freed_bytes"`
+	// Unavailable are the stores that were left out.
+	Unavailable []UnavailableView `json:"unavailable" doc:"Backends and file caches that do not answer: what they hold stays"`
 	// Planned is filled where nothing was to be done but to say what would go, and why.
 	Planned []PlannedCleaning `json:"planned,omitempty" doc:"dry_run: what would go, and why; nothing is removed then"`
 }

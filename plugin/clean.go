@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
-	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -15,7 +15,7 @@ import (
 func (p *Plugin) Clean(ctx context.Context) (CleanResult, error) { return p.reconciler.clean(ctx) }
 
 func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
-	var r CleanResult
+	r := CleanResult{Unavailable: []UnavailableView{}}
 	failed, err := rec.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Failed}})
 	if err != nil {
 		return r, err
@@ -34,7 +34,7 @@ func (rec *reconciler) clean(ctx context.Context) (CleanResult, error) {
 	rec.inherit(ctx)
 	for _, s := range rec.stock.orderedStores() {
 		reaped, err := rec.stock.reap(ctx, s)
-		if errors.Is(err, backends.ErrUnavailable) {
+		if rec.stock.leaveOut(&r.Unavailable, s, err) {
 			rec.log.WithField("backend", s.name).WithError(err).Warn("not cleaned: it does not answer")
 			continue
 		}
@@ -63,6 +63,13 @@ func (rec *reconciler) cleanFindings(ctx context.Context, r *CleanResult) error 
 	return nil
 }
 
+// notCleaned notes a store that was not looked at, unless that is known.
+func (rec *reconciler) notCleaned(r *CleanResult, f finding) {
+	if !slices.ContainsFunc(r.Unavailable, func(u UnavailableView) bool { return u.Name == f.Backend }) {
+		r.Unavailable = append(r.Unavailable, UnavailableView{Name: f.Backend, Since: rec.now().UTC(), Error: f.Detail})
+	}
+}
+
 // cleanFinding mends only what removes something that nobody needs.
 func (rec *reconciler) cleanFinding(ctx context.Context, f finding, r *CleanResult) error {
 	switch f.Kind {
@@ -70,6 +77,9 @@ func (rec *reconciler) cleanFinding(ctx context.Context, f finding, r *CleanResu
 		r.Leftovers++
 	case "unknown-claim":
 		r.Claims++
+	case backendDown:
+		rec.notCleaned(r, f)
+		return nil
 	default:
 		return nil
 	}

@@ -3,7 +3,6 @@ package plugin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
@@ -23,7 +22,7 @@ type PlannedCleaning struct {
 // meanwhile, may come to be otherwise. The errors are Clean's.
 func (c Controls) PlanClean(ctx context.Context) (CleanResult, error) {
 	rec := c.p.reconciler
-	r := CleanResult{Planned: []PlannedCleaning{}}
+	r := CleanResult{Planned: []PlannedCleaning{}, Unavailable: []UnavailableView{}}
 	for _, plan := range []func(context.Context, *CleanResult) error{rec.planFailed, rec.planReaping, rec.planFindings} {
 		if err := plan(ctx, &r); err != nil {
 			return CleanResult{}, err
@@ -46,7 +45,7 @@ func (rec *reconciler) planFailed(ctx context.Context, r *CleanResult) error {
 func (rec *reconciler) planReaping(ctx context.Context, r *CleanResult) error {
 	for _, s := range rec.stock.orderedStores() {
 		err := rec.planReapingOf(ctx, s, r)
-		if errors.Is(err, backends.ErrUnavailable) {
+		if rec.stock.leaveOut(&r.Unavailable, s, err) {
 			rec.log.WithField("backend", s.name).WithError(err).Warn("not planned to be cleaned: it does not answer")
 			continue
 		}
@@ -58,8 +57,11 @@ func (rec *reconciler) planReaping(ctx context.Context, r *CleanResult) error {
 }
 
 func (rec *reconciler) planReapingOf(ctx context.Context, s *store, r *CleanResult) error {
-	if s.id() == "" || s.down() != nil {
-		return fmt.Errorf("%w: %s", backends.ErrUnavailable, s.name)
+	if err := s.down(); err != nil {
+		return err
+	}
+	if s.id() == "" {
+		return fmt.Errorf("%w: %s has not answered yet", backends.ErrUnavailable, s.name)
 	}
 	entries, err := rec.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Detached}})
 	if err != nil {
@@ -92,6 +94,9 @@ func (rec *reconciler) planFindings(ctx context.Context, r *CleanResult) error {
 		case "unknown-claim":
 			r.Claims++
 			kind = "claim"
+		case backendDown:
+			rec.notCleaned(r, f)
+			continue
 		default:
 			continue
 		}

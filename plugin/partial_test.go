@@ -74,6 +74,19 @@ func TestVolumesOfTheOthersAreListedWhileABackendIsDown(t *testing.T) {
 	}
 }
 
+func TestCleaningNamesABackendThatIsDown(t *testing.T) {
+	r, other := twoBackends(t)
+	for _, want := range []int{0, 1} {
+		for what, clean := range map[string]func(context.Context) (plugin.CleanResult, error){"clean": r.Clean, "plan": r.Controls().PlanClean} {
+			got, err := clean(t.Context())
+			if err != nil || got.Unavailable == nil || len(got.Unavailable) != want || want == 1 && got.Unavailable[0].Name != "local" {
+				t.Errorf("%s: got %+v, %v, want %d left out", what, got.Unavailable, err, want)
+			}
+		}
+		other.fall()
+	}
+}
+
 func TestDeletingAllEntriesGoesOnWhereABackendIsDown(t *testing.T) {
 	r, other := twoBackends(t)
 	if plan, err := r.PlanDeletion(t.Context(), plugin.Deletion{}); err != nil || len(plan.Unavailable) != 0 || len(plan.Planned) != 2 {

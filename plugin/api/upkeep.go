@@ -34,9 +34,12 @@ func (s *Server) upkeepRoutes() {
 	})
 	route(s, post("clean", "/v1/clean", "Remove failed fills, leftovers and detached image-volumes without clones"), func(ctx context.Context, svc Service, in *cleanInput) (*output[plugin.CleanResult], error) {
 		if in.DryRun {
-			return answer(svc.PlanClean(ctx))
+			result, err := svc.PlanClean(ctx)
+			result.Unavailable = notNull(result.Unavailable)
+			return answer(result, err)
 		}
 		result, err := svc.Clean(ctx)
+		result.Unavailable = notNull(result.Unavailable)
 		if err == nil {
 			s.logFor(ctx).WithFields(logrus.Fields{"failed": result.FailedEntries, "leftovers": result.Leftovers,
 				"reaped": result.Reaped, "claims": result.Claims, "bytes": result.FreedBytes}).Info("cleaned")

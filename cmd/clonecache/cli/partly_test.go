@@ -17,7 +17,10 @@ func TestCommandsGoOnWhereABackendIsDown(t *testing.T) {
 	if got := query[plugin.PruneResult](t, d, exitLater, "prune"); len(got.Unavailable) != 1 || got.Unavailable[0].Name != "broken" {
 		t.Errorf("prune left out: got %+v, want broken", got.Unavailable)
 	}
-	for _, args := range [][]string{{"volume", "list"}, {"prune"}, {"prune", "--dry-run"}} {
+	if got := query[plugin.CleanResult](t, d, exitLater, "clean"); len(got.Unavailable) != 1 || got.Unavailable[0].Name != "broken" {
+		t.Errorf("clean left out: got %+v, want broken", got.Unavailable)
+	}
+	for _, args := range [][]string{{"volume", "list"}, {"prune"}, {"prune", "--dry-run"}, {"clean"}, {"clean", "--dry-run"}} {
 		exit, stdout, stderr := d.run(t, args...)
 		if exit != exitLater || stdout == "" || !strings.Contains(stderr, "broken") {
 			t.Errorf("%q: got exit code %d, %q and %q, want a result and the backend's name", args, exit, stdout, stderr)

@@ -31,7 +31,7 @@ var answers = map[string]any{
 	"prefetch":        []plugin.QueuedView{{}},
 	"queue delete":    takenOut{},
 	"queue clear":     api.QueueCount{},
-	"clean":           plugin.CleanResult{},
+	"clean":           plugin.CleanResult{Unavailable: []plugin.UnavailableView{{}}},
 	"check":           plugin.CheckResult{Problems: []plugin.Problem{{}}},
 	"catalog migrate": migrated{},
 	"catalog copy":    copied{},

@@ -43,8 +43,16 @@ func (a *app) removed(cmd *cobra.Command, call func(context.Context, *api.Client
 		silent = r.Unavailable
 		return r, err
 	}, show)(cmd, nil)
-	if err != nil || len(silent) == 0 {
+	if err != nil {
 		return err
+	}
+	return a.leftOut(silent)
+}
+
+// leftOut says which stores were left out, since they do not answer; then it is an error.
+func (a *app) leftOut(silent []plugin.UnavailableView) error {
+	if len(silent) == 0 {
+		return nil
 	}
 	for _, u := range silent {
 		fmt.Fprintf(a.Err, "clonecache: %s was left out: %s; `clonecache backend list` shows it\n", clean(cell(string(u.Name))), clean(indented(u.Error)))

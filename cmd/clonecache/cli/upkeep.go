@@ -15,18 +15,34 @@ func (a *app) clean() *cobra.Command {
 		Use:   "clean",
 		Short: "Remove what serves nothing any more",
 		Long: `Removes what serves nothing any more: rows of failed fills, image-volumes that no entry names, detached ones whose
-last clone is gone, and quota claims without an image-volume.`,
+last clone is gone, and quota claims without an image-volume.
+
+Exit code 9: a backend does not answer; the others are clean.`,
 		Example: "  clonecache clean --dry-run\n  clonecache clean",
 		Args:    exactly(),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun {
-				return ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) { return c.PlanClean(ctx) }, showCleaning)(cmd, args)
+				return a.cleaned(cmd, (*api.Client).PlanClean, showCleaning)
 			}
-			return ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) { return c.Clean(ctx) }, showCleaned)(cmd, args)
+			return a.cleaned(cmd, (*api.Client).Clean, showCleaned)
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "remove nothing: say what would go, and why")
 	return cmd
+}
+
+// cleaned shows what was removed, or would be, and ends with an error where stores were left out of it.
+func (a *app) cleaned(cmd *cobra.Command, call func(*api.Client, context.Context) (plugin.CleanResult, error), show func(*table, plugin.CleanResult)) error {
+	var silent []plugin.UnavailableView
+	err := ask(a, func(ctx context.Context, c *api.Client) (plugin.CleanResult, error) {
+		r, err := call(c, ctx)
+		silent = r.Unavailable
+		return r, err
+	}, show)(cmd, nil)
+	if err != nil {
+		return err
+	}
+	return a.leftOut(silent)
 }
 
 func showCleaning(t *table, r plugin.CleanResult) {
