@@ -10,22 +10,25 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 func newTrial(cfg config.Config) *kinds.Trial { return &kinds.Trial{StateDir: string(cfg.StateDir)} }
 
 // Try tries what a configuration names, without starting anything and without leaving anything:
-// directories, reflinks, secrets, image sources, whose the stores are. A daemon that runs with it is not
+// directories, reflinks, secrets, image sources, a catalog on a server, whose the stores are. A daemon that runs with it is not
 // disturbed. What it finds holds for the user that runs it.
 func Try(ctx context.Context, cfg config.Config) kinds.Trial {
 	t := newTrial(cfg)
 	start(ctx, cfg, t)
+	tryCatalog(ctx, cfg, t)
 	kinds.OfTenant(cfg.InternalTenant).Try(ctx, cfg, t.Part("internal_tenant", ""))
 	for i, b := range cfg.Backends {
 		kinds.OfBackend(b).Try(ctx, t.Part(fmt.Sprintf("backend[%d]", i), b.Name))
@@ -37,6 +40,35 @@ func Try(ctx context.Context, cfg config.Config) kinds.Trial {
 		kinds.OfSource(s).Try(ctx, t.Part(fmt.Sprintf("image_source[%d]", i), s.Name))
 	}
 	return *t
+}
+
+// catalogWithin bounds how long the catalog's server is waited for.
+const catalogWithin = 10 * time.Second
+
+// tryCatalog asks a catalog on a server whether it answers, and has this program's schema. A file is looked at by a start.
+func tryCatalog(ctx context.Context, cfg config.Config, t *kinds.Trial) {
+	if err := cfg.Catalog.PasswordFile.Check(); err != nil {
+		t.Problem("catalog.password_file", err, "")
+		return
+	}
+	access := catalogAccess(cfg)
+	place, err := catalog.ParseURL(access.URL)
+	if err != nil || !place.Server() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogWithin)
+	defer cancel()
+	c, err := catalog.Open(ctx, catalog.Config{Access: access})
+	switch {
+	case errors.Is(err, catalog.ErrSchema): // it says what helps
+		t.Problem("catalog.url", err, "")
+		return
+	case err != nil:
+		t.Problem("catalog.url", err, "see that the database runs and is reached from here, and that user, password_file and ca_file are right")
+		return
+	}
+	_ = c.Close() // nothing was written
+	t.Fact("catalog: %s answers, and its schema fits", place)
 }
 
 // TryStart tries what a daemon that did not start may have failed at: its own directories, and where it

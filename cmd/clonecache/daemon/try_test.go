@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus/hooks/test"
 
@@ -18,6 +20,27 @@ import (
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
 )
+
+// A catalog whose server does not answer is found before anything is started.
+func TestTryAsksTheCatalogsServer(t *testing.T) {
+	cfg, dir := parse(t, one)
+	cfg.Catalog.URL = "mysql://clonecache@127.0.0.1:1/clonecache" // nothing listens at port 1
+	secret := filepath.Join(dir, "password")
+	if err := os.WriteFile(secret, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Catalog.PasswordFile = config.SecretFile(secret)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // the server is asked again and again
+	defer cancel()
+	problems := Try(ctx, cfg).Problems
+	if at := slices.IndexFunc(problems, func(p config.Problem) bool { return p.Key == "catalog.url" }); at < 0 || problems[at].Remedy == "" || !strings.Contains(problems[at].What, "refused") {
+		t.Errorf("got problems %v, want that the catalog's server does not answer", problems)
+	}
+	cfg.Catalog.PasswordFile = config.SecretFile(filepath.Join(dir, "absent"))
+	if problems := Try(t.Context(), cfg).Problems; !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Key == "catalog.password_file" }) {
+		t.Errorf("got problems %v, want that there is no password", problems)
+	}
+}
 
 // What "config check" finds, serve meets, in the same words: the store whose filesystem is not mounted, and a
 // directory of images that is missing, keep nobody from the others; a port that is taken keeps it from starting.
