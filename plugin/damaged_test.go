@@ -8,11 +8,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // What is in quarantine stays there though the catalog is lost, or becomes that of before; what is released does not come back.
@@ -76,6 +78,22 @@ func TestQuarantineOutlivesTheCatalogBesideItsSuccessor(t *testing.T) {
 	}
 	if third := r.create(t, "library:disk.raw", "v3", 0); third.Outcome != plugin.Hit || third.EntryID != second.EntryID {
 		t.Errorf("got %+v, want a hit on %s", third, second.EntryID)
+	}
+}
+
+// A rule that caches its image anew leaves what is in quarantine to a person.
+func TestARuleRemovesNothingFromQuarantine(t *testing.T) {
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, scrubbed, following(
+		plugin.FollowConfig{Source: "library", Match: imagesource.Match{Pattern: "golden-*.raw"}, Keep: 1, Pin: true}))
+	r.aged(t, "golden-0.raw", time.Hour)
+	r.sweep(t)
+	first := r.wantEntries(t, 1)[0]
+	r.damage(t, first.ImageVolume, 5)
+	plugin.ScrubDue(t.Context(), r.Plugin)
+	for range 2 {
+		r.sweep(t)
+		r.wantEntries(t, 2)
+		r.wantQuarantine(t, first.ID)
 	}
 }
 

@@ -222,8 +222,8 @@ func (f *keeper) pin(ctx context.Context, r *rule, e catalog.Entry) error {
 	return f.stock.pinByRule(ctx, e.ID)
 }
 
-// drop marks what is beyond keep on a store as superseded, and removes what was superseded and is unused. It is called
-// once all that is to be there is.
+// drop marks what is beyond keep on a store as superseded, and removes what was superseded and is unused, but what is in
+// quarantine, which a person is to look at. It is called once all that is to be there is.
 func (f *keeper) drop(ctx context.Context, r *rule, s *store, newest, older []match) (removed int, err error) {
 	on, err := f.queue.target(ctx, s)
 	if err != nil {
@@ -251,7 +251,7 @@ func (f *keeper) drop(ctx context.Context, r *rule, s *store, newest, older []ma
 		return 0, err
 	}
 	entries = slices.DeleteFunc(entries, func(e catalog.Entry) bool {
-		return e.SupersededAt.IsZero() || !slices.ContainsFunc(e.ImageIDs, func(ref string) bool { return mine[ref] })
+		return e.SupersededAt.IsZero() || !e.Serves() || !slices.ContainsFunc(e.ImageIDs, func(ref string) bool { return mine[ref] })
 	})
 	slices.SortFunc(entries, func(a, b catalog.Entry) int { return b.SupersededAt.Compare(a.SupersededAt) })
 	if r.single() && r.Keep > 1 {
