@@ -89,6 +89,6 @@ func showChecked(t *table, file string, r checked) {
 	if r.OK {
 		t.line("%s is good", file)
 	} else {
-		t.line("%s: %d problems", file, len(r.Problems))
+		t.line("%s: %s", file, plural(int64(len(r.Problems)), "problem", "problems"))
 	}
 }
