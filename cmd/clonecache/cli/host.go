@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,11 @@ func (a *app) host() *cobra.Command {
 		Short: "List the hosts whose daemons use the catalog",
 		Long: `Lists the daemons that use this daemon's catalog: whether each is up, has stopped by itself, or is lost, which is said
 of one that has not been heard of for two leases (a minute); how many image-volumes it is making, and what it alone does
-now for all. With a SQLite catalog that is one, which is lost after three minutes. Times are by the database's clock.`,
+now for all. With a SQLite catalog that is one, which is lost after three minutes. Times are by the database's clock.
+
+What one does for all: reconcile compares catalog, backend and quota; reap frees what evictions have left; inherit
+settles what a host that was removed had half made; scrub reads image-volumes back; grow makes another generation of
+one entry's image-volume.`,
 		Example: "  clonecache host list -o json",
 		Args:    exactly(),
 		RunE:    ask(a, func(ctx context.Context, c *api.Client) ([]plugin.HostView, error) { return c.Hosts(ctx) }, showHosts),
@@ -61,7 +66,7 @@ func showHosts(t *table, hosts []plugin.HostView) {
 	for _, h := range hosts {
 		var leases []string
 		for _, l := range h.Leases {
-			leases = append(leases, strings.TrimSpace(string(l.Duty)+" "+string(l.Backend)))
+			leases = append(leases, strings.Join(strings.Fields(fmt.Sprint(l.Duty, " ", l.Backend, " ", l.EntryID)), " "))
 		}
 		t.row(string(h.ID), h.Name, string(h.State), h.Version, t.ago(h.LastSeenAt), count(h.Fills), strings.Join(leases, ", "))
 	}

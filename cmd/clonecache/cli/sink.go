@@ -14,8 +14,9 @@ func (a *app) sink() *cobra.Command {
 		Use:   "list",
 		Short: "List where events are sent to, and what was given up",
 		Long: `Lists the webhooks, and the RabbitMQ of [notifications], that this daemon sends its events to: how many each took
-since the daemon was started, how long ago the event happened that it does not take, and why. Below them are dead
-letters: events that were refused for good, or not taken for a day.`,
+since the daemon was started, how long ago the event happened that it does not take, and why. Below them are how many
+events the log dropped before they were taken (events_max), and dead letters: events that were refused for good, or not
+taken for a day.`,
 		Example: "  clonecache sink list -o json",
 		Args:    exactly(),
 		RunE:    ask(a, func(ctx context.Context, c *api.Client) ([]plugin.SinkView, error) { return c.Sinks(ctx) }, showSinks),
