@@ -16,8 +16,12 @@ import (
 	"github.com/clonecache/clonecache/plugin/api"
 )
 
-// requestsEvery is the time between two requests while the configuration changes.
-const requestsEvery = 10 * time.Millisecond
+const (
+	// requestsEvery is the time between two requests while the configuration changes.
+	requestsEvery = 10 * time.Millisecond
+	// mostFlying bounds how many are not answered: a machine that is slower than they come would have thousands at last.
+	mostFlying = 50
+)
 
 // What a reload changes under a hundred requests a second fails none of them, and loses no fill, not even one of a source that it
 // takes away.
@@ -100,9 +104,11 @@ func isReady(entries []plugin.EntryView, ref string) bool {
 	return slices.ContainsFunc(entries, func(e plugin.EntryView) bool { return e.State == "ready" && slices.Contains(e.ImageIDs, ref) })
 }
 
-// asking are requests for volumes of an image that is cached, one every requestsEvery, each by itself.
+// asking are requests for volumes of an image that is cached, one every requestsEvery, each by itself, as long as fewer than mostFlying
+// are not answered.
 type asking struct {
 	end    chan struct{}
+	places chan struct{} // one for each that flies
 	asker  sync.WaitGroup
 	flying sync.WaitGroup
 
@@ -113,7 +119,7 @@ type asking struct {
 
 func ask(t *testing.T, d *harness.Daemon, ref string) *asking {
 	t.Helper()
-	a := &asking{end: make(chan struct{}), answers: make(map[string]int)}
+	a := &asking{end: make(chan struct{}), places: make(chan struct{}, mostFlying), answers: make(map[string]int)}
 	c := d.Client(t)
 	a.asker.Go(func() {
 		tick := time.NewTicker(requestsEvery)
@@ -124,7 +130,13 @@ func ask(t *testing.T, d *harness.Daemon, ref string) *asking {
 				return
 			case <-tick.C:
 			}
+			select {
+			case <-a.end:
+				return
+			case a.places <- struct{}{}:
+			}
 			a.flying.Go(func() {
+				defer func() { <-a.places }()
 				got, err := c.CreateVolume(t.Context(), api.CreateRequest{Image: ref, Volume: backends.VolumeName(fmt.Sprintf("v%d", n))}, nil)
 				a.note(fmt.Sprintf("%s %v", got.Outcome, err))
 			})
