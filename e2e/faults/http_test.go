@@ -63,10 +63,10 @@ func (s *web) heal() {
 }
 
 // How long the source waits for a byte: where all stalls are to be given up, and where the one that
-// follows must not be taken for a stall, however busy the machine is.
+// follows must not be taken for a stall, however busy the machine is. All of a look at an image is to be answered in soon, too.
 const (
-	soon  = 300 * time.Millisecond
-	later = time.Second
+	soon  = 1500 * time.Millisecond
+	later = 3 * time.Second
 	never = time.Minute
 )
 
@@ -233,6 +233,9 @@ func TestAFaultyServer(t *testing.T) {
 				continue
 			}
 			t.Run(format+"/"+f.name, func(t *testing.T) {
+				if f.stall > 0 { // it waits most of its time
+					t.Parallel()
+				}
 				s := &web{name: "disk." + format, content: image, promise: f.promise, etag: `"1"`}
 				s.spoil = f.spoil(s)
 				r := newRig(t, filepath.Join(mount, t.Name()), rigConfig{sources: []imagesource.Source{s.serve(t, cmp.Or(f.stall, never))}})
