@@ -199,7 +199,7 @@ func TestAScrubPassesOverWhatHasVanished(t *testing.T) {
 			r.damage(t, e.ImageVolume, 5)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	plugin.ScrubDue(ctx, r.Plugin)
 	if ctx.Err() != nil {

@@ -37,7 +37,7 @@ func lower(t *testing.T, flag string, own float64) (undo func()) {
 // poolFlags waits until the OSD has told, and the mon has flagged all pools accordingly.
 func poolFlags(t *testing.T, flag string, want bool) {
 	t.Helper()
-	for began := time.Now(); time.Since(began) < 30*time.Second; {
+	for began := time.Now(); time.Since(began) < 90*time.Second; {
 		var dump struct {
 			Pools []struct {
 				Flags string `json:"flags_names"`

@@ -170,7 +170,7 @@ func TestAVolumeInUseIsNotDeleted(t *testing.T) {
 // when the cluster is back.
 func TestAClusterThatStopsAnswering(t *testing.T) {
 	c := config(t)
-	c.Timeout = 2 * time.Second
+	c.Timeout = 3 * time.Second
 	b := openBackend(t, c)
 	commitImage(t, b, "e-1", 8<<20)
 	if err := clusterScript("osd-pause"); err != nil {
@@ -184,7 +184,7 @@ func TestAClusterThatStopsAnswering(t *testing.T) {
 		running.Go(func() {
 			began := time.Now()
 			_, err := b.Clone(t.Context(), "e-1", specOf(fmt.Sprint("v-", i), fmt.Sprint("t-", i)))
-			if took := time.Since(began); !errors.Is(err, backends.ErrUnavailable) || took > c.Timeout+time.Second {
+			if took := time.Since(began); !errors.Is(err, backends.ErrUnavailable) || took > c.Timeout+2*time.Second {
 				t.Errorf("clone: got error %v after %v, want %v after %v", err, took, backends.ErrUnavailable, c.Timeout)
 			}
 		})
@@ -218,7 +218,7 @@ func TestABlocklistedClientConnectsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last error
-	for began := time.Now(); time.Since(began) < 20*time.Second; {
+	for began := time.Now(); time.Since(began) < 90*time.Second; {
 		if _, last = b.Clone(t.Context(), "e-1", specOf("v", "t")); last == nil || !errors.Is(last, backends.ErrUnavailable) {
 			break
 		}

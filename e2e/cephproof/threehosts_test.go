@@ -190,6 +190,8 @@ const (
 	lease = 30 * time.Second
 	// outlasts is longer than a host is taken for up that says nothing, and than an answer of the database is waited for.
 	outlasts = 8 * lease
+	// takenAtMost is how often a time is taken that is too long: one may fall into a moment in which the machine is busy.
+	takenAtMost = 5
 )
 
 // One host is killed in a fill, one is stopped in one for three leases, and one is cut off from the database in one. What they
@@ -282,12 +284,16 @@ func (h *threeHosts) withoutDatabase(t *testing.T, host int) {
 		return r.err == nil && r.Outcome == plugin.Bypassed && r.Reason == plugin.ReasonCatalogDown
 	})
 	h.made(t, <-h.ask(t, host, "cached.raw", "cached-meanwhile"), plugin.Hit)
-	began := time.Now()
-	if r = <-h.ask(t, host, "new.raw", "away-at-once"); r.Outcome != plugin.Bypassed {
-		t.Errorf("what is not cached: %+v, %v", r.Answer, r.err)
+	least := outlasts
+	for n := 0; n < takenAtMost && least > 2*time.Second; n++ {
+		began := time.Now()
+		if r = <-h.ask(t, host, "new.raw", fmt.Sprintf("away-at-once-%d", n)); r.Outcome != plugin.Bypassed {
+			t.Errorf("what is not cached: %+v, %v", r.Answer, r.err)
+		}
+		least = min(least, time.Since(began))
 	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("what is not cached was bypassed after %v", took)
+	if least > 2*time.Second {
+		t.Errorf("what is not cached was bypassed after %v at the earliest, in %d tries", least, takenAtMost)
 	}
 	var refused *api.Error
 	if err := h.hosts[host].Client(t).Ready(t.Context()); errors.As(err, &refused) {
