@@ -18,7 +18,7 @@ import (
 
 // patience is how long the OSDs may take until they have missed a client that was killed, and the daemon
 // until it has ended what that client left.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // settled waits until nothing is left over of what a killed daemon or a cluster without answers
 // interrupted, with the daemon's own means, and fails with what is wrong where that never comes.

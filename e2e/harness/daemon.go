@@ -19,7 +19,7 @@ import (
 )
 
 // limit bounds every wait for a daemon; it is never reached unless something hangs.
-const limit = 90 * time.Second
+const limit = 3 * time.Minute
 
 // Daemon is one clonecache daemon with a directory of its own. It outlives its process: after Stop or
 // Kill it can be started again on the same state.

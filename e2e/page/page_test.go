@@ -136,7 +136,7 @@ func (v *visit) sees(what, expression string) {
 	v.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(90 * time.Second)
+	limit := time.After(3 * time.Minute)
 	for {
 		var holds bool
 		err := chromedp.Run(v, chromedp.Evaluate("!!("+expression+")", &holds))

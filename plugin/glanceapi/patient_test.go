@@ -35,7 +35,7 @@ func TestAClientThatTakesNothingIsGivenUp(t *testing.T) {
 		must(t, err)
 		select {
 		case <-served:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("%s: the client is waited for", what)
 		}
 		f.keep(t, "demo", plainImage)

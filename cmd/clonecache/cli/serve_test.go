@@ -283,7 +283,7 @@ func TestAReloadThatHangsDoesNotKeepTheDaemonFromStopping(t *testing.T) {
 	select {
 	case code := <-d.exit:
 		d.exit <- code // the cleanup looks at it
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the daemon does not stop while it waits for its configuration")
 	}
 	w, err := os.OpenFile(file, os.O_RDWR, 0) // lets the reader go, which finds nothing
