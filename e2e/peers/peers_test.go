@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,14 +68,18 @@ func TestCindersTestsOfItsDrivers(t *testing.T) { compare(t, drivers, 450) }
 // Cinder's own tests of its volume manager come to the same with the hook before its driver.
 func TestCindersTestsOfItsVolumeManager(t *testing.T) { compare(t, managers, 400) }
 
-// compare runs suites of at least that many tests on both.
+// compare runs suites of at least that many tests on both. What comes to different ends is run once more: some of Cinder's tests
+// fail now and then by themselves.
 func compare(t *testing.T, suites []string, atLeast int) {
-	var stock, ours results
-	var both errgroup.Group
-	both.Go(func() (err error) { stock, err = run(t, "stock", suites); return err })
-	both.Go(func() (err error) { ours, err = run(t, "ours", suites); return err })
-	if err := both.Wait(); err != nil {
-		t.Fatal(err)
+	stock, ours := runBoth(t, suites)
+	if differ := differing(stock, ours); len(differ) > 0 {
+		t.Logf("once more: %q", differ)
+		stockAgain, oursAgain := runBoth(t, differ)
+		for _, name := range differ {
+			if theirs, mine := stockAgain.tests[name], oursAgain.tests[name]; theirs.Test != "" && mine.Test != "" {
+				stock.tests[name], ours.tests[name] = theirs, mine
+			}
+		}
 	}
 	passed := 0
 	for name, theirs := range stock.tests {
@@ -102,6 +107,29 @@ func compare(t *testing.T, suites []string, atLeast int) {
 	}
 	t.Logf("%d tests, %d passed; with ours %d tests, %d drivers, asked %d times",
 		len(stock.tests), passed, len(ours.tests), ours.Drivers, ours.Asked)
+}
+
+// runBoth runs suites on the stock drivers and on ours.
+func runBoth(t *testing.T, suites []string) (stock, ours results) {
+	t.Helper()
+	var both errgroup.Group
+	both.Go(func() (err error) { stock, err = run(t, "stock", suites); return err })
+	both.Go(func() (err error) { ours, err = run(t, "ours", suites); return err })
+	if err := both.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return stock, ours
+}
+
+// differing are the tests that ran on both and came to different ends.
+func differing(stock, ours results) (names []string) {
+	for name, theirs := range stock.tests {
+		if mine, ran := ours.tests[name]; ran && mine.CameTo != theirs.CameTo {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // run runs suites on the stock drivers or on ours, and returns what each test came to.
