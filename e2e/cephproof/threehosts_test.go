@@ -237,9 +237,13 @@ func TestOfThreeHostsEachFails(t *testing.T) {
 		h.made(t, r, plugin.Hit, plugin.Joined)
 	}
 	h.again(t)
-	for _, image := range fails {
-		if gets := h.web.Gets(image); gets > 2 {
-			t.Errorf("%s was read %d times, want once by whom failed, and once more", image, gets)
+	for host, image := range fails {
+		most := 2
+		if host == 1 { // its stream had stalled while it was stopped: it may go on a moment before it finds its lease lost
+			most = 3
+		}
+		if begun, gets := h.web.Begun(image), h.web.Gets(image); begun > 2 || gets > most {
+			t.Errorf("%s was read %d times, and asked for %d times, want once by whom failed, and once more", image, begun, gets)
 		}
 	}
 	h.allUp(t)

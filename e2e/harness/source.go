@@ -22,6 +22,7 @@ type WebSource struct {
 
 	mu    sync.Mutex
 	gets  map[string]int
+	begun map[string]int // of gets, those from the beginning
 	sent  map[string]int64
 	rate  int64 // bytes per second; 0: as fast as it goes
 	holds map[string]*hold
@@ -39,7 +40,7 @@ type hold struct {
 // ServeWeb starts a source on an empty directory. It ends with the test.
 func ServeWeb(tb testing.TB) *WebSource {
 	tb.Helper()
-	s := &WebSource{Dir: tb.TempDir(), gets: map[string]int{}, sent: map[string]int64{},
+	s := &WebSource{Dir: tb.TempDir(), gets: map[string]int{}, begun: map[string]int{}, sent: map[string]int64{},
 		holds: map[string]*hold{}, cuts: map[string][]int64{}}
 	server := httptest.NewUnstartedServer(s)
 	server.Config.ConnContext = smallSendBuffer
@@ -103,6 +104,13 @@ func (s *WebSource) Gets(name string) int {
 	return s.gets[name]
 }
 
+// Begun is how many of these were from name's beginning, and did not go on where another one had come to.
+func (s *WebSource) Begun(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun[name]
+}
+
 // Sent is how many bytes of name went out.
 func (s *WebSource) Sent(name string) int64 {
 	s.mu.Lock()
@@ -127,6 +135,9 @@ func (s *WebSource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		s.mu.Lock()
 		s.gets[name]++
+		if rangeStart(r) == 0 {
+			s.begun[name]++
+		}
 		s.mu.Unlock()
 	}
 	w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, info.Size(), info.ModTime().UnixNano()))
