@@ -94,7 +94,8 @@ func (f *keeper) matches(ctx context.Context, r *rule) (newest, older []match, e
 	return newest, older, nil
 }
 
-// ensureOn queues what of a rule's images is not on a store.
+// ensureOn queues what of a rule's images is not on a store. What it has found before ctx ended is queued too: a look that takes
+// too long would come to nothing each time.
 func (f *keeper) ensureOn(ctx context.Context, r *rule, s *store, images []match) ([]FollowedView, error) {
 	var views []FollowedView
 	var missing []catalog.QueueSpec
@@ -110,11 +111,14 @@ func (f *keeper) ensureOn(ctx context.Context, r *rule, s *store, images []match
 		}
 		views, problems = append(views, v), append(problems, err)
 		if ctx.Err() != nil {
-			return views, ctx.Err()
+			problems = append(problems, ctx.Err())
+			break
 		}
 	}
 	if len(missing) > 0 {
-		_, err := f.catalog.Enqueue(ctx, missing)
+		queueing, cancel := f.cleanup(ctx)
+		defer cancel()
+		_, err := f.catalog.Enqueue(queueing, missing)
 		problems = append(problems, err)
 		f.queue.poke()
 	}

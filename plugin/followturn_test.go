@@ -72,6 +72,47 @@ func TestASilentSourceHoldsNobodyElsesRules(t *testing.T) {
 	}
 }
 
+// stuckSource answers for all of its images but one.
+type stuckSource struct {
+	imagesource.Source
+	imagesource.Lister
+	at   string
+	came chan struct{}
+}
+
+func (s stuckSource) Stat(ctx context.Context, id string) (imagesource.Image, error) {
+	if id != s.at {
+		return s.Source.Stat(ctx, id)
+	}
+	s.came <- struct{}{}
+	<-ctx.Done()
+	return imagesource.Image{}, ctx.Err()
+}
+
+// A look that is ended has queued what it had found by then.
+func TestALookThatIsEndedQueuesWhatItFound(t *testing.T) {
+	came := make(chan struct{}, 100)
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, func(c *plugin.Config) {
+		c.Sources[0] = stuckSource{c.Sources[0], c.Sources[0].(imagesource.Lister), "golden-old.raw", came}
+	}, following(plugin.FollowConfig{Source: "library", Match: imagesource.Match{Pattern: "golden-*.raw"}, Every: time.Hour}))
+	waitFor(t, func() bool {
+		all, err := r.Queue().Follows(t.Context())
+		return err == nil && all[0].LookedAt != nil
+	})
+	r.aged(t, "golden-new.raw", time.Hour)
+	r.aged(t, "golden-old.raw", 2*time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	swept := make(chan error, 1)
+	go func() { _, err := r.Queue().Sweep(ctx); swept <- err }()
+	<-came
+	cancel()
+	if err := <-swept; !errors.Is(err, context.Canceled) {
+		t.Errorf("sweep: got %v", err)
+	}
+	waitFor(t, func() bool { return len(r.cached(t)) == 1 })
+	r.wantCached(t, "found before the end", "library:golden-new.raw")
+}
+
 // troubledSource says of each image a long sentence.
 type troubledSource struct{ silentSource }
 
