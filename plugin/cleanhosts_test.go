@@ -48,16 +48,21 @@ func (o silentClaims) Claims(ctx context.Context) ([]internaltenant.Claim, error
 	return o.Owner.Claims(ctx)
 }
 
+// silentWhile makes the internal tenant that is configured one that may be down.
+func silentWhile(down *atomic.Bool) option {
+	return func(cfg *plugin.Config) {
+		owner := cfg.NewOwner
+		cfg.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
+			o, err := owner(l)
+			return silentClaims{o, down}, err
+		}
+	}
+}
+
 // Of several hosts, too, one that could not compare the claims does so once they answer: the duty was not done.
 func TestClaimsThatDidNotAnswerAreComparedLater(t *testing.T) {
 	var down atomic.Bool
-	c := newCluster(t, 1, lru.Bounds{}, withQuota(0, 0), func(cfg *plugin.Config) {
-		local := cfg.NewOwner
-		cfg.NewOwner = func(l internaltenant.Ledger) (internaltenant.Owner, error) {
-			o, err := local(l)
-			return silentClaims{o, &down}, err
-		}
-	})
+	c := newCluster(t, 1, lru.Bounds{}, withQuota(0, 0), silentWhile(&down))
 	c.join(t, "host-1")
 	asks := c.hosts[0]
 	asks.image(t, "disk.raw", 4*mib)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends"
@@ -170,6 +171,25 @@ func TestQuotaForNothingTakesNoImageVolumeAway(t *testing.T) {
 				t.Errorf("entry %s is there, want the adopted one", entries[0].ID)
 			}
 		})
+	}
+}
+
+// Where the claims do not answer, nobody knows what is charged for nothing: an image-volume that is over quota stays until they do.
+func TestNoImageVolumeGoesBeforeTheClaimsAreCompared(t *testing.T) {
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	var down atomic.Bool
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory), withQuota(1, 0), silentWhile(&down))
+	r.reopen(t, func() {
+		r.inCatalog(t, "INSERT INTO claims (id, project_id, entry_id, attempt, backend, image_id, gigabytes, in_use, created_at) VALUES ('claim', 'p', 'dead', 1, 'local', 'library:dead', 1, 0, 0)")
+		committed(t, memory, "entry")
+		down.Store(true)
+	})
+	r.wantEntries(t, 0)
+	down.Store(false)
+	r.Tidy(t.Context())
+	wantWhole(t, r, memory, 1)
+	if entries := r.wantEntries(t, 1); entries[0].ID != "entry" {
+		t.Errorf("entry %s is there, want the adopted one", entries[0].ID)
 	}
 }
 

@@ -65,7 +65,7 @@ func (v *surveyor) surveyRecovered(ctx context.Context, s *store, id backends.Im
 	if id == "" {
 		return nil
 	}
-	findings, err := v.surveyStore(ctx, s, false)
+	findings, err := v.surveyStore(ctx, s, new(comparedClaims))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -21,8 +22,9 @@ type surveyor struct {
 // they are to be mended.
 func (v *surveyor) survey(ctx context.Context, in scope) ([]finding, error) {
 	var all []finding
+	compared := new(comparedClaims)
 	for _, s := range in.stores {
-		found, err := v.surveyStore(ctx, s, in.claims)
+		found, err := v.surveyStore(ctx, s, compared)
 		if err != nil {
 			return nil, err
 		}
@@ -33,15 +35,19 @@ func (v *surveyor) survey(ctx context.Context, in scope) ([]finding, error) {
 		if err != nil {
 			return nil, err
 		}
+		compared.all = !slices.ContainsFunc(claims, func(f finding) bool { return f.Kind == quotaDown })
 		all = append(all, claims...)
 	}
 	return inOrder(all), nil
 }
 
+// comparedClaims tells who mends whether the claims were compared: what is charged for nothing was found then, and is given back
+// before anything is adopted.
+type comparedClaims struct{ all bool }
+
 // surveyStore lists the store, then the rows, then the store again, while fills and evictions go on. An image-volume is
 // unknown if both listings show it and no row names it. A row's image-volume is missing if the second listing lacks it.
-// claims: what is charged for nothing is found, and given back, before anything is adopted.
-func (v *surveyor) surveyStore(ctx context.Context, s *store, claims bool) ([]finding, error) {
+func (v *surveyor) surveyStore(ctx context.Context, s *store, claims *comparedClaims) ([]finding, error) {
 	if err := v.stock.ensure(ctx, s); err != nil {
 		return []finding{unavailable(s, err)}, ctx.Err()
 	}
@@ -127,13 +133,13 @@ func (v *surveyor) surveyRow(s *store, e catalog.Entry, held listing) *finding {
 }
 
 // unknown is an image-volume that no row names: of a fill that died, or of a catalog that was lost.
-func (v *surveyor) unknown(s *store, iv backends.ImageVolume, claims bool) finding {
+func (v *surveyor) unknown(s *store, iv backends.ImageVolume, claims *comparedClaims) finding {
 	f := finding{Problem: Problem{Backend: s.name, ID: string(iv.ID), Kind: "unknown-image-volume"}}
 	if iv.State != backends.Staged && iv.Description.Digest != "" {
 		f.Detail = fmt.Sprintf("image-volume %s (%v) is in no entry", iv.ID, iv.Description.ImageIDs)
 		f.Remedy = "check --repair takes it into the catalog again"
 		f.adopts, f.detached, f.noted = iv.Description.EntryID, iv.State == backends.Detached, true
-		f.fix = func(ctx context.Context) error { return v.mender.adopt(ctx, s, iv, claims) }
+		f.fix = func(ctx context.Context) error { return v.mender.adopt(ctx, s, iv, claims.all) }
 		return f
 	}
 	f.Kind = "unfinished-image-volume"
