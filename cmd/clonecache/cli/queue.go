@@ -247,7 +247,7 @@ func (a *app) queueClear() *cobra.Command {
 		Example: "  clonecache queue clear",
 		Args:    exactly(),
 		RunE: ask(a, func(ctx context.Context, c *api.Client) (api.QueueCount, error) { return c.ClearQueue(ctx) }, func(t *table, n api.QueueCount) {
-			t.line("%d images were in the queue", n.Images)
+			t.line("%s in the queue", plural(int64(n.Images), "image was", "images were"))
 		}),
 	}
 }
