@@ -78,7 +78,11 @@ func numberOf(err error) uint16 {
 }
 
 func mariaDBFailed(err error) failure {
-	switch numberOf(err) {
+	number := numberOf(err)
+	if number == duplicateEntry && strings.Contains(err.Error(), departedOnce) {
+		return conflicting
+	}
+	switch number {
 	case 0:
 		return connectionFailed(err, mysql.ErrInvalidConn)
 	case deadlock, lockWaitTimeout, changedSinceRead, tableHasChanged:

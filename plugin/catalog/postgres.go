@@ -76,6 +76,9 @@ func codeOf(err error) string {
 
 func postgresFailed(err error) failure {
 	code := codeOf(err)
+	if code == uniqueViolation && strings.Contains(err.Error(), departedOnce) {
+		return conflicting
+	}
 	switch code {
 	case "":
 		return connectionFailed(err)

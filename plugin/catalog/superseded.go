@@ -188,6 +188,10 @@ const (
 	pruneDeparted  = `DELETE FROM departed WHERE at < ?`
 )
 
+// departedOnce is the key of departed on servers. Two who note of one image at once both delete what is there and add a row: the
+// later one waits for the other, and is repeated where that is done. So is one whose COMMIT is still on its way.
+const departedOnce = "departed_once"
+
 // depart notes of an entry that is found no more why its images are not cached.
 func (t tx) depart(ctx context.Context, e Entry) error {
 	now, err := t.now(ctx)
