@@ -1,7 +1,8 @@
 // Command testreport runs sets of tests, each a shell command whose `go test` prints JSON, one after
 // another and all of them, whatever fails. It ends with one report of what a person needs: the output of
-// what failed, every skipped test with its reason, the sets that broke outside of a test, and Go's own
-// summary, one line a package.
+// what failed, every skipped test with its reason, then once more each failed test with the lines that say
+// what was wrong, since a log is often cut to its end, and Go's own summary, one line for each run of a
+// package, and one for each set that broke outside of a test.
 //
 //	testreport [-strict] [-skip SET=WHY]... SET=COMMAND...
 //
@@ -36,7 +37,7 @@ func run(ctx context.Context, out io.Writer, args []string) bool {
 	flags.BoolVar(&r.strict, "strict", false, "skipped tests and sets are failures")
 	flags.Func("skip", "SET=WHY: a set that cannot run here", func(arg string) error {
 		name, why, err := named(arg)
-		r.left = append(r.left, note{name, why})
+		r.left = append(r.left, note{set: name, text: why})
 		return err
 	})
 	if err := flags.Parse(args); err != nil {

@@ -11,8 +11,11 @@ import (
 // mayskip names tests that may skip even where a skip is a failure, each with the reason why it is no loss.
 var mayskip = map[string]string{}
 
-// pkg is a package in a set: two sets may hold the same one.
-type pkg struct{ set, path string }
+// pkg is one run of a package: two sets may hold the same one, and a set may run it several times.
+type pkg struct {
+	set, path string
+	nth       int // how many of its runs in the set had ended before
+}
 
 type test struct {
 	pkg  pkg
@@ -20,13 +23,19 @@ type test struct {
 }
 
 // note says something of a set.
-type note struct{ set, text string }
+type note struct {
+	set, text string
+	said      []string // the last that it printed outside of its tests
+}
 
 type report struct {
 	w      io.Writer
 	strict bool
-	set    string // that runs
+	set    string   // that runs
+	said   []string // by that set outside of its tests: the last lines
 
+	begun   map[pkg]bool      // runs of packages without an end yet
+	ended   map[pkg]int       // how many runs have ended, by the first run
 	output  map[test][]string // of tests still running, of failed and of skipped ones
 	running map[test]bool
 	failed  []test
@@ -40,11 +49,38 @@ type report struct {
 }
 
 func newReport(w io.Writer) *report {
-	return &report{w: w, output: map[test][]string{}, running: map[test]bool{}, summary: map[pkg]string{}, broken: map[pkg]bool{}}
+	return &report{
+		w: w, begun: map[pkg]bool{}, ended: map[pkg]int{}, output: map[test][]string{}, running: map[test]bool{},
+		summary: map[pkg]string{}, broken: map[pkg]bool{},
+	}
+}
+
+// now is the run of the package that is under way, or the next one.
+func (r *report) now(path string) pkg {
+	return pkg{r.set, path, r.ended[pkg{set: r.set, path: path}]}
+}
+
+// begin notes that a package is run. A run of it that is still under way was killed, and came to no end.
+func (r *report) begin(path string) {
+	if p := r.now(path); r.begun[p] {
+		r.fail(test{pkg: p})
+		r.over(p)
+	}
+	r.begun[r.now(path)] = true
+}
+
+// over notes that a run of a package has ended.
+func (r *report) over(p pkg) {
+	delete(r.begun, p)
+	r.ended[pkg{set: p.set, path: p.path}]++
 }
 
 func (r *report) take(e event) {
-	t := test{pkg{r.set, cmp.Or(e.Package, e.ImportPath)}, e.Test}
+	path := cmp.Or(e.Package, e.ImportPath)
+	if e.Action == "start" {
+		r.begin(path)
+	}
+	t := test{r.now(path), e.Test}
 	switch e.Action {
 	case "run":
 		r.running[t] = true
@@ -56,10 +92,11 @@ func (r *report) take(e event) {
 		r.output[t] = append(r.output[t], e.Output)
 	case "build-output":
 		r.output[t] = append(r.output[t], e.Output)
-	case "pass", "skip":
+	case "pass", "skip", "fail", "build-fail":
 		r.end(t, e.Action)
-	case "fail", "build-fail":
-		r.fail(t)
+		if e.Package != "" && e.Test == "" { // what only failed to build has its run yet to come
+			r.over(t.pkg)
+		}
 	}
 }
 
@@ -78,11 +115,14 @@ func (r *report) close(p pkg, line string) {
 
 func (r *report) end(t test, action string) {
 	delete(r.running, t)
-	if action == "skip" && t.name != "" {
+	switch {
+	case action == "fail" || action == "build-fail":
+		r.fail(t)
+		return
+	case action == "skip" && t.name != "":
 		r.skipped = append(r.skipped, t)
 		return
-	}
-	if t.name != "" {
+	case t.name != "":
 		r.passed++
 	}
 	delete(r.output, t)
@@ -125,6 +165,7 @@ func (r *report) print() bool {
 		}
 	}
 	r.printSkipped()
+	r.printDigest()
 	fmt.Fprintf(r.w, "%d passed, %d failed, %d skipped\n", r.passed, len(r.tests()), len(r.skipped))
 	for _, s := range r.left {
 		fmt.Fprintf(r.w, "not run: the set %s: %s\n", s.set, s.text)
@@ -167,16 +208,20 @@ func (r *report) packages() []pkg {
 	if !r.strict {
 		ps = slices.DeleteFunc(ps, func(p pkg) bool { return !r.broken[p] })
 	}
-	slices.SortFunc(ps, func(a, b pkg) int { return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.set, b.set)) })
+	slices.SortFunc(ps, func(a, b pkg) int {
+		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.set, b.set), cmp.Compare(a.nth, b.nth))
+	})
 	return slices.Compact(ps)
 }
 
-// line is the package's closing line; where only a skip failed it, the line says so.
+// line is the closing line of a package's run; where only a skip failed it, the line says so.
 func (r *report) line(p pkg) string {
 	s := r.summary[p]
 	switch {
 	case s == "":
 		return "FAIL\t" + p.path
+	case r.broken[p] && strings.HasPrefix(s, "ok") && slices.ContainsFunc(r.failed, func(t test) bool { return t.pkg == p }):
+		return strings.Replace(s, "ok  ", "FAIL", 1) + "\t[failed tests]"
 	case r.broken[p] && strings.HasPrefix(s, "ok"):
 		return strings.Replace(s, "ok  ", "FAIL", 1) + "\t[skipped tests]"
 	}

@@ -13,9 +13,9 @@ import (
 // runSet runs one set to its end and takes in what its tests print. A command that fails where no test
 // did (a lab that does not start, a flag that go does not know) breaks the set itself.
 func (r *report) runSet(ctx context.Context, name, command string) {
-	r.set = name
+	r.set, r.said = name, nil
 	if ctx.Err() != nil {
-		r.sets = append(r.sets, note{name, "not run: interrupted"})
+		r.sets = append(r.sets, note{set: name, text: "not run: interrupted"})
 		return
 	}
 	failures := len(r.failed)
@@ -37,7 +37,7 @@ func (r *report) runSet(ctx context.Context, name, command string) {
 		err = ctx.Err()
 	}
 	if err != nil && len(r.failed) == failures {
-		r.sets = append(r.sets, note{name, err.Error()})
+		r.sets = append(r.sets, note{name, err.Error(), r.said})
 	}
 }
 
@@ -62,6 +62,8 @@ func (r *report) read(in io.Reader) error {
 			r.take(e)
 		default:
 			fmt.Fprintf(r.w, "%s", line)
+			r.said = append(r.said, string(line))
+			r.said = r.said[max(0, len(r.said)-longest):]
 		}
 		if err == io.EOF {
 			return nil
