@@ -1,9 +1,11 @@
 package plugin
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // answered notes what a request came to, and that its intent has ended; 0: it had none. An error is for those whose
@@ -12,7 +14,7 @@ func (l *ladder) answered(q *request, intent int64, a *Answer, f *filled) error 
 	took := l.now().Sub(q.begun)
 	a.TookMS = milliseconds(took)
 	r := catalog.Request{
-		At: l.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Entry: catalog.EntryID(a.EntryID),
+		At: l.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Project: projectOf(q.image), Entry: catalog.EntryID(a.EntryID),
 		Outcome: a.Outcome, Reason: a.Reason, Took: took, DownloadedBytes: a.DownloadedBytes,
 		Volume: q.Volume, Detail: a.Detail,
 	}
@@ -23,6 +25,17 @@ func (l *ladder) answered(q *request, intent int64, a *Answer, f *filled) error 
 		r.Clones = 1
 	}
 	return l.books.answer(intent, r)
+}
+
+// projectOf is whose image it is, for the report. One that was not found yet is nobody's that is known.
+func projectOf(i imagesource.Image) string {
+	switch {
+	case i.Source == "":
+		return ""
+	case i.Domain == "image-"+i.ID: // Glance's that have no owner
+		return catalog.Everybody
+	}
+	return cmp.Or(i.Domain, catalog.Everybody)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -22,6 +22,7 @@ func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
 	r := catalog.FillRecord{
 		At: fl.now().UTC(), Store: w.store.id(), ImageID: w.want.image.Ref(), Took: took, Phases: w.phases,
 		SourceBytes: w.downloaded.Load(), WrittenBytes: w.flight.written.Load(),
+		Host: fl.holder.Instance, Project: projectOf(w.want.image),
 	}
 	log := fl.log.WithFields(w.want.fields(w.store)).WithFields(map[string]any{"took": took.Round(time.Millisecond), "attempt": w.entry.Attempt})
 	if err != nil {

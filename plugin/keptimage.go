@@ -164,7 +164,7 @@ func (k *KeptImage) note() {
 		downloaded = k.filled.downloaded
 	}
 	r := catalog.Request{
-		At: k.o.now().UTC(), Backend: k.store.name, ImageID: k.Image.Ref(), Entry: k.entry.ID, Outcome: words.Outcome(k.role), Reason: reason,
+		At: k.o.now().UTC(), Backend: k.store.name, ImageID: k.Image.Ref(), Project: projectOf(k.Image), Entry: k.entry.ID, Outcome: words.Outcome(k.role), Reason: reason,
 		Took: k.o.now().Sub(k.begun), DownloadedBytes: downloaded, Detail: "the image's bytes",
 	}
 	if downloaded == 0 {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,13 +14,24 @@ import (
 // Report is the clone-cache report of one backend or file cache, or of all (""), since a time; the zero
 // time is the beginning.
 func (p *Plugin) Report(ctx context.Context, backend backends.Name, since time.Time) (report.Report, error) {
-	return p.Controls().ReportOf(ctx, backend, catalog.Span{Since: since})
+	return p.Controls().ReportOf(ctx, ReportQuery{Backend: backend, Span: catalog.Span{Since: since}})
+}
+
+// ReportQuery says what a report is of. The zero one is of all that is kept.
+type ReportQuery struct {
+	Backend backends.Name // or file cache; "": all
+	catalog.Span
+	By report.By // ByHost, ByProject: their shares too, which are of all backends
 }
 
 // ReportOf is the clone-cache report of a span of time, whose minutes count whole. What stands now is told as it stands now.
-func (c Controls) ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error) {
+// ErrBadRequest: the shares of hosts and projects are asked for of one backend. ErrUnknownBackend.
+func (c Controls) ReportOf(ctx context.Context, q ReportQuery) (report.Report, error) {
 	p := c.p
-	if err := p.stock.asked(backend, 0); err != nil {
+	if err := q.check(); err != nil {
+		return report.Report{}, err
+	}
+	if err := p.stock.asked(q.Backend, 0); err != nil {
 		return report.Report{}, err
 	}
 	if err := p.books.flushToRead(ctx); err != nil {
@@ -29,19 +41,27 @@ func (c Controls) ReportOf(ctx context.Context, backend backends.Name, span cata
 	if err != nil {
 		return report.Report{}, err
 	}
-	in := report.Input{Since: sinceOrNil(span.Since), Until: sinceOrNil(span.Until)}
+	in := report.Input{Since: sinceOrNil(q.Since), Until: sinceOrNil(q.Until), By: q.By}
 	for _, s := range p.stock.orderedStores() {
-		if backend == "" || s.name == backend {
+		if q.Backend == "" || s.name == q.Backend {
 			in.Stores = append(in.Stores, s.reported(held[s.id()]))
 		}
 	}
-	if err := p.books.sums(ctx, span, &in); err != nil {
+	if err := p.books.sums(ctx, q, &in); err != nil {
 		return report.Report{}, err
 	}
-	if backend != "" {
-		only(&in, backend)
+	if q.Backend != "" {
+		only(&in, q.Backend)
 	}
 	return report.Build(in), nil
+}
+
+// check refuses what is not counted.
+func (q ReportQuery) check() error {
+	if q.Backend != "" && (q.By == report.ByHost || q.By == report.ByProject) {
+		return fmt.Errorf("%w: what hosts and projects did is counted on all backends together: leave the backend out", ErrBadRequest)
+	}
+	return nil
 }
 
 // reported is what the report says of a store and of what it holds.
@@ -53,14 +73,20 @@ func (s *store) reported(h catalog.Held) report.Store {
 }
 
 // sums adds what was counted in a span of time.
-func (b *books) sums(ctx context.Context, span catalog.Span, in *report.Input) (err error) {
-	if in.Requests, err = b.catalog.RequestsIn(ctx, span); err != nil {
+func (b *books) sums(ctx context.Context, q ReportQuery, in *report.Input) error {
+	sums, err := b.catalog.SumsIn(ctx, q.Span)
+	if err != nil {
 		return err
 	}
-	if in.Evictions, err = b.catalog.EvictionsIn(ctx, span); err != nil {
-		return err
+	in.Requests, in.Evictions, in.Fills, in.Work = sums.Requests, sums.Evictions, sums.Fills, sums.Work
+	if q.By != report.ByHost {
+		return nil
 	}
-	in.Fills, err = b.catalog.FillsIn(ctx, span)
+	hosts, err := b.catalog.Hosts(ctx)
+	in.HostNames = make(map[catalog.InstanceID]string, len(hosts))
+	for _, h := range hosts {
+		in.HostNames[h.ID] = h.Name
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/report"
 )
 
 // countedSource adds up the bytes that are read of a source's images.
@@ -108,5 +109,42 @@ func TestTheReportTellsWhereTheTimeOfFillsWent(t *testing.T) {
 	p := rep.Total.Phases
 	if ms := float64(slow.Milliseconds()); p.DecodeMS < ms/2 || p.SourceMS+p.QuotaMS+p.WaitingMS+p.WriteMS+p.CommitMS > ms/2 || p.CommitMS <= 0 || p.WriteMS <= 0 {
 		t.Errorf("phases: %+v, want the slow part in the reading", p)
+	}
+}
+
+// What was done is told by whose image it was, and by who did it; neither is asked of one backend, where it is not counted.
+func TestTheReportByProjectAndHost(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	for id, owner := range map[string]string{"theirs": "p1", "public": "", "ownerless": "image-ownerless"} {
+		source.put(id, "1", random(mib))
+		source.own(id, owner)
+	}
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), func(c *plugin.Config) { c.Host = "storage-1" })
+	for volume, image := range map[string]string{"v1": "theirs", "v2": "theirs", "v3": "public", "v4": "ownerless"} {
+		r.create(t, "gated:"+image, volume, 0)
+	}
+	asked := func(by report.By) report.Report {
+		rep, err := r.Controls().ReportOf(t.Context(), plugin.ReportQuery{By: by})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep
+	}
+	projects := asked(report.ByProject).Projects
+	if len(projects) != 2 || projects[0].ID+projects[1].ID != "*p1" && projects[0].ID+projects[1].ID != "p1*" {
+		t.Fatalf("projects: got %+v, want p1 and *", projects)
+	}
+	for _, s := range projects {
+		want := map[string][3]int64{"p1": {2, 1, 1}, "*": {2, 0, 2}}[s.ID]
+		if got := [3]int64{s.Requests, s.Hits, s.Fills}; got != want || s.DownloadedBytes != want[2]*mib {
+			t.Errorf("%s: requests, hits, fills %v and %d bytes downloaded, want %v", s.ID, got, s.DownloadedBytes, want)
+		}
+	}
+	if hosts := asked(report.ByHost).Hosts; len(hosts) != 1 || hosts[0].Name != "storage-1" || hosts[0].Requests != 4 || hosts[0].Fills != 3 {
+		t.Errorf("hosts: got %+v", hosts)
+	}
+	if _, err := r.Controls().ReportOf(t.Context(), plugin.ReportQuery{By: report.ByHost, Backend: "local"}); !errors.Is(err, plugin.ErrBadRequest) {
+		t.Errorf("the hosts of one backend: %v, want ErrBadRequest", err)
 	}
 }

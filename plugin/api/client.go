@@ -206,6 +206,7 @@ func (c *Client) Report(ctx context.Context, backend backends.Name, since string
 // ReportRequest says what a report is of.
 type ReportRequest struct {
 	Backend      backends.Name // "": all
+	By           report.By     // report.ByHost, report.ByProject: what each did, too
 	Since, Until string        // spans back from now, or RFC 3339 times; "": the beginning, and now
 }
 
@@ -215,6 +216,7 @@ func (c *Client) ReportOf(ctx context.Context, r ReportRequest) (report.Report, 
 	setQuery(query, "backend", string(r.Backend))
 	setQuery(query, "since", r.Since)
 	setQuery(query, "until", r.Until)
+	setQuery(query, "by", string(r.By))
 	return fetch[report.Report](ctx, c, call{method: http.MethodGet, path: "/v1/report", query: query})
 }
 

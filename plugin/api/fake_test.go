@@ -32,6 +32,7 @@ type fakeService struct {
 	filter     plugin.EntryFilter
 	since      time.Time
 	until      time.Time
+	by         report.By
 	backend    backends.Name
 	prefetched plugin.Prefetch
 }
@@ -183,11 +184,11 @@ func (f *fakeService) Report(_ context.Context, backend backends.Name, since tim
 	return report.Build(report.Input{}), nil
 }
 
-func (f *fakeService) ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error) {
+func (f *fakeService) ReportOf(ctx context.Context, q plugin.ReportQuery) (report.Report, error) {
 	f.mu.Lock()
-	f.until = span.Until
+	f.until, f.by = q.Until, q.By
 	f.mu.Unlock()
-	return f.Report(ctx, backend, span.Since)
+	return f.Report(ctx, q.Backend, q.Since)
 }
 
 func (f *fakeService) Quota(context.Context) (plugin.Quota, error) {

@@ -16,6 +16,7 @@ import (
 type reportInput struct {
 	Backend backends.Name `query:"backend" doc:"One backend or file cache. Default: all"`
 	Since   string        `query:"since" maxLength:"64" doc:"A span back from now (90m, 24h, 7d, 1d12h) or an RFC 3339 time. Default: the beginning" example:"24h"`
+	By      report.By     `query:"by" enum:"backend,image,host,project" doc:"host, project: what each did, too. Backends and images are always told of"`
 	Until   string        `query:"until" maxLength:"64" doc:"Likewise: the end of the time that is told of. Default: now"`
 }
 
@@ -46,7 +47,7 @@ func (s *Server) overviewRoutes() {
 		if !until.IsZero() && !until.After(since) {
 			return nil, fmt.Errorf("%w: until: it is not later than since", plugin.ErrBadRequest)
 		}
-		return answer(svc.ReportOf(ctx, in.Backend, catalog.Span{Since: since, Until: until}))
+		return answer(svc.ReportOf(ctx, plugin.ReportQuery{Backend: in.Backend, Span: catalog.Span{Since: since, Until: until}, By: in.By}))
 	})
 	route(s, get("quota", "/v1/quota", "The internal tenant's quota, beside what really exists"), quota)
 	route(s, get("list-backends", "/v1/backends", "Backends and file caches"), func(ctx context.Context, svc Service, _ *none) (*output[[]plugin.BackendView], error) {

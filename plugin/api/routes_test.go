@@ -13,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/api"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 	"github.com/clonecache/clonecache/plugin/imagesource"
+	"github.com/clonecache/clonecache/plugin/report"
 )
 
 func request() api.CreateRequest {
@@ -143,6 +144,12 @@ func TestOverviewAndUpkeep(t *testing.T) {
 	}
 	if _, err := d.client.ReportOf(t.Context(), api.ReportRequest{Since: "7d", Until: "1d"}); err != nil || !fake.until.Equal(now.AddDate(0, 0, -1)) || fake.backend != "" {
 		t.Errorf("report until %v of %q, %v", fake.until, fake.backend, err)
+	}
+	if _, err := d.client.ReportOf(t.Context(), api.ReportRequest{By: report.ByProject}); err != nil || fake.by != report.ByProject {
+		t.Errorf("a report by project: by %q, %v", fake.by, err)
+	}
+	if _, err := d.client.ReportOf(t.Context(), api.ReportRequest{By: "colour"}); apiError(t, err).Code != "bad_request" {
+		t.Errorf("a report by colour: %v", err)
 	}
 	if _, err := d.client.ReportOf(t.Context(), api.ReportRequest{Since: "1d", Until: "7d"}); apiError(t, err).Code != "bad_request" {
 		t.Errorf("a report that ends before it begins: %v", err)

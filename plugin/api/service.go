@@ -6,7 +6,6 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
-	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/report"
 )
 
@@ -128,5 +127,5 @@ type Controls interface {
 	DrainBackend(ctx context.Context, name backends.Name) error
 	NoteAct(a plugin.Act)
 	PlanClean(ctx context.Context) (plugin.CleanResult, error)
-	ReportOf(ctx context.Context, backend backends.Name, span catalog.Span) (report.Report, error)
+	ReportOf(ctx context.Context, q plugin.ReportQuery) (report.Report, error)
 }

@@ -32,6 +32,7 @@ var copiedTables = []struct {
 	{"request_stats", []string{"n", "image_hash"}},
 	{"eviction_stats", nil},
 	{"fill_stats", []string{"n", "image_hash"}},
+	{"work_stats", nil},
 	{"events", nil},
 	{"fill_queue", []string{"image_hash"}},
 	{"paused_stores", nil},

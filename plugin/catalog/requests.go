@@ -20,6 +20,7 @@ type Request struct {
 	At              time.Time
 	Backend         backends.Name
 	ImageID         string
+	Project         string  // whose image it is; Everybody; "": not known. The journal does not keep it
 	Entry           EntryID // "" where none was used
 	Outcome         words.Outcome
 	Reason          words.Reason
@@ -92,6 +93,9 @@ func (c *Catalog) Record(ctx context.Context, instance InstanceID, upTo int64, r
 		if err := t.addRequests(ctx, instance, sums.requests); err != nil {
 			return err
 		}
+		if err := t.addWork(ctx, instance, sums.work); err != nil {
+			return err
+		}
 		if err := t.addEvents(ctx, events, applied, now); err != nil {
 			return err
 		}
@@ -130,11 +134,12 @@ type use struct {
 type sums struct {
 	uses     map[EntryID]use
 	requests map[requestKey]RequestStat
+	work     map[workKey]WorkStat
 }
 
 // summed adds up the requests that are not applied yet. now stands in where a request has no time.
 func summed(requests []Request, applied int64, now time.Time) sums {
-	s := sums{uses: make(map[EntryID]use), requests: make(map[requestKey]RequestStat)}
+	s := sums{uses: make(map[EntryID]use), requests: make(map[requestKey]RequestStat), work: make(map[workKey]WorkStat)}
 	for _, r := range requests {
 		if r.Seq != 0 && r.Seq <= applied {
 			continue
@@ -164,12 +169,16 @@ func (s sums) add(r Request) {
 		u.images[r.ImageID] = struct{}{}
 		s.uses[r.Entry] = u
 	}
+	downloads := int64(0)
+	if r.DownloadedBytes > 0 {
+		downloads = n
+	}
+	done := keyOf(r.At, r.Project, r.Outcome)
+	s.work[done] = s.work[done].add(WorkStat{Requests: n, Downloads: downloads, SavedBytes: r.SavedBytes, Took: r.Took})
 	key := requestKey{minute(r.At), r.Backend, r.ImageID, r.Outcome, r.Reason}
 	stat := s.requests[key]
 	stat.Requests += n
-	if r.DownloadedBytes > 0 {
-		stat.Downloads += n
-	}
+	stat.Downloads += downloads
 	stat.DownloadedBytes += r.DownloadedBytes
 	stat.SavedBytes += r.SavedBytes
 	stat.Took += r.Took

@@ -21,6 +21,8 @@ type FillRecord struct {
 	SourceBytes  int64 // read from the image source, of a failed fill too
 	WrittenBytes int64
 	Error        string // "" where it became ready
+	Host         InstanceID
+	Project      string // whose image it is, as in Request
 }
 
 // RequestStat sums requests of one backend, image, outcome and reason.
@@ -106,8 +108,10 @@ func (c *Catalog) RecordFill(ctx context.Context, f FillRecord) error {
 	op := fmt.Sprintf("record fill of %s on %s", f.ImageID, f.Store)
 	return c.write(ctx, op, func(t tx) error {
 		stmt := insertFill + t.c.dialect.upsert("fill_stats", fillStatKeys, fillStatSums, fillStatMost)
-		_, err := t.exec(ctx, stmt, args...)
-		return err
+		if _, err := t.exec(ctx, stmt, args...); err != nil {
+			return err
+		}
+		return t.addWork(ctx, f.Host, f.work())
 	})
 }
 
@@ -148,13 +152,15 @@ func (c *Catalog) Requests(ctx context.Context, since time.Time) ([]RequestStat,
 
 // RequestsIn sums answered requests of a span, as Requests does.
 func (c *Catalog) RequestsIn(ctx context.Context, in Span) ([]RequestStat, error) {
-	return stats(ctx, c, in, sumRequests, func(rows *sql.Rows) (s RequestStat, err error) {
-		var took int64
-		err = rows.Scan(&s.Backend, &s.ImageID, &s.Outcome, &s.Reason,
-			&s.Requests, &s.Downloads, &s.DownloadedBytes, &s.SavedBytes, &took)
-		s.Took = time.Duration(took) * time.Microsecond
-		return s, err
-	})
+	return stats(ctx, c, in, sumRequests, scanRequestStat)
+}
+
+func scanRequestStat(rows *sql.Rows) (s RequestStat, err error) {
+	var took int64
+	err = rows.Scan(&s.Backend, &s.ImageID, &s.Outcome, &s.Reason,
+		&s.Requests, &s.Downloads, &s.DownloadedBytes, &s.SavedBytes, &took)
+	s.Took = time.Duration(took) * time.Microsecond
+	return s, err
 }
 
 const sumEvictions = `SELECT COALESCE(s.name, e.store) AS label, cause, SUM(evictions), SUM(bytes) FROM eviction_stats e
@@ -168,9 +174,11 @@ func (c *Catalog) Evictions(ctx context.Context, since time.Time) ([]EvictionSta
 
 // EvictionsIn sums evictions of a span, as Requests does.
 func (c *Catalog) EvictionsIn(ctx context.Context, in Span) ([]EvictionStat, error) {
-	return stats(ctx, c, in, sumEvictions, func(rows *sql.Rows) (s EvictionStat, err error) {
-		return s, rows.Scan(&s.Store, &s.Cause, &s.Count, &s.Bytes)
-	})
+	return stats(ctx, c, in, sumEvictions, scanEvictionStat)
+}
+
+func scanEvictionStat(rows *sql.Rows) (s EvictionStat, err error) {
+	return s, rows.Scan(&s.Store, &s.Cause, &s.Count, &s.Bytes)
 }
 
 const sumFills = `SELECT COALESCE(s.name, f.store) AS label, image_id, SUM(fills), SUM(failed), SUM(took), MAX(longest),
@@ -186,34 +194,31 @@ func (c *Catalog) Fills(ctx context.Context, since time.Time) ([]FillStat, error
 
 // FillsIn sums fills of a span, as Requests does.
 func (c *Catalog) FillsIn(ctx context.Context, in Span) ([]FillStat, error) {
-	return stats(ctx, c, in, sumFills, func(rows *sql.Rows) (s FillStat, err error) {
-		var took, longest int64
-		into := []any{&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes}
-		phases := s.Phases.each()
-		micros := make([]int64, len(phases))
-		for i := range micros {
-			into = append(into, &micros[i])
-		}
-		err = rows.Scan(into...)
-		for i, d := range phases {
-			*d = time.Duration(micros[i]) * time.Microsecond
-		}
-		s.Took = time.Duration(took) * time.Microsecond
-		s.Longest = time.Duration(longest) * time.Microsecond
-		return s, err
-	})
+	return stats(ctx, c, in, sumFills, scanFillStat)
+}
+
+func scanFillStat(rows *sql.Rows) (s FillStat, err error) {
+	var took, longest int64
+	into := []any{&s.Store, &s.ImageID, &s.Fills, &s.Failed, &took, &longest, &s.SourceBytes, &s.WrittenBytes}
+	phases := s.Phases.each()
+	micros := make([]int64, len(phases))
+	for i := range micros {
+		into = append(into, &micros[i])
+	}
+	err = rows.Scan(into...)
+	for i, d := range phases {
+		*d = time.Duration(micros[i]) * time.Microsecond
+	}
+	s.Took = time.Duration(took) * time.Microsecond
+	s.Longest = time.Duration(longest) * time.Microsecond
+	return s, err
 }
 
 // stats reads the rows of one of the sums above.
-func stats[S any](ctx context.Context, c *Catalog, in Span, stmt string, scan func(*sql.Rows) (S, error)) ([]S, error) {
-	var all []S
-	err := c.read(ctx, "read statistics", func(t tx) error {
-		all = nil
-		return t.each(ctx, func(rows *sql.Rows) error {
-			s, err := scan(rows)
-			all = append(all, s)
-			return err
-		}, stmt, minute(in.Since), in.end())
+func stats[S any](ctx context.Context, c *Catalog, in Span, stmt string, scan func(*sql.Rows) (S, error)) (all []S, err error) {
+	err = c.read(ctx, "read statistics", func(t tx) (err error) {
+		all, err = rowsOf(ctx, t, in, stmt, scan)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -221,10 +226,21 @@ func stats[S any](ctx context.Context, c *Catalog, in Span, stmt string, scan fu
 	return all, nil
 }
 
+func rowsOf[S any](ctx context.Context, t tx, in Span, stmt string, scan func(*sql.Rows) (S, error)) ([]S, error) {
+	var all []S
+	err := t.each(ctx, func(rows *sql.Rows) error {
+		s, err := scan(rows)
+		all = append(all, s)
+		return err
+	}, stmt, minute(in.Since), in.end())
+	return all, err
+}
+
 const (
 	pruneRequests  = `DELETE FROM request_stats WHERE minute < ?`
 	pruneEvictions = `DELETE FROM eviction_stats WHERE minute < ?`
 	pruneFills     = `DELETE FROM fill_stats WHERE minute < ?`
+	pruneWork      = `DELETE FROM work_stats WHERE minute < ?`
 )
 
 // Prune removes the report's sums of minutes before that of olderThan, and what it remembers of images that
@@ -239,7 +255,7 @@ func (c *Catalog) Prune(ctx context.Context, olderThan time.Time) error {
 				return err
 			}
 		}
-		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills} {
+		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills, pruneWork} {
 			if _, err := t.exec(ctx, stmt, minute(olderThan)); err != nil {
 				return err
 			}

@@ -13,7 +13,7 @@ const maxPending = 1 << 16
 // pending is what was answered and not yet taken by the catalog, in the order of Seq. While the catalog
 // takes nothing it is kept within its bound by adding requests up, so that the report's sums stay right:
 // at first those that differ in time alone; where that is not enough also those that differ in image and
-// entry, whose hits and last use then go unnoticed. Requests that are added up are one event.
+// entry, whose hits, last use and project then go unnoticed. Requests that are added up are one event.
 type pending struct {
 	requests []catalog.Request
 	max      int // 0: maxPending
@@ -52,17 +52,17 @@ func (p *pending) shrink() {
 // subject is what requests have in common that may be added up. Requests that downloaded are counted as
 // such, so they stay apart.
 type subject struct {
-	backend, image, entry, outcome, reason string
-	downloaded                             bool
+	backend, image, project, entry, outcome, reason string
+	downloaded                                      bool
 }
 
 func sameSubject(r catalog.Request) subject {
-	return subject{string(r.Backend), r.ImageID, string(r.Entry), string(r.Outcome), string(r.Reason), r.DownloadedBytes > 0}
+	return subject{string(r.Backend), r.ImageID, r.Project, string(r.Entry), string(r.Outcome), string(r.Reason), r.DownloadedBytes > 0}
 }
 
 func sameOutcome(r catalog.Request) subject {
 	s := sameSubject(r)
-	s.image, s.entry = "", ""
+	s.image, s.project, s.entry = "", "", ""
 	return s
 }
 
@@ -76,7 +76,7 @@ func summed(requests []catalog.Request, of func(catalog.Request) subject) []cata
 		i, known := at[s]
 		if !known {
 			at[s] = len(sums)
-			r.ImageID, r.Entry = s.image, catalog.EntryID(s.entry)
+			r.ImageID, r.Project, r.Entry = s.image, s.project, catalog.EntryID(s.entry)
 			sums = append(sums, r)
 			continue
 		}

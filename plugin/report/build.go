@@ -32,6 +32,9 @@ type Input struct {
 	Requests  []catalog.RequestStat
 	Evictions []catalog.EvictionStat
 	Fills     []catalog.FillStat
+	By        By                 // whose shares are told of beside the backends'
+	Work      []catalog.WorkStat // where By is not ByBackend
+	HostNames map[catalog.InstanceID]string
 }
 
 // Build computes the report: one row for each store, in Stores' order, then one for each further store
@@ -51,7 +54,15 @@ func Build(in Input) Report {
 		b.of(f.Store).fill(f)
 		b.total.fill(f)
 	}
-	return Report{Since: in.Since, Until: in.Until, Total: b.total.figures(), Backends: b.rows()}
+	r := Report{Since: in.Since, Until: in.Until, Total: b.total.figures(), Backends: b.rows(), Hosts: []Share{}, Projects: []Share{}}
+	switch in.By {
+	case ByHost:
+		r.Hosts = shares(r.Total, in.Work, in.ofHost)
+	case ByProject:
+		r.Projects = shares(r.Total, in.Work, ofProject)
+	case ByBackend, ByImage, "": // they are there always
+	}
+	return r
 }
 
 // books are one tally for each store, and one for all.

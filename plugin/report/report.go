@@ -58,6 +58,8 @@ type Report struct {
 	Until    *time.Time `json:"until" doc:"null: until now"`
 	Total    Figures    `json:"total"`
 	Backends []Backend  `json:"backends"`
+	Hosts    []Share    `json:"hosts" doc:"With by=host: what each daemon did, on all backends. Else empty"`
+	Projects []Share    `json:"projects" doc:"With by=project: what was done for the images of each project, on all backends. Else empty"`
 }
 
 // Phases are milliseconds of a fill, on average.

@@ -20,7 +20,7 @@ var answers = map[string]any{
 	"volume delete":   deletedVolumes{Failed: []failedVolume{{}}},
 	"entry list":      []plugin.EntryView{{}},
 	"entry delete":    plugin.PruneResult{Planned: []plugin.PlannedRemoval{{}}, Unavailable: []plugin.UnavailableView{{}}},
-	"report":          report.Report{Backends: []report.Backend{{}}},
+	"report":          report.Report{Backends: []report.Backend{{}}, Hosts: []report.Share{{}}, Projects: []report.Share{{}}},
 	"loan list":       []plugin.LoanView{{}},
 	"volume explain":  plugin.VolumeStory{},
 	"scrub":           plugin.ScrubResult{Unavailable: []plugin.UnavailableView{{}}},

@@ -18,6 +18,7 @@ func (a *app) report() *cobra.Command {
 	var backend, month string
 	var from, until since
 	var top atMost
+	by := word{allowed: byWords}
 	sorted := sorting[report.Image]{orders: imageOrders}
 	cmd := &cobra.Command{
 		Use:   "report",
@@ -32,24 +33,27 @@ the first of them. --month is a calendar month, in UTC. What is older than the d
 any more, and sums are kept by the minute: that of --since counts whole, that of --until not at all. Entries and what
 they hold are those of now.
 
--o csv is a line of figures for the total, each backend and each image; -o html is one page to hand on.`,
+--by host and --by project show a row for each daemon, or for each project whose images were asked for, as their source
+says. What daemons of an earlier version did was not noted so; nor by project what came in the moments before a crash.
+
+-o csv is a line of figures for the total, each backend and each image, or for each host or project; -o html is one page
+to hand on.`,
 		Example: `  clonecache report
   clonecache report --since 24h
+  clonecache report --since 7d --by host
+  clonecache report --month 2026-11 --by project -o csv
   clonecache report --month 2026-11 -o html
   clonecache report --backend local --since 2026-01-31T08:00:00Z -o json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request := api.ReportRequest{Backend: backends.Name(backend), Since: string(from), Until: string(until)}
+			request := api.ReportRequest{Backend: backends.Name(backend), Since: string(from), Until: string(until), By: report.By(by.value)}
 			if err := ofMonth(month, &request); err != nil {
 				return err
 			}
-			return a.askReport(func(ctx context.Context, c *api.Client) (report.Report, error) {
+			return a.askReport(request.By, func(ctx context.Context, c *api.Client) (report.Report, error) {
 				r, err := c.ReportOf(ctx, request)
 				sorted.sort(r.Total.Images)
-				if n := int(top); n > 0 && len(r.Total.Images) > n {
-					r.Total.Images = r.Total.Images[:n]
-				}
-				return r, err
+				return narrowed(r, int(top)), err
 			})(cmd, args)
 		},
 	}
@@ -57,7 +61,8 @@ they hold are those of now.
 	cmd.Flags().Var(&from, "since", "only what happened since: 24h, 7d, or a time; default: all that is kept")
 	cmd.Flags().Var(&until, "until", "only what happened until: 24h, 7d, or a time; default: now")
 	cmd.Flags().StringVar(&month, "month", "", "only what happened in this month, such as 2026-11")
-	cmd.Flags().Var(&top, "top", "at most so many images; 0: all")
+	cmd.Flags().Var(&top, "top", "at most so many images, hosts or projects; 0: all")
+	cmd.Flags().Var(&by, "by", "what to show rows of: backend, image, host, project; default: backends and images")
 	sorted.flag(cmd)
 	a.completeAllStores(cmd)
 	return cmd
@@ -66,14 +71,7 @@ they hold are those of now.
 // showReport has one column per backend and one for the total, since there are more figures than
 // backends.
 func showReport(t *table, r report.Report) {
-	if r.Since == nil {
-		t.line("Since the beginning")
-	} else {
-		t.line("Since %s", t.moment(*r.Since))
-	}
-	if r.Until != nil {
-		t.line("Until %s", t.moment(*r.Until))
-	}
+	showSpan(t, r)
 	heads, columns := []string{blank}, []report.Figures{}
 	for _, b := range r.Backends {
 		heads, columns = append(heads, b.Name), append(columns, b.Figures)
@@ -90,6 +88,18 @@ func showReport(t *table, r report.Report) {
 		t.row(cells...)
 	}
 	showReportImages(t, r.Total.Images)
+}
+
+// showSpan says which time a report is of.
+func showSpan(t *table, r report.Report) {
+	if r.Since == nil {
+		t.line("Since the beginning")
+	} else {
+		t.line("Since %s", t.moment(*r.Since))
+	}
+	if r.Until != nil {
+		t.line("Until %s", t.moment(*r.Until))
+	}
 }
 
 // figures are the report's lines.
@@ -117,12 +127,7 @@ var figures = []struct {
 }
 
 // hitRatio says nothing where there was nothing to hit.
-func hitRatio(f report.Figures) string {
-	if f.HitRatio == nil {
-		return ""
-	}
-	return percent(*f.HitRatio)
-}
+func hitRatio(f report.Figures) string { return ratioShown(f.HitRatio) }
 
 func fills(_ *table, f report.Figures) string {
 	s := count(f.Fills)

@@ -34,9 +34,9 @@ func ofMonth(month string, r *api.ReportRequest) error {
 }
 
 // askReport is ask, in the formats that a report has beside the others.
-func (a *app) askReport(call func(context.Context, *api.Client) (report.Report, error)) func(*cobra.Command, []string) error {
+func (a *app) askReport(by report.By, call func(context.Context, *api.Client) (report.Report, error)) func(*cobra.Command, []string) error {
 	if a.format != formatCSV && a.format != formatHTML {
-		return ask(a, call, showReport)
+		return ask(a, call, showReportBy(by))
 	}
 	return func(cmd *cobra.Command, _ []string) error {
 		c, err := a.client()
@@ -50,21 +50,27 @@ func (a *app) askReport(call func(context.Context, *api.Client) (report.Report, 
 		if a.format == formatHTML {
 			return a.reportPage(r)
 		}
-		return a.reportCSV(r)
+		return a.reportCSV(r, by)
 	}
 }
 
-// reportCSV prints a line for the total, each backend and each image. Names are kept from being formulas of spreadsheets.
-func (a *app) reportCSV(r report.Report) error {
+// reportCSV prints a line for the total, and for each of what the report is by. Names are kept from being formulas of
+// spreadsheets.
+func (a *app) reportCSV(r report.Report, by report.By) error {
 	out := csv.NewWriter(a.Out)
 	rows := [][]string{{"kind", "name", "requests", "hits", "misses", "downloaded_bytes", "saved_bytes", "saved_ms", "fills", "fill_mean_ms"}}
 	rows = append(rows, figuresRow("total", "", r.Total))
-	for _, b := range r.Backends {
-		rows = append(rows, figuresRow("backend", b.Name, b.Figures))
+	kind, _, shares := sharesOf(r, by)
+	for _, s := range shares {
+		rows = append(rows, shareRow(kind, s))
 	}
-	for _, i := range r.Total.Images {
-		rows = append(rows, []string{"image", noFormula(i.ImageID), count(i.Requests), count(i.Hits), count(i.Misses), count(i.DownloadedBytes), count(i.SavedBytes),
-			decimal(i.SavedMS), "", decimal(i.FillMeanMS)})
+	if by == "" || by == report.ByBackend {
+		for _, b := range r.Backends {
+			rows = append(rows, figuresRow("backend", b.Name, b.Figures))
+		}
+	}
+	if by == "" || by == report.ByImage {
+		rows = append(rows, imageRows(r.Total.Images)...)
 	}
 	if err := out.WriteAll(rows); err != nil {
 		return fmt.Errorf("write the result: %w", err)
@@ -72,12 +78,16 @@ func (a *app) reportCSV(r report.Report) error {
 	return nil
 }
 
-func figuresRow(kind, name string, f report.Figures) []string {
-	requests := int64(0)
-	for _, n := range f.Outcomes {
-		requests += n
+func imageRows(images []report.Image) (rows [][]string) {
+	for _, i := range images {
+		rows = append(rows, []string{"image", noFormula(i.ImageID), count(i.Requests), count(i.Hits), count(i.Misses), count(i.DownloadedBytes), count(i.SavedBytes),
+			decimal(i.SavedMS), "", decimal(i.FillMeanMS)})
 	}
-	return []string{kind, noFormula(name), count(requests), count(f.Hits), count(f.Misses), count(f.DownloadedBytes), count(f.SavedBytes), decimal(f.SavedMS),
+	return rows
+}
+
+func figuresRow(kind, name string, f report.Figures) []string {
+	return []string{kind, noFormula(name), count(requestsOf(f)), count(f.Hits), count(f.Misses), count(f.DownloadedBytes), count(f.SavedBytes), decimal(f.SavedMS),
 		count(f.Fills), decimal(f.FillMeanMS)}
 }
 
@@ -98,7 +108,7 @@ var reportHTML string
 func (a *app) reportPage(r report.Report) error {
 	t := newTable(a.Out, a.Now(), a.lookNow())
 	page, err := template.New("report").Funcs(template.FuncMap{
-		"size": t.size, "took": took, "ratio": hitRatio, "counts": counts,
+		"size": t.size, "took": took, "ratio": hitRatio, "share": ratioShown, "counts": counts,
 		"day": func(at *time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") },
 	}).Parse(reportHTML)
 	if err != nil {

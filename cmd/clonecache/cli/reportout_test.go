@@ -37,6 +37,25 @@ func TestReportsInTheirForms(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s", args, exit, stderr)
 		}
 	}
+	for by, want := range map[string]string{"host": ",2,1,1,1048576,", "project": "(everybody's),2,1,1,"} {
+		exit, out, stderr := d.run(t, "report", "--by", by, "-o", "csv")
+		rows := strings.Split(strings.TrimSpace(out), "\n")
+		if exit != exitOK || len(rows) != 3 || !strings.HasPrefix(rows[2], by+",") || !strings.Contains(rows[2], want) {
+			t.Errorf("--by %s: %d %q %s, want %q", by, exit, rows, stderr, want)
+		}
+		if _, table, _ := d.run(t, "report", "--by", by); !strings.Contains(table, strings.ToUpper(by)) || strings.Contains(table, "IMAGES") {
+			t.Errorf("--by %s as a table: %s", by, table)
+		}
+		if _, page, _ := d.run(t, "report", "--by", by, "-o", "html"); !strings.Contains(page, "<h2>"+strings.ToUpper(by[:1])+by[1:]+"s") {
+			t.Errorf("--by %s as a page: %s", by, page)
+		}
+		if exit, _, stderr := d.run(t, "report", "--by", by, "--backend", "local"); exit != exitUsage || !strings.Contains(stderr, "leave the backend out") {
+			t.Errorf("--by %s of one backend: %d %s", by, exit, stderr)
+		}
+	}
+	if _, out, _ := d.run(t, "report", "--by", "backend", "-o", "csv"); !strings.Contains(out, "\nbackend,local,") || strings.Contains(out, "\nimage,") {
+		t.Errorf("--by backend: %s", out)
+	}
 	if got := noFormula("=1+1"); got != "'=1+1" {
 		t.Errorf("a formula: got %q", got)
 	}

@@ -72,7 +72,7 @@ func TestALookOfATable(t *testing.T) {
 
 func shownTables() []shownTable {
 	now := testEnv(nil, nil).Now()
-	ratio := 10. / 11
+	ratio, one := 10./11, 1.
 	figures := report.Figures{Hits: 10, Misses: 1, HitRatio: &ratio, Outcomes: map[string]int64{"filled": 1, "hit": 10},
 		Entries: 1, HeldBytes: 690 << 20, MaxSizeBytes: 200 << 30, Evictions: 2, EvictionsBy: map[string]int64{"size": 2},
 		DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, Fallbacks: map[string]int64{"cannot_clone": 3},
@@ -130,6 +130,12 @@ func shownTables() []shownTable {
 		}},
 		{"report-one", func(t *table) {
 			showReport(t, report.Report{Since: &day, Total: figures, Backends: []report.Backend{{Name: "local", Figures: figures}}})
+		}},
+		{"report-hosts", func(t *table) {
+			showReportBy(report.ByHost)(t, report.Report{Since: &day, Total: figures, Hosts: []report.Share{
+				{ID: "0197c2f4", Name: "storage-1", Requests: 9, Hits: 9, HitRatio: &one, SavedBytes: 6900 << 20, MeanMS: 1.2},
+				{Name: report.Unnoted, Requests: 2, Hits: 1, Misses: 1, HitRatio: &ratio, DownloadedBytes: 690 << 20, Fills: 1, FailedFills: 1},
+			}})
 		}},
 		{"status", func(t *table) {
 			showStatus(t, plugin.Status{Version: "v1", Host: "h", StartedAt: now, StateDir: "/s", Ready: true, Backends: views,
