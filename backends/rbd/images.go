@@ -112,10 +112,7 @@ func (b *Backend) retire(w *work, id backends.ImageVolumeID) (backends.Retired, 
 	b.mu.Unlock()
 	if st != nil {
 		st.finish(discarded)
-		st.handle.gone(w.ctx)
-		if err := st.removeLate(w); err != nil {
-			return backends.Retired{}, err
-		}
+		st.endLate(w)
 	}
 	l, err := b.find(w.session, id)
 	if errors.Is(err, backends.ErrNotExist) {

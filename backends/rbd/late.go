@@ -3,10 +3,12 @@
 package rbd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
@@ -16,7 +18,8 @@ import (
 
 // A process that was stopped, or whose machine was, has its image-volume removed by another host meanwhile: the OSDs do not
 // know it as a watcher any more. It goes on where it was, and what it writes before it notices makes data objects anew, of
-// an image that is gone. RBD knows of no such objects, and nothing lists them; so who has written them removes them.
+// an image that is gone. RBD knows of no such objects, and nothing lists them; so who has written them removes them. A process
+// that is killed before it has done that leaves them for good.
 
 // dataPlace is where the data objects of an image lie.
 type dataPlace struct {
@@ -48,26 +51,89 @@ func (p dataPlace) objectsOf(number int64) []string {
 	return all
 }
 
-// removeLate removes what was written after somebody else had removed the image, if anybody has. The image is closed and
-// its turn held alone. It costs two operations where the image is there, and one for each object written where it is not.
-func (st *imageStage) removeLate(w *work) error {
-	_, err := locate(w.images, st.indexed)
+// endLate removes what was written after somebody else had removed the image, or while somebody does, if anybody has. The image
+// is being closed and its turn held alone. What cannot be done now, as while the image is still being written, is done once it
+// can: nobody else would. It costs two operations where nobody has, and one for each object written where somebody has.
+func (st *imageStage) endLate(w *work) {
+	st.handle.gone(w.ctx)
+	if done, err := st.removeLate(w); err != nil || !done {
+		st.b.keepRemoving(st)
+	}
+}
+
+// removeLate tells whether nothing of it is left, or can come any more. An image that somebody else is about to remove loses its
+// objects before its header: what is written in between stays, so that what was written is removed again once that is gone.
+func (st *imageStage) removeLate(w *work) (done bool, err error) {
+	l, err := locate(w.images, st.indexed)
+	if err == nil {
+		return !l.record.Retired && !l.trashed, nil
+	}
 	if !errors.Is(err, backends.ErrNotExist) {
-		return err
+		return false, err
 	}
 	if _, err := w.images.Stat(headerObject + st.RBDID); !is(err, syscall.ENOENT) {
-		return err
+		return err == nil, err // it is somebody else's now
 	}
 	if !st.handle.isClosed() {
-		return fmt.Errorf("image %s, which is gone, is still being written: %w", st.RBDID, backends.ErrUnavailable)
+		return false, fmt.Errorf("image %s, which is gone, is still being written: %w", st.RBDID, backends.ErrUnavailable)
 	}
 	data, err := w.pool(st.b.config, st.data.pool)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer data.Destroy()
 	w.mayTake(removalTimeouts * st.b.config.Timeout)
-	return st.removeObjects(data)
+	return true, st.removeObjects(data)
+}
+
+// betweenRemovals is the pause between two tries to remove what was written late: the first, and the longest.
+const betweenRemovals, longestBetween = 100 * time.Millisecond, time.Minute
+
+// keepRemoving tries to remove what was written late until nothing of it is left, or the backend is closed.
+func (b *Backend) keepRemoving(st *imageStage) {
+	ctx, left := b.untilClosed()
+	if left == nil {
+		return
+	}
+	go func() {
+		defer left()
+		st.handle.gone(ctx)
+		for pause := betweenRemovals; ; pause = min(2*pause, longestBetween) {
+			done, err := do(ctx, b, func(w *work) (bool, error) {
+				leave, err := b.images.alone(w.ctx, string(st.ID))
+				if err != nil {
+					return false, err
+				}
+				defer leave()
+				return st.removeLate(w)
+			})
+			if err == nil && done {
+				return
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// untilClosed is for work in the background, which Close ends and waits for; left is to be called at its end, and nil where the
+// backend is closed already.
+func (b *Backend) untilClosed() (ctx context.Context, left func()) {
+	if b.enter() != nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-b.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(); b.running.Done() }
 }
 
 func (st *imageStage) removeObjects(data *rados.IOContext) error {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ceph/go-ceph/rados"
+	"github.com/ceph/go-ceph/rbd"
 
 	"github.com/clonecache/clonecache/backends"
 )
@@ -69,6 +70,92 @@ func TestWhatIsWrittenToARemovedImageIsRemovedToo(t *testing.T) {
 				t.Errorf("objects that belong to no image: %q", left)
 			}
 		})
+	}
+}
+
+// An image-volume is discarded while librbd is still writing to its image, which is gone: what is written until the last call has
+// come back is removed afterwards.
+func TestWhatIsWrittenAfterTheEndIsRemovedToo(t *testing.T) {
+	c := config(t)
+	c.Timeout = 500 * time.Millisecond
+	stopped, other := openBackend(t, c), openBackend(t, withHolder(c, "another-host"))
+	began, err := stopped.Stage(t.Context(), backends.StageSpec{ID: "iv", VirtualBytes: 4 * piece})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := began.(*imageStage)
+	writePiece(t, st, 0)
+	waitForWrites(t, st)
+	images := admin(t, "images", c.Namespace)
+	writing, goOn, written := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(written)
+		if err := st.handle.use(func(*rbd.Image) error {
+			close(writing)
+			<-goOn
+			return images.WriteFull(st.data.objectsOf(0)[0], []byte("late"))
+		}); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-writing
+	removeHeader(t, images, st.RBDID)
+	if _, err := other.Retire(t.Context(), "iv"); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Discard(t.Context()); err != nil && !errors.Is(err, backends.ErrUnavailable) {
+		t.Error(err)
+	}
+	close(goOn)
+	<-written
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var left []string
+	for began := time.Now(); time.Since(began) < 2*time.Minute; <-tick.C {
+		if left = dataObjects(t, images); len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("objects that belong to no image: %q", left)
+}
+
+// What is written while somebody else removes the image is removed once that has ended.
+func TestWhatIsWrittenInARemovalIsRemovedToo(t *testing.T) {
+	c := config(t)
+	stopped, other := openBackend(t, c), openBackend(t, withHolder(c, "another-host"))
+	began, err := stopped.Stage(t.Context(), backends.StageSpec{ID: "iv", VirtualBytes: 4 * piece})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := began.(*imageStage)
+	writePiece(t, st, 0)
+	waitForWrites(t, st)
+	if r, err := other.Retire(t.Context(), "iv"); err != nil || r.Gone {
+		t.Fatalf("retired: %+v, %v, want it in the trash while it is open", r, err)
+	}
+	ends := func(want bool) {
+		t.Helper()
+		if err := stopped.try(t.Context(), func(w *work) error {
+			if done, err := st.removeLate(w); err != nil || done != want {
+				t.Errorf("all removed: %t, %v, want %t", done, err, want)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	st.handle.close()
+	ends(false)
+	images := admin(t, "images", c.Namespace)
+	if r, err := other.Retire(t.Context(), "iv"); err != nil || !r.Gone {
+		t.Fatalf("retired: %+v, %v, want it gone", r, err)
+	}
+	if err := images.WriteFull(st.data.objectsOf(0)[0], []byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	ends(true)
+	if left := dataObjects(t, images); len(left) > 0 {
+		t.Errorf("objects that belong to no image: %q", left)
 	}
 }
 

@@ -235,10 +235,7 @@ func (st *imageStage) discard(w *work) error {
 		return nil
 	}
 	st.finish(discarded)
-	st.handle.gone(w.ctx)
-	if err := st.removeLate(w); err != nil {
-		return err
-	}
+	st.endLate(w)
 	return st.b.destroy(w, st.indexed)
 }
 
