@@ -4,6 +4,8 @@ package cephproof
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -93,12 +95,31 @@ const (
 	full
 )
 
-// until waits until the mon has noticed how full the pool of the image-volumes is.
+// until waits until the mon has noticed how full the pool of the image-volumes is, and the OSDs know of it.
 func (r *rig) until(t *testing.T, want fullness) {
 	t.Helper()
 	harness.Until(t, "the mon notices how full the pool is", func() bool {
 		return poolFullness(t, r.conn, r.images.name) == want
 	})
+	r.everywhere(t)
+}
+
+// groupsAsked is how many objects are asked for so that one lies in each of the pool's 32 placement groups: one may be
+// missed in a million times.
+const groupsAsked = 512
+
+// everywhere waits until each placement group of the image-volumes' pool has the mon's newest map: what comes from a client that has
+// it waits for that.
+func (r *rig) everywhere(t *testing.T) {
+	t.Helper()
+	if err := r.conn.WaitForLatestOSDMap(); err != nil {
+		t.Fatal(err)
+	}
+	for n := range groupsAsked {
+		if _, err := r.images.Stat(fmt.Sprintf("none-%d", n)); !errors.Is(err, rados.ErrNotFound) {
+			t.Fatalf("an object that is not there: %v", err)
+		}
+	}
 }
 
 // poolFullness tells whether the OSD map says that a pool has reached its quota.
