@@ -168,7 +168,7 @@ func TestWaitingDownloadsLeaveASourcesPlaces(t *testing.T) {
 	<-source.half
 	waitFor(t, func() bool {
 		begun, err := r.Entries(t.Context(), plugin.EntryFilter{Backend: "files", State: "filling"})
-		return err == nil && len(begun) == 8
+		return err == nil && len(begun) == 2 // as many as may be filled: one in its place, one before it
 	})
 	source.put("disk", "1", random(mib))
 	volume := r.start(plugin.Request{Image: "gated:disk", Volume: backends.VolumeName("v")})

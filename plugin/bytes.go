@@ -29,13 +29,16 @@ type Bytes struct {
 	fills   *fills
 	sources *sources
 	gate    *gate
+	queue   *queue
 }
 
 // BytesOf is that of an open cache.
-func BytesOf(p *Plugin) Bytes { return p.ladder.bytes(&p.gate) }
+func BytesOf(p *Plugin) Bytes { return p.ladder.bytes(&p.gate, p.queue) }
 
 // bytes is one that knows what the ladder knows.
-func (l *ladder) bytes(g *gate) Bytes { return Bytes{l.house, l.books, l.stock, l.fills, l.sources, g} }
+func (l *ladder) bytes(g *gate, q *queue) Bytes {
+	return Bytes{l.house, l.books, l.stock, l.fills, l.sources, g, q}
+}
 
 // BytesRequest asks for an image's bytes.
 type BytesRequest struct {
@@ -126,39 +129,7 @@ func (o Bytes) wanted(ctx context.Context, r BytesRequest) (*wanted, error) {
 	if err := o.fills.authorise(imagesource.WithToken(ctx, r.Token), want); err != nil {
 		return nil, err
 	}
-	if want.promised.IsZero() || want.listed() || want.image.SizeBytes <= 0 || !want.image.StaleSince.IsZero() {
-		return nil, fmt.Errorf("%w: the source tells no size and digest of %s, or does not answer", ErrNotKept, want.image.Ref())
-	}
-	return want, nil
-}
-
-// Fetch has an image's bytes kept, in the background, by the right of the requester. ErrNotKept: they cannot be; the errors
-// of imagesource; ErrStopping. It is not known after a restart.
-func (o Bytes) Fetch(ctx context.Context, r BytesRequest) error {
-	leave, ok := o.gate.enter()
-	if !ok {
-		return ErrStopping
-	}
-	defer leave()
-	s, err := o.cacheNamed(ctx, r.Cache)
-	if err != nil {
-		return err
-	}
-	want, err := o.wanted(ctx, r)
-	if err != nil {
-		return err
-	}
-	if _, ok := s.find(want); ok {
-		return nil
-	}
-	if err := o.keepable(s, want); err != nil {
-		return err
-	}
-	_, err = o.fills.fillShared(ctx, *want, s, &waiter{token: r.Token, background: true})
-	if why, aside := steppedAside(err); aside && why.reason == ReasonFilling {
-		return nil
-	}
-	return err
+	return want, want.describedWhole()
 }
 
 // keepable refuses to fetch what is too large. ErrNotKept.

@@ -133,12 +133,12 @@ func (r queuedRow) ended() bool {
 	return r.State == catalog.QueueFailed || r.State == catalog.QueueDone
 }
 
-// rowsOn are the queue's rows of a store, by their images.
+// rowsOn are the queue's rows of a store that are for volumes, by their images.
 func (f *keeper) rowsOn(ctx context.Context, s *store) (map[string]queuedRow, error) {
 	all, err := f.catalog.Queue(ctx)
 	rows := make(map[string]queuedRow)
 	for _, row := range all {
-		if row.Store == s.id() {
+		if row.Store == s.id() && row.Form == backends.Decoded {
 			rows[row.Image] = queuedRow{row}
 		}
 	}

@@ -37,6 +37,7 @@ type QueuedView struct {
 	ID         string        `json:"id" doc:"The row's ID"`
 	ImageID    string        `json:"image_id" doc:"SOURCE:ID of the image"`
 	Backend    backends.Name `json:"backend" doc:"Where it is to be cached"`
+	Form       backends.Form `json:"form" enum:"decoded,source" doc:"What is to be cached: the disk for volumes, or the image's own bytes for who downloads them"`
 	State      string        `json:"state" enum:"waiting,running,done,failed" doc:"How far it has come"`
 	Position   int           `json:"position" doc:"Its place among those that wait, from 1; 0 where it does not wait"`
 	Priority   int           `json:"priority" doc:"The greatest goes first"`
@@ -205,7 +206,10 @@ func (q *queue) attempt(j *job, shared *sharedDownload, several bool) (catalog.E
 	if err != nil {
 		return catalog.Entry{}, err
 	}
-	want := wanted{sharing: asked.sharing()}
+	want := wanted{sharing: asked.sharing(), form: j.row.Form}
+	if want.asItIs() {
+		want.sharing = catalog.ShareOwner
+	}
 	if err := want.resolve(ctx, q.sources, j.row.Image); err != nil {
 		return catalog.Entry{}, err
 	}
@@ -218,12 +222,30 @@ func (q *queue) attempt(j *job, shared *sharedDownload, several bool) (catalog.E
 	if since := want.image.StaleSince; !since.IsZero() {
 		return catalog.Entry{}, fmt.Errorf("%w: %s does not answer since %s", imagesource.ErrUnavailable, want.image.Source, since.UTC().Format(time.RFC3339))
 	}
+	if want.asItIs() {
+		return q.attemptBytes(ctx, j, s, &want)
+	}
 	if e, ready := s.find(&want); ready && q.sole { // with several hosts, the catalog says whether another one has evicted it
 		if e, ready = q.fills.current(ctx, s, e); ready {
 			return e, nil
 		}
 	}
 	f, err := q.fills.fillShared(ctx, want, s, &waiter{progress: j.report})
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	return f.entry, nil
+}
+
+// attemptBytes has the bytes of a row's image kept, or finds that they are.
+func (q *queue) attemptBytes(ctx context.Context, j *job, s *store, want *wanted) (catalog.Entry, error) {
+	if err := want.describedWhole(); err != nil {
+		return catalog.Entry{}, err
+	}
+	if e, ready := s.find(want); ready && q.sole {
+		return e, nil
+	}
+	f, err := q.fills.fillShared(ctx, *want, s, &waiter{progress: j.report})
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -281,7 +303,7 @@ func (q *queue) viewsOf(ctx context.Context, only []catalog.Queued) ([]QueuedVie
 
 func (q *queue) view(row catalog.Queued) QueuedView {
 	v := QueuedView{
-		ID: string(row.ID), ImageID: row.Image, Backend: q.stock.label(row.Store), State: string(row.State), Priority: row.Priority, Pin: row.Pin,
+		ID: string(row.ID), ImageID: row.Image, Backend: q.stock.label(row.Store), Form: row.Form, State: string(row.State), Priority: row.Priority, Pin: row.Pin,
 		ReadBytes: row.Progress.Read, TotalBytes: row.Progress.Total, Attempts: row.Attempts, LastError: row.LastError,
 		NextTryAt: orNull(row.NextTryAt), QueuedAt: row.QueuedAt, EndedAt: orNull(row.EndedAt), EntryID: string(row.Entry), InstanceID: row.Lease.Instance,
 	}

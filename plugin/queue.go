@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
@@ -211,16 +213,20 @@ func (q *queue) beginNext(ctx context.Context) bool {
 
 // work has one image filled into the stores of its rows, one after the other.
 func (q *queue) work(rows []catalog.Queued) {
+	slices.SortStableFunc(rows, bytesFirst)
 	jobs := q.begin(rows)
 	stop := q.keepLeases(jobs)
 	defer stop()
 	shared := q.fills.spooling()
 	defer shared.close()
+	kept := false // of the image, so that nothing need be spooled for others
 	for _, j := range jobs {
 		entry, err := catalog.Entry{}, error(ErrStopping)
+		asItIs := j.row.Form == backends.Source
 		if q.gate.open() {
-			entry, err = q.attempt(j, shared, len(jobs) > 1)
+			entry, err = q.attempt(j, shared, len(jobs) > 1 && !asItIs && !kept)
 		}
+		kept = kept || asItIs && err == nil
 		q.finish(j, entry, err)
 	}
 }

@@ -29,11 +29,12 @@ const (
 )
 
 // Queued is a row of the queue: an image that is to be cached in a store ahead of its first request. There is at most
-// one of a store and image.
+// one of a store, image and form.
 type Queued struct {
 	ID       QueueID
 	Store    backends.StoreID
 	Image    string // SOURCE:ID
+	Form     backends.Form
 	State    QueueState
 	Priority int // the greatest goes first
 	Pin      bool
@@ -56,6 +57,7 @@ type Queued struct {
 type QueueSpec struct {
 	Store    backends.StoreID
 	Image    string
+	Form     backends.Form // "": backends.Decoded
 	Priority int
 	Pin      bool
 	// PinByRule tells that a rule by which images are followed wants the pin, and no person.
@@ -113,14 +115,15 @@ func (c *Catalog) Enqueue(ctx context.Context, specs []QueueSpec) ([]Queued, err
 }
 
 func (t tx) enqueue(ctx context.Context, spec QueueSpec, now time.Time) (Queued, error) {
-	there, version, err := t.queued(ctx, selectQueuedAs, spec.Image, spec.Store)
+	image := queuedAs(spec.Image, spec.Form)
+	there, version, err := t.queued(ctx, selectQueuedAs, image, spec.Store)
 	switch {
 	case errors.Is(err, ErrNotQueued):
 		id, err := newID()
 		if err != nil {
 			return Queued{}, err
 		}
-		if _, err := t.exec(ctx, insertQueued, id, spec.Store, spec.Image, spec.Priority, oneIf(spec.Pin), micros(now), oneIf(spec.PinByRule)); err != nil {
+		if _, err := t.exec(ctx, insertQueued, id, spec.Store, image, spec.Priority, oneIf(spec.Pin), micros(now), oneIf(spec.PinByRule)); err != nil {
 			return Queued{}, err
 		}
 		there.ID = QueueID(id)
@@ -159,6 +162,7 @@ func scanQueued(r interface{ Scan(...any) error }) (row Queued, version int64, e
 	var queued, next, ended, until int64
 	err = r.Scan(&row.ID, &row.Store, &row.Image, &row.State, &row.Priority, &row.Pin, &queued, &row.Attempts, &next, &ended,
 		&row.LastError, &row.Entry, &row.Lease.Instance, &row.Lease.Incarnation, &until, &row.Progress.Read, &row.Progress.Total, &version, &row.PinByRule)
+	row.Image, row.Form = ofQueuedAs(row.Image)
 	row.QueuedAt, row.NextTryAt, row.EndedAt, row.LeaseUntil = fromMicros(queued), fromMicros(next), fromMicros(ended), fromMicros(until)
 	return row, version, err
 }
@@ -173,7 +177,7 @@ const (
 		WHERE state = 'running' AND lease_until <= ?`
 	selectNext     = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?` + feasible
 	firstInLine    = ` ORDER BY priority DESC, queued_at, id LIMIT 1`
-	selectSiblings = `SELECT ` + queueColumns + ` FROM fill_queue WHERE image = ? AND state = 'waiting' AND next_try_at <= ?` + feasible + `
+	selectSiblings = `SELECT ` + queueColumns + ` FROM fill_queue WHERE (image = ? OR image = ?) AND state = 'waiting' AND next_try_at <= ?` + feasible + `
 		ORDER BY priority DESC, queued_at, id`
 	takeQueued = `UPDATE fill_queue SET state = 'running', attempts = attempts + 1, next_try_at = 0, lease_host = ?, lease_incarnation = ?,
 		lease_until = ?, read_bytes = 0, total_bytes = -1, version = version + 1 WHERE id = ? AND state = 'waiting' AND version = ?`
@@ -238,7 +242,7 @@ func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration, bu
 	if err != nil {
 		return nil, err
 	}
-	rows, versions, err := t.allQueued(ctx, selectSiblings, next.Image, micros(now), h.Instance)
+	rows, versions, err := t.allQueued(ctx, selectSiblings, queuedAs(next.Image, backends.Decoded), queuedAs(next.Image, backends.Source), micros(now), h.Instance)
 	if err != nil {
 		return nil, err
 	}

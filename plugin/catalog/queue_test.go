@@ -273,3 +273,35 @@ func TestWhoseAPinInTheQueueIs(t *testing.T) {
 		})
 	}
 }
+
+// An image is queued in each form by a row of its own, and all of them are taken together.
+func TestAnImageIsQueuedInEachForm(t *testing.T) {
+	c, _ := fresh(t)
+	specs := []QueueSpec{
+		{Store: "files", Image: "image"}, {Store: "files", Image: "image", Form: backends.Source},
+		{Store: "local", Image: "image", Form: backends.Decoded}, {Store: "files", Image: "image", Form: backends.Source},
+	}
+	rows, err := c.Enqueue(t.Context(), specs)
+	if err != nil || len(rows) != len(specs) || rows[1].ID != rows[3].ID {
+		t.Fatalf("queue: %+v, %v", rows, err)
+	}
+	got, err := c.TakeQueued(t.Context(), me, lease, "other")
+	if err != nil || len(got) != 3 {
+		t.Fatalf("take: %+v, %v, want three rows", got, err)
+	}
+	for i, want := range specs[:3] {
+		if want.Form == "" {
+			want.Form = backends.Decoded
+		}
+		if got[i].Image != "image" || got[i].Form != want.Form || got[i].Store != want.Store {
+			t.Errorf("row %d: %+v, want %+v", i, got[i], want)
+		}
+	}
+	if err := c.EndQueued(t.Context(), got[1], me, QueueEnd{State: QueueDone}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := c.Queue(t.Context())
+	if err != nil || len(all) != 3 || all[2].Form != backends.Source || all[2].State != QueueDone {
+		t.Errorf("queue: %+v, %v", all, err)
+	}
+}

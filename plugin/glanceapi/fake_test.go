@@ -51,6 +51,7 @@ type fakeImage struct {
 // fakeGlance speaks the recorded answers of Glance 25.1. Tokens are the names of who has them: admin, demo, other.
 type fakeGlance struct {
 	*httptest.Server
+	account imagesource.Token // the cache's own: an administrator's
 
 	mu       sync.Mutex
 	images   map[string]fakeImage
@@ -64,7 +65,7 @@ type fakeGlance struct {
 
 func newFakeGlance(t testing.TB) *fakeGlance {
 	t.Helper()
-	g := &fakeGlance{gates: map[string]chan struct{}{}, images: map[string]fakeImage{
+	g := &fakeGlance{account: "admin", gates: map[string]chan struct{}{}, images: map[string]fakeImage{
 		plainImage: {data: random(300 << 10), status: "active"}, otherImage: {data: random(100 << 10), status: "active"},
 		queuedImage: {status: "queued"}, deactivatedImage: {data: random(1 << 10), status: "deactivated"},
 		privateImage: {data: random(50 << 10), status: "active", owner: "demo"},
@@ -227,10 +228,10 @@ func (b *breaking) Write(p []byte) (int, error) {
 	panic(http.ErrAbortHandler)
 }
 
-// Token, Renew, Endpoint and Transport are those of the cache's own account, an administrator's.
-func (*fakeGlance) Token(context.Context) (imagesource.Token, error) { return "admin", nil }
-func (*fakeGlance) Renew(context.Context, imagesource.Token) (imagesource.Token, error) {
-	return "admin", nil
+// Token, Renew, Endpoint and Transport are those of the cache's own account.
+func (g *fakeGlance) Token(context.Context) (imagesource.Token, error) { return g.account, nil }
+func (g *fakeGlance) Renew(context.Context, imagesource.Token) (imagesource.Token, error) {
+	return g.account, nil
 }
 func (g *fakeGlance) Endpoint(context.Context) (string, error) { return g.URL, nil }
 func (g *fakeGlance) Transport() (http.RoundTripper, error)    { return g.Client().Transport, nil }
