@@ -45,7 +45,7 @@ func TestALineIsInOrder(t *testing.T) {
 	c := open(t, anew(t), nil)
 	unsynced(t, c)
 	rapid.Check(t, func(rt *rapid.T) {
-		if _, err := c.writer.ExecContext(rt.Context(), `DELETE FROM entries`); err != nil {
+		if err := emptied(rt.Context(), c, "entries"); err != nil {
 			rt.Fatal(err)
 		}
 		own := mustFill(t, c, spec("own"))

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -333,13 +334,21 @@ func (m *model) check(*rapid.T) {
 	}
 }
 
+// emptied removes all rows of a table, also those that another node of a cluster has just been given.
+func emptied(ctx context.Context, c *Catalog, table string) error {
+	return c.write(ctx, "empty "+table, func(t tx) error {
+		_, err := t.exec(ctx, "DELETE FROM "+table)
+		return err
+	})
+}
+
 func TestStatesFollowTheModel(t *testing.T) {
 	at := newClock()
 	c := open(t, anew(t), at.now)
 	unsynced(t, c)
 	rapid.Check(t, func(rt *rapid.T) {
 		for _, table := range []string{"entries", "eviction_stats"} {
-			if _, err := c.writer.ExecContext(rt.Context(), "DELETE FROM "+table); err != nil {
+			if err := emptied(rt.Context(), c, table); err != nil {
 				rt.Fatal(err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"time"
 )
 
@@ -31,10 +32,11 @@ func (c *Catalog) failed(err error) failure {
 // repeat calls once until it succeeds, fails for good, or is not worth it any more. Pauses between are random, so that
 // those who are in each other's way do not meet again.
 func (c *Catalog) repeat(ctx context.Context, once func() error) error {
-	began, pause := time.Now(), firstPause
-	for tries := 1; ; tries++ {
+	all, pause := tries{c: c, began: time.Now()}, firstPause
+	for {
+		at := time.Now()
 		err := once()
-		if err == nil || ctx.Err() != nil || !c.again(err, tries, time.Since(began)) {
+		if err == nil || ctx.Err() != nil || !all.again(err, at, time.Now()) {
 			return err
 		}
 		select {
@@ -46,20 +48,46 @@ func (c *Catalog) repeat(ctx context.Context, once func() error) error {
 	}
 }
 
-// again tells whether a transaction that failed is tried once more. One that may have happened is not.
-func (c *Catalog) again(err error, tries int, tried time.Duration) bool {
+// tries are those of one transaction. Each kind of failure has its own bound: one that others were long in the way of meets an
+// outage, or a row that is there already, with all the patience that these have.
+type tries struct {
+	c       *Catalog
+	began   time.Time
+	clashes int
+	silent  time.Time // when the first one of a row began in which the server did not answer; zero: it has answered the last
+}
+
+// again tells whether a transaction is tried once more whose try from at to now failed. One that may have happened is not.
+func (t *tries) again(err error, at, now time.Time) bool {
 	var lost *undecidedError
-	if !c.place.Server() || c.closed.Load() || errors.As(err, &lost) {
+	if !t.c.place.Server() || t.c.closed.Load() || errors.As(err, &lost) {
 		return false
 	}
-	switch c.failed(err) {
+	is := t.c.failed(err)
+	if is != unavailable {
+		t.silent = time.Time{}
+	}
+	switch is {
 	case conflicting:
-		return tried < repeatFor
+		return now.Sub(t.began) < repeatFor
 	case unavailable:
-		return tried < outageFor
+		return t.afterOutage(err, at, now)
 	case clashing:
-		return tries < clashTries
+		t.clashes++
+		return t.clashes < clashTries
 	case damaged, other:
 	}
 	return false
+}
+
+// afterOutage is again where the server did not answer. Where it was this process that stood still, the server has ended its
+// connection (idleSeconds), and serves: so one more try is due after one that took long, unless that only waited for an answer.
+func (t *tries) afterOutage(err error, at, now time.Time) bool {
+	first := t.silent.IsZero()
+	if first {
+		t.silent = at
+	}
+	var network net.Error
+	waited := errors.As(err, &network) && network.Timeout() || now.Sub(at) >= answerWithin
+	return now.Sub(t.silent) < outageFor || first && !waited
 }

@@ -37,9 +37,10 @@ func TestMiscountedTotalsAreFoundAndRecounted(t *testing.T) {
 			_, err := c.Ledger().Reserve(t.Context(), internaltenant.LedgerClaim{ProjectID: "p", EntryID: "e", Gigabytes: 2}, 0, 0)
 			is(t, "claim", err, nil)
 			notMiscounted(t, c)
-			if _, err := c.writer.ExecContext(t.Context(), harm.statement); err != nil {
-				t.Fatal(err)
-			}
+			is(t, "harm", c.write(t.Context(), "harm", func(x tx) error {
+				_, err := x.exec(t.Context(), harm.statement)
+				return err
+			}), nil)
 			wrong, err := c.Miscounted(t.Context())
 			if err != nil || len(wrong) != 1 || !strings.Contains(wrong[0], harm.says) {
 				t.Errorf("got %q, %v, want one with %q", wrong, err, harm.says)
