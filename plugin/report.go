@@ -56,6 +56,17 @@ func (c Controls) ReportOf(ctx context.Context, q ReportQuery) (report.Report, e
 	return report.Build(in), nil
 }
 
+// Course is what the cache did over time, from since until now, as far as it is kept. Requests that were answered since the last
+// flush may be missing.
+func (c Controls) Course(ctx context.Context, since, now time.Time) (report.Course, error) {
+	step := report.StepOf(since, now)
+	counted, err := c.p.catalog.Course(ctx, catalog.Span{Since: since}, step)
+	if err != nil {
+		return report.Course{}, err
+	}
+	return report.CourseOf(counted, since, now, step), nil
+}
+
 // check refuses what is not counted.
 func (q ReportQuery) check() error {
 	if q.Backend != "" && (q.By == report.ByHost || q.By == report.ByProject) {

@@ -221,6 +221,8 @@ func TestTheAdminPage(t *testing.T) {
 	if n := len(d.Entries(t)); n != 1 {
 		t.Errorf("%d entries, want 1", n)
 	}
+	v.goTo("/ui")
+	v.sees("plots, whose bars the stylesheet colours", `document.querySelectorAll("svg.plot[role=img]").length == 2 && document.querySelector("svg.plot rect").getBoundingClientRect().width > 1 && getComputedStyle(document.querySelector("svg.plot rect")).fill != "rgb(0, 0, 0)"`)
 	v.looks(d)
 	v.run(chromedp.Click(`//button[contains(., "Log out")]`, chromedp.BySearch))
 	v.sees("a login", `location.pathname == "/ui/login"`)

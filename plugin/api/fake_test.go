@@ -191,6 +191,15 @@ func (f *fakeService) ReportOf(ctx context.Context, q plugin.ReportQuery) (repor
 	return f.Report(ctx, q.Backend, q.Since)
 }
 
+// Course is of one hit, and of a fill an hour later.
+func (f *fakeService) Course(_ context.Context, since, now time.Time) (report.Course, error) {
+	step := report.StepOf(since, now)
+	return report.CourseOf([]catalog.SlotStat{
+		{At: now.Add(-2 * time.Hour).Truncate(step), Outcome: "hit", Requests: 3, SavedBytes: 3 << 20},
+		{At: now.Add(-time.Hour).Truncate(step), Outcome: "filled", Requests: 1},
+	}, since, now, step), nil
+}
+
 func (f *fakeService) Quota(context.Context) (plugin.Quota, error) {
 	return plugin.Quota{ProjectID: "p", Volumes: plugin.QuotaAmounts{Limit: 50, InUse: 2}}, nil
 }

@@ -276,3 +276,28 @@ func TestATunnelIsForThisHostsNames(t *testing.T) {
 		}
 	}
 }
+
+// What it did over time is drawn by the server and told as a table; what is not kept is said.
+func TestThePageDrawsACourse(t *testing.T) {
+	now := time.Date(2030, 1, 10, 12, 34, 0, 0, time.UTC)
+	d := startDaemon(t, newFake(), api.ServerConfig{Now: func() time.Time { return now }})
+	_, page := d.raw(t, "GET", "/ui", "")
+	for _, want := range []string{
+		`aria-label="Hit ratio, by hour; `, `aria-label="Bytes saved, by hour; `, `viewBox="0 0 250 100"`, // 25 hours, since the first and the last are not whole
+		`<rect x="221.0" y="0.0" width="8" height="100.0"/>`, `<rect x="231.0" y="99.0" width="8" height="1.0"/>`, // all hits; none, which is something else than no request
+		`<td>2030-01-10 10:00</td><td class="n">100.0 %</td><td class="n">3</td><td class="n">0</td><td class="n">3.0 MiB</td>`, "report_retention",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s: %s", want, page)
+		}
+	}
+	if n := strings.Count(page, "<rect"); n != 3 {
+		t.Errorf("%d bars, want two of the ratio and one of what was saved", n)
+	}
+	if _, month := d.raw(t, "GET", "/ui?since=30d", ""); !strings.Contains(month, "Hit ratio, by day;") {
+		t.Errorf("a month is not told by day: %s", month)
+	}
+	if _, none := d.raw(t, "GET", "/ui?since=1m", ""); !strings.Contains(none, "No request was served") || strings.Contains(none, "<svg") {
+		t.Errorf("a minute without requests: %s", none)
+	}
+}

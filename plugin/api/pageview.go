@@ -18,6 +18,7 @@ type overviewData struct {
 	Since      string
 	Report     report.Report
 	Ratio      string
+	Course     courseData
 	Times      []outcomeTime
 	Backends   []plugin.BackendView
 	QuotaKnown bool
@@ -47,6 +48,11 @@ func (s *Server) overviewPage(svc Service, r *http.Request, b pageBase) (string,
 	if d.Report, err = svc.Report(ctx, "", since); err != nil {
 		return "", nil, err
 	}
+	course, err := svc.Course(ctx, since, s.cfg.Now())
+	if err != nil {
+		return "", nil, err
+	}
+	d.Course = shownCourse(course)
 	d.Ratio = "–"
 	if ratio := d.Report.Total.HitRatio; ratio != nil {
 		d.Ratio = shownPercent(*ratio)

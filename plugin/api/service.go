@@ -128,4 +128,5 @@ type Controls interface {
 	NoteAct(a plugin.Act)
 	PlanClean(ctx context.Context) (plugin.CleanResult, error)
 	ReportOf(ctx context.Context, q plugin.ReportQuery) (report.Report, error)
+	Course(ctx context.Context, since, now time.Time) (report.Course, error)
 }
