@@ -85,15 +85,19 @@ func fillOne(ctx context.Context, c *Catalog, key Key) error {
 }
 
 // Daemons are upgraded one after another: those without the next step work while it is made and after it, and start on it. On
-// a Galera cluster they stand still while it is made: there a thread that gives way while it reads a trigger leaves that
-// broken for all (seen with MariaDB 10.11: error 1064, "Trigger has an error in its body").
+// a Galera cluster they stand still while it is made, and one alone fills before it: there a thread that gives way while it reads a
+// trigger leaves that broken for all (seen with MariaDB 10.11: error 1064, "Trigger has an error in its body"), as in a new database.
 func TestAProgramGoesOnBesideTheNextStep(t *testing.T) {
 	cfg := ownDatabase(t, "next")
 	c := open(t, cfg, nil)
 	var stop atomic.Bool
 	var filled atomic.Int64
 	var all, begun sync.WaitGroup
-	for n := range 4 {
+	fillers := 4
+	if len(c.place.hosts) > 1 {
+		fillers = 1
+	}
+	for n := range fillers {
 		begun.Add(1)
 		all.Go(func() {
 			first := sync.OnceFunc(begun.Done)
