@@ -28,7 +28,7 @@ func (v *visit) looks(d served) {
 	if err != nil {
 		v.t.Log("axe-core is not there (e2e/install.sh gets it): labels and widths alone are looked at")
 	}
-	for _, path := range []string{"/ui", "/ui/fills", "/ui/entries", "/ui/events", "/ui/entry/" + d.Entries(v.t)[0].ID} {
+	for _, path := range []string{"/ui", "/ui/fills", "/ui/entries", "/ui/events", "/ui/volume?backend=local&volume=v1", "/ui/entry/" + d.Entries(v.t)[0].ID} {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{360, 1440} {
 				v.run(chromedp.EmulateViewport(width, 800), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))

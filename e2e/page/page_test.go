@@ -221,6 +221,10 @@ func TestTheAdminPage(t *testing.T) {
 	if n := len(d.Entries(t)); n != 1 {
 		t.Errorf("%d entries, want 1", n)
 	}
+	v.run(chromedp.Click(`//main//a[contains(., "slow.raw")]`, chromedp.BySearch), chromedp.WaitVisible("#happened"))
+	v.sees("what happened to the entry", `document.querySelector("#happened").parentElement.innerText.includes("filled")`)
+	v.run(chromedp.Click(`//main//td/a[. = "v1"]`, chromedp.BySearch), chromedp.WaitVisible("#requests"))
+	v.sees("the story of its volume", `document.querySelector("main").innerText.includes("web:slow.raw") && document.querySelectorAll("#requests ~ .wide tbody tr").length == 1`)
 	v.goTo("/ui")
 	v.sees("plots, whose bars the stylesheet colours", `document.querySelectorAll("svg.plot[role=img]").length == 2 && document.querySelector("svg.plot rect").getBoundingClientRect().width > 1 && getComputedStyle(document.querySelector("svg.plot rect")).fill != "rgb(0, 0, 0)"`)
 	v.looks(d)

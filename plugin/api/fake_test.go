@@ -33,6 +33,8 @@ type fakeService struct {
 	since      time.Time
 	until      time.Time
 	by         report.By
+	happened   []plugin.Event // what stories tell
+	told       backends.VolumeName
 	backend    backends.Name
 	prefetched plugin.Prefetch
 }
@@ -276,10 +278,16 @@ func (f *fakeService) ExplainVolume(_ context.Context, b backends.Name, v backen
 	if v == "none" {
 		return plugin.VolumeStory{}, backends.ErrNotExist
 	}
-	return plugin.VolumeStory{Backend: b, Volume: v}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = v
+	return plugin.VolumeStory{Backend: b, Volume: v, Requests: f.happened}, nil
 }
 
 func (f *fakeService) EntryEvents(_ context.Context, id string) ([]plugin.Event, error) {
+	if f.happened != nil {
+		return f.happened, nil
+	}
 	return []plugin.Event{{ID: 1, EntryID: id}}, nil
 }
 

@@ -18,7 +18,7 @@ import (
 var pageFiles embed.FS
 
 // pageTemplates are read once; html/template writes whatever images and volumes are called as text.
-var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{"size": shownSize, "ms": shownMS, "when": shownTime}).ParseFS(pageFiles, "page/*.html"))
+var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{"size": shownSize, "ms": shownMS, "when": shownTime, "story": storyURL}).ParseFS(pageFiles, "page/*.html"))
 
 // pagePolicy lets a page load what this server has, and nothing else.
 const pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -43,6 +43,7 @@ func (s *Server) pageRoutes() {
 	s.mux.HandleFunc("GET /ui/entries", s.page(s.entriesPage))
 	s.mux.HandleFunc("GET /ui/entry/{id}", s.page(s.entryPage("entry")))
 	s.mux.HandleFunc("GET /ui/entry/{id}/delete", s.page(s.entryPage("delete")))
+	s.mux.HandleFunc("GET /ui/volume", s.page(s.volumePage))
 	s.mux.HandleFunc("GET /ui/events", s.page(s.eventsPage))
 	s.mux.HandleFunc("GET /ui/login", s.loginPage)
 	s.mux.HandleFunc("POST /ui/login", s.login)
@@ -59,7 +60,7 @@ func (s *Server) pageRoutes() {
 // pageRoles is what the page's routes ask for.
 func pageRoles() map[string]Role {
 	return map[string]Role{
-		"GET /ui": Reader, "GET /ui/fills": Reader, "GET /ui/entries": Reader, "GET /ui/entry/{id}": Reader, "GET /ui/events": Reader,
+		"GET /ui": Reader, "GET /ui/fills": Reader, "GET /ui/entries": Reader, "GET /ui/entry/{id}": Reader, "GET /ui/events": Reader, "GET /ui/volume": Reader,
 		"GET /ui/login": Nobody, "POST /ui/login": Nobody, "POST /ui/logout": Reader,
 		"GET /ui/style.css": Nobody, "GET /ui/page.js": Nobody, "GET /ui/icon.svg": Nobody,
 		"GET /ui/entry/{id}/delete": Operator, "POST /ui/entry/{id}/delete": Operator, "POST /ui/entry/{id}/pin": Operator,

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -299,5 +300,25 @@ func TestThePageDrawsACourse(t *testing.T) {
 	}
 	if _, none := d.raw(t, "GET", "/ui?since=1m", ""); !strings.Contains(none, "No request was served") || strings.Contains(none, "<svg") {
 		t.Errorf("a minute without requests: %s", none)
+	}
+}
+
+// An entry's page tells what happened to it, and leads to the stories of volumes, gone ones too; what they are called is text.
+func TestThePageTellsStories(t *testing.T) {
+	const hostile = `"><img src=x onerror=alert(1)>&volume=other`
+	fake := newFake()
+	fake.entries = []plugin.EntryView{{ID: "e1", Backend: "local", ImageIDs: []string{"lib:a"}, State: "ready", Dependents: []backends.VolumeName{hostile}}}
+	fake.happened = []plugin.Event{{ID: 7, Kind: "filled", Backend: "local", Volume: hostile, TookMS: 3214, Detail: hostile, Who: "nobody<b>"}}
+	d := startDaemon(t, fake, api.ServerConfig{})
+	_, entry := d.raw(t, "GET", "/ui/entry/e1", "")
+	link := "/ui/volume?" + url.Values{"backend": {"local"}, "volume": {hostile}}.Encode()
+	if n := strings.Count(html.UnescapeString(entry), `href="`+link+`"`); n != 2 || !strings.Contains(entry, "3.2 s") || strings.Contains(entry, "<img") || strings.Contains(entry, "<b>") {
+		t.Errorf("%d links to %s: %s", n, link, entry)
+	}
+	if status, story := d.raw(t, "GET", link, ""); status != 200 || fake.told != hostile || strings.Contains(story, "<img") || !strings.Contains(story, "What happened: table") || !strings.Contains(story, "it is not there") {
+		t.Errorf("the story of %q: %d %s", fake.told, status, story)
+	}
+	if status, none := d.raw(t, "GET", "/ui/volume?backend=local&volume=none", ""); status != http.StatusNotFound || !strings.Contains(none, "That did not work") {
+		t.Errorf("a volume that nobody knows: %d %s", status, none)
 	}
 }

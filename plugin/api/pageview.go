@@ -93,26 +93,6 @@ func (s *Server) fillsPage(svc Service, r *http.Request, b pageBase) (string, an
 	return "fills", d, nil
 }
 
-// entryData is what the page of an entry shows, and the question before it is deleted.
-type entryData struct {
-	pageBase
-	Entry plugin.EntryView
-}
-
-func (s *Server) entryPage(name string) func(Service, *http.Request, pageBase) (string, any, error) {
-	return func(svc Service, r *http.Request, b pageBase) (string, any, error) {
-		e, err := svc.Entry(r.Context(), r.PathValue("id"))
-		if err != nil {
-			return "", nil, err
-		}
-		b.Title, b.At = "Entry "+e.ID, "entries"
-		if name == "delete" {
-			b.Title = "Delete an entry?"
-		}
-		return name, entryData{b, e}, nil
-	}
-}
-
 // eventsData is what the page of events shows: the newest first.
 type eventsData struct {
 	pageBase
