@@ -145,7 +145,7 @@ func (o Bytes) keepable(s *store, want *wanted) error {
 
 // mayFetch refuses what would have to wait until other images are fetched: its source gives it at once. ErrNotKept.
 func (o Bytes) mayFetch(s *store, want *wanted) error {
-	if place := o.fills.slotFor(want); !place.idle() && !o.fills.fetches(s, want) {
+	if turn := o.fills.turnFor(s, want); !turn.idle() && !o.fills.fetches(s, want) {
 		return fmt.Errorf("%w: as many images are fetched as may be", ErrNotKept)
 	}
 	return nil

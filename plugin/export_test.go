@@ -90,15 +90,35 @@ func NewSharedDownload(from imagesource.Source, scratch diskimage.Scratch) (imag
 }
 
 // Slots are places for fills.
-type Slots struct{ s *slots }
+type Slots struct{ p *slot }
 
 // NewSlots has so many.
-func NewSlots(most int) Slots { return Slots{&slots{most: most}} }
+func NewSlots(most int) Slots { return Slots{new(line).slot(most)} }
 
-// Take, Leave and Resize are theirs.
-func (s Slots) Take(ctx context.Context) error { return s.s.take(ctx) }
-func (s Slots) Leave()                         { s.s.leave() }
-func (s Slots) Resize(most int)                { s.s.resize(most) }
+// Beside are others, which a fill may need as well.
+func (s Slots) Beside(most int) Slots { return Slots{s.p.line.slot(most)} }
+
+// Resize is theirs.
+func (s Slots) Resize(most int) { s.p.resize(most) }
+
+// Turn is a fill's.
+type Turn struct{ t *fillTurn }
+
+// TurnFor is one that needs one of each.
+func TurnFor(all ...Slots) Turn {
+	t := &fillTurn{line: all[0].p.line}
+	for _, s := range all {
+		t.own = append(t.own, bounded{s.p, BoundBackend})
+	}
+	return Turn{t}
+}
+
+// Take, Leave, Has, Idle and Waits are its.
+func (t Turn) Take(ctx context.Context) error { return t.t.take(ctx) }
+func (t Turn) Leave()                         { t.t.leave() }
+func (t Turn) Has() bool                      { return t.t.has() }
+func (t Turn) Idle() bool                     { return t.t.idle() }
+func (t Turn) Waits() bool                    { return t.t.waitsFor() != "" }
 
 // LookAtQueue begins what is next.
 func LookAtQueue(ctx context.Context, p *Plugin) { p.queue.dispatch(ctx) }

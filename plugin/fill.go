@@ -24,7 +24,7 @@ type filling struct {
 
 	entry catalog.Entry
 	berth *berth // room and claim
-	slot  fillSlot
+	turn  *fillTurn
 	ahead bool // room and claim come before the slot
 	asked bool // the row may be ready, whatever came of asking for that
 	stage *meteredStage
@@ -58,10 +58,10 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 		} else {
 			fl.flights.land(f)
 		}
-		if w.slot.taken || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
+		if w.turn.has() || w.ahead || !errors.Is(err, context.Canceled) { // else it ended while it waited for its turn
 			fl.recordFill(w, entry, err)
 		}
-		w.slot.leave()
+		w.turn.leave()
 		if !again {
 			return entry, err
 		}
@@ -74,7 +74,7 @@ func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *want
 		f.missed = fl.whyMissed(ctx, s, want)
 	}
 	return &filling{
-		fl: fl, store: s, flight: f, want: *want, slot: fl.slotFor(want), ahead: fl.claimsAhead(s, f, want),
+		fl: fl, store: s, flight: f, want: *want, turn: fl.turnFor(s, want), ahead: fl.claimsAhead(s, f, want),
 		entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now(),
 	}
 }
@@ -165,7 +165,8 @@ func (w *filling) lap(phase *time.Duration) {
 
 // takeTurn waits for a place among the fills that read and write. What is done ahead of that counts as part of the fill.
 func (w *filling) takeTurn(ctx context.Context) error {
-	if err := w.slot.take(ctx); err != nil {
+	w.flight.turn.Store(w.turn)
+	if err := w.turn.take(ctx); err != nil {
 		return err
 	}
 	if !w.ahead {

@@ -10,7 +10,7 @@ import (
 // recordFill notes how a fill went, for the report.
 func (fl *fills) recordFill(w *filling, e catalog.Entry, err error) {
 	took, err := fl.now().Sub(w.begun), classify(err)
-	if !w.slot.taken { // it ended before its turn
+	if !w.turn.has() { // it ended before its turn
 		fl.observer.FillStarted(w.store.name)
 	}
 	fl.observer.FillEnded(w.store.name, took, err)

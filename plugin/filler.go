@@ -24,6 +24,10 @@ func (w *filling) filledElsewhere(ctx context.Context, filler backends.Filler) (
 	if err := w.refuseTooLarge(virtual); err != nil {
 		return catalog.Entry{}, err
 	}
+	if err := w.takeTurn(ctx); err != nil {
+		return catalog.Entry{}, err
+	}
+	w.lap(&w.phases.Waiting)
 	if err := w.berth.makeRoom(ctx, chargedBytes(virtual), evicting); err != nil {
 		return catalog.Entry{}, err
 	}

@@ -1,85 +1,69 @@
 package plugin
 
 import (
-	"context"
-	"slices"
+	"github.com/clonecache/clonecache/backends"
 )
 
-// fillSlot is a fill's place among those that may read and write at a time. A fill takes it once the row is its own: one
-// that another process makes is waited for without a place.
-type fillSlot struct {
-	places []*slots // one of each is taken, in this order: the last are those of all fills
-	taken  bool
-}
-
-// slotFor is the place that a fill needs: among those of its image's source where it has a bound, and among all. One that keeps
-// bytes as they are needs one among those of downloads first: while it waits for that it has no place that volumes need.
-func (fl *fills) slotFor(want *wanted) fillSlot {
-	var places []*slots
-	own := fl.limits.of(want.image.Source)
-	if want.asItIs() && own.keeping != nil {
-		places = append(places, own.keeping)
+// turnFor is the turn that a fill into s needs: among those of its backend, of its image's source where that has a bound, and
+// of all. One that keeps bytes as they are needs a place among those of downloads too. One whose bytes another service reads
+// needs its backend's alone.
+func (fl *fills) turnFor(s *store, want *wanted) *fillTurn {
+	t := &fillTurn{line: fl.line, own: []bounded{{fl.into[s], BoundBackend}}}
+	if filledByService(s) {
+		return t
 	}
+	source := fl.limits.of(want.image.Source)
 	if want.asItIs() {
-		places = append(places, fl.keeping)
-	}
-	if own.places != nil {
-		places = append(places, own.places)
-	}
-	return fillSlot{places: append(places, fl.places)}
-}
-
-// idle tells whether the place would be had at once.
-func (s *fillSlot) idle() bool {
-	return !slices.ContainsFunc(s.places, func(one *slots) bool { _, now := one.free(); return !now })
-}
-
-// take waits for a place; with one it does nothing.
-func (s *fillSlot) take(ctx context.Context) error {
-	if s.taken {
-		return nil
-	}
-	for n, one := range s.places {
-		if err := one.take(ctx); err != nil {
-			leaveAll(s.places[:n])
-			return err
+		if source.keeping != nil {
+			t.own = append(t.own, bounded{source.keeping, BoundSource})
 		}
+		t.wide = append(t.wide, bounded{fl.keeping, BoundFills})
 	}
-	s.taken = true
-	return nil
+	if source.places != nil {
+		t.own = append(t.own, bounded{source.places, BoundSource})
+	}
+	t.wide = append(t.wide, bounded{fl.places, BoundFills})
+	return t
 }
 
-func (s *fillSlot) leave() {
-	if s.taken {
-		leaveAll(s.places)
-		s.taken = false
-	}
-}
-
-func leaveAll(places []*slots) {
-	for _, one := range slices.Backward(places) {
-		one.leave()
-	}
+// filledByService tells that another service fills image-volumes of s from images by itself.
+func filledByService(s *store) bool {
+	_, is := backends.Capability[backends.Filler](s.images)
+	return is
 }
 
 // keepingShare is how many of so many fills may be of images that are kept as they are: not all, where there is more than one
 // place, so that who downloads keeps nobody from a volume.
 func keepingShare(most int) int { return (most + 1) / 2 }
 
-// idle tells whether a fill that began now would get a place at once.
+// idle tells whether a fill that began now would get a place among all at once.
 func (fl *fills) idle() bool {
-	_, now := fl.places.free()
+	_, now := fl.places.size()
 	return now
 }
 
 // limit is how many fills read and write at once, at most.
 func (fl *fills) limit() int {
-	most, _ := fl.places.free()
+	most, _ := fl.places.size()
 	return most
+}
+
+// placesInto is how many fills go into a store at once, at most, and whether another one would have to wait.
+func (fl *fills) placesInto(s *store) (most int, crowded bool) {
+	p := fl.into[s]
+	most, _ = p.size()
+	return most, p.crowded()
 }
 
 // setLimit lets so many fills read and write at once from now on.
 func (fl *fills) setLimit(most int) {
 	fl.places.resize(most)
 	fl.keeping.resize(keepingShare(most))
+}
+
+// setOwnLimits lets so many fills go into each store at once as its limits say now.
+func (fl *fills) setOwnLimits() {
+	for s, p := range fl.into {
+		p.resize(s.limit().maxFills)
+	}
 }

@@ -44,9 +44,10 @@ type flight struct {
 	read    atomic.Int64
 	total   atomic.Int64
 	written atomic.Int64
-	needs   atomic.Int64 // the size of the image's disk, once it is known
-	pace    pace         // of read
-	tide    tide         // of the bytes, where they are kept as they are
+	needs   atomic.Int64             // the size of the image's disk, once it is known
+	pace    pace                     // of read
+	turn    atomic.Pointer[fillTurn] // for its place; nil: it has not asked for one
+	tide    tide                     // of the bytes, where they are kept as they are
 
 	// under flights.mu:
 	waiters    int
@@ -256,8 +257,19 @@ func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 }
 
 func (f *flight) progress(phase string, now time.Time) Progress {
-	read, total := f.read.Load(), f.total.Load()
-	return Progress{Phase: phase, ReadBytes: read, TotalBytes: total, Written: f.written.Load(), Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total)}
+	read, total, waits := f.read.Load(), f.total.Load(), f.waitsFor()
+	if waits != "" {
+		phase = "waiting"
+	}
+	return Progress{Phase: phase, WaitsFor: waits, ReadBytes: read, TotalBytes: total, Written: f.written.Load(), Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total)}
+}
+
+// waitsFor is what keeps the fill from beginning; "": nothing.
+func (f *flight) waitsFor() Bound {
+	if t := f.turn.Load(); t != nil {
+		return t.waitsFor()
+	}
+	return ""
 }
 
 // admit counts a waiter; flights.mu is held.
@@ -355,7 +367,7 @@ func (f *flight) view(now time.Time) FillView {
 	return FillView{
 		EntryID: string(id), Backend: f.key.store, ImageID: f.imageID, Waiters: f.waiters,
 		ReadBytes: read, TotalBytes: total, WrittenBytes: f.written.Load(), StartedAt: f.begun,
-		Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total),
+		Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total), WaitsFor: f.waitsFor(),
 	}
 }
 

@@ -1,11 +1,8 @@
 package plugin
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
@@ -21,6 +18,7 @@ type limits struct {
 	removeUnused time.Duration // so do the chores
 	timeout      time.Duration // of a request that brings no earlier deadline; 0: none
 	waiting      waitingSlots
+	maxFills     int  // into the store at a time; 0: no bound
 	keepForQuota bool // nobody goes where the internal tenant's quota refuses an image-volume
 	shareAll     bool
 	disabled     bool // out of use
@@ -31,8 +29,11 @@ func limitsOf(c BackendConfig) (*limits, error) {
 	if c.MaxWaiting < 0 {
 		return nil, fmt.Errorf("%w: backend %q: MaxWaiting is negative", ErrBadRequest, c.Name)
 	}
+	if c.MaxFills < 0 {
+		return nil, fmt.Errorf("%w: backend %q: MaxFills is negative", ErrBadRequest, c.Name)
+	}
 	l := &limits{
-		bounds: c.Bounds, maxIdle: c.MaxIdle, removeUnused: c.RemoveUnusedAfter, timeout: c.RequestTimeout,
+		bounds: c.Bounds, maxIdle: c.MaxIdle, removeUnused: c.RemoveUnusedAfter, timeout: c.RequestTimeout, maxFills: c.MaxFills,
 		keepForQuota: c.KeepForQuota, shareAll: c.ShareAll, disabled: c.Disabled,
 	}
 	if c.MaxWaiting > 0 {
@@ -97,6 +98,7 @@ func (c Controls) SetLimits(l Limits) error {
 		c.p.fills.setSourceLimits(l.SourceLimits)
 	}
 	c.p.fills.setLimit(l.FillLimit)
+	c.p.fills.setOwnLimits()
 	done()
 	c.p.queue.poke()
 	c.p.remover.hurry()
@@ -143,67 +145,4 @@ func (ro *roster) setLimits(l Limits) error {
 		s.limits.Store(own)
 	}
 	return nil
-}
-
-// slots are places of which there may be more or fewer later; who waits for one gets it in the order of coming.
-type slots struct {
-	mu    sync.Mutex
-	most  int
-	taken int
-	line  []chan struct{}
-}
-
-// take waits for a place. The error is ctx's.
-func (s *slots) take(ctx context.Context) error {
-	s.mu.Lock()
-	mine := make(chan struct{})
-	s.line = append(s.line, mine)
-	s.grant()
-	s.mu.Unlock()
-	select {
-	case <-mine:
-		return nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if at := slices.Index(s.line, mine); at >= 0 {
-		s.line = slices.Delete(s.line, at, at+1)
-	} else { // it was given meanwhile
-		s.taken--
-		s.grant()
-	}
-	return ctx.Err()
-}
-
-// leave gives a place back.
-func (s *slots) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.taken--
-	s.grant()
-}
-
-// resize lets there be so many places; who has one keeps it.
-func (s *slots) resize(most int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.most = most
-	s.grant()
-}
-
-// grant gives free places to who has waited longest; mu is held.
-func (s *slots) grant() {
-	for s.taken < s.most && len(s.line) > 0 {
-		close(s.line[0])
-		s.line = s.line[1:]
-		s.taken++
-	}
-}
-
-// free tells how many places there are, and whether one would be had at once.
-func (s *slots) free() (most int, now bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.most, s.taken < s.most && len(s.line) == 0
 }

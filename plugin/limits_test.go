@@ -89,31 +89,6 @@ func TestLimitsChangeWhileRequestsAreServed(t *testing.T) {
 	checkClean(t, r)
 }
 
-func TestPlacesAreGivenInTheOrderOfComing(t *testing.T) {
-	s := plugin.NewSlots(1)
-	if err := s.Take(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	if err := s.Take(gone); !errors.Is(err, context.Canceled) {
-		t.Errorf("who gives up: %v", err)
-	}
-	got := make(chan error)
-	go func() { got <- s.Take(t.Context()) }()
-	s.Resize(2)
-	if err := <-got; err != nil {
-		t.Error(err)
-	}
-	s.Resize(1)
-	s.Leave()
-	go func() { got <- s.Take(t.Context()) }()
-	s.Leave()
-	if err := <-got; err != nil {
-		t.Error(err)
-	}
-}
-
 // namedSource is a gated source by another name.
 type namedSource struct {
 	*gatedSource

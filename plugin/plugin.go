@@ -134,6 +134,9 @@ type BackendConfig struct {
 	// MaxWaiting bounds how many requests wait for fills at once; more are answered bypassed, reason
 	// too_many_waiting, while their fills go on. 0: no bound.
 	MaxWaiting int
+	// MaxFills bounds how many fills into it this daemon has at once; more wait, and keep no place that others could have.
+	// 0: no bound but FillLimit.
+	MaxFills int
 	// Disabled keeps it out of use, as Controls.DisableBackend does.
 	Disabled bool
 	// KeepForQuota keeps entries where the internal tenant's quota refuses an image-volume: else the least
@@ -220,10 +223,12 @@ type Request struct {
 
 // Progress is how far a request has come.
 type Progress struct {
-	Phase      string `json:"phase" enum:"filling,joined,cloning,copying" doc:"What is being done"`
-	ReadBytes  int64  `json:"read_bytes" doc:"Bytes of the image read so far"`
-	TotalBytes int64  `json:"total_bytes" doc:"Bytes of the image to read (or to copy); -1 where the source does not say"`
-	Written    int64  `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`
+	Phase string `json:"phase" enum:"waiting,filling,joined,cloning,copying" doc:"What is being done; waiting: the fill waits for its place"`
+	// WaitsFor is of phase waiting.
+	WaitsFor   Bound `json:"waits_for,omitempty" enum:"fills,source,backend" doc:"Of a fill that waits for its place: whose bound keeps it, of all fills (fill_limit), or of those of its image source or backend (max_fills)"`
+	ReadBytes  int64 `json:"read_bytes" doc:"Bytes of the image read so far"`
+	TotalBytes int64 `json:"total_bytes" doc:"Bytes of the image to read (or to copy); -1 where the source does not say"`
+	Written    int64 `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`
 	// Rate and ETA are of a fill.
 	Rate int64      `json:"rate,omitempty" doc:"Bytes of the image that are read each second, by the last seconds; 0: not known yet"`
 	ETA  *time.Time `json:"eta,omitempty" doc:"When all of the image will have been read at that rate; absent where nobody can tell"`

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,14 +42,15 @@ type queue struct {
 	groups  atomic.Pointer[[]GroupConfig]
 	mu      sync.Mutex // guards what follows
 	workers int
-	reading map[string]int // workers by the source of their image
+	reading map[string]int           // workers by the source of their image
+	filling map[backends.StoreID]int // workers by the store that they fill
 	going   map[catalog.QueueID]*job
 }
 
 func newQueue(h *house, b *books, k *stock, fl *fills, sources *sources, g *gate) *queue {
 	q := &queue{
 		house: h, stock: k, fills: fl, sources: sources, gate: g,
-		added: make(chan struct{}, 1), reading: make(map[string]int), going: make(map[catalog.QueueID]*job),
+		added: make(chan struct{}, 1), reading: make(map[string]int), filling: make(map[backends.StoreID]int), going: make(map[catalog.QueueID]*job),
 	}
 	q.setGroups(h.cfg.Groups)
 	q.keeper = newKeeper(h, b, k, fl, sources, q)
@@ -161,36 +161,13 @@ func (q *queue) leave() {
 	q.workers--
 }
 
-// crowded are the sources that have a worker for each of their own places. Their images stay in the queue: a worker that waited for
-// such a place would keep another source's image from its turn.
-func (q *queue) crowded() (names []string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for name, workers := range q.reading {
-		if most, bounded := q.fills.placesOf(name); bounded && workers >= most {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// reads notes that so many more workers read from the source of an image, be it bounded or not: that may change under them.
-func (q *queue) reads(image string, more int) {
-	name, _, _ := strings.Cut(image, ":")
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.reading[name] += more; q.reading[name] == 0 {
-		delete(q.reading, name)
-	}
-}
-
 // beginNext begins to work on what is next, in a place that the caller has taken; false: nothing is to be done.
 func (q *queue) beginNext(ctx context.Context) bool {
 	leave, open := q.gate.enter()
 	if !open {
 		return false
 	}
-	rows, err := q.catalog.TakeQueued(ctx, q.holder, q.cfg.LeaseFor, q.crowded()...)
+	rows, err := q.catalog.TakeQueued(ctx, q.holder, q.cfg.LeaseFor, q.crowded())
 	if err != nil && ctx.Err() == nil && !errors.Is(err, catalog.ErrUnavailable) { // which is said once, for all
 		q.log.WithError(err).Warn("queue not looked at; trying again")
 	}
@@ -211,7 +188,8 @@ func (q *queue) beginNext(ctx context.Context) bool {
 	return true
 }
 
-// work has one image filled into the stores of its rows, one after the other.
+// work has one image filled into the stores of its rows, one after the other, each when it has a place to give. Those that have none
+// once the others are filled go back to the queue: the worker waits for nobody.
 func (q *queue) work(rows []catalog.Queued) {
 	slices.SortStableFunc(rows, bytesFirst)
 	jobs := q.begin(rows)
@@ -219,15 +197,25 @@ func (q *queue) work(rows []catalog.Queued) {
 	defer stop()
 	shared := q.fills.spooling()
 	defer shared.close()
-	kept := false // of the image, so that nothing need be spooled for others
-	for _, j := range jobs {
+	several, kept := len(jobs) > 1, false // kept: of the image, so that nothing need be spooled for others
+	for len(jobs) > 0 {
+		j, ok := q.enterAny(jobs)
+		if !ok {
+			break
+		}
 		entry, err := catalog.Entry{}, error(ErrStopping)
 		asItIs := j.row.Form == backends.Source
 		if q.gate.open() {
-			entry, err = q.attempt(j, shared, len(jobs) > 1 && !asItIs && !kept)
+			entry, err = q.attempt(j, shared, several && !asItIs && !kept)
 		}
 		kept = kept || asItIs && err == nil
+		q.leaveStore(j)
 		q.finish(j, entry, err)
+		q.poke()
+		jobs = slices.DeleteFunc(slices.Clone(jobs), func(o *job) bool { return o == j })
+	}
+	for _, j := range jobs {
+		q.finish(j, catalog.Entry{}, errNoPlace)
 	}
 }
 
@@ -348,7 +336,7 @@ func (q *queue) endOf(j *job, entry catalog.Entry, err error) catalog.QueueEnd {
 	switch {
 	case err == nil:
 		return catalog.QueueEnd{State: catalog.QueueDone, Entry: entry.ID}
-	case q.stopped(), aside && why.reason == ReasonStopping:
+	case errors.Is(err, errNoPlace), q.stopped(), aside && why.reason == ReasonStopping:
 		return catalog.QueueEnd{State: catalog.QueueWaiting, Error: j.row.LastError, Uncounted: true}
 	case aside && why.reason == ReasonDisabled:
 		return catalog.QueueEnd{State: catalog.QueueWaiting, Error: err.Error(), Again: retryIn(q.cfg.RetryAfter, 1), Uncounted: true}

@@ -18,15 +18,16 @@ type SourceLimit struct {
 
 // sourceLimit is one that is in force.
 type sourceLimit struct {
-	places  *slots    // nil: no bound
-	keeping *slots    // of these, for images that are kept as they are; nil with places
+	places  *slot     // nil: no bound
+	keeping *slot     // of these, for images that are kept as they are; nil with places
 	pace    *throttle // nil: no bound
 }
 
 // sourceLimits are those in force, by the sources' names.
 type sourceLimits struct {
-	mu sync.Mutex
-	by map[string]sourceLimit
+	line *line
+	mu   sync.Mutex // guards by
+	by   map[string]sourceLimit
 }
 
 // of is a source's.
@@ -44,20 +45,20 @@ func (l *sourceLimits) set(all map[string]SourceLimit) {
 	was := l.by
 	l.by = make(map[string]sourceLimit, len(all))
 	for name, next := range all {
-		l.by[name] = was[name].changed(next)
+		l.by[name] = was[name].changed(l.line, next)
 	}
 	for name, own := range was {
 		if _, stays := all[name]; !stays {
-			own.changed(SourceLimit{})
+			own.changed(l.line, SourceLimit{})
 		}
 	}
 }
 
 // changed is the limit as it is to be from now on.
-func (l sourceLimit) changed(to SourceLimit) sourceLimit {
+func (l sourceLimit) changed(among *line, to SourceLimit) sourceLimit {
 	if l.places != nil {
-		l.places.resize(cmp.Or(to.Fills, math.MaxInt))
-		l.keeping.resize(cmp.Or(keepingShare(to.Fills), math.MaxInt))
+		l.places.resize(to.Fills)
+		l.keeping.resize(keepingShare(to.Fills))
 	}
 	if l.pace != nil {
 		l.pace.keepTo(cmp.Or(to.BytesPerSecond, math.MaxInt64))
@@ -66,7 +67,7 @@ func (l sourceLimit) changed(to SourceLimit) sourceLimit {
 	case to.Fills == 0:
 		l.places, l.keeping = nil, nil
 	case l.places == nil:
-		l.places, l.keeping = &slots{most: to.Fills}, &slots{most: keepingShare(to.Fills)}
+		l.places, l.keeping = among.slot(to.Fills), among.slot(keepingShare(to.Fills))
 	}
 	switch {
 	case to.BytesPerSecond == 0:
@@ -96,7 +97,7 @@ func (fl *fills) placesOf(source string) (most int, bounded bool) {
 	if own == nil {
 		return 0, false
 	}
-	most, _ = own.free()
+	most, _ = own.size()
 	return most, true
 }
 

@@ -173,6 +173,7 @@ const (
 		OR NOT EXISTS (SELECT 1 FROM host_stores o WHERE o.store = fill_queue.store))`
 	countTakeable  = `SELECT COUNT(*) FROM fill_queue WHERE ((state = 'waiting' AND next_try_at <= ?) OR (state = 'running' AND lease_until <= ?))` + feasible
 	notOfSource    = ` AND SUBSTR(image, 1, ?) <> ?`
+	notOfStore     = ` AND store <> ?`
 	releaseExpired = `UPDATE fill_queue SET state = 'waiting', lease_host = '', lease_incarnation = '', lease_until = 0, version = version + 1
 		WHERE state = 'running' AND lease_until <= ?`
 	selectNext     = `SELECT ` + queueColumns + ` FROM fill_queue WHERE state = 'waiting' AND next_try_at <= ?` + feasible
@@ -185,8 +186,8 @@ const (
 
 // TakeQueued makes the caller the one who works on what is next: the row of the greatest priority that waited longest,
 // and with it those of the same image in other stores. Rows of stores that only other daemons have are left to them,
-// and images of the sources in but stay as they are. None: nothing is to be done now. Rows whose lease has run out wait again from this call on.
-func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration, but ...string) ([]Queued, error) {
+// and what is to be left stays as it is. None: nothing is to be done now. Rows whose lease has run out wait again from this call on.
+func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Duration, but LeaveQueued) ([]Queued, error) {
 	var taken []Queued
 	if any, err := c.anyQueued(ctx, h, but); err != nil || !any {
 		return nil, err
@@ -202,14 +203,14 @@ func (c *Catalog) TakeQueued(ctx context.Context, h Holder, leaseFor time.Durati
 }
 
 // anyQueued tells whether there might be something to take, and writes nothing: mostly there is not.
-func (c *Catalog) anyQueued(ctx context.Context, h Holder, but []string) (any bool, err error) {
+func (c *Catalog) anyQueued(ctx context.Context, h Holder, but LeaveQueued) (any bool, err error) {
 	err = c.read(ctx, "look at the queue", func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
 		}
 		var n int
-		without, args := withoutSources(but, micros(now), micros(now), h.Instance)
+		without, args := but.condition(micros(now), micros(now), h.Instance)
 		err = t.row(ctx, countTakeable+without, args...).Scan(&n)
 		any = n > 0
 		return err
@@ -217,16 +218,26 @@ func (c *Catalog) anyQueued(ctx context.Context, h Holder, but []string) (any bo
 	return any, err
 }
 
-// withoutSources is the condition that leaves out the images of these sources, and its arguments behind others.
-func withoutSources(but []string, args ...any) (string, []any) {
-	for _, source := range but {
+// LeaveQueued is what is not taken next: images of some sources, and what is to be cached in some stores. Of an image that is
+// taken for another store, the rows in these stores are taken all the same.
+type LeaveQueued struct {
+	Sources []string
+	Stores  []backends.StoreID
+}
+
+// condition is the one that leaves it out, and its arguments behind others.
+func (but LeaveQueued) condition(args ...any) (string, []any) {
+	for _, source := range but.Sources {
 		prefix := source + ":"
 		args = append(args, len([]rune(prefix)), prefix)
 	}
-	return strings.Repeat(notOfSource, len(but)), args
+	for _, store := range but.Stores {
+		args = append(args, store)
+	}
+	return strings.Repeat(notOfSource, len(but.Sources)) + strings.Repeat(notOfStore, len(but.Stores)), args
 }
 
-func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration, but []string) ([]Queued, error) {
+func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration, but LeaveQueued) ([]Queued, error) {
 	now, err := t.now(ctx)
 	if err != nil {
 		return nil, err
@@ -234,7 +245,7 @@ func (t tx) takeQueued(ctx context.Context, h Holder, leaseFor time.Duration, bu
 	if _, err := t.exec(ctx, releaseExpired, micros(now)); err != nil {
 		return nil, err
 	}
-	without, args := withoutSources(but, micros(now), h.Instance)
+	without, args := but.condition(micros(now), h.Instance)
 	next, _, err := t.queued(ctx, selectNext+without+firstInLine, args...)
 	if errors.Is(err, ErrNotQueued) {
 		return nil, nil

@@ -35,7 +35,7 @@ func taken(rows []Queued) []string {
 
 func mustTake(t testing.TB, c *Catalog, h Holder, want ...string) []Queued {
 	t.Helper()
-	rows, err := c.TakeQueued(t.Context(), h, lease)
+	rows, err := c.TakeQueued(t.Context(), h, lease, LeaveQueued{})
 	if err != nil || !slices.Equal(taken(rows), want) {
 		t.Fatalf("take: got %q, %v, want %q", taken(rows), err, want)
 	}
@@ -126,7 +126,7 @@ func TestRowsOfTheDeadWaitAgain(t *testing.T) {
 	is(t, "renew", c.KeepQueued(ctx, mine, next, lease, FillProgress{}), ErrNotQueued) // it is at its second attempt
 	mustTake(t, c, next)
 	at.add(time.Second)
-	got, err := c.TakeQueued(ctx, me, lease)
+	got, err := c.TakeQueued(ctx, me, lease, LeaveQueued{})
 	if err != nil || len(got) != 1 {
 		t.Fatalf("after the leases: %q, %v", taken(got), err)
 	}
@@ -140,7 +140,7 @@ func TestImagesOfSomeSourcesAreLeftInTheQueue(t *testing.T) {
 	queue(t, c, "web2:second", 3, "local")
 	queue(t, c, "library:web:third", 0, "local")
 	take := func(but ...string) []string {
-		rows, err := c.TakeQueued(t.Context(), me, lease, but...)
+		rows, err := c.TakeQueued(t.Context(), me, lease, LeaveQueued{Sources: but})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,6 +154,30 @@ func TestImagesOfSomeSourcesAreLeftInTheQueue(t *testing.T) {
 	} {
 		if got := take(step.but...); !slices.Equal(got, step.want) {
 			t.Errorf("but of %q: got %q, want %q", step.but, got, step.want)
+		}
+	}
+}
+
+// What is to be left for one store is taken all the same with an image that is next for another one.
+func TestWhatIsForSomeStoresIsLeftInTheQueue(t *testing.T) {
+	c, _ := fresh(t)
+	queue(t, c, "web:first", 5, "full")
+	queue(t, c, "web:second", 3, "full", "local")
+	queue(t, c, "library:third", 0, "local")
+	for _, step := range []struct {
+		but  LeaveQueued
+		want []string
+	}{
+		{LeaveQueued{Stores: []backends.StoreID{"full", "local"}}, nil},
+		{LeaveQueued{Stores: []backends.StoreID{"full"}, Sources: []string{"web"}}, []string{"library:third local"}},
+		{LeaveQueued{Stores: []backends.StoreID{"full"}}, []string{"web:second full", "web:second local"}},
+		{LeaveQueued{Stores: []backends.StoreID{"local"}}, []string{"web:first full"}},
+	} {
+		rows, err := c.TakeQueued(t.Context(), me, lease, step.but)
+		got := taken(rows)
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, step.want) {
+			t.Errorf("but for %+v: got %q, %v, want %q", step.but, got, err, step.want)
 		}
 	}
 }
@@ -192,7 +216,7 @@ func TestEachRowIsTakenOnce(t *testing.T) {
 		all.Go(func() {
 			h := Holder{Instance: InstanceID(fmt.Sprint("host-", i)), Incarnation: "1"}
 			for {
-				rows, err := c.TakeQueued(t.Context(), h, time.Hour)
+				rows, err := c.TakeQueued(t.Context(), h, time.Hour, LeaveQueued{})
 				if err != nil {
 					t.Error(err)
 				}
@@ -285,7 +309,7 @@ func TestAnImageIsQueuedInEachForm(t *testing.T) {
 	if err != nil || len(rows) != len(specs) || rows[1].ID != rows[3].ID {
 		t.Fatalf("queue: %+v, %v", rows, err)
 	}
-	got, err := c.TakeQueued(t.Context(), me, lease, "other")
+	got, err := c.TakeQueued(t.Context(), me, lease, LeaveQueued{Sources: []string{"other"}})
 	if err != nil || len(got) != 3 {
 		t.Fatalf("take: %+v, %v, want three rows", got, err)
 	}

@@ -60,6 +60,9 @@ func showStatus(t *table, s plugin.Status) {
 		if f.TotalBytes > 0 {
 			read += fmt.Sprintf(" of %s (%d%%)", t.size(f.TotalBytes), f.ReadBytes*100/f.TotalBytes)
 		}
+		if f.WaitsFor != "" {
+			read = "waits: " + string(f.WaitsFor)
+		}
 		t.row(id(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, t.size(f.WrittenBytes), t.ago(f.StartedAt))
 	}
 }

@@ -19,7 +19,7 @@ const (
 	maxName          = 63             // bytes
 	minRatio         = 10             // max_compression_ratio
 	maxRatio         = 1_000_000      // max_compression_ratio
-	maxFills         = 256            // fill_limit
+	maxFills         = 256            // fill_limit, max_fills
 	minStopTimeout   = time.Second    // stop_timeout
 	maxStopTimeout   = time.Hour      // stop_timeout
 	minRetention     = 24 * time.Hour // report_retention
@@ -192,6 +192,7 @@ func (c *checker) backends(cfg *Config) {
 		c.oneOf(at+".share", b.Share, ShareOwner, ShareAll)
 		c.duration(at+".request_timeout", b.RequestTimeout, 0, maxRequestWait)
 		between(c, at+".max_waiting", b.MaxWaiting, 0, maxWaiting)
+		between(c, at+".max_fills", b.MaxFills, 0, maxFills)
 		if named && b.Fallback != "" && !caches[b.Fallback] {
 			c.problem(at+".fallback", fmt.Sprintf("there is no file cache named %q", b.Fallback),
 				"name a [[file_cache]]"+listed(slices.Sorted(maps.Keys(caches))))

@@ -151,6 +151,7 @@ type Backend struct {
 	Fallback       string   `toml:"fallback"`
 	RequestTimeout Duration `toml:"request_timeout"`
 	MaxWaiting     int      `toml:"max_waiting"`
+	MaxFills       int      `toml:"max_fills"` // 0: no bound
 	Enabled        bool     `toml:"enabled"`
 }
 

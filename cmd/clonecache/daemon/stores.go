@@ -124,7 +124,7 @@ func backendConfig(c config.Backend, b backends.Backend) plugin.BackendConfig {
 	return plugin.BackendConfig{
 		Name: backends.Name(c.Name), Backend: b, Fallback: backends.Name(c.Fallback),
 		ShareAll: c.Share == config.ShareAll, MaxIdle: time.Duration(c.MaxIdle), RemoveUnusedAfter: time.Duration(c.RemoveUnused), RequestTimeout: time.Duration(c.RequestTimeout),
-		MaxWaiting: c.MaxWaiting, VolumeType: kinds.OfBackend(c).VolumeType(), KeepForQuota: !c.EvictForQuota, Disabled: !c.Enabled,
+		MaxWaiting: c.MaxWaiting, MaxFills: c.MaxFills, VolumeType: kinds.OfBackend(c).VolumeType(), KeepForQuota: !c.EvictForQuota, Disabled: !c.Enabled,
 		CloneTime: cloneTime,
 		Bounds: lru.Bounds{
 			MaxBytes: int64(c.MaxSize), MaxCount: c.MaxCount, MaxPercent: c.MaxPercent,

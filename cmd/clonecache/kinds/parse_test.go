@@ -98,7 +98,7 @@ func TestParseFillsEveryField(t *testing.T) {
 			{Name: "web", FreshFor: config.Duration(day), Kinded: config.Kinded{Kind: "http", Of: &webSource{URL: "https://images.example.org/debian"}}},
 		},
 		Backends: []config.Backend{{Name: "local", MaxSize: 200 << 30, MaxCount: 50, MaxPercent: 80, MinAge: config.Duration(10 * time.Minute),
-			MinHits: 2, MaxIdle: config.Duration(30 * day), RemoveUnused: config.Duration(2 * day), Share: "all", Fallback: "files", RequestTimeout: config.Duration(5 * time.Minute), MaxWaiting: 8,
+			MinHits: 2, MaxIdle: config.Duration(30 * day), RemoveUnused: config.Duration(2 * day), Share: "all", Fallback: "files", RequestTimeout: config.Duration(5 * time.Minute), MaxWaiting: 8, MaxFills: 3,
 			Kinded: config.Kinded{Kind: "file", Of: &fileBackend{
 				Path: "/var/lib/volumes", VolumeOwner: "libvirt-qemu", VolumeGroup: "kvm", VolumeMode: 0o660,
 			}}}},
