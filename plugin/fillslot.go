@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"time"
+
 	"github.com/clonecache/clonecache/backends"
 )
 
@@ -66,4 +68,21 @@ func (fl *fills) setOwnLimits() {
 	for s, p := range fl.into {
 		p.resize(s.limit().maxFills)
 	}
+}
+
+// progress is how far the fill is.
+func (f *flight) progress(phase string, now time.Time) Progress {
+	read, total, waits := f.read.Load(), f.total.Load(), f.waitsFor()
+	if waits != "" {
+		phase = "waiting"
+	}
+	return Progress{Phase: phase, WaitsFor: waits, ReadBytes: read, TotalBytes: total, Written: f.written.Load(), Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total)}
+}
+
+// waitsFor is what keeps the fill from beginning; "": nothing.
+func (f *flight) waitsFor() Bound {
+	if t := f.turn.Load(); t != nil {
+		return t.waitsFor()
+	}
+	return ""
 }

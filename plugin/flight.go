@@ -256,22 +256,6 @@ func (fl *fills) awaitFlight(ctx context.Context, f *flight, who *waiter, role b
 	}
 }
 
-func (f *flight) progress(phase string, now time.Time) Progress {
-	read, total, waits := f.read.Load(), f.total.Load(), f.waitsFor()
-	if waits != "" {
-		phase = "waiting"
-	}
-	return Progress{Phase: phase, WaitsFor: waits, ReadBytes: read, TotalBytes: total, Written: f.written.Load(), Rate: f.pace.rate(now), ETA: f.pace.eta(now, read, total)}
-}
-
-// waitsFor is what keeps the fill from beginning; "": nothing.
-func (f *flight) waitsFor() Bound {
-	if t := f.turn.Load(); t != nil {
-		return t.waitsFor()
-	}
-	return ""
-}
-
 // admit counts a waiter; flights.mu is held.
 func (f *flight) admit(who *waiter) {
 	f.waiters++

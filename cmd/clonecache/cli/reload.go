@@ -14,9 +14,9 @@ func (a *app) reload() *cobra.Command {
 		Short: "Let a changed configuration take effect",
 		Long: `Has the daemon read its configuration again. The limits of backends and file caches (max_size, max_count, max_percent,
 min_age, min_hits, evict_in_use, evict_for_quota, max_idle, remove_unused_after, share, request_timeout, max_waiting,
-max_fills, enabled), image sources, groups, what is followed, fill_limit and log_level take effect at once; requests and fills go
-on, also those of an image source that is gone. What else has changed is named, and needs a restart, as backends that
-come or go do; so do groups and what is followed where they name a backend that is new.
+max_fills, enabled), image sources, groups, what is followed, fill_limit and log_level take effect at once; requests and
+fills go on, also those of an image source that is gone. What else has changed is named, and needs a restart, as
+backends that come or go do; so do groups and what is followed where they name a backend that is new.
 
 A file that is wrong changes nothing, and the answer says what is wrong with it. Exit code 2 then.`,
 		Example: "  clonecache reload",
