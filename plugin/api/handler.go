@@ -28,8 +28,8 @@ type requestIDKey struct{}
 // requestIDForm is what a caller's own request ID may be.
 var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// ServeHTTP answers one request: it gives it an ID, reads its body within the limits, and hands it to
-// its route. A panic is answered as an internal error and logged.
+// ServeHTTP answers one request: it gives it an ID, bounds the time for its body, and hands it to its route, which
+// reads the body once it has let the caller in. A panic is answered as an internal error and logged.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get(requestIDHeader)
 	if !requestIDForm.MatchString(id) {
@@ -43,7 +43,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.noRoute(w, r)
 		return
 	}
-	if err := s.takeBody(w, r); err != nil {
+	if err := s.boundBody(w, r); err != nil {
 		s.refuse(w, r, err)
 		return
 	}
@@ -66,15 +66,26 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 		fmt.Sprintf("there is no %s %s here; /v1/openapi.json describes what there is", r.Method, r.URL.Path)))
 }
 
-// takeBody reads the whole body, so that its deadline is over before the request's work begins: a
-// deadline that passes later would look like the client going away.
-func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
-	if r.Body == nil || r.Body == http.NoBody {
+// hasBody tells whether a request brings a body.
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
+
+// boundBody bounds the time for a body, also for one that is thrown away since its request is refused.
+func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) error {
+	if !hasBody(r) {
 		return nil
 	}
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("bound the time for the body: %w", err)
+	}
+	return nil
+}
+
+// takeBody reads the whole body of a request that was let in, so that its deadline is over before the request's work begins: a
+// deadline that passes later would look like the client going away.
+func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
+	if !hasBody(r) {
+		return nil
 	}
 	most := s.maxBody(r)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
@@ -87,7 +98,7 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return &Error{Code: "bad_request", Status: http.StatusBadRequest, Message: "the request's body could not be read"}
 	}
-	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("lift the bound for the body: %w", err)
 	}
 	if int64(len(body)) > s.cfg.MaxBodyBytes && !fewValues(body) {
@@ -95,6 +106,13 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request) error {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// dropBody throws the body of a request away that was not let in, in small pieces, so that its client reads the answer.
+func (s *Server) dropBody(r *http.Request) {
+	if hasBody(r) {
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, s.maxBody(r))) // what does not come is not waited for any more
+	}
 }
 
 // longBodies are the routes whose bodies may be longer than others', in bytes: ten thousand images have names.

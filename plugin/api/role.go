@@ -93,7 +93,7 @@ type doors struct {
 	wild   []string // routes that ask for no known role
 }
 
-// HandleFunc registers a route.
+// HandleFunc registers a route. The body of a request that is not let in is not kept: it costs no memory.
 func (d *doors) HandleFunc(pattern string, handle func(http.ResponseWriter, *http.Request)) {
 	least, known := d.least[pattern]
 	if !known {
@@ -102,7 +102,12 @@ func (d *doors) HandleFunc(pattern string, handle func(http.ResponseWriter, *htt
 	}
 	d.ServeMux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := lets(r, least); err != nil {
+			d.server.dropBody(r)
 			d.server.turnAway(w, r, err)
+			return
+		}
+		if err := d.server.takeBody(w, r); err != nil {
+			d.server.refuse(w, r, err)
 			return
 		}
 		handle(w, r.WithContext(context.WithValue(r.Context(), askedKey{}, r)))
