@@ -53,7 +53,8 @@ type Config struct {
 // Source is an imagesource.Source for Glance's images, by their IDs. The data of an image never changes
 // once it is active, so that a broken download is resumed wherever it broke off.
 type Source struct {
-	config Config
+	config   Config
+	longPage int64 // bytes; what is longer is read in shorter pages
 }
 
 var _ imagesource.Source = (*Source)(nil)
@@ -80,7 +81,7 @@ func New(config Config) (*Source, error) {
 	if config.Backoff == 0 {
 		config.Backoff = 500 * time.Millisecond
 	}
-	return &Source{config: config}, nil
+	return &Source{config: config, longPage: maxMetadata}, nil
 }
 
 // Name implements imagesource.Source.

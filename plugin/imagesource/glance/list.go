@@ -3,6 +3,7 @@ package glance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,11 +16,15 @@ import (
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
-// pageSize is how many images are asked for at once, and mostPages how often.
 const (
-	pageSize  = 200
-	mostPages = 50
+	// pageSize is how many images are asked for at once, where they have few properties and locations.
+	pageSize = 200
+	// mostListed bounds how many images are looked at.
+	mostListed = 10_000
 )
+
+// errLongPage: a page has more bytes than are read of one.
+var errLongPage = fmt.Errorf("%w: Glance's answer is too long to be read", imagesource.ErrUnavailable)
 
 var _ imagesource.Lister = (*Source)(nil)
 
@@ -62,7 +67,7 @@ func (s *Source) list(ctx context.Context, m imagesource.Match) ([]imagesource.L
 	if err := s.CheckMatch(m); err != nil {
 		return nil, err
 	}
-	query := url.Values{"status": {"active"}, "sort": {"created_at:desc,id:desc"}, "limit": {fmt.Sprint(pageSize)}}
+	query := url.Values{"status": {"active"}, "sort": {"created_at:desc,id:desc"}}
 	if m.Tag != "" {
 		query.Set("tag", m.Tag)
 	}
@@ -72,23 +77,30 @@ func (s *Source) list(ctx context.Context, m imagesource.Match) ([]imagesource.L
 	if key, value, is := strings.Cut(m.Property, "="); is {
 		query.Set(key, value)
 	}
+	return s.listPages(ctx, query, m.Pattern)
+}
+
+// listPages asks for page after page. A page that is too long is asked for once more, with half as many images, and so are
+// those after it: an administrator's have all places and properties of each image.
+func (s *Source) listPages(ctx context.Context, query url.Values, pattern string) ([]imagesource.Listed, error) {
 	var all []imagesource.Listed
-	next := "v2/images?" + query.Encode()
-	for range mostPages {
-		p, err := s.page(ctx, next)
+	for seen, size := 0, pageSize; seen < mostListed; {
+		query.Set("limit", fmt.Sprint(size))
+		p, err := s.page(ctx, "v2/images?"+query.Encode())
+		if errors.Is(err, errLongPage) && size > 1 {
+			size /= 2
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, p.matching(m.Pattern)...)
-		if p.Next == "" {
+		all, seen = append(all, p.matching(pattern)...), seen+len(p.Images)
+		if p.Next == "" || len(p.Images) == 0 {
 			return all, nil
 		}
-		next = strings.TrimPrefix(p.Next, "/")
-		if !strings.HasPrefix(next, "v2/images?") {
-			return nil, fmt.Errorf("%w: Glance's next page is elsewhere", imagesource.ErrUnavailable)
-		}
+		query.Set("marker", p.Images[len(p.Images)-1].ID)
 	}
-	return nil, fmt.Errorf("%w: more than %d images; narrow the rule by tag, property or owner", imagesource.ErrRefused, pageSize*mostPages)
+	return nil, fmt.Errorf("%w: more than %d images; narrow the rule by tag, property or owner", imagesource.ErrRefused, mostListed)
 }
 
 func (p page) matching(pattern string) []imagesource.Listed {
@@ -104,7 +116,7 @@ func (p page) matching(pattern string) []imagesource.Listed {
 	return all
 }
 
-// page asks for one page, by the account.
+// page asks for one page, by the account. errLongPage.
 func (s *Source) page(ctx context.Context, where string) (page, error) {
 	const patience = 30 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -118,7 +130,11 @@ func (s *Source) page(ctx context.Context, where string) (page, error) {
 		return page{}, statusError(a)
 	}
 	var p page
-	if err := json.NewDecoder(io.LimitReader(a, maxMetadata)).Decode(&p); err != nil {
+	limited := &io.LimitedReader{R: a, N: s.longPage}
+	if err := json.NewDecoder(limited).Decode(&p); err != nil {
+		if limited.N == 0 {
+			return page{}, errLongPage
+		}
 		return page{}, fmt.Errorf("%w: Glance's answer cannot be read: %w", imagesource.ErrUnavailable, err)
 	}
 	return p, nil
