@@ -155,6 +155,7 @@ else ifeq ($(BACKEND),databases)
 	DATABASES=mariadb ./e2e/databases/with-servers.sh $(BENCH_CATALOG) -tags databases ./plugin/catalog
 else
 	$(if $(filter rbd,$(BACKEND)),BENCH='$(BENCH)' ./e2e/ceph/bench.sh,go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m ./e2e/bench)
+	$(if $(filter rbd,$(BACKEND)),,$(if $(filter . Page,$(BENCH)),go test -run '^$$' -bench Page -benchtime 5x -timeout 60m ./e2e/scale))
 endif
 
 .PHONY: test-ceph
