@@ -60,11 +60,13 @@ func TestReloadsUnderRequests(t *testing.T) {
 	bounded := strings.Replace(before, "[[backend]]\n", "[[backend]]\nmax_count = 3\nmax_waiting = 50\n", 1)
 	limited := strings.Replace(before, `name = "web"`, "name = \"web\"\nmax_fills = 1\nmax_bandwidth = \"1GiB\"", 1)
 	following := before + "[[follow]]\nsource = \"library\"\npattern = \"golden*\"\nevery = \"10s\"\nbackends = [\"local\"]\n"
+	second := before + fmt.Sprintf("[[backend]]\nname = \"second\"\nkind = \"file\"\npath = %q\n", filepath.Join(filepath.Dir(d.Config.Volumes), "second"))
 	for _, next := range []struct{ text, changed string }{
 		{bounded, "backend local: max_count backend local: max_waiting"},
 		{limited, "image_source web: max_bandwidth image_source web: max_fills backend local: max_count backend local: max_waiting"},
 		{following, "follow image_source web: max_bandwidth image_source web: max_fills"},
-		{withoutWeb, "follow image_source more image_source web"},
+		{second, "follow backend second"},
+		{withoutWeb, "image_source more image_source web backend second"},
 	} {
 		if got := reload(t, d, c, next.text); strings.Join(got.Changed, " ") != next.changed || len(got.NeedsRestart) > 0 {
 			t.Errorf("reload: got %+v, want that %s changed", got, next.changed)
@@ -72,9 +74,12 @@ func TestReloadsUnderRequests(t *testing.T) {
 		if strings.Contains(next.text, "[[follow]]") {
 			harness.Until(t, "the followed image is cached", func() bool { return isReady(d.Entries(t), "library:golden.raw") })
 		}
+		if next.text == second {
+			comes(t, c)
+		}
 		asked.await(t, 10)
 	}
-	for _, text := range []string{before, withoutWeb, limited, withoutWeb} {
+	for _, text := range []string{before, second, withoutWeb, limited, withoutWeb} {
 		reload(t, d, c, text)
 		asked.await(t, 10)
 	}
@@ -97,7 +102,19 @@ func TestReloadsUnderRequests(t *testing.T) {
 	}
 	harness.SameContent(t, filled.Path, disk, 8*mib)
 	asked.stop(t)
+	d.CLI(t, "entry", "delete", "--all", "--backend", "second", "--yes")
 	d.Consistent(t)
+}
+
+// comes checks that requests find a backend that has just come.
+func comes(t *testing.T, c *api.Client) {
+	t.Helper()
+	for n, want := range []plugin.Outcome{plugin.Filled, plugin.Hit} {
+		a, err := c.CreateVolume(t.Context(), api.CreateRequest{Backend: "second", Image: "library:golden.raw", Volume: backends.VolumeName(fmt.Sprintf("second-%d", n))}, nil)
+		if err != nil || a.Outcome != want {
+			t.Errorf("on a backend that has come: %+v, %v, want %s", a, err, want)
+		}
+	}
 }
 
 func isReady(entries []plugin.EntryView, ref string) bool {
@@ -137,7 +154,7 @@ func ask(t *testing.T, d *harness.Daemon, ref string) *asking {
 			}
 			a.flying.Go(func() {
 				defer func() { <-a.places }()
-				got, err := c.CreateVolume(t.Context(), api.CreateRequest{Image: ref, Volume: backends.VolumeName(fmt.Sprintf("v%d", n))}, nil)
+				got, err := c.CreateVolume(t.Context(), api.CreateRequest{Backend: "local", Image: ref, Volume: backends.VolumeName(fmt.Sprintf("v%d", n))}, nil)
 				a.note(fmt.Sprintf("%s %v", got.Outcome, err))
 			})
 		}

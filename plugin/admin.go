@@ -75,9 +75,10 @@ func (ro *roster) backendsNamed(name backends.Name) ([]*store, error) {
 		s, err := ro.backendNamed(name)
 		return []*store{s}, err
 	}
-	all := make([]*store, 0, len(ro.backends))
-	for _, n := range ro.backends {
-		all = append(all, ro.stores[n])
+	set := ro.stores.Load()
+	all := make([]*store, 0, len(set.backends))
+	for _, n := range set.backends {
+		all = append(all, set.byName[n])
 	}
 	return all, nil
 }
@@ -150,7 +151,6 @@ func (k *stock) entryView(e catalog.Entry) EntryView {
 		HeldBytes: e.CountedBytes(), Hits: e.Hits, Clones: e.Clones, Pinned: e.Pinned,
 		CreatedAt: e.CreatedAt, LastUsedAt: e.LastUsedAt, Error: e.LastError, PinnedBy: pinnedBy(e),
 	}
-	v.Configured = v.Host != "" || k.storeOf(e.Store) != nil
 	v.SupersededBy, v.Generation = string(e.SupersededBy), max(e.Generation, 1)
 	if !e.SupersededAt.IsZero() {
 		v.SupersededAt = &e.SupersededAt
@@ -161,7 +161,9 @@ func (k *stock) entryView(e catalog.Entry) EntryView {
 	if !e.QuarantinedAt.IsZero() {
 		v.QuarantinedAt, v.Quarantine = &e.QuarantinedAt, e.Quarantine
 	}
+	v.Configured = v.Host != ""
 	if s := k.storeOf(e.Store); s != nil {
+		v.Configured = v.Configured || !s.isLeaving()
 		v.Place, v.Volumes = s.lies(e.ImageVolume)
 	}
 	if e.State == catalog.Filling {
@@ -264,8 +266,9 @@ func (ro *roster) views(ctx context.Context) ([]BackendView, error) {
 	if err != nil {
 		return nil, err
 	}
-	views := make([]BackendView, 0, len(ro.stores))
-	for _, s := range ro.orderedStores() {
+	configured := ro.configuredStores()
+	views := make([]BackendView, 0, len(configured))
+	for _, s := range configured {
 		info, h := s.images.Info(), held[s.id()]
 		v := BackendView{
 			Name: s.name, StoreID: s.id(), Kind: info.Kind, Location: info.Location, CanClone: info.CanClone, CloneMethod: info.CloneMethod, NoClone: info.NoClone,
@@ -312,24 +315,12 @@ func (p *Plugin) Unavailable() []UnavailableView {
 // unavailable is Unavailable.
 func (ro *roster) unavailable() []UnavailableView {
 	down := []UnavailableView{}
-	for _, s := range ro.orderedStores() {
+	for _, s := range ro.configuredStores() {
 		if silence := s.silence.Load(); silence != nil {
 			down = append(down, UnavailableView{Name: s.name, Since: silence.since, Error: silence.why})
 		}
 	}
 	return down
-}
-
-// orderedStores are the backends, then the file caches, as configured.
-func (ro *roster) orderedStores() []*store {
-	all := make([]*store, 0, len(ro.stores))
-	for _, n := range ro.backends {
-		all = append(all, ro.stores[n])
-	}
-	for _, c := range ro.cfg.FileCaches {
-		all = append(all, ro.stores[c.Name])
-	}
-	return all
 }
 
 // Status says how the plugin is.

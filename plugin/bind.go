@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -41,7 +42,7 @@ func (s *store) sure() bool {
 
 // storeOf is the configured store of that ID, or nil.
 func (ro *roster) storeOf(id backends.StoreID) *store {
-	for _, s := range ro.stores {
+	for _, s := range ro.everyStore() {
 		if id != "" && s.id() == id {
 			return s
 		}
@@ -71,7 +72,7 @@ func (ro *roster) label(id backends.StoreID) backends.Name {
 // storeID is the ID that a person means: by a name in the configuration, by the last one of a store that is
 // not configured any more, or by the ID itself. ErrUnknownBackend; backends.ErrUnavailable: it has none yet.
 func (ro *roster) storeID(ctx context.Context, name backends.Name) (backends.StoreID, error) {
-	if s, ok := ro.stores[name]; ok {
+	if s := ro.named(name); s != nil {
 		if s.id() == "" {
 			return "", fmt.Errorf("%w: %s has not answered since it was configured", backends.ErrUnavailable, name)
 		}
@@ -125,7 +126,7 @@ func (ro *roster) nowCalled(name backends.Name) backends.Name {
 		}
 	}
 	ro.labels.mu.Unlock()
-	if _, configured := ro.stores[name]; configured {
+	if ro.isConfigured(name) {
 		was = nil
 	}
 	for _, id := range slices.Concat(is, was) {
@@ -143,10 +144,15 @@ func (ro *roster) identifyStores(ctx context.Context) error {
 	if err := errors.Join(ro.readLabels(ctx), ro.readOthers(ctx)); err != nil {
 		return err
 	}
+	return ro.identifyAll(ctx, ro.orderedStores(), 0)
+}
+
+// identifyAll is identifyStores, of some; each has so much time to answer, or as long as it takes (0).
+func (ro *roster) identifyAll(ctx context.Context, some []*store, within time.Duration) error {
 	var problems []error
 	var silent []*store
-	for _, s := range ro.orderedStores() {
-		is, err := ro.identifyStore(ctx, s)
+	for _, s := range some {
+		is, err := ro.identifyWithin(ctx, s, within)
 		if err == nil {
 			s.bound.Store(&binding{Identity: is, sure: true, told: true})
 		}
@@ -161,6 +167,16 @@ func (ro *roster) identifyStores(ctx context.Context) error {
 		problems = append(problems, ro.assume(ctx, s))
 	}
 	return errors.Join(problems...)
+}
+
+// identifyWithin is identifyStore, bounded; 0: by ctx alone.
+func (ro *roster) identifyWithin(ctx context.Context, s *store, within time.Duration) (backends.Identity, error) {
+	if within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, within)
+		defer cancel()
+	}
+	return ro.identifyStore(ctx, s)
 }
 
 // misconfigured tells that waiting does not help: what was configured is somebody else's.
@@ -203,7 +219,7 @@ func (ro *roster) takePlace(s *store, is backends.Identity) (leave func(), err e
 	}
 	before := s.bound.Load()
 	s.bound.Store(&binding{Identity: is, told: true})
-	for _, other := range ro.stores { // what was assumed of it is refuted
+	for _, other := range ro.everyStore() { // what was assumed of it is refuted
 		if b := other.bound.Load(); other != s && b != nil && !b.told && b.ID == is.ID {
 			other.bound.CompareAndSwap(b, nil)
 		}
@@ -213,7 +229,7 @@ func (ro *roster) takePlace(s *store, is backends.Identity) (leave func(), err e
 
 // apart refuses a store that is, or lies where, another configured one is. ErrBadRequest.
 func (ro *roster) apart(s *store, is backends.Identity) error {
-	for _, other := range ro.orderedStores() {
+	for _, other := range ro.everyStore() {
 		b := other.bound.Load()
 		if other == s || b == nil || !b.told {
 			continue
@@ -318,7 +334,7 @@ func (ro *roster) legacyName(ctx context.Context, s *store) (backends.Name, erro
 			continue
 		}
 		name := backends.Name(e.Store)
-		if _, configured := ro.stores[name]; !configured && slices.Contains(unbound, name) {
+		if !ro.isConfigured(name) && slices.Contains(unbound, name) {
 			return name, nil
 		}
 	}

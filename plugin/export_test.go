@@ -148,3 +148,11 @@ func SlowReader(r backends.ImageVolumeReader, share int, still func(context.Cont
 
 // KeptFile is a kept image whose bytes are in a file.
 func KeptFile(f *os.File) *KeptImage { return &KeptImage{file: f} }
+
+// Leaving are the stores that are not configured any more, but in use yet.
+func Leaving(p *Plugin) (names []backends.Name) {
+	for _, s := range p.stock.storesNow().leaving {
+		names = append(names, s.name)
+	}
+	return names
+}

@@ -26,7 +26,6 @@ type fills struct {
 	line     *line              // who waits for a place
 	places   *slot              // for those that read and write
 	keeping  *slot              // of these, for images that are kept as they are
-	into     map[*store]*slot   // for those into one store
 	limits   sourceLimits       // of what is asked of image sources
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
@@ -38,16 +37,12 @@ func newFills(h *house, b *books, k *stock) (*fills, error) {
 	}
 	fl := &fills{
 		house: h, books: b, stock: k,
-		flights: flights{byKey: make(map[flightKey]*flight), turns: make(map[*store]turnstile)},
-		line:    new(line), into: make(map[*store]*slot),
+		flights: flights{byKey: make(map[flightKey]*flight)},
+		line:    new(line),
 	}
 	fl.places, fl.keeping = fl.line.slot(h.cfg.FillLimit), fl.line.slot(keepingShare(h.cfg.FillLimit))
 	fl.limits.line = fl.line
 	fl.limits.set(h.cfg.SourceLimits)
-	for _, s := range k.orderedStores() {
-		fl.flights.turns[s] = make(turnstile, 1)
-		fl.into[s] = fl.line.slot(s.limit().maxFills)
-	}
 	return fl, nil
 }
 

@@ -10,7 +10,7 @@ import (
 // of all. One that keeps bytes as they are needs a place among those of downloads too. One whose bytes another service reads
 // needs its backend's alone.
 func (fl *fills) turnFor(s *store, want *wanted) *fillTurn {
-	t := &fillTurn{line: fl.line, own: []bounded{{fl.into[s], BoundBackend}}}
+	t := &fillTurn{line: fl.line, own: []bounded{{fl.slotInto(s), BoundBackend}}}
 	if filledByService(s) {
 		return t
 	}
@@ -50,9 +50,17 @@ func (fl *fills) limit() int {
 	return most
 }
 
+// slotInto is the place of fills into a store, which may have come just now.
+func (fl *fills) slotInto(s *store) *slot {
+	if s.into.Load() == nil {
+		s.into.CompareAndSwap(nil, fl.line.slot(s.limit().maxFills))
+	}
+	return s.into.Load()
+}
+
 // placesInto is how many fills go into a store at once, at most, and whether another one would have to wait.
 func (fl *fills) placesInto(s *store) (most int, crowded bool) {
-	p := fl.into[s]
+	p := fl.slotInto(s)
 	most, _ = p.size()
 	return most, p.crowded()
 }
@@ -65,8 +73,8 @@ func (fl *fills) setLimit(most int) {
 
 // setOwnLimits lets so many fills go into each store at once as its limits say now.
 func (fl *fills) setOwnLimits() {
-	for s, p := range fl.into {
-		p.resize(s.limit().maxFills)
+	for _, s := range fl.stock.orderedStores() {
+		fl.slotInto(s).resize(s.limit().maxFills)
 	}
 }
 

@@ -62,15 +62,9 @@ type flight struct {
 
 // flights are the fills of this process: one per store and image.
 type flights struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // after a store's reserving
 	byKey map[flightKey]*flight
-	// turns are held, one for each store, while a flight takes its row and until it knows the row's ID, so that who
-	// holds one can tell which rows are being filled. They go before mu.
-	turns map[*store]turnstile
 }
-
-// reserving is the turn to take a row of the store.
-func (fl *flights) reserving(s *store) turnstile { return fl.turns[s] }
 
 // filled is an entry that a request may clone or copy, and the part it had in making it.
 type filled struct {
@@ -167,8 +161,10 @@ func (fl *fills) board(key flightKey, want wanted, s *store, who *waiter) (*flig
 	f.cancel = cancel
 	fl.flights.byKey[key] = f
 	fl.running.Add(1)
+	s.fills.Add(1)
 	go func() {
 		defer fl.running.Done()
+		defer s.fills.Add(-1)
 		defer cancel()
 		fl.fly(ctx, f, want, s)
 	}()

@@ -93,6 +93,7 @@ type rule struct {
 	FollowConfig
 	from  string               // the name of the source, be it said by a URL
 	asks  *imagesource.Watched // the source, when the rule was made
+	on    []*store             // where images were to be then
 	next  time.Time
 	begun time.Time // the last look
 	view  FollowView
@@ -135,6 +136,7 @@ func (f *keeper) made(all []FollowConfig) ([]*rule, error) {
 		r := newRule(c)
 		r.from = f.sourceOf(c)
 		r.asks = f.sources.called(r.from)
+		r.on = f.storesOf(c)
 		made = append(made, r)
 	}
 	return made, nil
@@ -171,10 +173,23 @@ func newRule(c FollowConfig) *rule {
 	return r
 }
 
-// same tells whether two rules say the same, of one source: what was seen of another one is no news of this one.
+// same tells whether two rules say the same, of one source and the same stores: what was seen of others is no news of these.
 func (r *rule) same(o *rule) bool {
 	return r.asks == o.asks && r.Source == o.Source && r.Image == o.Image && r.URL == o.URL && r.Match == o.Match && r.Keep == o.Keep && r.Every == o.Every &&
-		r.Group == o.Group && r.Pin == o.Pin && slices.Equal(r.Backends, o.Backends)
+		r.Group == o.Group && r.Pin == o.Pin && slices.Equal(r.Backends, o.Backends) && slices.Equal(r.on, o.on)
+}
+
+// storesOf are where a rule that was checked wants its images.
+func (f *keeper) storesOf(c FollowConfig) []*store {
+	names, err := f.queue.namesOf(c.where())
+	if err != nil {
+		return nil
+	}
+	on := make([]*store, 0, len(names))
+	for _, name := range names {
+		on = append(on, f.stock.named(name))
+	}
+	return on
 }
 
 // single tells whether the rule is about one image.

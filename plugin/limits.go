@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -55,12 +54,17 @@ func (s *store) limit() *limits { return s.limits.Load() }
 
 // Limits are what of a Config can be changed while requests are served.
 type Limits struct {
-	// Backends and FileCaches are found by their names; what they are made of, their fallbacks and volume types stay.
+	// Backends and FileCaches are found by their names; what they are made of, their fallbacks and volume types stay. One that
+	// there is not yet comes, opened as for a Config: it is bound before anybody may ask for it. It is the caller's to close,
+	// at once where SetLimits fails.
 	Backends   []BackendConfig
 	FileCaches []FileCacheConfig
-	Groups     []GroupConfig
-	Follows    []FollowConfig
-	FillLimit  int // 0: the default
+	// Gone are those that go: nobody may ask for them from now on, and who did, and the fills in them, come to their end.
+	// They are left open: the caller closes them after Close. Given again before that, they come back.
+	Gone      []backends.Name
+	Groups    []GroupConfig
+	Follows   []FollowConfig
+	FillLimit int // 0: the default
 	// Sources are all image sources that there are from now on, with FreshFor and SourceLimits as in a Config. One that is there
 	// already stays as it is, with what is known of it. Nil: all stay, as do FreshFor and SourceLimits.
 	Sources      []imagesource.Source
@@ -77,20 +81,32 @@ func (p *Plugin) Controls() Controls { return Controls{p} }
 
 // SetLimits puts other limits in the place of those of now, all or none. Requests and fills that have begun go on as they
 // began; what is over a lowered bound goes within moments. ErrBadRequest: one of them is wrong, or of no store that
-// there is.
+// there is, or a store that comes is, or lies where, another one is. backends.ErrHeld: it is another installation's.
+// ErrStopping.
 func (c Controls) SetLimits(l Limits) error {
+	leave, open := c.p.gate.enter()
+	if !open {
+		return ErrStopping
+	}
+	defer leave()
 	if l.FillLimit < 0 {
 		return fmt.Errorf("%w: FillLimit is negative", ErrBadRequest)
 	}
 	setDefault(&l.FillLimit, defaultFills)
-	if err := errors.Join(c.p.stock.checkGroups(l.Groups), checkSourceLimits(l.SourceLimits)); err != nil {
+	if err := checkSourceLimits(l.SourceLimits); err != nil {
+		return err
+	}
+	change, err := c.p.stock.change(c.p.base, l)
+	if err != nil {
 		return err
 	}
 	undo, done, err := c.p.ladder.changeSources(l.Sources, l.FreshFor)
 	if err != nil {
+		change.undo(c.p.base)
 		return err
 	}
-	if err := c.setAmong(l); err != nil {
+	if err := c.setAmong(l, change); err != nil {
+		change.undo(c.p.base)
 		undo()
 		return err
 	}
@@ -100,13 +116,18 @@ func (c Controls) SetLimits(l Limits) error {
 	c.p.fills.setLimit(l.FillLimit)
 	c.p.fills.setOwnLimits()
 	done()
+	for s, d := range change.done() {
+		c.p.chores.going.Go(func() { c.seeOff(s, d) })
+	}
 	c.p.queue.poke()
 	c.p.remover.hurry()
 	return nil
 }
 
-// setAmong is SetLimits, but for sources and fills, among the sources that are to be. An error changes nothing.
-func (c Controls) setAmong(l Limits) error {
+// setAmong is SetLimits, but for sources and fills, among the sources and the stores that are to be. An error changes nothing,
+// once change is undone.
+func (c Controls) setAmong(l Limits, change *storeChange) error {
+	change.begin()
 	was := c.p.queue.setGroups(l.Groups)
 	err := c.p.queue.following().checkAll(l.Follows)
 	if err == nil {
@@ -117,6 +138,41 @@ func (c Controls) setAmong(l Limits) error {
 		return err
 	}
 	return c.p.queue.following().set(l.Follows)
+}
+
+// seeOff lets a store leave once nobody who had found it is inside, and no fill goes on in it. The next start does without
+// it anyway.
+func (c Controls) seeOff(s *store, d *departure) {
+	c.p.gate.passed()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for s.fills.Load() > 0 || c.p.stock.isFallback(s) {
+		select {
+		case <-tick.C:
+		case <-c.p.base.Done():
+			return
+		}
+	}
+	if c.p.stock.left(s, d) {
+		c.p.log.WithField("backend", s.name).Info("it has left the configuration, and nothing goes on in it any more")
+		c.tellOthers()
+	}
+}
+
+// tellOthers is tellStores, until that succeeds or Close is called.
+func (c Controls) tellOthers() {
+	for {
+		err := c.p.stock.tellStores(c.p.base)
+		if err == nil || c.p.stopped() {
+			return
+		}
+		c.p.log.WithError(err).Warn("other hosts are not told yet which backends are configured here; trying again")
+		select {
+		case <-time.After(pausedEvery):
+		case <-c.p.base.Done():
+			return
+		}
+	}
 }
 
 // setLimits gives each store that is named its limits, once all of them are found good. ErrBadRequest.

@@ -10,20 +10,21 @@ import (
 
 // backendNamed finds a backend; where there is only one, it needs no name. ErrUnknownBackend.
 func (ro *roster) backendNamed(name backends.Name) (*store, error) {
-	if name == "" && len(ro.backends) == 1 {
-		name = ro.backends[0]
+	set := ro.stores.Load()
+	if name == "" && len(set.backends) == 1 {
+		name = set.backends[0]
 	}
 	if name == "" {
-		return nil, fmt.Errorf("%w: there are several, %s; name one", ErrUnknownBackend, listed(ro.backends))
+		return nil, fmt.Errorf("%w: there are several, %s; name one", ErrUnknownBackend, listed(set.backends))
 	}
-	if s, ok := ro.stores[name]; ok && s.backend != nil {
+	if s, ok := set.byName[name]; ok && s.backend != nil {
 		return s, nil
 	}
-	return nil, fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(ro.backends))
+	return nil, fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(set.backends))
 }
 
 // checkGroups refuses groups of the configuration that mean nothing. ErrBadRequest.
-func (ro *roster) checkGroups(groups []GroupConfig) error {
+func (set *storeSet) checkGroups(groups []GroupConfig) error {
 	for i, g := range groups {
 		if g.Name == "" || len(g.Backends) == 0 {
 			return fmt.Errorf("%w: a group needs a name and backends", ErrBadRequest)
@@ -32,7 +33,7 @@ func (ro *roster) checkGroups(groups []GroupConfig) error {
 			return fmt.Errorf("%w: two groups are named %q", ErrBadRequest, g.Name)
 		}
 		for _, b := range g.Backends {
-			if !ro.isConfigured(b) {
+			if set.byName[b] == nil {
 				return fmt.Errorf("%w: group %q: there is no backend or file cache %q", ErrBadRequest, g.Name, b)
 			}
 		}
@@ -42,18 +43,17 @@ func (ro *roster) checkGroups(groups []GroupConfig) error {
 
 // isConfigured tells whether there is a backend or file cache of that name.
 func (ro *roster) isConfigured(name backends.Name) bool {
-	_, ok := ro.stores[name]
-	return ok
+	return ro.named(name) != nil
 }
 
 // asked refuses to look for what is on a backend or file cache that is neither configured nor has left anything:
 // found is what there is of it. ErrUnknownBackend.
 func (ro *roster) asked(name backends.Name, found int) error {
-	if _, configured := ro.stores[name]; configured || name == "" || found > 0 {
+	if ro.isConfigured(name) || name == "" || found > 0 {
 		return nil
 	}
 	var all []backends.Name
-	for _, s := range ro.orderedStores() {
+	for _, s := range ro.configuredStores() {
 		all = append(all, s.name)
 	}
 	return fmt.Errorf("%w: %q; there is %s", ErrUnknownBackend, name, listed(all))

@@ -70,7 +70,7 @@ func (p *Plugin) build() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := p.stock.checkGroups(p.cfg.Groups); err != nil {
+	if err := p.stock.storesNow().checkGroups(p.cfg.Groups); err != nil {
 		return err
 	}
 	p.books = newBooks(p.house, p.stock.label)

@@ -37,8 +37,13 @@ func (ro *roster) hostOf(id backends.StoreID) string {
 
 // tellStores lets other daemons know which stores this one is configured for, as far as it knows which they are.
 func (ro *roster) tellStores(ctx context.Context) error {
+	unlock, err := ro.telling.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all := make(map[backends.Name]backends.StoreID)
-	for _, s := range ro.orderedStores() {
+	for _, s := range ro.everyStore() {
 		if s.id() != "" {
 			all[s.name] = s.id()
 		}

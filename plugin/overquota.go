@@ -72,7 +72,11 @@ func (k *stock) makeQuota(ctx context.Context, s *store, refusal error) (bool, e
 		if err != nil {
 			break
 		}
-		switch _, err = k.evict(ctx, k.storeOf(v.Store), v.ID, catalog.CauseQuota); {
+		of := k.storeOf(v.Store)
+		if of == nil { // it has left the configuration meanwhile
+			continue
+		}
+		switch _, err = k.evict(ctx, of, v.ID, catalog.CauseQuota); {
 		case err == nil:
 			gone = true
 		case isGone(err) || errors.Is(err, catalog.ErrPinned):

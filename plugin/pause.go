@@ -87,7 +87,7 @@ func (ro *roster) readPaused(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range ro.stores {
+	for _, s := range ro.everyStore() {
 		_, is := paused[s.id()]
 		if was := s.paused.Swap(is); was != is {
 			ro.log.WithFields(map[string]any{"backend": s.name, "disabled": is}).Warn("backend is put out of use, or into use again")
@@ -114,7 +114,9 @@ func (ro *roster) leaveUnused(list *[]UnavailableView, s *store) bool {
 
 // outOfUse steps aside where somebody has put the store out of use.
 func (s *store) outOfUse() error {
-	switch {
+	switch leaving := s.leaving.Load(); {
+	case leaving != nil:
+		return &stepAside{reason: ReasonDisabled, detail: string(s.name) + " " + leaving.why}
 	case s.limit().disabled:
 		return &stepAside{reason: ReasonDisabled, detail: string(s.name) + " is out of use: enabled = false in the configuration"}
 	case s.paused.Load():

@@ -137,21 +137,13 @@ func (q *queue) namesOf(r Prefetch) ([]backends.Name, error) {
 	case given > 1:
 		return nil, fmt.Errorf("%w: backends, group and all exclude each other; give one", ErrBadRequest)
 	case r.All:
-		return q.allBackends(), nil
+		return q.stock.backendNames(), nil
 	case r.Group != "":
 		return q.group(r.Group)
 	case len(r.Backends) > 0:
 		return r.Backends, nil
 	}
 	return []backends.Name{""}, nil // the only one
-}
-
-func (q *queue) allBackends() []backends.Name {
-	var all []backends.Name
-	for _, b := range q.cfg.Backends {
-		all = append(all, b.Name)
-	}
-	return all
 }
 
 func (q *queue) group(name string) ([]backends.Name, error) {

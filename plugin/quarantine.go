@@ -102,7 +102,8 @@ func madeDetail(made []backends.VolumeName, err error) string {
 
 // readQuarantined brings what this daemon knows of entries in quarantine up to date.
 func (k *stock) readQuarantined(ctx context.Context) error {
-	for _, s := range k.stores {
+	every := k.everyStore()
+	for _, s := range every {
 		defer s.changing()()
 	}
 	all, err := k.catalog.Quarantined(ctx)
@@ -116,7 +117,7 @@ func (k *stock) readQuarantined(ctx context.Context) error {
 			of[s] = append(of[s], e.ID)
 		}
 	}
-	for _, s := range k.stores {
+	for _, s := range every {
 		s.ready.banOnly(of[s])
 	}
 	return nil

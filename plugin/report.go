@@ -42,7 +42,7 @@ func (c Controls) ReportOf(ctx context.Context, q ReportQuery) (report.Report, e
 		return report.Report{}, err
 	}
 	in := report.Input{Since: sinceOrNil(q.Since), Until: sinceOrNil(q.Until), By: q.By}
-	for _, s := range p.stock.orderedStores() {
+	for _, s := range p.stock.configuredStores() {
 		if q.Backend == "" || s.name == q.Backend {
 			in.Stores = append(in.Stores, s.reported(held[s.id()]))
 		}

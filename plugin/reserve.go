@@ -84,7 +84,7 @@ func (fl *fills) fillSpec(s *store, want *wanted) catalog.FillSpec {
 // lease, and that no other flight fills, is stranded.
 func (fl *fills) beginFill(ctx context.Context, s *store, f *flight, spec catalog.FillSpec) (entry, previous catalog.Entry, start catalog.FillStart, stranded bool, err error) {
 	defer s.changing()()
-	unlock, err := fl.flights.reserving(s).lock(ctx)
+	unlock, err := s.reserving.lock(ctx)
 	if err != nil {
 		return entry, previous, 0, false, err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -34,15 +33,12 @@ type stock struct {
 
 // newStock has the stores that are configured. ErrBadRequest.
 func newStock(h *house) (*stock, error) {
-	stores, err := newStores(h.cfg)
+	r := &roster{house: h, telling: make(turnstile, 1)}
+	set, err := (&storeSet{}).with(h.cfg.Backends, h.cfg.FileCaches)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]backends.Name, 0, len(h.cfg.Backends))
-	for _, b := range h.cfg.Backends {
-		names = append(names, b.Name)
-	}
-	r := &roster{house: h, stores: stores, backends: names}
+	r.stores.Store(set)
 	return &stock{house: h, roster: r, quotaTurn: make(turnstile, 1)}, nil
 }
 
@@ -54,7 +50,7 @@ func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, leftOut fu
 
 // tend frees what waited for its last clone, and looks at some entries whose clones may have gone.
 func (k *stock) tend(ctx context.Context) {
-	for _, s := range k.stores {
+	for _, s := range k.orderedStores() {
 		if s.outOfUse() != nil {
 			continue
 		}
@@ -62,7 +58,7 @@ func (k *stock) tend(ctx context.Context) {
 			k.log.WithField("backend", s.name).WithError(err).Warn("detached image-volumes not reaped; trying again")
 		}
 	}
-	for _, s := range k.stores {
+	for _, s := range k.orderedStores() {
 		k.lookAround(ctx, s)
 	}
 }

@@ -26,7 +26,7 @@ const defaultCloneTime = 10 * time.Minute
 const defaultFileCacheBytes = 10 << 30
 
 // store is one place that holds image-volumes, and what the plugin knows of it. What the configuration says of it never
-// changes, and is there for every room to read; all that changes is the stock's alone.
+// changes, but for its limits, and is there for every room to read; all that changes is the stock's alone.
 type store struct {
 	name       backends.Name
 	images     backends.Store
@@ -48,6 +48,12 @@ type store struct {
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room turnstile
+	// reserving is held while a flight takes its row and until it knows the row's ID, so that who holds it can tell which
+	// rows are being filled.
+	reserving turnstile
+	fills     atomic.Int64              // flights to it that have not ended
+	into      atomic.Pointer[slot]      // places of these, once there was one
+	leaving   atomic.Pointer[departure] // nil: it is configured
 }
 
 // enterRoom waits until nobody else decides about room in the store; free lets the next one in.
@@ -79,43 +85,57 @@ func (s *store) deadline(begun, own time.Time) time.Time {
 // charged tells whether image-volumes here count against the internal tenant's quota.
 func (s *store) charged() bool { return s.backend != nil }
 
-func newStores(cfg Config) (map[backends.Name]*store, error) {
-	stores := make(map[backends.Name]*store, len(cfg.Backends)+len(cfg.FileCaches))
-	add := func(s *store, l *limits) error {
-		s.limits.Store(l)
-		if s.name == "" || s.images == nil {
-			return fmt.Errorf("%w: a backend needs a name and an opened backend", ErrBadRequest)
-		}
-		if _, taken := stores[s.name]; taken {
-			return fmt.Errorf("%w: two backends or file caches are named %q", ErrBadRequest, s.name)
-		}
-		s.ready, s.room = newView(), make(turnstile, 1)
-		stores[s.name] = s
-		return nil
+// with is the set with more stores, which are configured in it, and these. ErrBadRequest.
+func (set *storeSet) with(more []BackendConfig, caches []FileCacheConfig) (*storeSet, error) {
+	next := set.copied()
+	if next.byName == nil {
+		next.byName = make(map[backends.Name]*store)
 	}
-	for _, c := range cfg.FileCaches {
-		if err := add(&store{name: c.Name, images: c.Cache, cache: c.Cache}, limitsOfCache(c)); err != nil {
+	for _, c := range caches {
+		if err := next.add(&store{name: c.Name, images: c.Cache, cache: c.Cache}, limitsOfCache(c)); err != nil {
 			return nil, err
 		}
 	}
-	for _, c := range cfg.Backends {
+	for _, c := range more {
 		s := &store{name: c.Name, images: c.Backend, backend: c.Backend, volumeType: c.VolumeType, cloneTime: cmp.Or(c.CloneTime, defaultCloneTime)}
 		own, err := limitsOf(c)
 		if err != nil {
 			return nil, err
 		}
-		if c.Fallback != "" {
-			fallback, ok := stores[c.Fallback]
-			if !ok || fallback.cache == nil {
-				return nil, fmt.Errorf("%w: backend %q: fallback %q is not a file cache", ErrBadRequest, c.Name, c.Fallback)
-			}
-			s.fallback = fallback
+		if s.fallback, err = next.fallbackOf(c); err != nil {
+			return nil, err
 		}
-		if err := add(s, own); err != nil {
+		if err := next.add(s, own); err != nil {
 			return nil, err
 		}
 	}
-	return stores, nil
+	return next, nil
+}
+
+// fallbackOf is the file cache that a backend falls back on, or nil. ErrBadRequest.
+func (set *storeSet) fallbackOf(c BackendConfig) (*store, error) {
+	if c.Fallback == "" {
+		return nil, nil //nolint:nilnil // most have none
+	}
+	s, ok := set.byName[c.Fallback]
+	if !ok || s.cache == nil {
+		return nil, fmt.Errorf("%w: backend %q: fallback %q is not a file cache", ErrBadRequest, c.Name, c.Fallback)
+	}
+	return s, nil
+}
+
+// add configures a store in a set that nobody has seen yet. ErrBadRequest.
+func (set *storeSet) add(s *store, l *limits) error {
+	if s.name == "" || s.images == nil {
+		return fmt.Errorf("%w: a backend needs a name and an opened backend", ErrBadRequest)
+	}
+	if _, taken := set.byName[s.name]; taken {
+		return fmt.Errorf("%w: two backends or file caches are named %q", ErrBadRequest, s.name)
+	}
+	s.limits.Store(l)
+	s.ready, s.room, s.reserving = newView(), make(turnstile, 1), make(turnstile, 1)
+	set.configure(s)
+	return nil
 }
 
 // turnstile lets one at a time through. It is a channel of capacity 1, so that who waits can give up.

@@ -86,7 +86,7 @@ func (fl *fills) endIfStranded(ctx context.Context, s *store, e catalog.Entry) e
 		return nil
 	}
 	defer release()
-	unlock, err := fl.flights.reserving(s).lock(ctx)
+	unlock, err := s.reserving.lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type Reloader interface {
 }
 
 func (s *Server) reloadRoutes() {
-	route(s, post("reload", "/v1/reload", "Read the configuration again: limits, image sources, groups and log level take effect; a file that is wrong changes nothing"),
+	route(s, post("reload", "/v1/reload", "Read the configuration again: limits, backends, image sources, groups and log level take effect; a file that is wrong changes nothing"),
 		func(ctx context.Context, svc Service, _ *none) (*output[Reloaded], error) {
 			r, can := svc.(Reloader)
 			if !can {

@@ -311,9 +311,9 @@ path = "more"
 `))
 	write(t, filepath.Join(d.dir, "other-images/disk.raw"), d.image)
 	want := api.Reloaded{
-		Changed: []string{"fill_limit", "log_level", "group", "image_source library: kind and what belongs to it",
-			"backend local: max_count", "backend local: remove_unused_after"},
-		NeedsRestart: []string{"stop_timeout", "file_cache more"},
+		Changed: []string{"fill_limit", "log_level", "group", "image_source library: path",
+			"backend local: max_count", "backend local: remove_unused_after", "file_cache more"},
+		NeedsRestart: []string{"stop_timeout"},
 	}
 	if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -338,22 +338,21 @@ path = "more"
 // that may be followed until then stays.
 func TestReloadLeavesToARestartWhatNamesSomethingNew(t *testing.T) {
 	const source = "\n[[image_source]]\nname = \"more\"\nkind = \"directory\"\npath = \"images\"\n"
+	renamed := strings.NewReplacer("max_count = 5", "max_count = 7", `name = "files"`, `name = "more"`, `fallback = "files"`, `fallback = "more"`).Replace(serveConfig)
+	caches := []string{"backend local: fallback", "file_cache files", "file_cache more"}
 	for name, c := range map[string]struct {
 		more string
-		want []string
+		want string
 		also string // takes effect
 	}{
-		"a group of a new file cache": {"\n[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[group]]\nname = \"all\"\nbackends = [\"local\", \"more\"]\n",
-			[]string{"group", "file_cache more"}, ""},
-		"images of a new source on a new file cache": {source + "[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[follow]]\nsource = \"more\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n",
-			[]string{"follow", "file_cache more"}, "image_source more"},
-		"images on a new file cache": {"\n[[file_cache]]\nname = \"more\"\npath = \"more\"\n[[follow]]\nsource = \"library\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n",
-			[]string{"follow", "file_cache more"}, ""},
+		"a group of a file cache that has another name": {"\n[[group]]\nname = \"all\"\nbackends = [\"local\", \"more\"]\n", "group", ""},
+		"images of a new source on it":                  {source + "[[follow]]\nsource = \"more\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n", "follow", "image_source more"},
+		"images on it":                                  {"\n[[follow]]\nsource = \"library\"\npattern = \"*.raw\"\nbackends = [\"more\"]\n", "follow", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t)
-			write(t, filepath.Join(d.dir, "c.toml"), []byte(strings.Replace(serveConfig, "max_count = 5", "max_count = 7", 1)+c.more))
-			want := api.Reloaded{Changed: []string{"backend local: max_count"}, NeedsRestart: c.want}
+			write(t, filepath.Join(d.dir, "c.toml"), []byte(renamed+c.more))
+			want := api.Reloaded{Changed: []string{"backend local: max_count"}, NeedsRestart: append([]string{c.want}, caches...)}
 			if c.also != "" {
 				want.Changed = append([]string{c.also}, want.Changed...)
 			}
@@ -364,5 +363,58 @@ func TestReloadLeavesToARestartWhatNamesSomethingNew(t *testing.T) {
 				t.Errorf("max_count is %d, want 7", got)
 			}
 		})
+	}
+}
+
+// A backend and its file cache come with a reload, serve, and go with the next one; what they had is shown as not configured, and
+// serves again once they are back. What cannot come changes nothing, or waits for a restart.
+func TestReloadLetsBackendsComeAndGo(t *testing.T) {
+	d := startDaemon(t)
+	file := filepath.Join(d.dir, "c.toml")
+	const more = "\n[[backend]]\nname = \"more\"\nkind = \"file\"\npath = \"more\"\nfallback = \"more-files\"\n[[file_cache]]\nname = \"more-files\"\npath = \"more-files\"\n"
+	reload := func(text string, want api.Reloaded) {
+		t.Helper()
+		write(t, file, []byte(text))
+		if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	names := func() (all string) {
+		for _, v := range query[[]plugin.BackendView](t, d, exitOK, "backend", "list") {
+			all += string(v.Name) + " "
+		}
+		return all
+	}
+	both := api.Reloaded{Changed: []string{"backend more", "file_cache more-files"}, NeedsRestart: []string{}}
+	for n, want := range []string{"local more files more-files ", "local more files more-files "} {
+		reload(serveConfig+more, both)
+		if got := names(); got != want {
+			t.Errorf("backends: %s", got)
+		}
+		query[plugin.Answer](t, d, exitOK, "volume", "create", "library:disk.raw", "--backend", "more", "--name", fmt.Sprintf("v%d", n))
+		reload(serveConfig, both)
+		if got := names(); got != "local files " {
+			t.Errorf("backends: %s", got)
+		}
+	}
+	for _, e := range query[[]plugin.EntryView](t, d, exitOK, "entry", "list") {
+		if e.Configured {
+			t.Errorf("an entry of a backend that has gone is shown as configured: %+v", e)
+		}
+	}
+	reload(strings.ReplaceAll(serveConfig, `path = "volumes"`, `path = "elsewhere"`), api.Reloaded{Changed: []string{}, NeedsRestart: []string{"backend local: path"}})
+	reload(strings.ReplaceAll(serveConfig, `name = "local"`, `name = "renamed"`), api.Reloaded{Changed: []string{}, NeedsRestart: []string{"backend local", "backend renamed"}})
+	reload(serveConfig+strings.ReplaceAll(more, `"more"`+"\nkind", `"renamed"`+"\nkind"), api.Reloaded{Changed: []string{"file_cache more-files"}, NeedsRestart: []string{"backend renamed"}})
+	reload(serveConfig, api.Reloaded{Changed: []string{"file_cache more-files"}, NeedsRestart: []string{}})
+
+	if err := os.CopyFS(filepath.Join(d.dir, "same"), os.DirFS(filepath.Join(d.dir, "volumes"))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, []byte(serveConfig+strings.ReplaceAll(more, `path = "more"`, `path = "same"`)))
+	if exit, _, stderr := d.run(t, "reload"); exit != exitUsage || !strings.Contains(stderr, "nothing was changed") || !strings.Contains(stderr, "of its own") {
+		t.Errorf("of a backend where another one lies: exit code %d, %q", exit, stderr)
+	}
+	if got := names(); got != "local files " {
+		t.Errorf("backends: %s", got)
 	}
 }

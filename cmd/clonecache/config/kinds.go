@@ -150,3 +150,19 @@ func (k Kinds) available() string {
 	}
 	return strings.Join(words, " or ")
 }
+
+// Differing are the keys of which two tables have other values, in order: kind, where that is another one.
+func (k Kinded) Differing(o Kinded) []string {
+	if k.Kind != o.Kind || k.Of == nil || o.Of == nil {
+		return []string{"kind"}
+	}
+	var keys []string
+	others := keysOfKind(o.Of)
+	for key, value := range keysOfKind(k.Of) {
+		if !reflect.DeepEqual(value.Interface(), others[key].Interface()) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -121,6 +121,8 @@ type running struct {
 	served chan error // one value, once the server has ended
 	front  *glanceFront
 
+	stores    *stores
+	metrics   *api.Metrics
 	reloading sync.Mutex    // guards effective and sources, and is held by who reloads
 	effective config.Config // cfg, with what was reloaded since
 	sources   openedSources // those of effective
@@ -128,12 +130,13 @@ type running struct {
 }
 
 // run opens the cache, serves it until ctx ends or the server fails, and closes everything.
-func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
+func (d *running) run(ctx context.Context, metrics *api.Metrics) error {
 	began := time.Now()
 	stores, err := openStores(ctx, d.cfg, d.Log)
 	if err != nil {
 		return errors.Join(err, d.shutdown())
 	}
+	d.stores, d.metrics = stores, metrics
 	d.trySources(ctx)
 	p, err := d.openPatiently(ctx, stores, metrics)
 	if errors.Is(err, errStopped) {
@@ -150,7 +153,7 @@ func (d *running) run(ctx context.Context, metrics plugin.Observer) error {
 		out.stop()
 		return errors.Join(err, d.stop(p), d.shutdown(), stores.close())
 	}
-	d.server.Ready(service{Service: api.ServiceOf(p), sending: out, version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(p) }})
+	d.server.Ready(service{Service: api.ServiceOf(p), sending: out, version: d.Version, reload: func() (api.Reloaded, error) { return d.reload(ctx, p) }})
 	d.front.ready(p)
 	d.Notify("READY=1")
 	d.Log.WithFields(logrus.Fields{"version": d.Version, "took": time.Since(began).Round(time.Millisecond)}).Info("ready")
@@ -167,13 +170,14 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		return nil, err
 	}
 	d.sources = sources
+	all := (&arrivals{all: s.open}).limits(d.cfg)
 	return plugin.Open(ctx, plugin.Config{
 		StateDir:            string(d.cfg.StateDir),
 		Lock:                d.lock,
 		Catalog:             catalogAccess(d.cfg),
 		Version:             d.Version,
-		Backends:            s.backends,
-		FileCaches:          s.caches,
+		Backends:            all.Backends,
+		FileCaches:          all.FileCaches,
 		Groups:              groups(d.cfg),
 		Follows:             follows(d.cfg),
 		FreshFor:            freshFor(d.cfg),
@@ -270,7 +274,7 @@ func (d *running) liveUntil(ctx context.Context, p *plugin.Plugin) error {
 		case <-hangups:
 			hangups = nil // one at a time
 			go func() {   // reading a file can take for ever: a pipe, a filesystem that hangs
-				d.reloaded(p)
+				d.reloaded(ctx, p)
 				reloaded <- struct{}{}
 			}()
 		case <-reloaded:

@@ -19,41 +19,6 @@ import (
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
-// stores are the open backends and file caches, as the plugin takes them.
-type stores struct {
-	backends []plugin.BackendConfig
-	caches   []plugin.FileCacheConfig
-}
-
-// openStores opens all backends and file caches, and logs what each can do. state_dir is locked. A store that
-// cannot be opened is down, and tried again, while the others serve; but one that another process has open is
-// refused: a second daemon on it would wait for the first one's end. backends.ErrInUse.
-func openStores(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*stores, error) {
-	h, err := host(cfg, log)
-	if err != nil {
-		return nil, err
-	}
-	s := &stores{}
-	for i, c := range cfg.Backends {
-		b, err := openOrTry(ctx, cfg, i, h)
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		s.backends = append(s.backends, backendConfig(c, b))
-	}
-	for i, c := range cfg.FileCaches {
-		f, err := openCacheOrTry(ctx, cfg, i, h)
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		s.caches = append(s.caches, fileCacheConfig(c, f))
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, errors.Join(err, s.close())
-	}
-	return s, nil
-}
-
 // host is the installation that stores are opened for.
 func host(cfg config.Config, log logrus.FieldLogger) (kinds.Host, error) {
 	me, err := plugin.InstanceOf(string(cfg.StateDir))
@@ -193,18 +158,6 @@ func logBackend(log logrus.FieldLogger, c config.Backend, info backends.Info) {
 	default:
 		log.WithField("why", info.NoClone).Warn("backend is open, but cannot clone and has no fallback: every request is bypassed")
 	}
-}
-
-// close closes what is open, whatever fails.
-func (s *stores) close() error {
-	var errs []error
-	for _, b := range s.backends {
-		errs = append(errs, b.Backend.Close())
-	}
-	for _, c := range s.caches {
-		errs = append(errs, c.Cache.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // openedSources are the image sources of a configuration, in its order.
