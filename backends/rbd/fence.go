@@ -127,6 +127,37 @@ func (b *Backend) fence(s *session, address string) (before bool, err error) {
 	return false, nil
 }
 
+// shutOutMaker shuts out the clients of other daemons that can have made an image which is half made. One that was stopped in it
+// goes on with librbd's next step, whatever has become of the steps before, and would make objects of an image that is gone,
+// which nothing lists any more. It connects anew then. Where it cannot be done, the image goes all the same.
+func (b *Backend) shutOutMaker(w *work, rbdID string) {
+	if err := b.shutOutAny(w, rbdID); err != nil && b.config.Log != nil {
+		b.config.Log.WithField("backend", b.config.Name).WithError(err).Warnf("who makes image %s is not shut out; it may leave objects if it goes on", rbdID)
+	}
+}
+
+func (b *Backend) shutOutAny(w *work, rbdID string) error {
+	by, err := b.maker(w.session, rbdID)
+	if err != nil || by != another {
+		return err
+	}
+	clients, err := readIndex[client](w.images, clientKeys)
+	if err != nil {
+		return err
+	}
+	for id, c := range clients {
+		if makerOf(rbdID, farthestClient, func(client string) bool { return client == id }) == another {
+			continue
+		}
+		for _, address := range c.Addresses {
+			if err := blocklist(w.session, address); err != nil {
+				return fmt.Errorf("shut out client %s: %w", id, err)
+			}
+		}
+	}
+	return w.conn.WaitForLatestOSDMap()
+}
+
 func blocklist(s *session, address string) error {
 	command, err := json.Marshal(map[string]string{"prefix": "osd blocklist", "blocklistop": "add", "addr": address})
 	if err != nil {

@@ -143,6 +143,9 @@ func (b *Backend) destroy(w *work, e indexed) error {
 // endOf ends an image-volume: it is gone, or detached. Its turn is held alone.
 func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 	b.forget(l.ID)
+	if !l.header && !l.trashed {
+		b.shutOutMaker(w, l.RBDID)
+	}
 	if l.header && !l.record.Retired {
 		l.record.Retired = true
 		if err := ignore(writeRecord(w.images, l.RBDID, imageVolumeKey, l.record), syscall.ENOENT); err != nil {

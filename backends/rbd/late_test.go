@@ -159,6 +159,44 @@ func TestWhatIsWrittenInARemovalIsRemovedToo(t *testing.T) {
 	}
 }
 
+// A host is stopped while librbd makes the image of its stage, until another host has removed what there was of it. It cannot go
+// on with the rest, which nothing would list.
+func TestAnImageThatWasRemovedWhileItWasMadeIsNotMadeOn(t *testing.T) {
+	for _, state := range halfMade[:2] {
+		t.Run(state.name, func(t *testing.T) {
+			c := config(t)
+			stopped, other := openBackend(t, c), openBackend(t, withHolder(c, "another-host"))
+			io := stopped.ownImages()
+			state.make(t, io, imageName("iv"))
+			rbdID, err := anyID(io, imageName("iv"))
+			if err == nil {
+				err = writeIndex(io, imageKeys+"iv", indexed{At: time.Now()})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, err := other.Retire(t.Context(), "iv"); err != nil || !r.Gone {
+				t.Fatalf("retired: %+v, %v, want it gone", r, err)
+			}
+			for _, object := range []string{idObject + imageName("iv"), headerObject + rbdID} {
+				if err := io.WriteFull(object, []byte("late")); !is(err, syscall.ESHUTDOWN) {
+					t.Errorf("make %s: %v, want that its client is shut out", object, err)
+				}
+			}
+			if _, err := stopped.Stage(t.Context(), backends.StageSpec{ID: "next", VirtualBytes: piece}); err != nil && !errors.Is(err, backends.ErrUnavailable) {
+				t.Errorf("the next stage: %v", err)
+			}
+			st, err := stopped.Stage(t.Context(), backends.StageSpec{ID: "anew", VirtualBytes: piece})
+			if err != nil {
+				t.Fatalf("a stage once it has connected anew: %v", err)
+			}
+			if err := st.Discard(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func withHolder(c Config, holder string) Config {
 	c.Holder = holder
 	return c

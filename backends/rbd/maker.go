@@ -21,6 +21,8 @@ const (
 	// clientsAhead is how far ahead the numbers of one mon may be of those of another (mon_globalid_prealloc,
 	// and the next lot).
 	clientsAhead = 20_000
+	// farthestClient is a number that no cluster comes to.
+	farthestClient = 1 << 40
 )
 
 // maker is the client that made an image, as its RBD ID says.
@@ -82,7 +84,7 @@ func (b *Backend) makerAmong(s *session, rbdID, holder string) (maker, error) {
 		return 0, err
 	}
 	ours := func(id string) bool { c, known := clients[id]; return known && c.Holder == holder }
-	if m := makerOf(rbdID, 1<<40, ours); m != perhaps {
+	if m := makerOf(rbdID, farthestClient, ours); m != perhaps {
 		return m, nil
 	}
 	newest, err := b.newestClient()
