@@ -61,12 +61,13 @@ func (st *imageStage) endLate(w *work) {
 	}
 }
 
-// removeLate tells whether nothing of it is left, or can come any more. An image that somebody else is about to remove loses its
+// removeLate tells whether nothing of it is left, or can come any more: not while something is being written, since the image may
+// be gone before that is. An image that somebody else is about to remove loses its
 // objects before its header: what is written in between stays, so that what was written is removed again once that is gone.
 func (st *imageStage) removeLate(w *work) (done bool, err error) {
 	l, err := locate(w.images, st.indexed)
 	if err == nil {
-		return !l.record.Retired && !l.trashed, nil
+		return st.handle.isClosed() && !l.record.Retired && !l.trashed, nil
 	}
 	if !errors.Is(err, backends.ErrNotExist) {
 		return false, err

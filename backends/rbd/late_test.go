@@ -130,9 +130,6 @@ func TestWhatIsWrittenInARemovalIsRemovedToo(t *testing.T) {
 	st := began.(*imageStage)
 	writePiece(t, st, 0)
 	waitForWrites(t, st)
-	if r, err := other.Retire(t.Context(), "iv"); err != nil || r.Gone {
-		t.Fatalf("retired: %+v, %v, want it in the trash while it is open", r, err)
-	}
 	ends := func(want bool) {
 		t.Helper()
 		if err := stopped.try(t.Context(), func(w *work) error {
@@ -143,6 +140,10 @@ func TestWhatIsWrittenInARemovalIsRemovedToo(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
+	}
+	ends(false) // what is being written may come after somebody has removed it
+	if r, err := other.Retire(t.Context(), "iv"); err != nil || r.Gone {
+		t.Fatalf("retired: %+v, %v, want it in the trash while it is open", r, err)
 	}
 	st.handle.close()
 	ends(false)
