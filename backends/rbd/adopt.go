@@ -158,7 +158,7 @@ func (b *Backend) purge(w *work, rbdID string) (done bool, err error) {
 		return err == nil, err
 	}
 	w.mayTake(removalTimeouts * b.config.Timeout)
-	err = rbd.TrashRemove(w.images, rbdID, false)
+	err = removeTrashed(w.images, rbdID, false)
 	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) {
 		return false, nil
 	}

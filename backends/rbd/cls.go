@@ -97,3 +97,19 @@ func encodeMetadata(key, value string) []byte {
 	one := binary.LittleEndian.AppendUint32(nil, 1)
 	return append(append(one, encodeString(key)...), encodeString(value)...)
 }
+
+// trashState is what the trash says of an image (cls_rbd_types.h, TrashImageState).
+type trashState byte
+
+const (
+	trashNormal trashState = 0
+	trashMoving trashState = 1
+)
+
+// setTrashState changes what the trash says of an image, if it says expect. -ESTALE: it says something else. -ENOENT.
+func setTrashState(io *rados.IOContext, rbdID string, to, expect trashState) error {
+	op := rados.CreateWriteOp()
+	defer op.Release()
+	op.Exec("rbd", "trash_state_set", append(encodeString(rbdID), byte(to), byte(expect)))
+	return op.Operate(io, trashObject, rados.OperationNoFlag)
+}

@@ -168,7 +168,7 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 		return backends.Retired{Clones: clones}, nil
 	}
 	w.mayTake(removalTimeouts * b.config.Timeout)
-	err = rbd.TrashRemove(w.images, l.RBDID, true)
+	err = removeTrashed(w.images, l.RBDID, true)
 	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) {
 		// A clone came in the last moment, or a process that died has it open for half a minute yet.
 		b.missDead(w, w.images, l.RBDID)

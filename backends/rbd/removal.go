@@ -85,7 +85,7 @@ func (b *Backend) removalEnded(w *work, rbdID string) error {
 // is restored, unless it was never whole: then it stays there, where it harms nobody, and is tried again.
 func (b *Backend) purgeVolume(w *work, rbdID string, r removal) error {
 	w.mayTake(removalTimeouts * b.config.Timeout)
-	err := rbd.TrashRemove(w.volumes, rbdID, true)
+	err := removeTrashed(w.volumes, rbdID, true)
 	if !is(err, syscall.EBUSY) && !is(err, syscall.ENOTEMPTY) {
 		if err := ignore(err, syscall.ENOENT); err != nil {
 			return err

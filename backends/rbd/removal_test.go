@@ -151,6 +151,35 @@ func TestARemovalThatFailedLeavesTheOwnersTrashAlone(t *testing.T) {
 	wantNoRemovals(t, b)
 }
 
+// A process that moves an image to the trash dies before its last step: the image is removed from there all the same.
+func TestWhoseMoverDiedIsRemovedFromTheTrash(t *testing.T) {
+	b := openBackend(t, config(t))
+	commitImage(t, b, "iv", 8<<20)
+	images := b.strangersImages()
+	rbdID, err := idOf(images, imageName("iv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.try(t.Context(), func(w *work) error {
+		l, err := b.find(w.session, "iv")
+		if err == nil {
+			_, err = unpublish(w, l)
+		}
+		return errors.Join(err, trash(w.images, imageName("iv"), rbdID, 0))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := setTrashState(images, rbdID, trashMoving, trashNormal); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := b.Retire(t.Context(), "iv"); err != nil || !r.Gone {
+		t.Errorf("retired: %+v, %v, want it gone", r, err)
+	}
+	if there, err := inTrash(images, rbdID); err != nil || there {
+		t.Errorf("in the trash: %t, %v", there, err)
+	}
+}
+
 // The removal that another host has under way is its own, until it is certain that the host is gone.
 func TestRemovalsOfOtherHosts(t *testing.T) {
 	c := config(t)

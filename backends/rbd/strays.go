@@ -226,7 +226,7 @@ func (b *Backend) removeStray(w *work, io *rados.IOContext, i scanned) error {
 		return b.removeVolume(w, backends.VolumeName(i.name), i.rbdID, true)
 	}
 	w.mayTake(removalTimeouts * b.config.Timeout)
-	return ignore(rbd.TrashRemove(io, i.rbdID, true), syscall.ENOENT)
+	return ignore(removeTrashed(io, i.rbdID, true), syscall.ENOENT)
 }
 
 // straySnapshot is a snapshot by our name on an image that says nothing of us.

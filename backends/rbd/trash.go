@@ -43,6 +43,20 @@ func trash(io *rados.IOContext, name, rbdID string, deferment time.Duration) err
 	return errors.Join(putBack(io, name), fmt.Errorf("image %s is no longer %s: %w", name, rbdID, backends.ErrNotExist))
 }
 
+// removeTrashed removes an image from the trash by its RBD ID. librbd refuses that with EUCLEAN as long as the trash says that the
+// image is just being moved there: it says so for ever of one whose mover died before his last step, when the image had lost its
+// name. A mover that lives meets an error in that step.
+func removeTrashed(io *rados.IOContext, rbdID string, force bool) error {
+	err := rbd.TrashRemove(io, rbdID, force)
+	if !is(err, syscall.EUCLEAN) {
+		return err
+	}
+	if err := setTrashState(io, rbdID, trashNormal, trashMoving); err != nil {
+		return fmt.Errorf("end the move of image %s to the trash: %w", rbdID, err)
+	}
+	return rbd.TrashRemove(io, rbdID, force)
+}
+
 // putBack restores the image that was just moved to the trash under a name.
 func putBack(io *rados.IOContext, name string) error {
 	all, err := rbd.GetTrashList(io)
