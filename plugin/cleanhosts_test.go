@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clonecache/clonecache/backends/backendtest"
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
@@ -24,6 +25,34 @@ func TestCleaningOnOneHostIsNoReconcileForOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	asks.wantProblem(t, plugin.CheckOptions{}, "wrong-claim", "still reserved")
+	asks.Tidy(t.Context())
+	checkClean(t, asks)
+}
+
+// A reconcile that a host asks for while another one is at it still comes: what is wrong by then, that one may have looked at before.
+func TestAReconcileThatHadBegunIsNoneForWhoAsksMeanwhile(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{})
+	asks := c.hosts[0]
+	asks.image(t, "disk.raw", 4*mib)
+	asks.create(t, "library:disk.raw", "v", 0)
+	slow, faulty := c.faulty(t, "host-1")
+	c.join(t, "host-2")
+	c.lose(t, "host-2")
+	plugin.Beat(t.Context(), slow.Plugin)
+	hold := faulty.Hold(backendtest.MethodListImageVolumes, faulty.Calls(backendtest.MethodListImageVolumes)+2) // behind the rows
+	tidied := make(chan struct{})
+	go func() {
+		defer close(tidied)
+		slow.Tidy(t.Context())
+	}()
+	<-hold.Reached()
+	c.sql(t, `UPDATE entries SET held_bytes = held_bytes + 4096`)
+	plugin.Beat(t.Context(), asks.Plugin)
+	hold.Release()
+	<-tidied
+	if got, err := asks.Check(t.Context(), plugin.CheckOptions{}); err != nil || got.OK {
+		t.Fatalf("check: %+v, %v, want what the other host has not seen", got, err)
+	}
 	asks.Tidy(t.Context())
 	checkClean(t, asks)
 }

@@ -34,7 +34,8 @@ type DutySpec struct {
 	Entry    EntryID          // that alone; "": the whole store
 	Holder   Holder
 	LeaseFor time.Duration
-	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all.
+	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all. A reconcile rests from when
+	// it was begun: what is wrong since then it may have missed.
 	Every time.Duration
 }
 
@@ -45,6 +46,7 @@ type DutyLease struct {
 	Entry   EntryID
 	Holder  Holder
 	Until   time.Time
+	begun   time.Time
 	version int64
 }
 
@@ -104,7 +106,7 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	if err != nil {
 		return DutyLease{}, 0, err
 	}
-	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Entry: spec.Entry, Holder: spec.Holder, Until: now.Add(spec.LeaseFor)}
+	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Entry: spec.Entry, Holder: spec.Holder, Until: now.Add(spec.LeaseFor), begun: now}
 	was, done, err := scanDuty(t.row(ctx, selectDuty, lease.row(), spec.Store))
 	if errors.Is(err, sql.ErrNoRows) {
 		lease.version = micros(now) // not that of a row which was dropped
@@ -168,6 +170,9 @@ func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
 				return err
 			}
 			done = micros(now)
+			if l.Duty == DutyReconcile {
+				done = micros(l.begun)
+			}
 		}
 		return t.change(ctx, endDuty, done, done, l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
 	})

@@ -48,6 +48,25 @@ func TestADutyIsOnesAtATime(t *testing.T) {
 	take("by an heir of the instance", dutySpec(Holder{Instance: me.Instance, Incarnation: "2"}), OnDuty)
 }
 
+// What was wrong when a reconcile had begun it may have missed: it counts from then. Other duties rest from their end.
+func TestAReconcileRestsSinceItWasBegun(t *testing.T) {
+	for duty, want := range map[Duty]DutyStart{DutyReconcile: OnDuty, DutyReap: Rests} {
+		c, at := fresh(t)
+		spec := dutySpec(me)
+		spec.Duty = duty
+		l, _, err := c.TakeDuty(t.Context(), spec)
+		is(t, "take", err, nil)
+		at.add(lease / 2)
+		is(t, "renew", c.RenewDuty(t.Context(), l, lease), nil)
+		is(t, "end", c.EndDuty(t.Context(), l, Done), nil)
+		at.add(time.Second)
+		spec.Every = lease / 2
+		if _, start, err := c.TakeDuty(t.Context(), spec); err != nil || start != want {
+			t.Errorf("%s: %v, %v, want %v", duty, start, err, want)
+		}
+	}
+}
+
 // Each entry has a duty of its own, of which nothing is left once it was ended; and in the end nothing of one that nobody has ended.
 func TestADutyOfAnEntry(t *testing.T) {
 	c, at := fresh(t)
