@@ -10,10 +10,10 @@ import (
 )
 
 // merged is a configuration that takes from next what may change, and the names of what differs.
-// held tells whether a place is another store's than that of a name.
-func merged(now, next config.Config, held func(name string, place any) bool) (config.Config, api.Reloaded) {
+// barred tells of a store that is new there that it has to wait.
+func merged(now, next config.Config, barred func(name string, place any) bool) (config.Config, api.Reloaded) {
 	r := api.Reloaded{Changed: []string{}, NeedsRestart: []string{}}
-	p := passageOf(now, next, held)
+	p := passageOf(now, next, barred)
 	merge("", &now, &next, p.reloadable(), &r)
 	now.ImageSources, r = mergedSources(now, next, p, r)
 	now.Backends, r = mergedTables(now.Backends, next.Backends, "backend", func(b config.Backend) string { return b.Name }, p, r)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
+	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
 )
 
 // passage says which backends and file caches come and go with a reload; the others wait for a restart.
@@ -17,13 +18,12 @@ type passage struct {
 	waits bool
 }
 
-// passageOf finds out what may pass between two configurations. held tells whether a place is another store's than that of
-// a name, as far as this daemon has opened it: two that are one would remove each other's image-volumes.
-func passageOf(now, next config.Config, held func(name string, place any) bool) passage {
+// passageOf finds out what may pass between two configurations. barred tells of one that is new there that it has to wait.
+func passageOf(now, next config.Config, barred func(name string, place any) bool) passage {
 	p := passage{comes: make(map[string]bool), goes: make(map[string]bool)}
 	was, is := storePlaces(now), storePlaces(next)
 	if now.StateDir == next.StateDir && reflect.DeepEqual(now.InternalTenant.Kinded, next.InternalTenant.Kinded) {
-		p.come(was, next, held)
+		p.come(was, next, barred)
 	}
 	p.waits = namesMore(p.with(was), next)
 	if p.waits {
@@ -43,10 +43,10 @@ func passageOf(now, next config.Config, held func(name string, place any) bool) 
 	return p
 }
 
-// come lets those of next come that were not there, and have a place of their own.
-func (p *passage) come(was map[string]any, next config.Config, held func(name string, place any) bool) {
+// come lets those of next come that were not there, and are not barred.
+func (p *passage) come(was map[string]any, next config.Config, barred func(name string, place any) bool) {
 	for name, place := range storePlaces(next) {
-		if _, there := was[name]; !there && !held(name, place) {
+		if _, there := was[name]; !there && !barred(name, place) {
 			p.comes[name] = true
 		}
 	}
@@ -55,6 +55,15 @@ func (p *passage) come(was map[string]any, next config.Config, held func(name st
 			delete(p.comes, b.Name)
 		}
 	}
+}
+
+// barred tells whether a store has to wait for a restart. Its place is another one's, as far as this daemon has opened it: two that
+// are one would remove each other's image-volumes. Or its image-volumes are to be Cinder's volumes, and it was not there at the
+// start, when the internal tenant is told for which backends it makes some: it would book a line for them, and nobody a quota.
+func (d *running) barred(name string, place any) bool {
+	kind, is := place.(config.Kinded)
+	inCinder := is && kinds.OfBackend(config.Backend{Kinded: kind}).VolumeType() != ""
+	return d.stores.holdsFor(name, place) || inCinder && !reflect.DeepEqual(storePlaces(d.cfg)[name], place)
 }
 
 // with are the names of those that were there, and of those that come.

@@ -28,7 +28,7 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 	if err != nil {
 		return api.Reloaded{}, fmt.Errorf("%w: nothing was changed, since the configuration is wrong: %w", api.ErrConfiguration, err)
 	}
-	effective, result := merged(d.effective, next, d.stores.holdsFor)
+	effective, result := merged(d.effective, next, d.barred)
 	if err := d.change(ctx, p, effective); err != nil {
 		return api.Reloaded{}, err
 	}
