@@ -26,9 +26,22 @@ func (k *stock) quarantine(ctx context.Context, s *store, e catalog.Entry, why s
 	if err != nil {
 		return e, errors.Join(err, k.readQuarantined(ctx))
 	}
+	k.banWhereItIsNow(s, e)
 	k.rememberDamaged(e)
 	k.tellQuarantined(ctx, s, e)
 	return e, nil
+}
+
+// banWhereItIsNow keeps an entry in quarantine from being used where its store has left the configuration and come back while the
+// image-volume was read: it has another view then.
+func (k *stock) banWhereItIsNow(was *store, e catalog.Entry) {
+	s := k.storeOf(e.Store)
+	if s == nil || s == was {
+		return
+	}
+	defer s.changing()()
+	s.ready.ban(e.ID)
+	s.ready.remove(e.ID)
 }
 
 // tellQuarantined says of an entry in quarantine why it is there, and what was made from it.
