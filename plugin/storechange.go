@@ -131,9 +131,13 @@ func isSame(a, b backends.Store) bool {
 }
 
 // bind finds out which stores those that come are, and lets what lies on them be served. One that does not answer is bound
-// later, as at a start.
+// later, as at a start. From now on they are found by their IDs: who does is told to go another way until done, since they are
+// closed where the change fails.
 func (c *storeChange) bind(ctx context.Context) error {
 	k := c.stock
+	for _, s := range c.coming {
+		s.leaving.Store(&departure{why: "is being added"})
+	}
 	with := c.was.copied()
 	with.coming = c.coming
 	k.stores.Store(with)
@@ -150,12 +154,7 @@ func (c *storeChange) bind(ctx context.Context) error {
 }
 
 // begin lets requests find the stores that are to be. Who asks for one that comes is told to go its usual way until done.
-func (c *storeChange) begin() {
-	for _, s := range c.coming {
-		s.leaving.Store(&departure{why: "is being added"})
-	}
-	c.stock.stores.Store(c.next)
-}
+func (c *storeChange) begin() { c.stock.stores.Store(c.next) }
 
 // undo leaves the stores as they were.
 func (c *storeChange) undo(ctx context.Context) {
