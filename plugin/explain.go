@@ -37,21 +37,25 @@ const (
 )
 
 // ExplainVolume tells the story of a volume of a backend ("": the only one), of one that is gone or was never made too, as
-// long as its events are kept. backends.ErrNotExist: nothing is known of it. ErrUnknownBackend.
+// long as its events are kept, and on a backend that has left the configuration since. backends.ErrNotExist: nothing is known of it.
+// ErrUnknownBackend.
 func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) (VolumeStory, error) {
 	l := c.p.ladder
-	s, err := l.stock.backendNamed(backend)
-	if err != nil {
-		return VolumeStory{}, err
-	}
-	story := VolumeStory{Backend: s.name, Volume: volume, Before: []Event{}, Fills: []Event{}, After: []Event{}}
-	if err := l.seen(ctx, s, &story); err != nil {
-		return VolumeStory{}, err
+	story := VolumeStory{Backend: backend, Volume: volume, Before: []Event{}, Fills: []Event{}, After: []Event{}}
+	s, unknown := l.stock.backendNamed(backend)
+	switch {
+	case unknown == nil:
+		story.Backend = s.name
+		if err := l.seen(ctx, s, &story); err != nil {
+			return VolumeStory{}, err
+		}
+	case backend == "":
+		return VolumeStory{}, unknown
 	}
 	if err := l.books.flushToRead(ctx); err != nil {
 		return VolumeStory{}, err
 	}
-	of, err := l.ofVolume(ctx, s.name, volume)
+	of, err := l.ofVolume(ctx, story.Backend, volume)
 	if err != nil {
 		return VolumeStory{}, err
 	}
@@ -64,7 +68,7 @@ func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volu
 		}
 	}
 	if !story.Exists && len(of) == 0 {
-		return VolumeStory{}, fmt.Errorf("%w: no volume %s on %s, and no event tells of one", backends.ErrNotExist, volume, s.name)
+		return VolumeStory{}, cmp.Or(unknown, fmt.Errorf("%w: no volume %s on %s, and no event tells of one", backends.ErrNotExist, volume, story.Backend))
 	}
 	return story, l.addEntry(ctx, &story)
 }

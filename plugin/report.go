@@ -25,13 +25,11 @@ type ReportQuery struct {
 }
 
 // ReportOf is the clone-cache report of a span of time, whose minutes count whole. What stands now is told as it stands now.
-// ErrBadRequest: the shares of hosts and projects are asked for of one backend. ErrUnknownBackend.
+// ErrBadRequest: the shares of hosts and projects are asked for of one backend. ErrUnknownBackend: nothing was counted on it either, as
+// on one that has left the configuration.
 func (c Controls) ReportOf(ctx context.Context, q ReportQuery) (report.Report, error) {
 	p := c.p
 	if err := q.check(); err != nil {
-		return report.Report{}, err
-	}
-	if err := p.stock.asked(q.Backend, 0); err != nil {
 		return report.Report{}, err
 	}
 	if err := p.books.flushToRead(ctx); err != nil {
@@ -52,6 +50,9 @@ func (c Controls) ReportOf(ctx context.Context, q ReportQuery) (report.Report, e
 	}
 	if q.Backend != "" {
 		only(&in, q.Backend)
+	}
+	if err := p.stock.asked(q.Backend, len(in.Requests)+len(in.Evictions)+len(in.Fills)); err != nil {
+		return report.Report{}, err
 	}
 	return report.Build(in), nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
@@ -111,6 +112,12 @@ func TestABackendComesAndGoesWhileItIsUsed(t *testing.T) {
 	}
 	if got, err := r.Check(t.Context(), plugin.CheckOptions{}); err != nil || !slices.ContainsFunc(got.Problems, func(p plugin.Problem) bool { return p.Kind == "not-configured" }) {
 		t.Errorf("check: %+v, %v, want that entries are not configured", got, err)
+	}
+	if got, err := r.Report(t.Context(), "other", time.Time{}); err != nil || got.Total.Misses != 2 || len(got.Backends) != 1 {
+		t.Errorf("the report of what it did: %+v, %v", got, err)
+	}
+	if story, err := r.Controls().ExplainVolume(t.Context(), "other", "v1"); err != nil || story.Exists || len(story.Requests) != 1 {
+		t.Errorf("the story of a volume there: %+v, %v", story, err)
 	}
 
 	r.set(t, plugin.Limits{Backends: []plugin.BackendConfig{other}})
