@@ -52,6 +52,11 @@ func (ro *roster) asked(name backends.Name, found int) error {
 	if ro.isConfigured(name) || name == "" || found > 0 {
 		return nil
 	}
+	return ro.unknown(name)
+}
+
+// unknown is ErrUnknownBackend of a name that may be a backend's or a file cache's.
+func (ro *roster) unknown(name backends.Name) error {
 	var all []backends.Name
 	for _, s := range ro.configuredStores() {
 		all = append(all, s.name)

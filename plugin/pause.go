@@ -61,6 +61,9 @@ func (ro *roster) anyNamed(name backends.Name) (*store, error) {
 	if s := ro.named(name); s != nil {
 		return s, nil
 	}
+	if name != "" {
+		return nil, ro.unknown(name)
+	}
 	return ro.backendNamed(name)
 }
 

@@ -108,11 +108,9 @@ func (q *queue) meant(ctx context.Context, r Prefetch) ([]*store, error) {
 	}
 	var stores []*store
 	for _, name := range names {
-		s := q.stock.named(name)
-		if s == nil {
-			if s, err = q.stock.backendNamed(name); err != nil {
-				return nil, err
-			}
+		s, err := q.stock.anyNamed(name)
+		if err != nil {
+			return nil, err
 		}
 		if s.id() == "" {
 			if err := q.stock.ensure(ctx, s); err != nil {
