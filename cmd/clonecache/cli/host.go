@@ -57,6 +57,7 @@ one has that. Exit code 6: there is no such host. 7: it is up.`,
 				t.line("removed host %s (%s), which was last seen %s", was.ID, was.Name, t.moment(was.LastSeenAt))
 			})
 		},
+		ValidArgsFunction: a.completeHosts,
 	}
 }
 
@@ -70,4 +71,14 @@ func showHosts(t *table, hosts []plugin.HostView) {
 		}
 		t.row(string(h.ID), h.Name, string(h.State), h.Version, t.ago(h.LastSeenAt), count(h.Fills), strings.Join(leases, ", "))
 	}
+}
+
+func (a *app) completeHosts(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.names(cmd, func(ctx context.Context, c *api.Client) ([]string, error) {
+		hosts, err := c.Hosts(ctx)
+		return each(hosts, func(h plugin.HostView) string { return string(h.ID) + "\t" + h.Name + ", " + string(h.State) }), err
+	})
 }

@@ -161,7 +161,9 @@ func (a *app) stillQueued(ctx context.Context, err error) error {
 
 func (a *app) queue() *cobra.Command {
 	return group("queue", "Show and change what is to be cached ahead",
-		"The queue holds the images that are to be cached ahead of their first request: what \"prefetch\" asked for. It is in the\ncatalog, and outlives the daemon. The ID of an image in it may be shortened to any 4 characters or more that begin or\nend no other.",
+		`The queue holds the images that are to be cached ahead of their first request: what "prefetch", a [[follow]] and
+Glance's cache API asked for. It is in the catalog, and outlives the daemon. The ID of an image in it may be shortened
+to any 4 characters or more that begin or end no other.`,
 		a.queueList(), a.queueDelete(), a.queueClear(), a.queueRetry())
 }
 

@@ -108,6 +108,7 @@ func TestCompletionOffersWhatFits(t *testing.T) {
 		{[]string{"entry", "list", "--backend", ""}, "local\tfile\nfiles\tfilecache\n:4\n"},
 		{[]string{"volume", "create", ""}, "library:disk.raw\n:4\n"},
 		{[]string{"volume", "list", "--sort", ""}, "volume\nbackend\nsize\nimage\n:4\n"},
+		{[]string{"report", "--by", ""}, "backend\nimage\nhost\nproject\n:4\n"},
 		{[]string{"volume", "delete", ""}, "v1\n:4\n"},
 	} {
 		args := append([]string{"__complete", "--server", d.server}, c.args...)

@@ -63,14 +63,21 @@ to hand on.`,
 	cmd.Flags().StringVar(&month, "month", "", "only what happened in this month, such as 2026-11")
 	cmd.Flags().Var(&top, "top", "at most so many images, hosts or projects; 0: all")
 	cmd.Flags().Var(&by, "by", "what to show rows of: backend, image, host, project; default: backends and images")
+	completes(cmd, "by", fixed(byWords...))
 	sorted.flag(cmd)
 	a.completeAllStores(cmd)
 	return cmd
 }
 
-// showReport has one column per backend and one for the total, since there are more figures than
-// backends.
+// showReport shows backends, and images below them.
 func showReport(t *table, r report.Report) {
+	showReportBackends(t, r)
+	showReportImages(t, r.Total.Images)
+}
+
+// showReportBackends has one column per backend and one for the total, since there are more figures than
+// backends.
+func showReportBackends(t *table, r report.Report) {
 	showSpan(t, r)
 	heads, columns := []string{blank}, []report.Figures{}
 	for _, b := range r.Backends {
@@ -87,7 +94,6 @@ func showReport(t *table, r report.Report) {
 		}
 		t.row(cells...)
 	}
-	showReportImages(t, r.Total.Images)
 }
 
 // showSpan says which time a report is of.

@@ -43,6 +43,8 @@ func showReportBy(by report.By) func(*table, report.Report) {
 		case by == report.ByImage:
 			showSpan(t, r)
 			showReportImages(t, r.Total.Images)
+		case by == report.ByBackend:
+			showReportBackends(t, r)
 		default:
 			showReport(t, r)
 		}
@@ -50,8 +52,8 @@ func showReportBy(by report.By) func(*table, report.Report) {
 }
 
 func showShares(t *table, head string, shares []report.Share, total report.Figures) {
-	t.head(head, "REQUESTS", "HITS", "MISSES", "HIT RATIO", "DOWNLOADED", "SAVED", "FILLS", "FAILED", "MEAN")
-	t.spare("MEAN", "FAILED", "FILLS", "MISSES", "DOWNLOADED")
+	t.head(head, "REQUESTS", "HITS", "MISSES", "HIT RATIO", "DOWNLOADED", "SAVED", "FILLS", "FAILED", "MEAN REQUEST")
+	t.spare("MEAN REQUEST", "FAILED", "FILLS", "MISSES", "DOWNLOADED")
 	for _, s := range shares {
 		mean := ""
 		if s.MeanMS > 0 {

@@ -56,6 +56,9 @@ func TestReportsInTheirForms(t *testing.T) {
 	if _, out, _ := d.run(t, "report", "--by", "backend", "-o", "csv"); !strings.Contains(out, "\nbackend,local,") || strings.Contains(out, "\nimage,") {
 		t.Errorf("--by backend: %s", out)
 	}
+	if _, table, _ := d.run(t, "report", "--by", "backend"); !strings.Contains(table, "hit ratio") || strings.Contains(table, "IMAGE") {
+		t.Errorf("--by backend as a table: %s", table)
+	}
 	if got := noFormula("=1+1"); got != "'=1+1" {
 		t.Errorf("a formula: got %q", got)
 	}
