@@ -43,9 +43,17 @@ func (c *checker) directories() {
 			if outer.use == images && outer.path != inner.path {
 				report = c.warn
 			}
-			report(a.key, fmt.Sprintf("%s (%s) lies within %s (%s)", inner.path, inner.key, outer.path, outer.key), why(outer, inner))
+			report(a.key, overlap(outer, inner), why(outer, inner))
 		}
 	}
+}
+
+// overlap says how two directories that need places of their own lie.
+func overlap(outer, inner directory) string {
+	if outer.path == inner.path {
+		return fmt.Sprintf("%s is %s too", inner.path, outer.key)
+	}
+	return fmt.Sprintf("%s (%s) lies within %s (%s)", inner.path, inner.key, outer.path, outer.key)
 }
 
 // dir checks the path of a directory, and notes what it is for.

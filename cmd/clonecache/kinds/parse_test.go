@@ -217,7 +217,7 @@ func TestLinkedDirectoriesAreOne(t *testing.T) {
 	}
 	text := strings.Replace(small, "../volumes", "volumes", 1)
 	_, err := All().Parse([]byte("state_dir = \"state\"\n"+text), filepath.Join(dir, "c.toml"))
-	if err == nil || !strings.Contains(err.Error(), "lies within") {
+	if err == nil || !strings.Contains(err.Error(), "is image_source[0].path too") {
 		t.Errorf("got %v, want a problem with overlapping directories", err)
 	}
 }
