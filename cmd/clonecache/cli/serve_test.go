@@ -397,6 +397,9 @@ func TestReloadLetsBackendsComeAndGo(t *testing.T) {
 			t.Errorf("backends: %s", got)
 		}
 	}
+	if !strings.Contains(d.log.String(), "its cache has no bound") {
+		t.Errorf("the log does not warn of a backend that has come without a bound:\n%s", d.log)
+	}
 	for _, e := range query[[]plugin.EntryView](t, d, exitOK, "entry", "list") {
 		if e.Configured {
 			t.Errorf("an entry of a backend that has gone is shown as configured: %+v", e)

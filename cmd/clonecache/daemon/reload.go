@@ -32,6 +32,9 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 	if err := d.change(ctx, p, effective); err != nil {
 		return api.Reloaded{}, err
 	}
+	for _, w := range next.Warnings {
+		d.Log.Warn(w.Error())
+	}
 	return result, nil
 }
 
