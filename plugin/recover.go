@@ -28,7 +28,7 @@ func (rec *reconciler) recover(ctx context.Context) error {
 	}
 	for _, e := range abandoned {
 		if err := rec.endAbandoned(ctx, e); err != nil {
-			rec.log.WithField("entry", e.ID).WithError(err).Error("fill of an earlier process not ended; the next start tries again")
+			rec.log.WithField("entry", e.ID).WithError(err).Warn("fill of an earlier process not ended yet; it is once its backend answers")
 		}
 	}
 	for _, s := range rec.stock.orderedStores() {
