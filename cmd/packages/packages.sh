@@ -84,6 +84,10 @@ daemon_files() {
   put 644 "$here/conf/nfs.conf" "usr/share/doc/$package/examples/nfs.conf"
   put 644 docs/monitoring/clonecache.rules.yml usr/share/clonecache/monitoring/clonecache.rules.yml
   put 644 docs/monitoring/clonecache.dashboard.json usr/share/clonecache/monitoring/clonecache.dashboard.json
+  local page
+  for page in docs/*.md; do # the changelog lies there as policy wants it
+    [ "$page" = docs/CHANGELOG.md ] || put 644 "$page" "usr/share/doc/$package/${page##*/}"
+  done
   "$work/manpages" "$root/usr/share/man/man1" "$version"
   find "$root/usr/share/man" -type f -exec gzip -9n {} +
   completion bash usr/share/bash-completion/completions/clonecache

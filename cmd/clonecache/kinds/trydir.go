@@ -36,7 +36,7 @@ func (t *Trial) Directory(key, path string) string {
 		return ""
 	}
 	if err := mayMake(at); errors.Is(err, unix.EROFS) {
-		t.Problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), "mount it for writing; where the kernel took that away, dmesg says why")
+		t.Problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), "mount it for writing, or, where systemd runs the daemon, name it in ReadWritePaths= of the unit; where the kernel took that away, dmesg says why")
 		return ""
 	} else if errors.Is(err, unix.EACCES) {
 		t.Problem(key, fmt.Errorf("%s cannot be written to: %w", at, err), fmt.Sprintf("run this as the daemon's user, or make %s and give it to that user", path))
