@@ -17,6 +17,7 @@ type VolumeStory struct {
 	Backend backends.Name       `json:"backend"`
 	Volume  backends.VolumeName `json:"volume"`
 	Exists  bool                `json:"exists" doc:"The backend has it"`
+	Unseen  string              `json:"unseen" doc:"Why nobody knows whether the backend has it; empty where it was asked"`
 	// What it is made from, by the volume itself, or by its request where it is not there.
 	ImageID   string `json:"image_id" doc:"SOURCE:ID of the image that it was made from, or was to be; empty where nobody knows"`
 	EntryID   string `json:"entry_id" doc:"The cache entry that it was made from; empty where there was none, or nobody knows"`
@@ -51,6 +52,8 @@ func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volu
 		}
 	case backend == "":
 		return VolumeStory{}, unknown
+	default:
+		story.Unseen = string(backend) + " is in the configuration no more"
 	}
 	if err := l.books.flushToRead(ctx); err != nil {
 		return VolumeStory{}, err
@@ -90,10 +93,14 @@ func (l *ladder) ofVolume(ctx context.Context, backend backends.Name, volume bac
 	return of, err
 }
 
-// seen says what the volume says of itself. One that is another one's is none.
+// seen says what the volume says of itself, or why its backend was not to be asked. One that is another one's is none.
 func (l *ladder) seen(ctx context.Context, s *store, story *VolumeStory) error {
 	v, err := s.backend.StatVolume(ctx, story.Volume)
-	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) || errors.Is(err, backends.ErrUnavailable) {
+	if errors.Is(err, backends.ErrUnavailable) {
+		story.Unseen = string(s.name) + " does not answer"
+		return nil
+	}
+	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) {
 		return nil
 	}
 	if err != nil {

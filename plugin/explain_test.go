@@ -101,3 +101,18 @@ func TestAStoryOfMuchUse(t *testing.T) {
 		t.Errorf("after: got %+v, want that it was pinned, then the deletion, and whose that was", story.After)
 	}
 }
+
+// Of a volume on a backend that does not answer it is not said that there is none.
+func TestAStoryOfABackendThatDoesNotAnswer(t *testing.T) {
+	away := memory()
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(away))
+	r.image(t, "a.raw", mib)
+	r.create(t, "library:a.raw", "v1", 0)
+	if err := away.Close(); err != nil {
+		t.Fatal(err)
+	}
+	story, err := r.Controls().ExplainVolume(t.Context(), "local", "v1")
+	if err != nil || story.Exists || story.Unseen != "local does not answer" || len(story.Requests) != 1 {
+		t.Errorf("got %+v, %v", story, err)
+	}
+}

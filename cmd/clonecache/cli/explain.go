@@ -37,9 +37,12 @@ are kept (events_max).`,
 func showStory(t *table, v plugin.VolumeStory) {
 	t.row("Volume", string(v.Volume))
 	t.row("Backend", string(v.Backend))
-	if v.Exists {
+	switch {
+	case v.Exists:
 		t.row("Size", t.size(v.SizeBytes))
-	} else {
+	case v.Unseen != "":
+		t.row("Size", "not known: "+v.Unseen)
+	default:
 		t.row("Size", "it is not there")
 	}
 	if v.ImageID != "" {
