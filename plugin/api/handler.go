@@ -39,12 +39,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 	defer s.recovered(w, r)
-	if !plainPath(r.URL) { // the mux would redirect it, and DELETE /v1/entries/. would delete them all
-		s.noRoute(w, r)
-		return
-	}
 	if err := s.boundBody(w, r); err != nil {
 		s.refuse(w, r, err)
+		return
+	}
+	if !plainPath(r.URL) { // the mux would redirect it, and DELETE /v1/entries/. would delete them all
+		s.noRoute(w, r)
 		return
 	}
 	s.mux.ServeHTTP(w, r)

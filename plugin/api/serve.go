@@ -108,12 +108,14 @@ func (s *Server) closeNow() error {
 }
 
 // guard lets in who may come by this listener. Pages in a browser may not: they would come with the
-// rights of whoever looks at them.
+// rights of whoever looks at them. Who is turned away holds no connection by a body that he does not send.
 func (s *Server) guard(l *Listener) http.Handler {
 	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := foreign.Check(r)
+		bound, err := s.boundBody(w, r), foreign.Check(r)
 		switch {
+		case bound != nil:
+			s.refuse(w, r, bound)
 		case err != nil:
 			s.refuse(w, r, crossOrigin.answer(""))
 		case (l.loopback || l.open && (isPage(r) || isBrowser(r))) && !namesLoopback(r.Host): // a socket may be reached by a tunnel
