@@ -10,7 +10,8 @@ import (
 // A client that takes nothing holds what it reads: memory, and the space of a file that was evicted meanwhile.
 
 const (
-	// patience is how long a client may take for each pace: as long as Glance waits (client_socket_timeout).
+	// patience is how long a client may take for each pace, and for the next bytes of what it sends: as long as Glance waits
+	// (client_socket_timeout).
 	patience = 15 * time.Minute
 	pace     = 1 << 20
 )
@@ -54,4 +55,36 @@ func (p patient) done() { p.goOn(time.Time{}) }
 // goOn is when the client is given up. A connection that knows no such time is a test's.
 func (p patient) goOn(until time.Time) {
 	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(until)
+}
+
+// patientBody reads a request's body as long as it comes, so that nobody holds a connection by one that he does not send.
+type patientBody struct {
+	io.ReadCloser
+	w     http.ResponseWriter
+	limit time.Duration
+}
+
+// bodyOf is the body of a request, which has begun to be waited for, whether anybody reads it or not.
+func bodyOf(r *http.Request, w http.ResponseWriter, limit time.Duration) io.ReadCloser {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r.Body
+	}
+	b := patientBody{r.Body, w, limit}
+	b.goOn(time.Now().Add(limit))
+	return b
+}
+
+// Read implements io.Reader. Behind the end of the body the connection is waited for as long as the answer takes.
+func (b patientBody) Read(p []byte) (int, error) {
+	b.goOn(time.Now().Add(b.limit))
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.goOn(time.Time{})
+	}
+	return n, err
+}
+
+// goOn is when the client is given up, as patient's.
+func (b patientBody) goOn(until time.Time) {
+	_ = http.NewResponseController(b.w).SetReadDeadline(until)
 }

@@ -1,11 +1,13 @@
 package glanceapi_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -60,4 +62,60 @@ func TestAHeaderHasABound(t *testing.T) {
 		}
 	}
 	must(t, serving.Shutdown(t.Context()))
+}
+
+// A client that announces a body and does not send it is given up, whoever it is and whatever it asks for.
+func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
+	f := newFront(t, keeping, func(c *glanceapi.Config, _ *plugin.Config) { c.Patience = 300 * time.Millisecond })
+	for _, what := range []string{"PUT /v2/cache/" + plainImage, "POST /v2/images", "GET /v2/images/" + plainImage + "/file"} {
+		conn, err := net.Dial("tcp", f.Listener.Addr().String())
+		must(t, err)
+		defer conn.Close()
+		must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: glance\r\nContent-Length: 100\r\n\r\n{", what)
+		must(t, err)
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Errorf("%s: %v, want an end", what, err)
+		}
+	}
+}
+
+// One that takes its time is not, as long as it goes on, nor is one whose answer takes longer than its body may.
+func TestASlowUploadGoesOn(t *testing.T) {
+	const limit, pieces = 400 * time.Millisecond, 8
+	var got int64
+	glance := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got, _ = io.Copy(io.Discard, r.Body)
+		time.Sleep(2 * limit)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer glance.Close()
+	f := newFront(t, func(c *glanceapi.Config, _ *plugin.Config) {
+		c.Patience = limit
+		c.Glance = upstreamOf{glance}
+	})
+	from, to := io.Pipe()
+	go func() {
+		for range pieces {
+			_, _ = to.Write([]byte("piece"))
+			time.Sleep(limit / 4)
+		}
+		_ = to.Close()
+	}()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, f.URL+"/v2/images/"+queuedImage+"/file", from)
+	must(t, err)
+	answer, err := http.DefaultClient.Do(r)
+	must(t, err)
+	must(t, answer.Body.Close())
+	if answer.StatusCode != http.StatusNoContent || got != pieces*int64(len("piece")) {
+		t.Errorf("%d, Glance got %d bytes", answer.StatusCode, got)
+	}
+}
+
+// upstreamOf is a Glance at a test's server.
+type upstreamOf struct{ *httptest.Server }
+
+func (u upstreamOf) Upstream(context.Context) (*url.URL, http.RoundTripper, error) {
+	at, err := url.Parse(u.URL)
+	return at, u.Client().Transport, err
 }

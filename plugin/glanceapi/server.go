@@ -52,7 +52,8 @@ type Config struct {
 	FileCache backends.Name
 	// Roles may use the cache API. Default: admin.
 	Roles []string
-	// Patience is how long a client may take for each MiB of an image's data. Default: 15 min.
+	// Patience is how long a client may take for each MiB of an image's data, and for the next bytes of what it sends.
+	// Default: 15 min.
 	Patience time.Duration
 	Log      logrus.FieldLogger // default: discards
 	Now      func() time.Time   // default: time.Now
@@ -110,6 +111,7 @@ func (s *Server) current() *opened { return s.cache.Load() }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = bodyOf(r, w, s.config.Patience)
 	route, id := routeOf(r.URL.Path)
 	switch {
 	case s.cameBack(r):
