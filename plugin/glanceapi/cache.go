@@ -367,10 +367,10 @@ func explain(err error) (int, string) {
 		return http.StatusConflict, "The image is pinned in the cache. Unpin it with `clonecache entry unpin`."
 	case errors.Is(err, plugin.ErrBusy):
 		return http.StatusConflict, "The image is being cached or removed. Repeat the request in a few seconds."
-	case errors.Is(err, plugin.ErrUnknownBackend), errors.Is(err, plugin.ErrBadRequest), errors.Is(err, plugin.ErrNotKept):
-		return http.StatusConflict, "The image cannot be cached there: " + err.Error()
 	case errors.Is(err, backends.ErrUnavailable), errors.Is(err, catalog.ErrUnavailable), errors.Is(err, plugin.ErrStopping):
 		return http.StatusServiceUnavailable, "The cache does not answer. Repeat the request later."
+	case errors.Is(err, plugin.ErrUnknownBackend), errors.Is(err, plugin.ErrBadRequest), errors.Is(err, plugin.ErrNotKept):
+		return http.StatusConflict, "The image cannot be cached there: " + err.Error()
 	}
 	return http.StatusInternalServerError, "The server has either erred or is incapable of performing the requested operation."
 }
