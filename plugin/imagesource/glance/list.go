@@ -21,6 +21,10 @@ const (
 	pageSize = 200
 	// mostListed bounds how many images are looked at.
 	mostListed = 10_000
+	// loneLonger is how many times as long a page of one image may be: what a project writes into its own image hides no other one.
+	loneLonger = 8
+	// calmPages is after how many pages that were read longer ones are asked for again.
+	calmPages = 4
 )
 
 // errLongPage: a page has more bytes than are read of one.
@@ -81,14 +85,18 @@ func (s *Source) list(ctx context.Context, m imagesource.Match) ([]imagesource.L
 }
 
 // listPages asks for page after page. A page that is too long is asked for once more, with half as many images, and so are
-// those after it: an administrator's have all places and properties of each image.
+// some after it: an administrator's have all places and properties of each image.
 func (s *Source) listPages(ctx context.Context, query url.Values, pattern string) ([]imagesource.Listed, error) {
 	var all []imagesource.Listed
-	for seen, size := 0, pageSize; seen < mostListed; {
+	for seen, size, calm := 0, pageSize, 0; seen < mostListed; {
 		query.Set("limit", fmt.Sprint(size))
-		p, err := s.page(ctx, "v2/images?"+query.Encode())
+		most := s.longPage
+		if size == 1 {
+			most *= loneLonger
+		}
+		p, err := s.page(ctx, "v2/images?"+query.Encode(), most)
 		if errors.Is(err, errLongPage) && size > 1 {
-			size /= 2
+			size, calm = size/2, 0
 			continue
 		}
 		if err != nil {
@@ -99,6 +107,9 @@ func (s *Source) listPages(ctx context.Context, query url.Values, pattern string
 			return all, nil
 		}
 		query.Set("marker", p.Images[len(p.Images)-1].ID)
+		if calm++; calm == calmPages {
+			size, calm = min(2*size, pageSize), 0
+		}
 	}
 	return nil, fmt.Errorf("%w: more than %d images; narrow the rule by tag, property or owner", imagesource.ErrRefused, mostListed)
 }
@@ -116,8 +127,8 @@ func (p page) matching(pattern string) []imagesource.Listed {
 	return all
 }
 
-// page asks for one page, by the account. errLongPage.
-func (s *Source) page(ctx context.Context, where string) (page, error) {
+// page asks for one page, of so many bytes at most, by the account. errLongPage.
+func (s *Source) page(ctx context.Context, where string, most int64) (page, error) {
 	const patience = 30 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -130,7 +141,7 @@ func (s *Source) page(ctx context.Context, where string) (page, error) {
 		return page{}, statusError(a)
 	}
 	var p page
-	limited := &io.LimitedReader{R: a, N: s.longPage}
+	limited := &io.LimitedReader{R: a, N: most}
 	if err := json.NewDecoder(limited).Decode(&p); err != nil {
 		if limited.N == 0 {
 			return page{}, errLongPage

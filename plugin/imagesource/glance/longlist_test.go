@@ -13,9 +13,11 @@ import (
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
-// listing is a Glance with so many images, whose descriptions have so many bytes each. asked are the limits that it was asked for.
+// listing is a Glance with so many images, whose descriptions have so many bytes each, but for those of which more is said. asked
+// are the limits that it was asked for.
 type listing struct {
 	images, bytes int
+	others        map[int]int
 	asked         []string
 }
 
@@ -35,7 +37,7 @@ func (l *listing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	last := min(first+limit, l.images)
 	var all []string
 	for i := first; i < last; i++ {
-		all = append(all, fmt.Sprintf(`{"id":"%d","name":"image","description":%q}`, i, strings.Repeat("x", l.bytes)))
+		all = append(all, fmt.Sprintf(`{"id":"%d","name":"image","description":%q}`, i, strings.Repeat("x", max(l.bytes, l.others[i]))))
 	}
 	next := ""
 	if last-first == limit {
@@ -53,10 +55,11 @@ func TestPagesThatAreTooLongBecomeShorter(t *testing.T) {
 		err           error
 	}{
 		{"short", 201, 10, []string{"200", "200"}, nil},
+		{"more again", 550, 300, []string{"200", "100", "100", "100", "100", "200", "100", "100"}, nil},
 		{"half as many", 250, 300, []string{"200", "100", "100", "100"}, nil},
 		{"none after the last", 100, 300, []string{"200"}, nil},
 		{"one by one", 2, 30 << 10, []string{"200", "100", "50", "25", "12", "6", "3", "1", "1", "1"}, nil},
-		{"one that is too long", 1, 50 << 10, []string{"200", "100", "50", "25", "12", "6", "3", "1"}, imagesource.ErrUnavailable},
+		{"one that is too long", 1, 400 << 10, []string{"200", "100", "50", "25", "12", "6", "3", "1"}, imagesource.ErrUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := &listing{images: tt.images, bytes: tt.bytes}
@@ -77,5 +80,21 @@ func TestPagesThatAreTooLongBecomeShorter(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// One image that somebody has made long hides no other one, and few pages are short for it.
+func TestOneLongImageHidesNoOther(t *testing.T) {
+	l := &listing{images: 1000, bytes: 10, others: map[int]int{150: 100 << 10, 700: 300 << 10}}
+	f := &fakeGlance{Server: httptest.NewServer(l)}
+	t.Cleanup(f.Close)
+	s, _ := f.source(t)
+	s.longPage = 40 << 10
+	got, err := s.List(t.Context(), imagesource.Match{Tag: "golden"})
+	if err != nil || len(got) != l.images {
+		t.Fatalf("%d images, %v, want %d", len(got), err, l.images)
+	}
+	if most := 100; len(l.asked) > most {
+		t.Errorf("asked for %d pages, want at most %d: %v", len(l.asked), most, l.asked)
 	}
 }
