@@ -14,7 +14,7 @@ func (l *ladder) answered(q *request, intent int64, a *Answer, f *filled) error 
 	took := l.now().Sub(q.begun)
 	a.TookMS = milliseconds(took)
 	r := catalog.Request{
-		At: l.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Project: projectOf(q.image), Entry: catalog.EntryID(a.EntryID),
+		At: l.now().UTC(), Backend: q.store.name, ImageID: q.image.Ref(), Project: q.project(), Entry: catalog.EntryID(a.EntryID),
 		Outcome: a.Outcome, Reason: a.Reason, Took: took, DownloadedBytes: a.DownloadedBytes,
 		Volume: q.Volume, Detail: a.Detail,
 	}
@@ -27,12 +27,17 @@ func (l *ladder) answered(q *request, intent int64, a *Answer, f *filled) error 
 	return l.books.answer(intent, r)
 }
 
-// projectOf is whose image it is, for the report. One that was not found yet is nobody's that is known.
-func projectOf(i imagesource.Image) string {
-	switch {
-	case i.Source == "":
+// project is whose image it is, for the report. One that its source has not described yet is nobody's that is known.
+func (w *wanted) project() string {
+	if w.key == "" {
 		return ""
-	case i.Domain == "image-"+i.ID: // Glance's that have no owner
+	}
+	return projectOf(w.image)
+}
+
+// projectOf is whose image it is that its source has described, for the report.
+func projectOf(i imagesource.Image) string {
+	if i.Domain == "image-"+i.ID { // Glance's that have no owner
 		return catalog.Everybody
 	}
 	return cmp.Or(i.Domain, catalog.Everybody)

@@ -148,3 +148,22 @@ func TestTheReportByProjectAndHost(t *testing.T) {
 		t.Errorf("the hosts of one backend: %v, want ErrBadRequest", err)
 	}
 }
+
+// Nobody has asked whose image it is where the cache steps aside before that: it is not taken for everybody's.
+func TestWhatWasNotLookedUpIsNoProjects(t *testing.T) {
+	source := newGatedSource()
+	source.put("theirs", "1", random(mib))
+	source.own("theirs", "p1")
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source))
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "gated:theirs", Volume: "v1", Encrypted: true})
+	if err != nil || a.Reason != plugin.ReasonEncrypted {
+		t.Fatalf("got %+v, %v", a, err)
+	}
+	rep, err := r.Controls().ReportOf(t.Context(), plugin.ReportQuery{By: report.ByProject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := rep.Projects; len(p) != 1 || p[0].ID != "" || p[0].Name != report.Unnoted || p[0].Requests != 1 {
+		t.Errorf("got %+v, want one that is not noted", p)
+	}
+}

@@ -23,7 +23,7 @@ const (
 // The names of shares that are nobody's.
 const (
 	// Unnoted is what nobody noted whose it was: daemons of an earlier version did it, or, of projects, it was answered in the
-	// moments before a crash.
+	// moments before a crash, or before the image's source had said whose it is.
 	Unnoted = "(not noted)"
 	// NoProject are images that belong to no project alone: public ones, and those of sources that know no projects.
 	NoProject = "(everybody's)"

@@ -34,7 +34,8 @@ any more, and sums are kept by the minute: that of --since counts whole, that of
 they hold are those of now.
 
 --by host and --by project show a row for each daemon, or for each project whose images were asked for, as their source
-says. What daemons of an earlier version did was not noted so; nor by project what came in the moments before a crash.
+says. What daemons of an earlier version did was not noted so; nor by project what came in the moments before a crash,
+and requests of whose image the source was not asked, as those for encrypted volumes.
 
 -o csv is a line of figures for the total, each backend and each image, or for each host or project; -o html is one page
 to hand on.`,
