@@ -36,7 +36,7 @@ func StepOf(since, now time.Time) time.Duration {
 		}
 	}
 	step := steps[len(steps)-1]
-	for now.Sub(since)/step >= mostPoints {
+	for len(beginnings(since, now, step)) > mostPoints { // the time between may be longer than a duration can be
 		step *= 2
 	}
 	return step

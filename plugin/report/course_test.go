@@ -20,6 +20,12 @@ func TestPointsLastAsLongAsThereAreNotTooMany(t *testing.T) {
 			t.Errorf("%v: %d points of %v, want some of %v", span, points, step, want)
 		}
 	}
+	var beginning time.Time
+	step := report.StepOf(beginning, now)
+	all := report.CourseOf(nil, beginning, now, step).Points
+	if n := len(all); n > 61 || all[n-1].At.Add(step).Before(now) {
+		t.Errorf("since the beginning: %d points of %v, the last one at %v", n, step, all[n-1].At)
+	}
 	if got := report.CourseOf(nil, now.Add(time.Hour), now, time.Minute).Points; len(got) != 0 {
 		t.Errorf("a time to come has %d points", len(got))
 	}
