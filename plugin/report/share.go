@@ -71,7 +71,7 @@ func shares(total Figures, work []catalog.WorkStat, of func(catalog.WorkStat) (i
 	slices.SortFunc(all, func(a, b Share) int {
 		return cmp.Or(cmp.Compare(b.Requests, a.Requests), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
-	if rest.Requests > 0 || rest.Fills > 0 {
+	if rest.Requests > 0 || rest.Fills > 0 || rest.SavedBytes > 0 || rest.DownloadedBytes > 0 {
 		all = append(all, rest)
 	}
 	return all
