@@ -31,6 +31,7 @@ type KeptImage struct {
 	entry catalog.Entry
 	role  Outcome
 	file  *os.File // all of it is kept; nil: it is on its way
+	given int64    // bytes that Copy has written
 	leave func()   // the gate
 
 	flight *flight // that it is on its way by; nil: none
@@ -154,7 +155,8 @@ func (k *KeptImage) end() {
 	k.leave()
 }
 
-// note counts the download as a request to the file cache.
+// note counts the download as a request to the file cache. What was not asked for, or not taken, would not have been downloaded
+// without the cache.
 func (k *KeptImage) note() {
 	reason, downloaded := reasonOf(k.role), int64(0)
 	if k.role == "" {
@@ -168,7 +170,7 @@ func (k *KeptImage) note() {
 		Took: k.o.now().Sub(k.begun), DownloadedBytes: downloaded, Detail: "the image's bytes",
 	}
 	if downloaded == 0 {
-		r.SavedBytes = k.Image.SizeBytes
+		r.SavedBytes = min(k.given, k.Image.SizeBytes)
 	}
 	_ = k.o.books.answer(0, r) // it ends no intent, and is logged
 }
@@ -176,6 +178,7 @@ func (k *KeptImage) note() {
 // Copy writes length bytes from off on, as they come, and says how many it has written. ErrPart: the rest is not to be had
 // here. Another error is w's, or ctx's.
 func (k *KeptImage) Copy(ctx context.Context, w io.Writer, off, length int64) (written int64, err error) {
+	defer func() { k.given += written }()
 	buffer := []byte(nil)
 	for written < length && k.file == nil {
 		if buffer == nil {

@@ -167,3 +167,32 @@ func TestWhatWasNotLookedUpIsNoProjects(t *testing.T) {
 		t.Errorf("got %+v, want one that is not noted", p)
 	}
 }
+
+// A part of an image that is kept saves that part: many small ones are no large one.
+func TestAPartSavesWhatItHas(t *testing.T) {
+	source := newGatedSource()
+	close(source.gate)
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source))
+	keepThree(t, r, func(id string, content []byte) {
+		source.put(id, "1", content)
+		source.promise(id, digestOf(content))
+	})
+	const parts, length = 5, 1 << 10
+	for n := range int64(parts) {
+		k, err := plugin.BytesOf(r.Plugin).Open(t.Context(), plugin.BytesRequest{Image: "gated:small-0", Cache: "files", Fetch: plugin.FetchNever})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Copy(t.Context(), io.Discard, n*length, length); err != nil {
+			t.Fatal(err)
+		}
+		k.Close()
+	}
+	rep, err := r.Report(t.Context(), "files", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rep.Total; got.Hits != parts || got.SavedBytes != parts*length {
+		t.Errorf("%d hits saved %d bytes, want %d and %d", got.Hits, got.SavedBytes, parts, parts*length)
+	}
+}
