@@ -9,6 +9,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
+	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -190,6 +191,24 @@ func TestNoImageVolumeGoesBeforeTheClaimsAreCompared(t *testing.T) {
 	wantWhole(t, r, memory, 1)
 	if entries := r.wantEntries(t, 1); entries[0].ID != "entry" {
 		t.Errorf("entry %s is there, want the adopted one", entries[0].ID)
+	}
+}
+
+// What could not be mended, since what that takes did not answer then, is mended later.
+func TestWhatCouldNotBeMendedIsMendedLater(t *testing.T) {
+	for _, passes := range []error{backends.ErrUnavailable, backends.ErrInUse, internaltenant.ErrUnavailable} {
+		memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+		faulty := backendtest.NewFaulty(memory)
+		r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(faulty))
+		r.reopen(t, func() {
+			if _, err := memory.Stage(t.Context(), backends.StageSpec{ID: "cc-dead-1", VirtualBytes: mib, Description: backends.Description{EntryID: "dead", Attempt: 1}}); err != nil {
+				t.Fatal(err)
+			}
+			faulty.FailBefore(backendtest.MethodRetire, faulty.Calls(backendtest.MethodRetire)+1, passes)
+		})
+		r.wantProblem(t, plugin.CheckOptions{}, "unfinished-image-volume", "in no entry")
+		r.Tidy(t.Context())
+		checkClean(t, r)
 	}
 }
 

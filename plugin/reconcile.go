@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -79,8 +81,8 @@ func (rec *reconciler) leftOut() {
 	rec.incomplete.Store(&now)
 }
 
-// reconcileAlone reconciles what is in a scope. errLeftOut: the claims did not answer, or something waits for them, or for another
-// mending; no host takes that for compared.
+// reconcileAlone reconciles what is in a scope. errLeftOut: the claims did not answer, or something waits for them, for another
+// mending, or for what did not answer while it was mended; no host takes that for compared.
 func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 	findings, err := rec.surveyor.survey(ctx, in)
 	if err != nil {
@@ -102,7 +104,7 @@ func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 		}
 		if err := rec.mend(ctx, f); err != nil {
 			log.WithError(err).Error("not mended: " + f.Detail)
-			due = due || errors.Is(err, ErrBusy)
+			due = due || passes(err)
 			continue
 		}
 		log.Info("mended: " + f.Detail)
@@ -112,6 +114,12 @@ func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 		return errLeftOut
 	}
 	return nil
+}
+
+// passes tells that what could not be mended may be a moment later.
+func passes(err error) bool {
+	return slices.ContainsFunc([]error{ErrBusy, backends.ErrUnavailable, backends.ErrInUse, internaltenant.ErrUnavailable, catalog.ErrUnavailable},
+		func(is error) bool { return errors.Is(err, is) })
 }
 
 // noteObserved notes together what was observed of entries, and returns the other findings: clones come
