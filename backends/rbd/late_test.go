@@ -28,7 +28,7 @@ import (
 func TestWhatIsWrittenToARemovedImageIsRemovedToo(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *tested, backends.ImageVolumeStage){
 		"discard": func(t *testing.T, _ *tested, st backends.ImageVolumeStage) {
-			if err := st.Discard(t.Context()); err != nil {
+			if err := st.Discard(t.Context()); err != nil && !errors.Is(err, backends.ErrUnavailable) {
 				t.Error(err)
 			}
 		},
@@ -36,12 +36,12 @@ func TestWhatIsWrittenToARemovedImageIsRemovedToo(t *testing.T) {
 			if _, err := st.Commit(t.Context(), backends.Description{}); err == nil {
 				t.Error("an image-volume that is gone was committed")
 			}
-			if err := st.Discard(t.Context()); err != nil {
+			if err := st.Discard(t.Context()); err != nil && !errors.Is(err, backends.ErrUnavailable) {
 				t.Error(err)
 			}
 		},
 		"retire": func(t *testing.T, b *tested, _ backends.ImageVolumeStage) {
-			if _, err := b.Retire(t.Context(), "iv"); err != nil && !errors.Is(err, backends.ErrNotExist) {
+			if _, err := b.Retire(t.Context(), "iv"); err != nil && !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, backends.ErrUnavailable) {
 				t.Error(err)
 			}
 		},
@@ -65,10 +65,8 @@ func TestWhatIsWrittenToARemovedImageIsRemovedToo(t *testing.T) {
 			if late := dataObjects(t, images); len(late) != 3 {
 				t.Fatalf("objects of the image that is gone: %q, want 3, as if they had been written late", late)
 			}
-			end(t, stopped, st)
-			if left := dataObjects(t, images); len(left) > 0 {
-				t.Errorf("objects that belong to no image: %q", left)
-			}
+			end(t, stopped, st) // it may have been shut out, as who makes an image without a header, and connects anew
+			noDataSoon(t, images)
 		})
 	}
 }
@@ -108,15 +106,7 @@ func TestWhatIsWrittenAfterTheEndIsRemovedToo(t *testing.T) {
 	}
 	close(goOn)
 	<-written
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	var left []string
-	for began := time.Now(); time.Since(began) < 2*time.Minute; <-tick.C {
-		if left = dataObjects(t, images); len(left) == 0 {
-			return
-		}
-	}
-	t.Errorf("objects that belong to no image: %q", left)
+	noDataSoon(t, images)
 }
 
 // What is written while somebody else removes the image is removed once that has ended.
@@ -322,6 +312,20 @@ func retireAtLast(t *testing.T, b *tested, id backends.ImageVolumeID) {
 		}
 	}
 	t.Fatalf("image-volume %s is not gone after three minutes", id)
+}
+
+// noDataSoon waits until no image of a namespace has data objects.
+func noDataSoon(t *testing.T, images *rados.IOContext) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var left []string
+	for began := time.Now(); time.Since(began) < 2*time.Minute; <-tick.C {
+		if left = dataObjects(t, images); len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("objects that belong to no image: %q", left)
 }
 
 // dataObjects are the data objects of all images of a namespace.
