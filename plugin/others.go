@@ -44,7 +44,7 @@ func (ro *roster) tellStores(ctx context.Context) error {
 	defer unlock()
 	all := make(map[backends.Name]backends.StoreID)
 	for _, s := range ro.everyStore() {
-		if s.id() != "" {
+		if _, told := all[s.name]; !told && s.id() != "" { // one that leaves may have the name of one that has come
 			all[s.name] = s.id()
 		}
 	}

@@ -109,17 +109,19 @@ func (c *storeChange) newcomers(l Limits) (more []BackendConfig, caches []FileCa
 	return more, caches, nil
 }
 
-// cameBack configures a store again that has not left yet, and tells whether it is one. Another one of its name has to wait.
-// ErrBadRequest.
+// cameBack configures a store again that has not left yet, and tells whether it is one. Another one of its name has to wait,
+// unless the one that leaves was never open: nothing has begun on that. ErrBadRequest.
 func (c *storeChange) cameBack(name backends.Name, is backends.Store, fallback backends.Name) (bool, error) {
-	at := slices.IndexFunc(c.was.leaving, func(s *store) bool { return s.name == name })
+	at := slices.IndexFunc(c.was.leaving, func(s *store) bool {
+		return s.name == name && isSame(s.images, is) && s.fallback == c.next.byName[fallback]
+	})
 	if at < 0 {
+		if slices.ContainsFunc(c.was.leaving, func(s *store) bool { return s.name == name && s.down() == nil }) {
+			return false, fmt.Errorf("%w: what was %s until now has fills that go on; reload once they have ended, or configure it as it was", ErrBadRequest, name)
+		}
 		return false, nil
 	}
 	s := c.was.leaving[at]
-	if !isSame(s.images, is) || s.fallback != c.next.byName[fallback] {
-		return false, fmt.Errorf("%w: what was %s until now has fills that go on; reload once they have ended, or configure it as it was", ErrBadRequest, name)
-	}
 	c.next.leaving = slices.DeleteFunc(c.next.leaving, func(o *store) bool { return o == s })
 	c.next.configure(s)
 	c.back = append(c.back, s)

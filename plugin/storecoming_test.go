@@ -67,3 +67,34 @@ func TestNothingIsFilledIntoABackendThatMayNotCome(t *testing.T) {
 		t.Errorf("entries: %+v, %v, want none", all, err)
 	}
 }
+
+// unopened is a backend that cannot be opened.
+type unopened struct{ *backendtest.Memory }
+
+func (unopened) Down() error                    { return backends.ErrUnavailable }
+func (unopened) Opened() (backends.Store, bool) { return nil, false }
+
+// One that was never open keeps no other one from its name, be it that requests go on which began while it was there.
+func TestABackendComesInPlaceOfOneThatWasNeverOpen(t *testing.T) {
+	source := newGatedSource()
+	source.put("slow", "1", random(mib))
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory()), withSource(source))
+	r.image(t, "disk.raw", mib)
+	r.set(t, plugin.Limits{Backends: []plugin.BackendConfig{another(unopened{memory()})}})
+	slow := r.slowOn(t, "local", "gated:slow")
+	<-source.half
+	r.set(t, plugin.Limits{Gone: []backends.Name{"other"}})
+	if got := plugin.Leaving(r.Plugin); len(got) != 1 {
+		t.Errorf("leaving: %v, want the one that was never open", got)
+	}
+	r.set(t, plugin.Limits{Backends: []plugin.BackendConfig{another(memory())}})
+	if a, err := r.CreateVolume(t.Context(), plugin.Request{Backend: "other", Image: "library:disk.raw", Volume: "v"}); err != nil || a.Outcome != plugin.Filled {
+		t.Errorf("on the one that has come: %+v, %v", a, err)
+	}
+	close(source.gate)
+	if a := <-slow; a.Outcome != plugin.Filled {
+		t.Errorf("the fill that went on: %+v", a)
+	}
+	waitFor(t, func() bool { return len(plugin.Leaving(r.Plugin)) == 0 })
+	checkClean(t, r)
+}
