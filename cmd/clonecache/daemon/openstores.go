@@ -16,11 +16,12 @@ import (
 )
 
 // stores are the open backends and file caches. One that left the configuration stays open until close, since what had begun on
-// it goes on; configured again as it was, it is the same.
+// it goes on; configured again as it was, it is the same. One that could not be opened until then is not tried any more.
 type stores struct {
-	mu     sync.Mutex // guards what follows
-	open   []openStore
-	closed bool
+	closing sync.WaitGroup // those that are not tried any more
+	mu      sync.Mutex     // guards what follows
+	open    []openStore
+	closed  bool
 }
 
 // openStore is a backend or a file cache.
@@ -168,13 +169,42 @@ func (s *stores) closeSome(some []openStore) error {
 	return closeAll(mine)
 }
 
+// letGo ends the attempts to open those that left the configuration, and does not wait for it: nothing can have begun on them, and
+// one that was opened some day would keep whoever has it by then from it.
+func (s *stores) letGo(names []backends.Name, log logrus.FieldLogger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = slices.DeleteFunc(s.open, func(o openStore) bool {
+		vain := slices.Contains(names, backends.Name(o.name)) && o.down()
+		if vain {
+			s.closing.Go(func() {
+				if err := o.close(); err != nil {
+					log.WithField("backend", o.name).WithError(err).Warn("it was opened as it left the configuration, and is not closed")
+				}
+			})
+		}
+		return vain
+	})
+}
+
+// down tells whether it is still being tried to open it.
+func (s openStore) down() bool {
+	tried, is := s.backend.(backends.Late)
+	if s.cache != nil {
+		tried, is = s.cache.(backends.Late)
+	}
+	return is && tried.Down() != nil
+}
+
 // close closes what is open, whatever fails. No more is opened.
 func (s *stores) close() error {
 	s.mu.Lock()
 	all := s.open
 	s.open, s.closed = nil, true
 	s.mu.Unlock()
-	return closeAll(all)
+	err := closeAll(all)
+	s.closing.Wait()
+	return err
 }
 
 func closeAll(all []openStore) error {

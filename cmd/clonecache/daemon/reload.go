@@ -53,6 +53,7 @@ func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config
 	if err := p.Controls().SetLimits(l); err != nil {
 		return unchanged(errors.Join(err, d.stores.closeSome(come.opened)))
 	}
+	d.stores.letGo(l.Gone, d.Log)
 	d.expect(come)
 	if level, err := logrus.ParseLevel(effective.LogLevel); err == nil && d.SetLevel != nil {
 		d.SetLevel(level)
