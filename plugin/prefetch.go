@@ -314,11 +314,15 @@ func orNull(at time.Time) *time.Time {
 // DeleteQueued takes an image out of the queue; a fill that only the queue waits for ends. id may be shortened to 4
 // characters or more that begin or end no other. catalog.ErrNotQueued.
 func (o Queue) DeleteQueued(ctx context.Context, id string) (QueuedView, error) {
-	return o.q.change(ctx, id, func(row catalog.QueueID) error {
-		err := o.q.catalog.DeleteQueued(ctx, row)
-		o.q.cancelled(row)
-		return err
-	})
+	return o.q.change(ctx, id, func(row catalog.QueueID) error { return o.DropQueued(ctx, string(row)) })
+}
+
+// DropQueued is DeleteQueued by a whole ID, for who takes many out: it looks at no other row.
+func (o Queue) DropQueued(ctx context.Context, id string) error {
+	row := catalog.QueueID(id)
+	err := o.q.catalog.DeleteQueued(ctx, row)
+	o.q.cancelled(row)
+	return err
 }
 
 // ClearQueue empties the queue, and says how many images were in it; fills that only the queue waits for end.

@@ -248,7 +248,7 @@ func (c *call) deleteAll(entries []plugin.EntryView) error {
 // dequeue takes rows out of the queue. One that has ended meanwhile is no error.
 func (c *call) dequeue(queued []plugin.QueuedView) error {
 	for _, q := range queued {
-		if _, err := c.cache.Queue().DeleteQueued(c.r.Context(), q.ID); err != nil && !errors.Is(err, catalog.ErrNotQueued) {
+		if err := c.cache.Queue().DropQueued(c.r.Context(), q.ID); err != nil && !errors.Is(err, catalog.ErrNotQueued) {
 			return err
 		}
 	}
