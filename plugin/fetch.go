@@ -34,6 +34,8 @@ func (o Bytes) Fetch(ctx context.Context, r BytesRequest) error {
 	switch {
 	case err == nil:
 		return o.queueBytes(ctx, s, want, r.Image)
+	case errors.Is(err, imagesource.ErrNotActive):
+		return o.queue.addBytes(ctx, s, r.Image)
 	case errors.Is(err, ErrNotKept) || r.Token == "":
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // cachedImage is an image that is cached, as Glance writes it. Times are seconds since 1970 UTC.
@@ -136,7 +137,7 @@ func (c *call) enqueue() {
 		return
 	}
 	if image.Status != "active" {
-		refuse(c.w, c.r, http.StatusBadRequest, "Only images with status active can be targeted for queueing")
+		refuse(c.w, c.r, http.StatusBadRequest, notActiveText)
 		return
 	}
 	if err := c.prefetch(); err != nil {
@@ -360,6 +361,9 @@ func (c *call) nodes() {
 	writeJSON(c.w, http.StatusOK, hosts)
 }
 
+// notActiveText is what Glance says of an image that cannot be cached now.
+const notActiveText = "Only images with status active can be targeted for queueing"
+
 // explain is the status and the sentence for an error of the cache.
 func explain(err error) (int, string) {
 	switch {
@@ -369,7 +373,13 @@ func explain(err error) (int, string) {
 		return http.StatusConflict, "The image is being cached or removed. Repeat the request in a few seconds."
 	case errors.Is(err, backends.ErrUnavailable), errors.Is(err, catalog.ErrUnavailable), errors.Is(err, plugin.ErrStopping):
 		return http.StatusServiceUnavailable, "The cache does not answer. Repeat the request later."
-	case errors.Is(err, plugin.ErrUnknownBackend), errors.Is(err, plugin.ErrBadRequest), errors.Is(err, plugin.ErrNotKept):
+	case errors.Is(err, imagesource.ErrUnavailable):
+		return http.StatusServiceUnavailable, "Glance does not answer."
+	case errors.Is(err, imagesource.ErrNotFound), errors.Is(err, imagesource.ErrForbidden):
+		return http.StatusNotFound, "The image was not found."
+	case errors.Is(err, imagesource.ErrNotActive):
+		return http.StatusBadRequest, notActiveText
+	case errors.Is(err, plugin.ErrUnknownBackend), errors.Is(err, plugin.ErrBadRequest), errors.Is(err, plugin.ErrNotKept), errors.Is(err, imagesource.ErrRefused):
 		return http.StatusConflict, "The image cannot be cached there: " + err.Error()
 	}
 	return http.StatusInternalServerError, "The server has either erred or is incapable of performing the requested operation."

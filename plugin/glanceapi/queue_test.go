@@ -112,3 +112,19 @@ func TestWhatIsNoImageFailsInTheQueue(t *testing.T) {
 		return len(rows) == 1 && rows[0].State == "failed" && rows[0].LastError != ""
 	})
 }
+
+// Nor does it ask whether an image is active: one that is not waits until it is. What would be taken for another row is refused.
+func TestTheOlderPathQueuesWhatIsNotActiveYet(t *testing.T) {
+	f := newFront(t, bytesOnly)
+	if answer, body := f.send(t, "admin", "PUT", "/v2/queued_images/"+queuedImage); answer.StatusCode != 200 || body != "null" {
+		t.Fatalf("PUT: %d %s", answer.StatusCode, body)
+	}
+	if answer, _ := f.send(t, "admin", "PUT", "/v2/queued_images/"+plainImage+"%0Asource"); answer.StatusCode != 409 {
+		t.Errorf("a name with a form in it: %d, want 409", answer.StatusCode)
+	}
+	until(t, "it was tried", func() bool {
+		rows, err := f.cache.Queue().Queued(t.Context())
+		must(t, err)
+		return len(rows) == 1 && rows[0].State == "waiting" && rows[0].Attempts == 1 && rows[0].ImageID == "glance:"+queuedImage && rows[0].Form == backends.Source
+	})
+}
