@@ -29,6 +29,7 @@ type fakeService struct {
 	ended      []string // loans, and how
 	volumes    map[backends.VolumeName]plugin.VolumeView
 	entries    []plugin.EntryView
+	fills      []plugin.FillView
 	filter     plugin.EntryFilter
 	since      time.Time
 	until      time.Time
@@ -177,7 +178,7 @@ func (f *fakeService) Revalidate(ctx context.Context, id string) (plugin.Revalid
 }
 
 func (f *fakeService) Fills() []plugin.FillView                            { return nil }
-func (f *fakeService) AllFills(context.Context) ([]plugin.FillView, error) { return nil, nil }
+func (f *fakeService) AllFills(context.Context) ([]plugin.FillView, error) { return f.fills, nil }
 
 func (f *fakeService) Report(_ context.Context, backend backends.Name, since time.Time) (report.Report, error) {
 	f.mu.Lock()

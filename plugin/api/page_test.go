@@ -303,6 +303,16 @@ func TestThePageDrawsACourse(t *testing.T) {
 	}
 }
 
+// A fill that waits for its place does not look like one that stands still.
+func TestThePageTellsWhatAFillWaitsFor(t *testing.T) {
+	fake := newFake()
+	fake.fills = []plugin.FillView{{Backend: "local", ImageID: "lib:a", TotalBytes: 100, WaitsFor: "backend"}, {Backend: "local", ImageID: "lib:b", TotalBytes: 100}}
+	d := startDaemon(t, fake, api.ServerConfig{})
+	if _, page := d.raw(t, "GET", "/ui/fills", ""); strings.Count(page, "waits: backend") != 1 || strings.Count(page, "<progress") != 1 {
+		t.Errorf("the page: %s", page)
+	}
+}
+
 // An entry's page tells what happened to it, and leads to the stories of volumes, gone ones too; what they are called is text.
 func TestThePageTellsStories(t *testing.T) {
 	const hostile = `"><img src=x onerror=alert(1)>&volume=other`

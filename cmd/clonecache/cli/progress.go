@@ -196,7 +196,13 @@ func (m *meter) finish() {
 }
 
 // request shows a volume request's progress.
-func (m *meter) request(p plugin.Progress) { m.update(p.Phase, p.ReadBytes, p.TotalBytes) }
+func (m *meter) request(p plugin.Progress) {
+	phase := p.Phase
+	if p.WaitsFor != "" {
+		phase += " (" + string(p.WaitsFor) + ")"
+	}
+	m.update(phase, p.ReadBytes, p.TotalBytes)
+}
 
 // waiting shows, on a terminal, that a call which reports no progress is still going on. The function
 // that it returns ends that, and returns once nothing more is shown.

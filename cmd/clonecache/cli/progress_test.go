@@ -26,6 +26,7 @@ func TestProgressWhereNobodyWatches(t *testing.T) {
 		{3 * time.Second, plugin.Progress{Phase: "filling", ReadBytes: 55 * mib, TotalBytes: 100 * mib}},
 		{3 * time.Second, plugin.Progress{Phase: "copying", ReadBytes: 0, TotalBytes: -1}},
 		{4 * time.Second, plugin.Progress{Phase: "copying", ReadBytes: 8 * mib, TotalBytes: -1}},
+		{time.Second, plugin.Progress{Phase: "waiting", WaitsFor: "backend", TotalBytes: 100 * mib}},
 	}
 	for _, c := range []struct {
 		name string
@@ -36,11 +37,13 @@ func TestProgressWhereNobodyWatches(t *testing.T) {
 filling library:a: 55 MiB of 100 MiB (55%), 10 MiB/s, 4s left
 copying library:a
 copying library:a: 8 MiB, 2 MiB/s
+waiting (backend) library:a: 0 B of 100 MiB (0%)
 `},
 		{"always shows it from the start", progressAlways, `filling library:a: 0 B of 100 MiB (0%)
 filling library:a: 55 MiB of 100 MiB (55%), 10 MiB/s, 4s left
 copying library:a
 copying library:a: 8 MiB, 2 MiB/s
+waiting (backend) library:a: 0 B of 100 MiB (0%)
 `},
 		{"never", progressNever, ""},
 	} {
