@@ -117,7 +117,7 @@ func (c *storeChange) cameBack(name backends.Name, is backends.Store, fallback b
 	})
 	if at < 0 {
 		if slices.ContainsFunc(c.was.leaving, func(s *store) bool { return s.name == name && s.down() == nil }) {
-			return false, fmt.Errorf("%w: what was %s until now has fills that go on; reload once they have ended, or configure it as it was", ErrBadRequest, name)
+			return false, fmt.Errorf("%w: what was %s until now has not left yet, since requests or fills that had begun go on; reload once the log says that it has, or configure it as it was", ErrBadRequest, name)
 		}
 		return false, nil
 	}

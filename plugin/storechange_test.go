@@ -140,7 +140,7 @@ func TestABackendComesBackBeforeItHasLeft(t *testing.T) {
 
 	r.set(t, plugin.Limits{Gone: []backends.Name{"local", "files"}})
 	wrong := plugin.BackendConfig{Name: "local", Backend: memory()}
-	if err := r.Controls().SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{wrong}}); !errors.Is(err, plugin.ErrBadRequest) || !strings.Contains(err.Error(), "fills that go on") {
+	if err := r.Controls().SetLimits(plugin.Limits{Backends: []plugin.BackendConfig{wrong}}); !errors.Is(err, plugin.ErrBadRequest) || !strings.Contains(err.Error(), "has not left yet") {
 		t.Errorf("another one of its name: %v", err)
 	}
 	if got := plugin.Leaving(r.Plugin); len(got) != 2 {
