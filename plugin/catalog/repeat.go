@@ -30,21 +30,27 @@ func (c *Catalog) failed(err error) failure {
 }
 
 // repeat calls once until it succeeds, fails for good, or is not worth it any more. Pauses between are random, so that
-// those who are in each other's way do not meet again.
+// those who are in each other's way do not meet again. Where ctx ends in a try, what the try before met is told too: it is why
+// that one was needed.
 func (c *Catalog) repeat(ctx context.Context, once func() error) error {
 	all, pause := tries{c: c, began: time.Now()}, firstPause
+	var before error
 	for {
 		at := time.Now()
 		err := once()
-		if err == nil || ctx.Err() != nil || !all.again(err, at, time.Now()) {
+		if err != nil && ctx.Err() != nil {
+			return errors.Join(err, before)
+		}
+		if err == nil || !all.again(err, at, time.Now()) {
 			return err
 		}
 		select {
 		case <-time.After(rand.N(pause)):
 			pause = min(2*pause, mostPause)
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+			return errors.Join(ctx.Err(), err, before)
 		}
+		before = err
 	}
 }
 

@@ -71,3 +71,20 @@ func TestEachKindOfFailureHasItsOwnPatience(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoWasGivenUpSaysWhatWasInTheWay: a transaction whose context ends in one of its tries tells what the try before met.
+func TestWhoWasGivenUpSaysWhatWasInTheWay(t *testing.T) {
+	c := &Catalog{place: Place{scheme: schemeMariaDB}, dialect: dialect{failed: func(err error) failure { return connectionFailed(err) }}}
+	ctx, cancel := context.WithCancel(t.Context())
+	tries := 0
+	err := c.repeat(ctx, func() error {
+		if tries++; tries == 1 {
+			return io.ErrUnexpectedEOF
+		}
+		cancel()
+		return ctx.Err()
+	})
+	if tries != 2 || !errors.Is(err, context.Canceled) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("after %d tries: %v, want both", tries, err)
+	}
+}
