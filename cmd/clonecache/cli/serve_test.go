@@ -203,6 +203,9 @@ func TestASecondSignalUndoesFillsAtOnce(t *testing.T) {
 	if exit, stdout, _ := d.run(t, "status"); exit != exitLater || !strings.Contains(stdout, "stopping") {
 		t.Errorf("status while it stops: got exit code %d and %q, want %d and that it does", exit, stdout, exitLater)
 	}
+	if exit, _, stderr := d.run(t, "reload"); exit != exitLater || !strings.Contains(stderr, "stop") {
+		t.Errorf("reload while it stops: got exit code %d and %q, want %d and that it does", exit, stderr, exitLater)
+	}
 	close(d.atOnce)
 	if exit := <-created; exit == exitOK {
 		t.Error("volume create: got exit code 0 for a fill that was undone")

@@ -38,13 +38,16 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 	return result, nil
 }
 
-// change lets a configuration take effect, all of it or nothing.
+// change lets a configuration take effect, all of it or nothing. plugin.ErrStopping: ctx has ended.
 func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config.Config) error {
 	sources, err := d.sources.open(effective, d.Log)
 	if err != nil {
 		return fmt.Errorf("%w: nothing was changed: %w", api.ErrConfiguration, err)
 	}
 	come, err := d.stores.openMore(ctx, d.effective, effective, d.Log)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("nothing was changed: %w", plugin.ErrStopping)
+	}
 	if err != nil {
 		return unchanged(err)
 	}
