@@ -39,8 +39,11 @@ const (
 
 // ExplainVolume tells the story of a volume of a backend ("": the only one), of one that is gone or was never made too, as
 // long as its events are kept, and on a backend that has left the configuration since. backends.ErrNotExist: nothing is known of it.
-// ErrUnknownBackend.
+// ErrUnknownBackend, ErrBadRequest: no name.
 func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) (VolumeStory, error) {
+	if volume == "" { // each event that names none would be one of it
+		return VolumeStory{}, fmt.Errorf("%w: volume: a name is needed", ErrBadRequest)
+	}
 	l := c.p.ladder
 	story := VolumeStory{Backend: backend, Volume: volume, Before: []Event{}, Fills: []Event{}, After: []Event{}}
 	s, unknown := l.stock.backendNamed(backend)

@@ -69,6 +69,9 @@ func TestAVolumesStory(t *testing.T) {
 	if _, err := r.Controls().ExplainVolume(t.Context(), "local", "nobody"); !errors.Is(err, backends.ErrNotExist) {
 		t.Errorf("of none: got %v, want %v", err, backends.ErrNotExist)
 	}
+	if _, err := r.Controls().ExplainVolume(t.Context(), "local", ""); !errors.Is(err, plugin.ErrBadRequest) {
+		t.Errorf("without a name: got %v, want %v", err, plugin.ErrBadRequest)
+	}
 	if _, err := r.Controls().ExplainVolume(t.Context(), "absent", "v3"); !errors.Is(err, plugin.ErrUnknownBackend) {
 		t.Errorf("of an unknown backend: got %v", err)
 	}
