@@ -45,6 +45,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
 		s.passOn(w, r)
 		return
 	}
+	dropBody(r)
 	describeData(w, image.Image, part, first, length)
 	to := patient{w, s.config.Patience}
 	defer to.done()

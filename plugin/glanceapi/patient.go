@@ -84,6 +84,14 @@ func (b patientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// dropBody reads what nobody wants of a request: the time for that is over then, before a long answer begins, which would end with it.
+func dropBody(r *http.Request) {
+	const most = 64 << 10
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, most)) // what does not come is not waited for any more
+	}
+}
+
 // goOn is when the client is given up, as patient's.
 func (b patientBody) goOn(until time.Time) {
 	_ = http.NewResponseController(b.w).SetReadDeadline(until)

@@ -2,6 +2,7 @@ package glanceapi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -109,6 +110,24 @@ func TestASlowUploadGoesOn(t *testing.T) {
 	must(t, answer.Body.Close())
 	if answer.StatusCode != http.StatusNoContent || got != pieces*int64(len("piece")) {
 		t.Errorf("%d, Glance got %d bytes", answer.StatusCode, got)
+	}
+}
+
+// A body that is none of a download's business is in nobody's way.
+func TestADownloadWithABody(t *testing.T) {
+	f := newFront(t, keeping)
+	for _, what := range []string{"on its way", "kept"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.URL+"/v2/images/"+plainImage+"/file", io.MultiReader(strings.NewReader("{}")))
+		must(t, err)
+		r.Header.Set("X-Auth-Token", "demo")
+		answer, err := http.DefaultClient.Do(r)
+		must(t, err)
+		body, err := io.ReadAll(answer.Body)
+		must(t, errors.Join(err, answer.Body.Close()))
+		if answer.StatusCode != http.StatusOK || string(body) != string(f.glance.images[plainImage].data) {
+			t.Errorf("%s: %d, %d bytes", what, answer.StatusCode, len(body))
+		}
+		f.keep(t, "demo", plainImage)
 	}
 }
 
