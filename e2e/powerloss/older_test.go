@@ -53,18 +53,21 @@ type copies struct {
 	made map[int]string
 }
 
-// moments chooses pairs of them, in the order in which a replay boots them.
+// moments chooses pairs of them, in the order in which a replay boots them. The older of a pair is not before the first request: a
+// state directory from before the daemon had said what is its own is another installation's, and is refused as that.
 func moments(r *powerloss.Recording) []moment {
 	each := lossesPerDisk
 	if os.Getenv("POWERLOSS") == "all" {
 		each = 40
 	}
 	random := rand.New(rand.NewPCG(11, 3))
+	first := firstAsked(r)
 	var all []moment
 	for range each {
 		for i := range harness.StateLosses {
-			newer := r.Spans()/4 + random.IntN(r.Spans()-r.Spans()/4)
-			older := max(r.Spans()/8, newer-1-random.IntN(newer))
+			least := max(r.Spans()/4, first+1)
+			newer := least + random.IntN(r.Spans()-least)
+			older := max(r.Spans()/8, first, newer-1-random.IntN(newer))
 			pair := len(all) / 2
 			all = append(all,
 				moment{cut: r.Harshest(older), span: older, pair: pair},
@@ -73,6 +76,16 @@ func moments(r *powerloss.Recording) []moment {
 	}
 	slices.SortStableFunc(all, func(a, b moment) int { return cmp.Compare(a.span, b.span) })
 	return all
+}
+
+// firstAsked is the span in which something was asked for first.
+func firstAsked(r *powerloss.Recording) int {
+	for n := range r.Spans() {
+		if len(r.Marks(r.Harshest(n))) > 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // boot boots the moment, and copies the state directory, or changes it and verifies what is there.
