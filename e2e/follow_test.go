@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -129,13 +130,15 @@ every = "10s"
 func awaitCached(t *testing.T, c *api.Client, content []byte) {
 	t.Helper()
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(content))
-	harness.Until(t, "the image with "+digest+" is cached", func() bool {
-		for _, e := range entries(t, c) {
-			if e.Digest == digest {
-				return true
-			}
+	harness.Until(t, "the image with "+digest+" is cached, and its fill has ended", func() bool {
+		if !slices.ContainsFunc(entries(t, c), func(e plugin.EntryView) bool { return e.Digest == digest }) {
+			return false
 		}
-		return false
+		fills, err := c.Fills(t.Context()) // who comes while one is about to end joins it
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fills) == 0
 	})
 }
 
