@@ -62,8 +62,8 @@ func (st *imageStage) endLate(w *work) {
 }
 
 // removeLate tells whether nothing of it is left, or can come any more: not while something is being written, since the image may
-// be gone before that is. An image that somebody else is about to remove loses its
-// objects before its header: what is written in between stays, so that what was written is removed again once that is gone.
+// be gone before that is. An image that somebody else is about to remove loses its objects before its header: what is written in
+// between stays, so that what was written is removed again once that is gone.
 func (st *imageStage) removeLate(w *work) (done bool, err error) {
 	l, err := locate(w.images, st.indexed)
 	if err == nil {
@@ -110,6 +110,9 @@ func (b *Backend) keepRemoving(st *imageStage) {
 			})
 			if err == nil && done {
 				return
+			}
+			if err != nil && pause == betweenRemovals && b.config.Log != nil { // once
+				b.config.Log.WithField("backend", b.config.Name).WithError(err).Warnf("what image-volume %s wrote after it was removed is not removed yet; trying again", st.ID)
 			}
 			select {
 			case <-time.After(pause):
