@@ -335,7 +335,7 @@ func (p *Plugin) Status(ctx context.Context) (Status, error) {
 	}
 	return Status{
 		Version: version(), Host: p.cfg.Host, InstanceID: p.holder.Instance, CatalogID: p.self, StartedAt: p.begun.UTC(), StateDir: p.cfg.StateDir, Ready: p.gate.open(),
-		Fills: fills, Backends: views, Sources: p.Sources(),
+		Fills: fills, Backends: views, Sources: p.Sources(), Clean: p.reconciler.cleans().view(),
 	}, nil
 }
 

@@ -135,6 +135,7 @@ type Status struct {
 	Fills      []FillView         `json:"fills"`
 	Backends   []BackendView      `json:"backends"`
 	Sources    []SourceView       `json:"sources"`
+	Clean      CleaningView       `json:"clean" doc:"How it is looked for what no entry names"`
 }
 
 // Problem is something that catalog, backend and quota do not agree on.

@@ -24,6 +24,7 @@ const (
 	defaultReportRetention = 90 * 24 * time.Hour
 	defaultEvents          = 10_000
 	defaultKeepFailed      = 24 * time.Hour
+	defaultCleanEvery      = 24 * time.Hour
 	defaultScrubEvery      = 7 * 24 * time.Hour
 	defaultScrubShare      = 5 // percent
 )
@@ -50,6 +51,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.ReportRetention, defaultReportRetention)
 	setDefault(&c.EventsMax, defaultEvents)
 	setDefault(&c.KeepFailed, defaultKeepFailed)
+	setDefault(&c.CleanEvery, defaultCleanEvery)
 	setDefault(&c.ScrubEvery, defaultScrubEvery)
 	setDefault(&c.ScrubShare, defaultScrubShare)
 	if c.ScrubShare < 1 || c.ScrubShare > 100 {

@@ -138,6 +138,20 @@ func (p *Pace) ETA(now time.Time, read, total int64) *time.Time { return p.p.eta
 // ScrubDue reads back what is due.
 func ScrubDue(ctx context.Context, p *Plugin) { p.reconciler.scrubs().run(ctx) }
 
+// CleanDue looks for orphans, if that is due.
+func CleanDue(ctx context.Context, p *Plugin) { p.reconciler.cleans().run(ctx) }
+
+// Unhurried is how long so many looks at image-volumes take, at the least.
+func Unhurried(ctx context.Context, looks int) error {
+	pace := unhurried{each: time.Second / looksPerSecond}
+	for range looks {
+		if err := pace.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // HearOfQuarantine does what other daemons do every few seconds.
 func HearOfQuarantine(ctx context.Context, p *Plugin) { p.stock.lookForQuarantined(ctx) }
 

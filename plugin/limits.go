@@ -65,6 +65,8 @@ type Limits struct {
 	Groups    []GroupConfig
 	Follows   []FollowConfig
 	FillLimit int // 0: the default
+	// CleanEvery is as in a Config.
+	CleanEvery time.Duration
 	// Sources are all image sources that there are from now on, with FreshFor and SourceLimits as in a Config. One that is there
 	// already stays as it is, with what is known of it. Nil: all stay, as do FreshFor and SourceLimits.
 	Sources      []imagesource.Source
@@ -93,6 +95,7 @@ func (c Controls) SetLimits(l Limits) error {
 		return fmt.Errorf("%w: FillLimit is negative", ErrBadRequest)
 	}
 	setDefault(&l.FillLimit, defaultFills)
+	setDefault(&l.CleanEvery, defaultCleanEvery)
 	if err := checkSourceLimits(l.SourceLimits); err != nil {
 		return err
 	}
@@ -115,6 +118,7 @@ func (c Controls) SetLimits(l Limits) error {
 	}
 	c.p.fills.setLimit(l.FillLimit)
 	c.p.fills.setOwnLimits()
+	c.p.reconciler.cleans().set(l.CleanEvery)
 	done()
 	for s, d := range change.done() {
 		c.p.chores.going.Go(func() { c.seeOff(s, d) })

@@ -117,6 +117,7 @@ func (p *Plugin) start(ctx context.Context) (err error) {
 	p.chores.every(pausedEvery, nil, p.stock.lookForPaused)
 	p.chores.every(pausedEvery, nil, p.stock.lookForQuarantined)
 	p.chores.every(scrubTick, nil, p.reconciler.scrubs().run)
+	p.chores.every(cleanTick, nil, p.reconciler.cleans().run)
 	p.chores.every(sweepEvery, nil, p.queue.sweeper().sweep)
 	p.chores.every(ageEvery, p.remover.hurried(), p.remover.keepWithin)
 	p.chores.every(followTick, p.queue.following().due(), p.queue.following().lookDue)

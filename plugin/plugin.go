@@ -100,6 +100,9 @@ type Config struct {
 	ReportRetention time.Duration
 	// KeepFailed is how long the rows of failed fills are kept for people to see. Default: 24 h.
 	KeepFailed time.Duration
+	// CleanEvery is how often it is looked for image-volumes and claims that no entry names, and for entries whose image-volumes
+	// are gone. Default: 24 h. Negative: never.
+	CleanEvery time.Duration
 	// ScrubEvery is how often each image-volume is read back and compared with what was written. Default: 7 days. Negative:
 	// never.
 	ScrubEvery time.Duration

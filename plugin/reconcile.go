@@ -27,6 +27,7 @@ type reconciler struct {
 	fills    *fills
 	ladder   *ladder
 	scrubber *scrubber
+	janitor  *janitor
 
 	turn turnstile // of the one who surveys and mends
 	// incomplete is when something was left out last: a store, an image-volume or the claims, which could not be read, or
@@ -36,7 +37,9 @@ type reconciler struct {
 
 func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconciler {
 	v := &surveyor{house: h, mender: &mender{house: h, books: b, stock: k}, stock: k}
-	return &reconciler{house: h, books: b, surveyor: v, stock: k, fills: fl, ladder: l, scrubber: newScrubber(h, b, k), turn: make(turnstile, 1)}
+	rec := &reconciler{house: h, books: b, surveyor: v, stock: k, fills: fl, ladder: l, scrubber: newScrubber(h, b, k), turn: make(turnstile, 1)}
+	rec.janitor = newJanitor(h, rec)
+	return rec
 }
 
 // reconcile makes catalog, backends and quota agree, as far as that needs nobody's decision.

@@ -23,6 +23,8 @@ const (
 	DutyInherit Duty = "inherit"
 	// DutyScrub reads a store's image-volumes back, one after the other.
 	DutyScrub Duty = "scrub"
+	// DutyClean looks slowly for what no row of a store names, or, without a store, for claims for nothing.
+	DutyClean Duty = "clean"
 	// DutyGrow makes another generation of an entry's image-volume.
 	DutyGrow Duty = "grow"
 )

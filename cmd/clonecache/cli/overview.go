@@ -45,6 +45,7 @@ func showStatus(t *table, s plugin.Status) {
 	t.row("Host", s.Host)
 	t.row("Started", t.moment(s.StartedAt))
 	t.row("State", s.StateDir)
+	t.row("Orphans", lookedFor(t, s.Clean))
 	t.line("")
 	showBackends(t, s.Backends)
 	showSources(t, s.Sources)
@@ -65,6 +66,14 @@ func showStatus(t *table, s plugin.Status) {
 		}
 		t.row(id(f.EntryID), string(f.Backend), f.ImageID, count(f.Waiters), read, t.size(f.WrittenBytes), t.ago(f.StartedAt))
 	}
+}
+
+// lookedFor says when it was looked for what no entry names.
+func lookedFor(t *table, c plugin.CleaningView) string {
+	if c.NextAt == nil {
+		return "looked for " + t.ago(c.LastAt) + ", at the next start again"
+	}
+	return "looked for " + t.ago(c.LastAt) + ", from " + t.moment(*c.NextAt) + " on again"
 }
 
 // showSources shows the image sources that are down, if any.

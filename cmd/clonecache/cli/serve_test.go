@@ -302,7 +302,7 @@ func TestReloadSaysWhatTookEffect(t *testing.T) {
 	if r := query[api.Reloaded](t, d, exitOK, "reload"); len(r.Changed)+len(r.NeedsRestart) != 0 {
 		t.Errorf("of an unchanged file: %+v", r)
 	}
-	changed := strings.NewReplacer("max_count = 5", "max_count = 1\nremove_unused_after = \"24h\"", `log_level = "debug"`, "log_level = \"error\"\nfill_limit = 2",
+	changed := strings.NewReplacer("max_count = 5", "max_count = 1\nremove_unused_after = \"24h\"", `log_level = "debug"`, "log_level = \"error\"\nfill_limit = 2\nclean_every = \"2h\"",
 		`stop_timeout = "1h"`, `stop_timeout = "30m"`, `path = "images"`, `path = "other-images"`).Replace(serveConfig)
 	write(t, file, []byte(changed+`
 [[group]]
@@ -314,12 +314,15 @@ path = "more"
 `))
 	write(t, filepath.Join(d.dir, "other-images/disk.raw"), d.image)
 	want := api.Reloaded{
-		Changed: []string{"fill_limit", "log_level", "group", "image_source library: path",
+		Changed: []string{"fill_limit", "clean_every", "log_level", "group", "image_source library: path",
 			"backend local: max_count", "backend local: remove_unused_after", "file_cache more"},
 		NeedsRestart: []string{"stop_timeout"},
 	}
 	if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := query[plugin.Status](t, d, exitOK, "status").Clean.Every; got != 7200 {
+		t.Errorf("clean_every: got %d s, want 7200", got)
 	}
 	query[[]plugin.QueuedView](t, d, exitOK, "prefetch", "library:disk.raw", "--group", "all", "--wait")
 	before := len(d.log.String())

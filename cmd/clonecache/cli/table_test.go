@@ -79,6 +79,7 @@ func shownTables() []shownTable {
 		Fills: 1, FailedFills: 1, FillMeanMS: 3214.5, FillMaxMS: 3214.5,
 		Images: []report.Image{{ImageID: "library:disk.raw", Requests: 11, Hits: 10, Misses: 1, DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, FillMeanMS: 3214.5}}}
 	day := now.Add(-24 * time.Hour)
+	next := now.Add(4 * time.Hour)
 	entry := plugin.EntryView{Configured: true, ID: "0197c2f4-aaaa-bbbb-cccc-0123456789ab", Backend: "local", ImageIDs: []string{"library:disk.raw", "web:disk.raw"},
 		Content: backends.Content{Digest: "sha256:00ff", DiskFormat: "raw", SourceBytes: 1 << 30, VirtualBytes: 2 << 30, InspectorVersion: 1}, State: "ready", Form: "decoded", ImageVolume: "iv-0197c2f4-1",
 		HeldBytes: 690 << 20, Hits: 10, Clones: 2, Dependents: []backends.VolumeName{"v1", "v2"}, Pinned: true, CreatedAt: now.Add(-50 * time.Hour), LastUsedAt: now.Add(-3 * time.Minute)}
@@ -139,6 +140,7 @@ func shownTables() []shownTable {
 		}},
 		{"status", func(t *table) {
 			showStatus(t, plugin.Status{Version: "v1", Host: "h", StartedAt: now, StateDir: "/s", Ready: true, Backends: views,
+				Clean: plugin.CleaningView{Every: 86400, LastAt: now.Add(-20 * time.Hour), NextAt: &next},
 				Fills: []plugin.FillView{{EntryID: entry.ID, Backend: "local", ImageID: "library:a", Waiters: 2, ReadBytes: 1 << 20, TotalBytes: 4 << 20, WrittenBytes: 1 << 20, StartedAt: now.Add(-9 * time.Second)}}})
 		}},
 		{"events", func(t *table) {

@@ -27,6 +27,7 @@ const (
 	minStallTimeout  = time.Second    // stall_timeout
 	maxStallTimeout  = time.Hour      // stall_timeout
 	minKeepFailed    = time.Hour      // keep_failed; a refusal is answered from it for so long
+	minClean         = time.Minute    // clean_every
 	minScrub         = time.Minute    // scrub_every
 	minBandwidth     = 64 << 10       // max_bandwidth
 	minFresh         = time.Minute    // fresh_for
@@ -111,6 +112,9 @@ func (c *checker) daemon(cfg *Config) {
 	c.duration("report_retention", cfg.ReportRetention, minRetention, maxRetention)
 	c.duration("stall_timeout", cfg.StallTimeout, minStallTimeout, maxStallTimeout)
 	c.duration("keep_failed", cfg.KeepFailed, minKeepFailed, maxRetention)
+	if cfg.CleanEvery != 0 {
+		c.duration("clean_every", cfg.CleanEvery, minClean, maxRetention)
+	}
 	if cfg.ScrubEvery != 0 {
 		c.duration("scrub_every", cfg.ScrubEvery, minScrub, maxRetention)
 	}

@@ -35,6 +35,7 @@ type Config struct {
 	StallTimeout        Duration       `toml:"stall_timeout"`
 	ReportRetention     Duration       `toml:"report_retention"`
 	KeepFailed          Duration       `toml:"keep_failed"`
+	CleanEvery          Duration       `toml:"clean_every"`
 	ScrubEvery          Duration       `toml:"scrub_every"`
 	ScrubShare          int            `toml:"scrub_share"`
 	EventsMax           int            `toml:"events_max"`
@@ -223,6 +224,7 @@ func Default() Config {
 		StallTimeout:        Duration(30 * time.Second),
 		ReportRetention:     Duration(90 * day),
 		KeepFailed:          Duration(day),
+		CleanEvery:          Duration(day),
 		ScrubEvery:          Duration(7 * day),
 		ScrubShare:          5,
 		EventsMax:           10_000,

@@ -191,6 +191,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		FillLimit:           d.cfg.FillLimit,
 		ReportRetention:     time.Duration(d.cfg.ReportRetention),
 		KeepFailed:          time.Duration(d.cfg.KeepFailed),
+		CleanEvery:          orNever(d.cfg.CleanEvery),
 		ScrubEvery:          orNever(d.cfg.ScrubEvery),
 		ScrubShare:          d.cfg.ScrubShare,
 		EventsMax:           eventsMax(d.cfg),

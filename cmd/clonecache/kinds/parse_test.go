@@ -86,6 +86,7 @@ func TestParseFillsEveryField(t *testing.T) {
 		StallTimeout:        config.Duration(45 * time.Second),
 		ReportRetention:     config.Duration(30 * day),
 		KeepFailed:          config.Duration(2 * day),
+		CleanEvery:          config.Duration(12 * time.Hour),
 		ScrubEvery:          config.Duration(3 * day),
 		ScrubShare:          7,
 		EventsMax:           500,
