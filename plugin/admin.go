@@ -83,56 +83,6 @@ func (ro *roster) backendsNamed(name backends.Name) ([]*store, error) {
 	return all, nil
 }
 
-// Entries lists entries, ordered by ID.
-func (p *Plugin) Entries(ctx context.Context, f EntryFilter) ([]EntryView, error) {
-	views, err := p.stock.list(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	return views, p.fills.readElsewhere(ctx, views)
-}
-
-// list is Entries.
-func (k *stock) list(ctx context.Context, f EntryFilter) ([]EntryView, error) {
-	if err := k.books.flushToRead(ctx); err != nil {
-		return nil, err
-	}
-	states := []catalog.State{catalog.Filling, catalog.Ready, catalog.Evicting, catalog.Detached}
-	switch f.State {
-	case "":
-	case "all":
-		states = nil
-	default:
-		states = []catalog.State{catalog.State(f.State)}
-	}
-	var store backends.StoreID
-	if f.Backend != "" {
-		var err error
-		store, err = k.storeID(ctx, f.Backend)
-		if errors.Is(err, backends.ErrUnavailable) {
-			return []EntryView{}, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	entries, err := k.catalog.List(ctx, catalog.Filter{
-		Store: store, States: states, ImageID: f.ImageID, After: catalog.EntryID(f.After), Limit: f.Limit,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := k.asked(f.Backend, len(entries)); err != nil {
-		return nil, err
-	}
-	k.freshen(ctx, entries)
-	views := make([]EntryView, 0, len(entries))
-	for _, e := range entries {
-		views = append(views, k.entryView(e))
-	}
-	return views, nil
-}
-
 // pinnedBy is whose an entry's pin is.
 func pinnedBy(e catalog.Entry) string {
 	switch {

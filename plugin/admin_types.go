@@ -39,6 +39,8 @@ type EntryView struct {
 	// Place and Volumes are of image-volumes that are lent, as far as they are known.
 	Place   backends.Place `json:"place,omitempty" doc:"Where it lies, in its control plane's words: Cinder's host@backend#pool"`
 	Volumes int            `json:"volumes,omitempty" doc:"How many volumes it consists of, where they are lent: each takes so many clones"`
+	// ListPlace is where a list goes on that is not by age.
+	ListPlace string `json:"list_place,omitempty" doc:"In a list of another order than by age: what after is for the entries that come after this one"`
 	// Dependents are told of a single entry only, since they take a look at every volume.
 	Dependents []backends.VolumeName `json:"dependents,omitzero" doc:"Volumes that still depend on it, by name; only where one entry is shown"`
 	// MadeFrom is told of an entry in quarantine.
@@ -50,9 +52,27 @@ type EntryFilter struct {
 	Backend backends.Name
 	State   string
 	ImageID string
-	After   string // an entry ID, for paging
-	Limit   int    // 0: no limit
+	// Contains is a part of the entry's ID, or of the SOURCE:ID of one of its images.
+	Contains string
+	Sort     EntrySort // "": by age
+	After    string    // the last entry's ID, for paging; of another order than by age its ListPlace
+	Limit    int       // 0: no limit
 }
+
+// EntrySort is an order of entries.
+type EntrySort string
+
+// The orders of entries: by age the oldest first, else the greatest first and of equal ones the youngest.
+const (
+	SortAge    EntrySort = "age"
+	SortHeld   EntrySort = "held"
+	SortHits   EntrySort = "hits"
+	SortUsed   EntrySort = "used"
+	SortClones EntrySort = "clones"
+)
+
+// EntrySorts are all of them, the default first.
+var EntrySorts = []EntrySort{SortAge, SortHeld, SortHits, SortUsed, SortClones}
 
 // VolumeView is a volume as admins see it.
 type VolumeView struct {

@@ -64,8 +64,8 @@ func (l *looked) turn(then func(after catalog.EntryID) catalog.EntryID) {
 
 // freshen brings the live clones of entries that are about to be shown up to date, here and in the catalog:
 // of those that the catalog believes in use, and no more than can be looked at in a moment. A backend that
-// does not answer leaves them as they are.
-func (k *stock) freshen(ctx context.Context, entries []catalog.Entry) {
+// does not answer leaves them as they are. It tells whether one has other clones than the catalog believed.
+func (k *stock) freshen(ctx context.Context, entries []catalog.Entry) (changed bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookFor)
 	defer cancel()
 	due := make(map[*store][]catalog.Entry)
@@ -86,9 +86,11 @@ func (k *stock) freshen(ctx context.Context, entries []catalog.Entry) {
 	}
 	for i := range entries {
 		if n, ok := seen[entries[i].ID]; ok {
+			changed = changed || entries[i].Clones != n
 			entries[i].Clones = n
 		}
 	}
+	return changed
 }
 
 // mayBeStale tells whether an entry's live clones may have gone unheard.
@@ -155,7 +157,7 @@ func (k *stock) lookAround(ctx context.Context, s *store) {
 		return
 	}
 	s.looked.turn(func(after catalog.EntryID) catalog.EntryID {
-		some, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), InUse: true, After: after, Limit: mostLooks})
+		some, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), InUse: true, After: catalog.ListPlace{ID: after}, Limit: mostLooks})
 		if err != nil {
 			k.log.WithField("backend", s.name).WithError(err).Debug("entries in use not listed")
 			return after

@@ -65,7 +65,7 @@ func (ro *roster) unknown(name backends.Name) error {
 }
 
 // listed are names as a person writes them: "local, ext4".
-func listed(names []backends.Name) string {
+func listed[T ~string](names []T) string {
 	words := make([]string, len(names))
 	for i, n := range names {
 		words[i] = string(n)

@@ -70,7 +70,9 @@ func BenchmarkPage(b *testing.B) {
 	}{
 		{"/ui?since=1h", time.Second}, {"/ui?since=24h", time.Second}, {"/ui?since=30d", time.Second},
 		{"/ui/entries", 300 * time.Millisecond}, {"/ui/entries?after=" + entryID(n/2), 300 * time.Millisecond},
-		{"/ui/entries?sort=held", 300 * time.Millisecond}, {"/ui/entries?q=image-77", 300 * time.Millisecond},
+		{"/ui/entries?sort=held", 300 * time.Millisecond}, {"/ui/entries?sort=hits&after=3:" + entryID(n/2), 300 * time.Millisecond},
+		{"/ui/entries?sort=used&state=failed", 300 * time.Millisecond}, {"/ui/entries?sort=clones&backend=local&state=ready", 300 * time.Millisecond},
+		{"/ui/entries?q=image-77", 300 * time.Millisecond}, {"/ui/entries?q=nothing-has-this&sort=used", 300 * time.Millisecond},
 		{"/ui/entry/" + entryID(n/2), 300 * time.Millisecond}, {"/ui/fills?part=1", 300 * time.Millisecond}, {"/ui/events", 300 * time.Millisecond},
 	} {
 		b.Run(page.path, func(b *testing.B) {

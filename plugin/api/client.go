@@ -129,12 +129,14 @@ func (c *Client) FlattenVolume(ctx context.Context, backend backends.Name, volum
 	})
 }
 
-// Entries lists cache entries, ordered by ID.
+// Entries lists cache entries in the order that is asked for.
 func (c *Client) Entries(ctx context.Context, f plugin.EntryFilter) ([]plugin.EntryView, error) {
 	query := url.Values{}
 	setQuery(query, "backend", string(f.Backend))
 	setQuery(query, "state", f.State)
 	setQuery(query, "image", f.ImageID)
+	setQuery(query, "contains", f.Contains)
+	setQuery(query, "sort", string(f.Sort))
 	setQuery(query, "after", f.After)
 	if f.Limit > 0 {
 		query.Set("limit", strconv.Itoa(f.Limit))

@@ -13,8 +13,11 @@ type entriesInput struct {
 	Backend backends.Name `query:"backend" doc:"The backend or file cache that holds them. Default: all"`
 	State   string        `query:"state" enum:"filling,ready,evicting,detached,failed" doc:"Default: all but failed"`
 	Image   string        `query:"image" maxLength:"4096" doc:"SOURCE:ID of an image that they serve"`
-	After   string        `query:"after" maxLength:"255" doc:"The last ID of the page before"`
-	Limit   int           `query:"limit" minimum:"0" maximum:"10000" doc:"At most so many. Default: no limit"`
+	// Contains is searched for in all entries.
+	Contains string           `query:"contains" maxLength:"4096" doc:"A part of the entry's ID, or of the SOURCE:ID of one of its images"`
+	Sort     plugin.EntrySort `query:"sort" enum:"age,held,hits,used,clones" doc:"Default: age, the oldest first. Else the greatest come first, and of equal ones the youngest"`
+	After    string           `query:"after" maxLength:"300" doc:"For the next page: the id of the last entry of the one before; of another order than by age its list_place"`
+	Limit    int              `query:"limit" minimum:"0" maximum:"10000" doc:"At most so many. Default: no limit"`
 }
 
 type entryInput struct {
@@ -36,8 +39,8 @@ type deleteAllInput struct {
 
 func (s *Server) entryRoutes() {
 	const all, one = "/v1/entries", "/v1/entries/{id}"
-	route(s, get("list-entries", all, "Cache entries, ordered by ID"), func(ctx context.Context, svc Service, in *entriesInput) (*output[[]plugin.EntryView], error) {
-		return listed(svc.Entries(ctx, plugin.EntryFilter{Backend: in.Backend, State: in.State, ImageID: in.Image, After: in.After, Limit: in.Limit}))
+	route(s, get("list-entries", all, "Cache entries, by age or in another order"), func(ctx context.Context, svc Service, in *entriesInput) (*output[[]plugin.EntryView], error) {
+		return listed(svc.Entries(ctx, plugin.EntryFilter{Backend: in.Backend, State: in.State, ImageID: in.Image, Contains: in.Contains, Sort: in.Sort, After: in.After, Limit: in.Limit}))
 	})
 	route(s, get("show-entry", one, "One cache entry"), func(ctx context.Context, svc Service, in *entryInput) (*output[plugin.EntryView], error) {
 		return answer(svc.Entry(ctx, in.ID))

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"fmt"
 	"html"
 	"io"
 	"net"
@@ -234,12 +235,17 @@ func TestEntriesComeInPages(t *testing.T) {
 	if !strings.Contains(first, "after=Bx") || fake.filter.Limit != 51 {
 		t.Errorf("asked for %+v; the next page is not that after Bx", fake.filter)
 	}
-	_, sorted := d.raw(t, "GET", "/ui/entries?sort=hits", "")
-	if !strings.Contains(sorted, "from=50") || !strings.Contains(sorted, ">119<") || strings.Contains(sorted, ">69<") {
-		t.Errorf("the first page by hits: %s", sorted)
+	for i := range fake.entries {
+		fake.entries[i].ListPlace = fmt.Sprintf("%d:%s", i, fake.entries[i].ID)
 	}
-	if _, last := d.raw(t, "GET", "/ui/entries?sort=hits&from=100", ""); strings.Contains(last, "from=150") || !strings.Contains(last, ">0<") {
-		t.Error("the last page by hits has a next one, or not the least")
+	_, sorted := d.raw(t, "GET", "/ui/entries?q=x%26&sort=hits&after=7%3ABx", "")
+	want := plugin.EntryFilter{Contains: "x&", Sort: plugin.SortHits, After: "7:Bx", Limit: 51}
+	if fake.filter != want || !strings.Contains(sorted, "after=49%3ABx") || !strings.Contains(sorted, "q=x%26") {
+		t.Errorf("asked for %+v, want %+v; or the next page is not that after Bx: %s", fake.filter, want, sorted)
+	}
+	fake.entries = fake.entries[:50]
+	if _, last := d.raw(t, "GET", "/ui/entries?sort=odd", ""); strings.Contains(last, "after=") || fake.filter.Sort != plugin.SortAge {
+		t.Errorf("the last page has a next one, or %+v was asked for", fake.filter)
 	}
 }
 

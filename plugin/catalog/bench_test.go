@@ -65,7 +65,7 @@ func BenchmarkEntries(b *testing.B) {
 			return err
 		})
 		run("ListPage", func(ctx context.Context, i int) error {
-			_, err := c.List(ctx, Filter{Store: "local", After: EntryID(fmt.Sprintf("0199-%08d", i%n)), Limit: 100})
+			_, err := c.List(ctx, Filter{Store: "local", After: ListPlace{ID: EntryID(fmt.Sprintf("0199-%08d", i%n))}, Limit: 100})
 			return err
 		})
 		run("ListFilling", func(ctx context.Context, i int) error {

@@ -23,7 +23,7 @@ var copiedTables = []struct {
 	{"hosts", nil},
 	{"host_stores", nil},
 	{"estates", nil},
-	{"entries", []string{"used_at", "in_use", "id_end", "superseded", "live_hash"}},
+	{"entries", []string{"used_at", "in_use", "id_end", "superseded", "live_hash", "counted_bytes"}},
 	{"entry_images", []string{"n", "row_hash"}},
 	{"departed", []string{"n", "image_hash"}},
 	{"applied", nil},

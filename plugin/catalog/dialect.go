@@ -21,6 +21,10 @@ type dialect struct {
 	check string
 	// ending is the condition that an entry's ID ends in ?, which is given twice.
 	ending string
+	// contains is the condition that a text has ? in it, byte by byte.
+	contains func(text string) string
+	// through makes a SELECT go through that index of the table before it; "" leaves it to the database, which counts.
+	through func(index string) string
 	// superseded and current are the conditions that an entry is superseded, or is not, in the words of an index.
 	superseded, current string
 	// shard is the SQL of whose row a total is added to; "": there is one row for all.
@@ -58,6 +62,11 @@ const (
 	clashing            // a row is there already, or is there no more: a repeated transaction sees it, if others made it so
 	unavailable         // the database does not answer, or not now
 )
+
+// holds is contains by a function of the database, which tells where the text begins in another one, from 1.
+func holds(function string) func(text string) string {
+	return func(text string) string { return function + "(" + text + ", ?) > 0" }
+}
 
 // unchanged leaves a statement as it is written.
 func unchanged(statement string) string { return statement }

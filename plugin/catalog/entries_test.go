@@ -272,9 +272,9 @@ func TestListSelectsAndPages(t *testing.T) {
 		{"no such state", Filter{States: []State{Detached}}, nil},
 		{"image", Filter{ImageID: "web:second"}, all[3:4]},
 		{"first page", Filter{Limit: 4}, all[:4]},
-		{"next page", Filter{Limit: 4, After: all[3]}, all[4:8]},
-		{"last page", Filter{Limit: 4, After: all[7]}, all[8:]},
-		{"everything", Filter{Store: "other", States: []State{Ready}, ImageID: "library:debian.qcow2", After: all[1], Limit: 1}, all[3:4]},
+		{"next page", Filter{Limit: 4, After: ListPlace{ID: all[3]}}, all[4:8]},
+		{"last page", Filter{Limit: 4, After: ListPlace{ID: all[7]}}, all[8:]},
+		{"everything", Filter{Store: "other", States: []State{Ready}, ImageID: "library:debian.qcow2", After: ListPlace{ID: all[1]}, Limit: 1}, all[3:4]},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -16,10 +16,14 @@ import (
 type Filter struct {
 	Store   backends.StoreID
 	States  []State
-	ImageID string  // SOURCE:ID
-	InUse   bool    // only those with live clones, as far as the catalog knows
-	After   EntryID // entries whose ID sorts after it, for paging
-	Limit   int     // 0: no limit
+	ImageID string // SOURCE:ID
+	// Contains is a part of the entry's ID, or of one of its images' SOURCE:ID. It takes time in proportion to the
+	// number of entries.
+	Contains string
+	InUse    bool // only those with live clones, as far as the catalog knows
+	Order    Order
+	After    ListPlace // entries that come after it in that order, for paging; zero: the beginning
+	Limit    int       // 0: no limit
 }
 
 // Get returns one entry. ErrNotFound.
@@ -48,11 +52,19 @@ func (c *Catalog) Find(ctx context.Context, store backends.StoreID, domain strin
 	return e, nil
 }
 
-// List returns entries ordered by ID.
+// List returns entries in the order that is asked for. With a limit, and without Contains, it takes time in proportion to what
+// it goes by: to that limit where most entries are of the store and states that are asked for.
 func (c *Catalog) List(ctx context.Context, f Filter) ([]Entry, error) {
 	var all []Entry
-	where, args := f.where()
 	err := c.read(ctx, "list entries", func(t tx) (err error) {
+		if f.Limit > 0 {
+			stmt, args := f.page(c.dialect)
+			if all, err = t.entries(ctx, stmt, args...); err != nil {
+				return err
+			}
+			return t.imagesOf(ctx, all)
+		}
+		where, args := f.where(c.dialect)
 		if all, err = t.entries(ctx, listEntries+where, args...); err != nil {
 			return err
 		}
@@ -128,15 +140,16 @@ const (
 )
 
 // where is what follows `FROM entries e`.
-func (f Filter) where() (string, []any) {
+func (f Filter) where(d dialect) (string, []any) {
 	var conditions []string
 	var args []any
 	add := func(condition string, values ...any) {
 		conditions = append(conditions, condition)
 		args = append(args, values...)
 	}
-	if f.After != "" {
-		add("e.id > ?", f.After)
+	if f.After != (ListPlace{}) {
+		condition, values := f.Order.behind(f.After)
+		add(condition, values...)
 	}
 	if f.Store != "" {
 		add("e.store = ?", f.Store)
@@ -154,32 +167,25 @@ func (f Filter) where() (string, []any) {
 	if f.ImageID != "" {
 		add("e.id IN (SELECT entry_id FROM entry_images WHERE image_id = ?)", f.ImageID)
 	}
+	if f.Contains != "" {
+		add("("+d.contains("e.id")+" OR e.id IN (SELECT entry_id FROM entry_images WHERE "+d.contains("image_id")+"))", f.Contains, f.Contains)
+	}
 	where := ""
 	if len(conditions) > 0 {
 		where = " WHERE " + strings.Join(conditions, " AND ")
 	}
-	where += " ORDER BY e.id"
+	where += f.Order.by()
 	if f.Limit > 0 {
 		where += " LIMIT " + strconv.Itoa(f.Limit)
 	}
 	return where, args
 }
 
-// listImages fills in the images of entries that where selected, which both have the order of IDs.
+// listImages fills in the images of all entries that where selected, in one statement.
 func (t tx) listImages(ctx context.Context, all []Entry, where string, args []any) error {
-	at := 0
-	return t.each(ctx, func(rows *sql.Rows) error {
-		var id EntryID
-		var image string
-		if err := rows.Scan(&id, &image); err != nil {
-			return err
-		}
-		for at < len(all) && all[at].ID != id {
-			at++
-		}
-		if at < len(all) {
-			all[at].ImageIDs = addOnce(all[at].ImageIDs, image)
-		}
-		return nil
-	}, fmt.Sprintf(listImages, where), args...)
+	at := make(map[EntryID]*Entry, len(all))
+	for i := range all {
+		at[all[i].ID] = &all[i]
+	}
+	return t.each(ctx, func(rows *sql.Rows) error { return addImageTo(at, rows) }, fmt.Sprintf(listImages, where), args...)
 }

@@ -23,6 +23,8 @@ var mariaDBDialect = dialect{
 	now:        `SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)`,
 	check:      `SELECT 'ok'`,
 	ending:     `RIGHT(e.id, CHAR_LENGTH(?)) = ?`,
+	contains:   holds("INSTR"),
+	through:    func(index string) string { return " FORCE INDEX (" + index + ")" },
 	superseded: `superseded = 1`,
 	current:    `superseded = 0`,
 	shard:      `COALESCE(@clonecache_shard, '')`,

@@ -26,6 +26,8 @@ var postgresDialect = dialect{
 	now:        `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)`,
 	check:      `SELECT 'ok'`,
 	ending:     `RIGHT(e.id, CHAR_LENGTH(?)) = ?`,
+	contains:   holds("strpos"),
+	through:    func(string) string { return "" },
 	superseded: `superseded_at > 0`,
 	current:    `superseded_at = 0`,
 	shard:      `COALESCE(current_setting('clonecache.shard', true), '')`,

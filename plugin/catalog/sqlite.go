@@ -35,6 +35,8 @@ var sqliteDialect = dialect{
 	now:        `SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)`,
 	check:      `PRAGMA integrity_check(20)`,
 	ending:     `substr(e.id, -length(?)) = ?`,
+	contains:   holds("instr"),
+	through:    func(index string) string { return " INDEXED BY " + index },
 	superseded: `superseded_at > 0`,
 	current:    `superseded_at = 0`,
 	reading:    sql.LevelSerializable,

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,13 +27,13 @@ func (a *app) entryList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List what is cached",
-		Long:  "Lists what is cached, what is being cached, and what is detached: deleted, but still needed by clones. Failed fills\nare listed with --state failed.",
+		Long:  "Lists what is cached, what is being cached, and what is detached: deleted, but still needed by clones. Failed fills\nare listed with --state failed. The daemon sorts by -held, -hits, -used and -clones: with --limit these are the\ngreatest of all. By other columns what was listed is sorted.",
 		Example: `  clonecache entry list
   clonecache entry list --backend local --state ready --sort -held
   clonecache entry list --image library:debian-12.qcow2 -o json`,
 		Args: exactly(),
 		RunE: ask(a, func(ctx context.Context, c *api.Client) ([]plugin.EntryView, error) {
-			f.Backend, f.State = backends.Name(backend), state.value
+			f.Backend, f.State, f.Sort = backends.Name(backend), state.value, greatestFirst(sorted.chosen)
 			entries, err := c.Entries(ctx, f)
 			sorted.sort(entries)
 			return entries, err
@@ -42,12 +43,22 @@ func (a *app) entryList() *cobra.Command {
 	flags.StringVar(&backend, "backend", "", "only those of this backend or file cache")
 	flags.Var(&state, "state", "only those in this state: "+strings.Join(entryStates, ", "))
 	flags.StringVar(&f.ImageID, "image", "", "only those with this image's content (SOURCE:ID)")
-	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging")
+	flags.StringVar(&f.Contains, "contains", "", "only those with this in their ID, or in the SOURCE:ID of an image")
+	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging; with --sort -COLUMN after this list_place")
 	flags.Var((*atMost)(&f.Limit), "limit", "at most so many; 0: all")
 	sorted.flag(cmd)
 	a.completeAllStores(cmd)
 	completes(cmd, "state", fixed(entryStates...))
 	return cmd
+}
+
+// greatestFirst is the daemon's order for a column with - before it; "" where it has none of that.
+func greatestFirst(column string) plugin.EntrySort {
+	name, greatest := strings.CutPrefix(column, "-")
+	if order := plugin.EntrySort(name); greatest && order != plugin.SortAge && slices.Contains(plugin.EntrySorts, order) {
+		return order
+	}
+	return ""
 }
 
 var entryStates = []string{"filling", "ready", "evicting", "detached", "failed"}

@@ -71,6 +71,14 @@ func TestEntriesAreManaged(t *testing.T) {
 	}
 	id := entries[0].ID
 	short := shortID(id)
+	byHits := []string{"entry", "list", "--sort", "-hits", "--limit", "1", "--contains", "disk."}
+	if got := query[[]plugin.EntryView](t, d, exitOK, byHits...); len(got) != 1 || got[0].ListPlace != "0:"+id {
+		t.Errorf("by hits: got %+v, want it with where the list goes on", got)
+	}
+	if got := query[[]plugin.EntryView](t, d, exitOK, append(byHits, "--after", "0:"+id)...); len(got) != 0 {
+		t.Errorf("behind the last one: got %+v", got)
+	}
+	query[failure](t, d, exitUsage, append(byHits, "--after", id)...)
 	if got := query[plugin.EntryView](t, d, exitOK, "entry", "pin", short); !got.Pinned {
 		t.Error("pin: not pinned")
 	}
