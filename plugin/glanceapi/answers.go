@@ -3,8 +3,8 @@ package glanceapi
 import (
 	"encoding/json"
 	"fmt"
-	"html"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -12,36 +12,48 @@ import (
 const unauthorizedText = "This server could not verify that you are authorized to access the document you requested. " +
 	"Either you supplied the wrong credentials (e.g., bad password), or your browser does not understand how to supply the credentials required."
 
-// refuse answers with an error as Glance writes it: HTML, or JSON or plain text for whom asks for that.
+// refuse answers with an error as Glance writes it: as HTML or JSON, whichever a client takes, else as plain text.
 func refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
 	title := http.StatusText(status)
 	head := fmt.Sprintf("%d %s", status, title)
-	explained := html.EscapeString(text) + "<br /><br />\n\n\n"
-	kind, body := "text/html; charset=UTF-8", fmt.Sprintf("<html>\n <head>\n  <title>%s</title>\n </head>\n <body>\n  <h1>%s</h1>\n  %s\n </body>\n</html>", head, head, explained)
-	switch accepted(r.Header.Get("Accept")) {
+	kind, body := "text/plain; charset=UTF-8", head+"\n\n"+plain(explained(status, text))
+	switch accepted(r.Header.Values("Accept")) {
+	case "html":
+		kind = "text/html; charset=UTF-8"
+		body = fmt.Sprintf("<html>\n <head>\n  <title>%s</title>\n </head>\n <body>\n  <h1>%s</h1>\n  %s\n </body>\n</html>", head, head, explained(status, escapes.Replace(text)))
 	case "json":
-		text, _ := json.Marshal(map[string]string{"message": explained, "code": head, "title": title}) // strings always can be
+		text, _ := json.Marshal(map[string]string{"message": explained(status, text), "code": head, "title": title}) // strings always can be
 		kind, body = "application/json", string(text)
-	case "text":
-		kind, body = "text/plain; charset=UTF-8", head+"\n\n"+text+"\n\n   \n"
+	}
+	if r.Method == http.MethodHead {
+		kind, body = "text/html; charset=UTF-8", ""
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write([]byte(body)) // whom it does not reach has gone
-	}
+	_, _ = w.Write([]byte(body)) // whom it does not reach has gone
 }
 
-// accepted is the form in which a client takes errors: "html", "json" or "text".
-func accepted(header string) string {
-	switch {
-	case header == "" || strings.Contains(header, "*/*") || strings.Contains(header, "text/html") || strings.Contains(header, "text/*;"):
-		return "html"
-	case strings.Contains(header, "json"):
-		return "json"
+// explained is a text with what Glance's library writes behind it.
+func explained(status int, text string) string {
+	if status == http.StatusMethodNotAllowed {
+		return text + " <br /><br />\n"
 	}
-	return "text"
+	return text + "<br /><br />\n\n\n"
+}
+
+// escapes are those of Glance's library.
+var escapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;")
+
+var (
+	lineBreaks = regexp.MustCompile(`(?is)<br.*?>`)
+	tags       = regexp.MustCompile(`(?s)<!--|-->|<.*?>`)
+)
+
+// plain is HTML without its tags, as Glance's library reads it.
+func plain(text string) string {
+	text = strings.NewReplacer("\n", " ", "\r", "").Replace(text)
+	return tags.ReplaceAllString(lineBreaks.ReplaceAllString(text, "\n"), "")
 }
 
 // empty answers that something was done, and says no more. Clients would try to read an empty body as JSON.

@@ -33,7 +33,7 @@ type cacheState struct {
 }
 
 func (c *call) list() {
-	if !c.may(cacheList) {
+	if c.hasBody() || !c.may(cacheList) {
 		return
 	}
 	state, err := c.state()
@@ -335,7 +335,7 @@ func (c *call) prune() {
 
 // nodes is GET /v2/cache/nodes/ID: the hosts that have the image, this one by the address that it was asked at.
 func (c *call) nodes() {
-	if !c.may(cacheNodes) {
+	if c.hasBody() || !c.may(cacheNodes) {
 		return
 	}
 	entries, _, err := c.held()

@@ -2,6 +2,7 @@ package glanceapi_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -28,15 +29,16 @@ func TestAnswersAreGlances(t *testing.T) {
 		allow                   string
 	}{
 		{"no token", "", "GET", "/v2/cache", nil, 401, "could not verify that you are authorized", ""},
-		{"a token that is not valid", "bad", "GET", "/v2/cache", nil, 401, "<h1>401 Unauthorized</h1>", ""},
+		{"a token that is not valid", "bad", "GET", "/v2/cache", []header{"Accept: */*"}, 401, "<h1>401 Unauthorized</h1>", ""},
 		{"no token for a method that there is not", "", "POST", "/v2/cache", nil, 401, "", ""},
-		{"not an administrator lists", "demo", "GET", "/v2/cache", nil, 403, denied + "cache_list action.<br /><br />\n\n\n\n </body>", ""},
+		{"not an administrator lists", "demo", "GET", "/v2/cache", []header{"Accept: */*"}, 403, denied + "cache_list action.<br /><br />\n\n\n\n </body>", ""},
 		{"list", "admin", "GET", "/v2/cache", nil, 200, `{"cached_images":[],"queued_images":[]}`, ""},
 		{"a slash at the end is Glance's", "admin", "GET", "/v2/cache/", nil, 418, "", ""},
 		{"queue an unknown image", "admin", "PUT", "/v2/cache/" + absentImage, nil, 404, "Image " + absentImage + " not found.", ""},
 		{"queue what is no ID", "admin", "PUT", "/v2/cache/nonsense", nil, 404, "Image nonsense not found.", ""},
 		{"queue an unknown image as JSON", "admin", "PUT", "/v2/cache/x", []header{"Accept: application/json"}, 404, `"code":"404 Not Found","message":"Image x not found.`, ""},
-		{"queue an unknown image as text", "admin", "PUT", "/v2/cache/x", []header{"Accept: text/plain"}, 404, "404 Not Found\n\nImage x not found.\n\n   \n", ""},
+		{"queue an unknown image as text", "admin", "PUT", "/v2/cache/x", []header{"Accept: text/plain"}, 404, "404 Not Found\n\nImage x not found.\n\n   ", ""},
+		{"queue what would be HTML", "admin", "PUT", "/v2/cache/%3Cb%3E", nil, 404, "404 Not Found\n\nImage  not found.\n\n   ", ""},
 		{"queue one without data", "admin", "PUT", "/v2/cache/" + queuedImage, nil, 400, "Only images with status active can be targeted for queueing", ""},
 		{"queue a deactivated one", "admin", "PUT", "/v2/cache/" + deactivatedImage, nil, 400, "Only images with status active", ""},
 		{"not an administrator queues", "demo", "PUT", "/v2/cache/" + plainImage, nil, 403, denied + "cache_image action.", ""},
@@ -49,7 +51,7 @@ func TestAnswersAreGlances(t *testing.T) {
 		{"clear", "admin", "DELETE", "/v2/cache", nil, 204, "", ""},
 		{"clear the cache", "admin", "DELETE", "/v2/cache", []header{"x-image-cache-clear-target: cache"}, 204, "", ""},
 		{"clear the queue", "admin", "DELETE", "/v2/cache", []header{"x-image-cache-clear-target: Queue"}, 204, "", ""},
-		{"clear something else", "admin", "DELETE", "/v2/cache", []header{"x-image-cache-clear-target: foo"}, 400, "must be &#39;cache&#39;, &#39;queue&#39; or empty string.", ""},
+		{"clear something else", "admin", "DELETE", "/v2/cache", []header{"x-image-cache-clear-target: foo", "Accept: */*"}, 400, "must be &#x27;cache&#x27;, &#x27;queue&#x27; or empty string.", ""},
 		{"a method that there is not", "admin", "POST", "/v2/cache", nil, 405, "The method POST is not allowed for this resource.", "GET, DELETE"},
 		{"a method that an image has not", "admin", "GET", "/v2/cache/" + plainImage, nil, 405, "The method GET is not allowed", "DELETE, PUT"},
 		{"HEAD", "admin", "HEAD", "/v2/cache", nil, 405, "", "GET, DELETE"},
@@ -80,6 +82,21 @@ func TestAnswersAreGlances(t *testing.T) {
 				t.Errorf("Www-Authenticate: %q", got)
 			}
 		})
+	}
+}
+
+func TestAListTakesNoBody(t *testing.T) {
+	f := newFront(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.URL+"/v2/cache", strings.NewReader("{}"))
+	must(t, err)
+	r.Header.Set("X-Auth-Token", "demo")
+	answer, err := http.DefaultClient.Do(r)
+	must(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	must(t, err)
+	if want := "400 Bad Request\n\nA body is not expected with this request.\n\n   "; answer.StatusCode != 400 || string(body) != want {
+		t.Errorf("got %d %q, want %q", answer.StatusCode, body, want)
 	}
 }
 

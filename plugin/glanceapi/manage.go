@@ -93,6 +93,15 @@ func (c *call) may(action string) bool {
 	return false
 }
 
+// hasBody refuses a request that brings a body where there is nothing to say.
+func (c *call) hasBody() bool {
+	if c.r.ContentLength == 0 {
+		return false
+	}
+	refuse(c.w, c.r, http.StatusBadRequest, "A body is not expected with this request.")
+	return true
+}
+
 // failed answers where the cache could not do what was asked.
 func (c *call) failed(err error) {
 	if c.r.Context().Err() != nil {
