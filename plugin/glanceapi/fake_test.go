@@ -76,6 +76,7 @@ func newFakeGlance(t testing.TB) *fakeGlance {
 	})
 	mux.HandleFunc("GET /v2/images/{id}", g.let(g.show))
 	mux.HandleFunc("GET /v2/images/{id}/file", g.let(g.file))
+	mux.HandleFunc("DELETE /v2/images/{id}", g.let(g.delete))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Seen", r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("X-Auth-Token"))
 		w.WriteHeader(http.StatusTeapot)
@@ -109,6 +110,15 @@ func (g *fakeGlance) let(next func(http.ResponseWriter, *http.Request, fakeImage
 		}
 		next(w, r, i)
 	}
+}
+
+func (g *fakeGlance) delete(w http.ResponseWriter, r *http.Request, i fakeImage) {
+	if who := r.Header.Get("X-Auth-Token"); who != i.owner && who != "admin" {
+		http.Error(w, "You are not authorized to complete delete_image action.", http.StatusForbidden)
+		return
+	}
+	g.set(func() { delete(g.images, r.PathValue("id")) })
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (*fakeGlance) show(w http.ResponseWriter, r *http.Request, i fakeImage) {

@@ -10,7 +10,10 @@ import (
 )
 
 // passOn lets Glance answer, and changes nothing of what it says.
-func (s *Server) passOn(w http.ResponseWriter, r *http.Request) {
+func (s *Server) passOn(w http.ResponseWriter, r *http.Request) { s.passOnAnd(w, r, nil) }
+
+// passOnAnd is passOn; answered, unless it is nil, is called with Glance's answer before the caller gets that.
+func (s *Server) passOnAnd(w http.ResponseWriter, r *http.Request, answered func(*http.Response) error) {
 	to, transport, err := s.upstream(r.Context())
 	if err != nil {
 		s.noGlance(w, r, err)
@@ -21,6 +24,8 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request) {
 		Transport:     transport,
 		FlushInterval: -1,
 		ErrorHandler:  s.noGlance,
+
+		ModifyResponse: answered,
 	}
 	proxy.ServeHTTP(w, r)
 }

@@ -12,6 +12,7 @@ type route int
 const (
 	othersRoute route = iota // Glance's own
 	versionsRoute
+	imageRoute       // /v2/images/ID
 	fileRoute        // /v2/images/ID/file
 	cacheRoute       // /v2/cache
 	cachedImageRoute // /v2/cache/ID
@@ -55,8 +56,13 @@ func routeOf(path string) (route, string) {
 		return r, ""
 	}
 	if id, ok := strings.CutPrefix(path, "/v2/images/"); ok {
-		if id, ok = strings.CutSuffix(id, "/file"); ok && uuid.Validate(id) == nil {
+		id, file := strings.CutSuffix(id, "/file")
+		switch {
+		case uuid.Validate(id) != nil:
+		case file:
 			return fileRoute, id
+		default:
+			return imageRoute, id
 		}
 	}
 	for _, p := range routesWithID {

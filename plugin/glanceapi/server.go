@@ -120,6 +120,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.manage(w, r, route, id)
 	case route == fileRoute && r.Method == http.MethodGet:
 		s.download(w, r, id)
+	case route == imageRoute && r.Method == http.MethodDelete:
+		s.deleteImage(w, r, id)
 	case route == versionsRoute && r.Method == http.MethodGet:
 		s.versions(w, r)
 	default:
