@@ -110,19 +110,25 @@ CONF
 }
 
 write_glance() {
+  glance_conf $((port + 1)) keystone cache | put "$dir/etc/glance.conf"
+  glance_conf $((port + 7)) keystone+cachemanagement glance-cached | put "$dir/etc/glance-cached.conf"
+}
+
+# glance_conf PORT FLAVOR CACHE: FLAVOR is that of its pipeline, CACHE the name of the folder of its image cache.
+glance_conf() {
   local shown=false
   [ "${DIRECT_URL:-0}" != 1 ] || shown=true
-  put "$dir/etc/glance.conf" <<CONF
+  cat <<CONF
 [DEFAULT]
 bind_host = 127.0.0.1
-bind_port = $((port + 1))
+bind_port = $1
 workers = 1
 transport_url = rabbit://lab:secret@127.0.0.1:$((port + 3))/
 enabled_backends = file:file, rbd:rbd
 show_image_direct_url = $shown
 show_multiple_locations = $shown
 node_staging_uri = file://$dir/glance/tmp
-image_cache_dir = $dir/glance/cache
+image_cache_dir = $dir/glance/$3
 [database]
 connection = $(database glance)
 [glance_store]
@@ -143,7 +149,7 @@ driver = messagingv2
 retry = 0
 [paste_deploy]
 config_file = /etc/glance/glance-api-paste.ini
-flavor = keystone
+flavor = $2
 [oslo_policy]
 policy_dirs = /nonexistent
 [oslo_concurrency]

@@ -11,7 +11,8 @@
 #   lab.sh env      prints the variables with which clients reach it (eval "$(lab.sh env)")
 #   lab.sh start|stop|kill|pause|resume|restart SERVICE   for tests of outages; kill is SIGKILL to the
 #                   service and its children. SERVICE: mariadb memcached epmd rabbitmq keystone glance
-#                   cinder-api cinder-scheduler cinder-volume cinder-volume-a cinder-volume-b
+#                   cinder-api cinder-scheduler cinder-volume cinder-volume-a cinder-volume-b; and glance-cached, which
+#                   up leaves out: a second Glance on the same database and stores, with its image cache and the cache's API on
 #   lab.sh hook SOCKET|off [KEY=VALUE...]   puts clonecache's hook before the drivers, or takes it away, and
 #                   restarts cinder-volume; keys are clonecache_... and go into each backend's section, and
 #                   those of the form SECTION/KEY=VALUE into that section
@@ -22,7 +23,7 @@
 #   lab.sh run PROGRAM...    runs it with the variables of `env`
 #
 #   LAB_DIR=DIR   default /tmp/cclab; at most 40 bytes, for the unix sockets in it
-#   LAB_PORT=N    Keystone N, Glance N+1, Cinder N+2, RabbitMQ N+3 to N+5, memcached N+6,
+#   LAB_PORT=N    Keystone N, Glance N+1, Cinder N+2, RabbitMQ N+3 to N+5, memcached N+6, glance-cached N+7,
 #                 Ceph N+100 to N+130; default 7300
 #   DIRECT_URL=1  Glance shows where images lie (on `up` and `restart glance`; 0 hides it again)
 #   GLANCE_STORE=file|rbd   where new images go unless the upload names a store; default file
@@ -51,6 +52,7 @@ settings="DIRECT_URL GLANCE_STORE CINDER_DRIVER_RBD CINDER_DRIVER_NFS CINDER_PYT
 backends=(rbd1 rbd2 nfs1 nfs2)
 services="mariadb memcached epmd rabbitmq keystone glance cinder-api cinder-scheduler cinder-volume"
 controllers="cinder-volume-a cinder-volume-b"
+others="$controllers glance-cached" # which up does not start
 
 export CEPH_DIR=$dir/ceph CEPH_PORT=$((port + 100))
 export CEPH_POOLS="volumes volumes2 images" CEPH_USERS="cinder glance clonecache"
@@ -71,7 +73,7 @@ main() {
     status) status ;;
     env) client_env ;;
     start | stop | kill | pause | resume | restart)
-      case " $services $controllers " in *" ${2:-} "*) ;; *) die "$1: which of: $services $controllers" ;; esac
+      case " $services $others " in *" ${2:-} "*) ;; *) die "$1: which of: $services $others" ;; esac
       with_lock "$1" "$2"
       ;;
     hook) with_lock hook "${@:2}" ;;
@@ -173,7 +175,7 @@ controllers() {
 
 down() {
   local service
-  for service in $controllers cinder-volume cinder-scheduler cinder-api glance keystone rabbitmq epmd; do stop $service & done
+  for service in $others cinder-volume cinder-scheduler cinder-api glance keystone rabbitmq epmd; do stop $service & done
   wait
   stop memcached
   stop mariadb

@@ -18,6 +18,7 @@ command_of() {
       listens=$port
       ;;
     glance) cmd=(glance-api --config-file "$conf/glance.conf") listens=$((port + 1)) ;;
+    glance-cached) cmd=(glance-api --config-file "$conf/glance-cached.conf") listens=$((port + 7)) ;;
     cinder-api) cmd=(cinder-api "${cinder_files[@]}") listens=$((port + 2)) ;;
     cinder-scheduler) cmd=(cinder-scheduler "${cinder_files[@]}") listens= ;;
     cinder-volume) cmd=(cinder-volume "${cinder_files[@]}") listens=drivers drivers=${#backends[@]} ;;
