@@ -160,6 +160,30 @@ type ImageVolumeContent interface {
 	io.Closer
 }
 
+// Offerer is an optional capability of a backend whose volumes belong to projects of a control plane.
+type Offerer interface {
+	// Offer lets whoever is told of it take the volume over into a project of their own; until then it stays ours, and is
+	// deleted as any other. An earlier offer of the volume is void. ErrNotExist: it is not there, or somebody has taken it
+	// over. ErrInUse: it is attached. ErrUnavailable. A crash, or an answer that was lost, leaves an offer of which nobody
+	// has the key: offering anew or deleting the volume ends it.
+	Offer(ctx context.Context, ref VolumeRef) (Offer, error)
+}
+
+// Offer is what takes a volume over.
+type Offer struct {
+	ID  string `json:"id" doc:"Names the transfer: under Cinder its ID"`
+	Key Secret `json:"auth_key" doc:"What accepts it. It is told this once, and neither stored nor logged"`
+}
+
+// Secret is what nobody else is to read. It is printed as [secret], and encoded as it is.
+type Secret string
+
+// String keeps it out of logs.
+func (Secret) String() string { return "[secret]" }
+
+// GoString keeps it out of logs.
+func (Secret) GoString() string { return "[secret]" }
+
 // GenerationID names one of the volumes that an image-volume consists of, as its control plane knows it.
 type GenerationID string
 

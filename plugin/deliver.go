@@ -16,13 +16,18 @@ import (
 // made is the point of no return: the volume exists. What goes wrong from here on is logged and never
 // returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
 func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
+	offer, err := l.offer(ctx, q, v)
 	if ctx.Err() != nil || q.overdue(l.now()) {
 		return l.unmake(ctx, q, intent, v)
 	}
+	if err != nil {
+		l.log.WithFields(q.fields()).WithError(err).Warn("volume not offered to another project; it " + l.remove(ctx, q, intent, v))
+		return Answer{}, err
+	}
 	// ── point of no return ──
 	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
-	a.Path, a.SizeBytes, a.Rounded = v.Path, v.SizeBytes, q.rounded(v, f)
-	err := l.answered(q, intent.Seq, &a, f)
+	a.Path, a.SizeBytes, a.Rounded, a.Transfer = v.Path, v.SizeBytes, q.rounded(v, f), offer
+	err = l.answered(q, intent.Seq, &a, f)
 	if err != nil && fateIfWhole(intent) == mustGo { // after a kill it would go, whoever was told of it
 		_, _ = l.unmake(ctx, q, intent, v)
 		return Answer{}, &stepAside{reason: ReasonCacheError, cause: err}

@@ -202,6 +202,9 @@ type Request struct {
 	// Encrypted: the volume is to be encrypted, as no clone of a shared image-volume can be. It is answered
 	// bypassed, reason encrypted.
 	Encrypted bool
+	// Transfer offers the volume to another project: whoever has the answer's Transfer takes it over there. Of a repeated
+	// request the volume is offered anew. ErrBadRequest on a backend whose volumes belong to no project.
+	Transfer bool
 	// Lend asks for no volume, but for an image-volume that the requester makes it from by itself (Answer.Loan), on a
 	// backend that lends.
 	Lend bool
@@ -255,6 +258,8 @@ type Answer struct {
 	DownloadedBytes int64               `json:"downloaded_bytes" doc:"Bytes of the image that this request downloaded"`
 	CopyMethod      backends.CopyMethod `json:"copy_method" doc:"How a copy was made; empty for what is none"`
 	ETA             *time.Time          `json:"eta,omitempty" doc:"Of what was bypassed while a fill goes on: when that will have read all of the image; absent where nobody can tell"`
+	// Transfer is told to the requester alone, once: it is neither stored nor logged.
+	Transfer *backends.Offer `json:"transfer,omitempty" doc:"Of a volume that another project may take over, as the request asked: with what. It is told this once"`
 	Lent
 }
 

@@ -31,8 +31,12 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	if !same {
 		return Answer{}, false, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
+	offer, err := l.offer(ctx, q, v)
+	if err != nil {
+		return Answer{}, false, err
+	}
 	a := Answer{
-		Outcome: Hit, Reason: ReasonRepeated, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(v.Origin.EntryID),
+		Outcome: Hit, Reason: ReasonRepeated, Transfer: offer, Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(v.Origin.EntryID),
 		Volume: v.Name, VolumeID: v.ID, Path: v.Path, SizeBytes: v.SizeBytes, Rounded: q.rounded(v, nil),
 	}
 	open, known := l.end(q.store, v)

@@ -34,6 +34,9 @@ func (l *ladder) admit(r Request) (*request, error) {
 	if err := r.wellFormed(); err != nil {
 		return q, err
 	}
+	if err := q.transfers(); err != nil {
+		return q, err
+	}
 	if namer, ok := backends.Capability[backends.VolumeNamer](q.store.images); ok {
 		return q, namer.CheckVolumeName(r.Volume)
 	}

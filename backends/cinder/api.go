@@ -21,6 +21,8 @@ const (
 	statusDownloading = "downloading"
 	statusAvailable   = "available"
 	statusDeleting    = "deleting"
+	statusInUse       = "in-use"
+	statusOffered     = "awaiting-transfer"
 )
 
 // call is Cinder for one call.
@@ -113,6 +115,8 @@ func (b *Backend) remove(ctx context.Context, id string) error {
 			return true, err
 		case v.Status == statusCreating, v.Status == statusDownloading, v.Status == statusDeleting:
 			return false, nil
+		case v.Status == statusOffered:
+			return false, b.withdraw(ctx, id)
 		case asked:
 			return true, fmt.Errorf("%w: Cinder has not deleted volume %s (status %s): clones may depend on it", backends.ErrInUse, id, v.Status)
 		}

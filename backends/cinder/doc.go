@@ -71,6 +71,7 @@ var (
 	_ backends.Adopter           = (*Backend)(nil)
 	_ backends.Filler            = (*Backend)(nil)
 	_ backends.Lender            = (*Backend)(nil)
+	_ backends.Offerer           = (*Backend)(nil)
 	_ backends.ImageVolumeStater = (*Backend)(nil)
 )
 

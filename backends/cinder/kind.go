@@ -97,3 +97,6 @@ func (b *Backend) ours(ctx context.Context) (owned, error) {
 }
 
 func (o owned) has(v volume) bool { return v.Metadata[metaCatalog] == o.catalog && v.TypeID == o.kind }
+
+// attached tells that somebody uses a volume.
+func (v volume) attached() bool { return v.Status == statusInUse || len(v.Attachments) > 0 }

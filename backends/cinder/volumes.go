@@ -87,7 +87,7 @@ func (b *Backend) undo(ctx context.Context, id string) error {
 func volumeOf(v volume) backends.Volume {
 	out := backends.Volume{
 		Name: backends.VolumeName(v.Metadata[metaVolume]), ID: backends.VolumeID(v.ID), SizeBytes: int64(v.Size) << 30,
-		Token: v.Metadata[metaToken], Complete: v.Status == statusAvailable || v.Status == "in-use",
+		Token: v.Metadata[metaToken], Complete: v.Status == statusAvailable || v.Status == statusOffered || v.Status == statusInUse,
 	}
 	var origin strings.Builder
 	for i := 0; v.Metadata[metaOrigin+strconv.Itoa(i)] != ""; i++ {
@@ -166,7 +166,7 @@ func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) erro
 	if err == nil && ref.ID != "" && backends.VolumeID(v.ID) != ref.ID {
 		err = backends.ErrNotExist
 	}
-	if err == nil && (v.Status == "in-use" || len(v.Attachments) > 0) {
+	if err == nil && v.attached() {
 		err = backends.ErrInUse
 	}
 	if err == nil {

@@ -46,6 +46,7 @@ func TestAnyDriverOfCinderIsLentItsImageVolumes(t *testing.T) {
 		t.Run(backend, func(t *testing.T) { checkLending(t, w, backend) })
 	}
 	checkPrivateImage(t, w, "rbd2")
+	checkTransferred(t, w, "rbd2")
 	checkKilledWhileCloning(t, w, "rbd2")
 }
 

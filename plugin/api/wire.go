@@ -23,6 +23,7 @@ type CreateRequest struct {
 	ImageLocations    []string // where the caller knows the image to lie: "rbd://FSID/POOL/IMAGE/SNAPSHOT"
 	VolumeType        string   // that the control plane was asked for; "": it has none
 	Encrypted         bool     // the volume is to be encrypted
+	Transfer          bool     // another project is to take the volume over
 	// Token is the requester's own, for image sources that authorise by it; "": none. It is sent in the
 	// header X-Auth-Token, and prints as [secret].
 	Token imagesource.Token
@@ -52,6 +53,7 @@ type CreateBody struct {
 	ImageLocations    []string            `json:"image_locations,omitempty" maxItems:"16" nullable:"false" doc:"URLs where the caller knows the image to lie (rbd://FSID/POOL/IMAGE/SNAPSHOT), for an image service that does not tell the daemon. Only one that is named by the image's own ID is used"`
 	VolumeType        string              `json:"volume_type,omitempty" maxLength:"255" doc:"Volume type that the control plane was asked for. Where the backend's image-volumes are of another one, the answer is bypassed, reason unsuitable"`
 	Encrypted         bool                `json:"encrypted,omitempty" doc:"The volume is to be encrypted: the answer is bypassed, reason encrypted"`
+	Transfer          bool                `json:"transfer,omitempty" doc:"On a backend of kind cinder: offer the volume to another project, which takes it over with what the answer's transfer says"`
 	Deadline          *time.Time          `json:"deadline,omitempty" doc:"When the caller stops listening (RFC 3339). A volume made too late is removed again"`
 }
 
@@ -64,7 +66,7 @@ type createAnyBody struct {
 func (r CreateRequest) body() CreateBody {
 	b := CreateBody{Image: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes, OnMiss: r.OnMiss,
 		Digest: r.Digest, DiskFormat: r.DiskFormat,
-		ImageVirtualBytes: r.ImageVirtualBytes, ImageLocations: r.ImageLocations, VolumeType: r.VolumeType, Encrypted: r.Encrypted}
+		ImageVirtualBytes: r.ImageVirtualBytes, ImageLocations: r.ImageLocations, VolumeType: r.VolumeType, Encrypted: r.Encrypted, Transfer: r.Transfer}
 	if !r.Deadline.IsZero() {
 		deadline := r.Deadline.UTC()
 		b.Deadline = &deadline

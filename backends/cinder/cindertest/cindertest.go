@@ -64,12 +64,15 @@ type Cinder struct {
 	Busy       map[string]bool   // volumes, by ID, that the driver does not delete: they have clones
 	Page       int               // most volumes in one answer
 	Calls      []string
+
+	NoTransfers bool // the member may make none
+	transfers   map[string]transfer
 }
 
 // New starts one, until the test ends.
 func New(t testing.TB) *Cinder {
 	t.Helper()
-	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, Types: map[string]string{TypeID: Type, "2": DefaultType}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool"}
+	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, Types: map[string]string{TypeID: Type, "2": DefaultType}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool", transfers: map[string]transfer{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v3/auth/tokens", f.login)
 	for pattern, handle := range map[string]http.HandlerFunc{
@@ -80,6 +83,9 @@ func New(t testing.TB) *Cinder {
 		"POST /v3/p/volumes/{id}/action":           f.action,
 		"POST /v3/p/volumes/{id}/metadata":         f.note,
 		"DELETE /v3/p/volumes/{id}/metadata/{key}": f.unnote,
+		"POST /v3/p/os-volume-transfer":            f.offer,
+		"GET /v3/p/os-volume-transfer/detail":      f.listTransfers,
+		"DELETE /v3/p/os-volume-transfer/{id}":     f.withdraw,
 		"GET /v3/p/os-quota-sets/p":                f.quota,
 		"GET /v3/p/types":                          f.types,
 	} {

@@ -61,6 +61,7 @@ Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (o
 	flags.Var(&f.onMiss, "on-miss", "while the image is not cached: wait for the fill, or let it go on in the background")
 	flags.StringVar(&f.request.Digest, "digest", "", "what the image's bytes must match: sha256:HEX or sha512:HEX; default: the source's")
 	flags.StringVar(&f.request.DiskFormat, "disk-format", "", "the image's format; default: the source's claim, else what is detected")
+	flags.BoolVar(&f.request.Transfer, "transfer", false, "offer it to another project of Cinder, on a backend of kind cinder; prints what accepts it, once")
 	flags.Var(&f.timeout, "timeout", "give up after this time; nothing is left then; default: never")
 	flags.Lookup("timeout").DefValue = "" // it says so itself
 	a.completeBackends(cmd)
@@ -111,6 +112,9 @@ func showAnswer(t *table, v plugin.Answer) {
 		place = string(v.VolumeID)
 	}
 	t.line("  %s (%s on %s, from %s)", place, t.size(v.SizeBytes), v.Backend, v.ImageID)
+	if v.Transfer != nil {
+		t.line("  in the project that is to have it: openstack volume transfer request accept --auth-key %s %s", string(v.Transfer.Key), v.Transfer.ID)
+	}
 }
 
 // explained says an outcome and its reason in a sentence.

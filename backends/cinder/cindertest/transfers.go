@@ -1,0 +1,79 @@
+package cindertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// transfer is one that nobody has accepted.
+type transfer struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	VolumeID string `json:"volume_id"`
+	key      string
+}
+
+// Accept takes a volume over into another project, as whoever was told of the transfer and its key.
+func (f *Cinder) Accept(id, key string) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t, there := f.transfers[id]
+	if !there || t.key != key {
+		return Volume{}, fmt.Errorf("transfer %s is none, or has another key", id)
+	}
+	v := f.Volumes[t.VolumeID]
+	v.Status = "available"
+	delete(f.transfers, id)
+	delete(f.Volumes, t.VolumeID)
+	return *v, nil
+}
+
+// Offered is how many transfers wait to be accepted.
+func (f *Cinder) Offered() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.transfers)
+}
+
+func (f *Cinder) offer(w http.ResponseWriter, r *http.Request) {
+	var body struct{ Transfer transfer }
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	t := body.Transfer
+	v := f.Volumes[t.VolumeID]
+	switch {
+	case f.NoTransfers:
+		refuse(w, http.StatusForbidden, "forbidden", "Policy doesn't allow volume:create_transfer to be performed.")
+	case v == nil:
+		refuse(w, http.StatusNotFound, "itemNotFound", "Volume "+t.VolumeID+" could not be found.")
+	case v.Status != "available":
+		refuse(w, http.StatusBadRequest, "badRequest", "Invalid volume: status must be available")
+	default:
+		t.ID, t.key = uuid.NewString(), strings.ReplaceAll(uuid.NewString(), "-", "")[:16]
+		f.transfers[t.ID], v.Status = t, "awaiting-transfer"
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprintf(w, `{"transfer":{"id":%q,"name":%q,"volume_id":%q,"auth_key":%q,"created_at":"2026-11-20T13:15:24.566449","links":[]}}`, t.ID, t.Name, t.VolumeID, t.key)
+	}
+}
+
+func (f *Cinder) listTransfers(w http.ResponseWriter, _ *http.Request) {
+	all := []transfer{}
+	for _, t := range f.transfers {
+		all = append(all, t)
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"transfers": all})
+}
+
+func (f *Cinder) withdraw(w http.ResponseWriter, r *http.Request) {
+	t, there := f.transfers[r.PathValue("id")]
+	if !there {
+		refuse(w, http.StatusNotFound, "itemNotFound", "Transfer "+r.PathValue("id")+" could not be found.")
+		return
+	}
+	delete(f.transfers, t.ID)
+	f.Volumes[t.VolumeID].Status = "available"
+	w.WriteHeader(http.StatusAccepted)
+}
