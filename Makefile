@@ -72,6 +72,8 @@ TEST_PACKAGES   = $(TEST) -count=1 -tags packages ./e2e/packages/...
 TEST_DATABASES  = ./e2e/databases/with-servers.sh $(TEST) -count=1 -tags databases -skip SQLite ./plugin/catalog \
                   and $(TEST) -count=1 -tags databases$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(CDECODE)))) -run Host ./plugin \
                   and $(TEST) -count=1 -tags databases -run SeveralHosts ./e2e/randomops
+# Each alert fires by what it is about, on three daemons that share a catalog on MariaDB; what happens to them happens at once.
+TEST_ALERTS     = $(TEST) -count=1 -parallel 32 -tags databases$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(CDECODE)))) -run EachAlertIs ./e2e/monitoring
 # Cinder's own unit tests need its packages, and no service.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
@@ -84,7 +86,7 @@ LINT_SET  = $(SUBMAKE) lint
 VET_SET   = $(SUBMAKE) vet
 BUILD_SET = $(SUBMAKE) build
 SETS      = vet='$(VET_SET)' build='$(BUILD_SET)' local='$(TEST_LOCAL)' \
-            $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') databases='$(TEST_DATABASES)' \
+            $(if $(filter true,$(CI)),random='$(TEST_RANDOM)') databases='$(TEST_DATABASES)' alerts='$(TEST_ALERTS)' \
             $(if $(CEPH),ceph='$(TEST_CEPH)' openstack='$(TEST_OPENSTACK)' peers='$(TEST_PEERS)' packages='$(TEST_PACKAGES)')
 NO_CEPH   = $(if $(CEPH),,-skip ceph='librbd has no headers here' -skip openstack='what it needs is not installed' -skip peers='what it needs is not installed' -skip packages='librbd has no headers here')
 
@@ -113,7 +115,7 @@ race: ## run the tests of PKG ten times with the race detector, to find rare int
 vet: ## run go vet, with the C libraries and without, and with RBD
 	go vet ./...
 	$(if $(CEPH),go vet -tags $(CEPH_TAGS)$(comma)openstack$(comma)packages$(comma)storm ./...)
-	go vet -tags databases ./plugin ./plugin/catalog ./e2e/randomops
+	go vet -tags databases ./plugin ./plugin/catalog ./e2e/randomops ./e2e/monitoring
 	GOFLAGS='$(BASE_GOFLAGS)' go vet ./plugin/diskimage
 
 .PHONY: lint
@@ -122,7 +124,7 @@ lint: $(LINT) ## check the formatting and run golangci-lint
 	 [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(LINT) run ./...
 	$(if $(CEPH),$(LINT) run --build-tags $(CEPH_TAGS)$(comma)openstack$(comma)packages$(comma)storm ./...)
-	$(LINT) run --build-tags databases ./plugin ./plugin/catalog
+	$(LINT) run --build-tags databases ./plugin ./plugin/catalog ./e2e/monitoring
 
 # Built from its source at one exact version, below the checkout; about two minutes, once.
 $(LINT):
@@ -185,8 +187,8 @@ test-packages: tools ## build the Debian packages; install, upgrade, downgrade a
 	@$(REPORT) packages='$(TEST_PACKAGES)'
 
 .PHONY: test-databases
-test-databases: databases-packages ## run the tests of the catalog, and of several hosts on one, on MariaDB, a Galera cluster and PostgreSQL
-	@$(REPORT) databases='$(TEST_DATABASES)'
+test-databases: tools databases-packages ## run the tests of the catalog, and of several hosts on one, on MariaDB, a Galera cluster and PostgreSQL, and let each alert fire
+	@$(REPORT) databases='$(TEST_DATABASES)' alerts='$(TEST_ALERTS)'
 
 .PHONY: databases-packages
 databases-packages:

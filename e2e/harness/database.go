@@ -34,6 +34,18 @@ func (d *Database) Up(tb testing.TB) {
 	d.script(tb, "up")
 }
 
+// Kill kills the server, which is no cluster; Again starts it on what it held, and returns once it answers.
+func (d *Database) Kill(tb testing.TB) {
+	tb.Helper()
+	d.script(tb, "kill", "mariadb")
+}
+
+// Again: see Kill.
+func (d *Database) Again(tb testing.TB) {
+	tb.Helper()
+	d.script(tb, "start", "mariadb")
+}
+
 // KillNode kills one of a cluster's nodes, from 1 on.
 func (d *Database) KillNode(tb testing.TB, n int) {
 	tb.Helper()
@@ -51,12 +63,18 @@ func (d *Database) New(tb testing.TB) Catalog {
 	tb.Helper()
 	d.databases++
 	name := fmt.Sprintf("clonecache_%d", d.databases)
-	Must(tb, "mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", strconv.Itoa(d.nodes()[0]), "-u", "clonecache", "-p"+d.password(tb), "-e", "CREATE DATABASE "+name)
+	d.Do(tb, "CREATE DATABASE "+name)
 	var addresses []string
 	for _, port := range d.nodes() {
 		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", port))
 	}
 	return Catalog{Address: strings.Join(addresses, ","), Database: name, PasswordFile: filepath.Join(d.Dir, "password")}
+}
+
+// Do has the server do a statement of SQL.
+func (d *Database) Do(tb testing.TB, statement string) {
+	tb.Helper()
+	Must(tb, "mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", strconv.Itoa(d.nodes()[0]), "-u", "clonecache", "-p"+d.password(tb), "-e", statement)
 }
 
 // Migrate gives the daemon's catalog, which is on a server, its schema.

@@ -52,21 +52,13 @@ func TestEachAlertFiresAndEnds(t *testing.T) {
 	dir := place(t, rules, "testdata/alerts.test.yml")
 	promtool(t, dir, "", "check", "rules", filepath.Base(rules))
 	promtool(t, dir, "", "test", "rules", "alerts.test.yml")
-	text, err := os.ReadFile(filepath.Join(dir, filepath.Base(rules)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	tests, err := os.ReadFile(filepath.Join(dir, "alerts.test.yml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(string(text), -1)
-	if len(all) < 10 {
-		t.Fatalf("only %d alerts", len(all))
-	}
-	for _, a := range all {
-		if !bytes.Contains(tests, []byte("name: "+a[1]+"\n")) {
-			t.Errorf("%s is not tested", a[1])
+	for _, name := range alerts(t) {
+		if !bytes.Contains(tests, []byte("name: "+name+"\n")) {
+			t.Errorf("%s is not tested", name)
 		}
 	}
 }
@@ -113,30 +105,16 @@ func TestTheDashboardsExpressionsAreRead(t *testing.T) {
 	promtool(t, dir, "", "check", "rules", "dashboard.yml")
 }
 
-// freeAddress is one that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-}
-
 // prometheus is one that runs.
 type prometheus struct{ url string }
 
-// startPrometheus lets it scrape a daemon every second; alerts wait for nothing.
-func startPrometheus(t *testing.T, target string) prometheus {
+// start starts one, which scrapes and judges until the test ends.
+func (s scrape) start(t *testing.T) prometheus {
 	t.Helper()
 	harness.NeedTools(t, "prometheus")
-	dir := place(t, rules)
-	file := filepath.Join(dir, filepath.Base(rules))
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = regexp.MustCompile(`(?m)^( +for:) .*$`).ReplaceAll(text, []byte("$1 0s"))
-	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [" + filepath.Base(rules) + "]\n" +
-		"scrape_configs:\n- job_name: clonecache\n  static_configs: [{targets: ['" + target + "']}]\n"
-	for name, content := range map[string]string{file: string(text), filepath.Join(dir, "prometheus.yml"): config} {
-		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"rules.yml": s.rules, "prometheus.yml": s.config()} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -221,7 +199,7 @@ max_gigabytes = 10
 		t.Fatal(err)
 	}
 	harness.SmallDisk(t, filepath.Join(dir, "images/a.raw"), 1, harness.MiB, harness.MiB)
-	p := startPrometheus(t, address)
+	p := scrape{rules: regexp.MustCompile(`(?m)^( +for:) .*$`).ReplaceAllString(shippedRules(t), "$1 0s"), every: time.Second, targets: []string{address}}.start(t)
 	harness.Until(t, "Prometheus has scraped", func() bool { return p.has(t, `up{job="clonecache"} == 1`) })
 	d.Create(t, harness.Volume{Image: "library:a.raw", Name: "v1"})
 	harness.Until(t, "every metric that is spoken of is there", func() bool { return len(p.missing(t)) == 0 })
@@ -239,12 +217,8 @@ var mayLack = regexp.MustCompile(`^clonecache_(source_up|loans|sink_.*)$`)
 // missing are metrics of the dashboard and the alerts that Prometheus has not.
 func (p prometheus) missing(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile(rules)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var missing []string
-	for _, name := range regexp.MustCompile(`clonecache_\w+`).FindAllString(strings.Join(expressions(t), " ")+string(text), -1) {
+	for _, name := range regexp.MustCompile(`clonecache_\w+`).FindAllString(strings.Join(expressions(t), " ")+shippedRules(t), -1) {
 		if !mayLack.MatchString(name) && !p.has(t, name) {
 			missing = append(missing, name)
 		}
