@@ -19,6 +19,8 @@ type fakeService struct {
 	create func(context.Context, plugin.Request) (plugin.Answer, error)
 	check  func(context.Context, plugin.CheckOptions) (plugin.CheckResult, error)
 
+	catalogUp bool // else its database does not answer
+
 	silent error // what a list of all volumes leaves out
 	follow func(context.Context, plugin.EventFilter, func(plugin.Event) error) error
 
@@ -245,6 +247,9 @@ func (f *fakeService) RemoveHost(_ context.Context, id string) (plugin.HostView,
 }
 
 func (f *fakeService) CatalogAway() *plugin.CatalogAway {
+	if f.catalogUp {
+		return nil
+	}
 	return &plugin.CatalogAway{Since: time.Unix(1, 0).UTC(), Error: "dial db.secret: refused"}
 }
 

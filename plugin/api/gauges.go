@@ -16,6 +16,7 @@ type storeGauges struct {
 	fills    func() []plugin.FillView
 	sources  func() []plugin.SourceView
 	loans    func(context.Context) ([]plugin.LoanView, error)
+	away     func() *plugin.CatalogAway
 }
 
 // storeGauge is one gauge of a store.
@@ -93,10 +94,13 @@ func (g *storeGauges) collectSources(out chan<- prometheus.Metric) {
 }
 
 // Collect implements prometheus.Collector. A Service that does not answer in time costs the scrape these
-// gauges, not the others.
+// gauges, not the others; a catalog that is known not to answer is not waited for.
 func (g *storeGauges) Collect(out chan<- prometheus.Metric) {
 	const patience = 2 * time.Second
 	g.collectSources(out)
+	if g.away() != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	views, err := g.backends(ctx)

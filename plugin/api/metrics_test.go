@@ -21,10 +21,27 @@ import (
 	"github.com/clonecache/clonecache/plugin/words"
 )
 
+// While the catalog's database does not answer, that is told, and nothing is asked that would wait for it: a scrape that takes
+// too long tells nothing at all.
+func TestAScrapeAsksNothingOfACatalogThatIsAway(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{Registry: prometheus.NewRegistry()})
+	_, got := d.raw(t, "GET", "/metrics", "")
+	if !strings.Contains(got, "clonecache_catalog_up 0\n") || !strings.Contains(got, "clonecache_source_up{") {
+		t.Errorf("the catalog is not down, or nothing is said of sources:\n%s", got)
+	}
+	for _, series := range []string{"clonecache_backend_up", "clonecache_held_bytes", "clonecache_hosts"} {
+		if strings.Contains(got, series) {
+			t.Errorf("%s was asked for", series)
+		}
+	}
+}
+
 func TestMetricsCountWhatTheyHear(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m := api.NewMetrics(reg)
-	d := startDaemon(t, newFake(), api.ServerConfig{Registry: reg})
+	svc := newFake()
+	svc.catalogUp = true
+	d := startDaemon(t, svc, api.ServerConfig{Registry: reg})
 	m.Request("local", plugin.Hit, plugin.ReasonReady, 20*time.Millisecond)
 	m.Request("local", plugin.Hit, plugin.ReasonReady, 20*time.Millisecond)
 	m.RequestError("local", fmt.Errorf("x: %w", backends.ErrUnavailable))
@@ -105,7 +122,9 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 	m := api.NewMetrics(reg)
 	m.Expect("local", api.Volumed)
 	m.Expect("files", api.FileCached)
-	d := startDaemon(t, newFake(), api.ServerConfig{Registry: reg, Version: "v7"})
+	svc := newFake()
+	svc.catalogUp = true
+	d := startDaemon(t, svc, api.ServerConfig{Registry: reg, Version: "v7"})
 	before := series(t, d)
 	for outcome, reasons := range plugin.Outcomes() {
 		for _, reason := range reasons {
@@ -143,7 +162,7 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 		`clonecache_waiting_requests{backend="local"} 0`,
 		`clonecache_fill_phase_seconds_total{backend="local",phase="decode"} 2`,
 		`clonecache_fill_phase_seconds_total{backend="local",phase="commit"} 0`,
-		`clonecache_catalog_up 0`, // as the service says
+		`clonecache_catalog_up 1`,
 		`clonecache_total_bytes{backend="local"} 1000`,
 		`clonecache_quota_up 1`,
 		`clonecache_quota_limit{resource="volumes"} 50`,

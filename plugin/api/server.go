@@ -128,7 +128,7 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (s *Server) Ready(svc Service) {
 	s.service.Store(&svc)
 	gauges := []prometheus.Collector{
-		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources, loans: svc.Loans},
+		&storeGauges{backends: svc.Backends, fills: svc.Fills, sources: svc.Sources, loans: svc.Loans, away: svc.CatalogAway},
 		&sharedGauges{queued: svc.Queued, hosts: svc.Hosts, away: svc.CatalogAway},
 		&quotaGauges{use: svc.QuotaUse, now: s.cfg.Now},
 	}
