@@ -190,6 +190,10 @@ test-packages: tools ## build the Debian packages; install, upgrade, downgrade a
 test-databases: tools databases-packages ## run the tests of the catalog, and of several hosts on one, on MariaDB, a Galera cluster and PostgreSQL, and let each alert fire
 	@$(REPORT) databases='$(TEST_DATABASES)' alerts='$(TEST_ALERTS)'
 
+.PHONY: screenshots
+screenshots: tools ## make the pictures of the admin page in docs/pictures anew, by its test in Chromium (as root)
+	CLONECACHE_PICTURES=$(CURDIR)/docs/pictures go test -count=1 -run TestThePictures ./e2e/page
+
 .PHONY: databases-packages
 databases-packages:
 	-@$(INSTALL) databases
