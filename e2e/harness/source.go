@@ -73,7 +73,8 @@ func (s *WebSource) SetRate(bytesPerSecond int64) {
 }
 
 // HoldAt stops streams of name once they have sent bytes up to offset at, of which at most some hundred KiB are
-// unread. reached is closed when the first one stands there; release lets all go on, and may be called more than once.
+// unread. reached is closed when the first one stands there; release lets all go on, and may be called more than once. A
+// later call for the same name holds what this one lets go on.
 func (s *WebSource) HoldAt(tb testing.TB, name string, at int64) (reached <-chan struct{}, release func()) {
 	tb.Helper()
 	h := &hold{at: at, reached: make(chan struct{}), release: make(chan struct{})}
@@ -82,7 +83,9 @@ func (s *WebSource) HoldAt(tb testing.TB, name string, at int64) (reached <-chan
 	s.mu.Unlock()
 	release = sync.OnceFunc(func() {
 		s.mu.Lock()
-		delete(s.holds, name)
+		if s.holds[name] == h { // else there is a later one
+			delete(s.holds, name)
+		}
 		s.mu.Unlock()
 		close(h.release)
 	})

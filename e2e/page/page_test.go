@@ -33,8 +33,9 @@ const readerToken, operatorToken = "token-of-the-reader-here", "token-of-the-ope
 // served is a daemon on TCP, with a web server whose images come as slowly as a test wants.
 type served struct {
 	*harness.Daemon
-	url string
-	web *harness.WebSource
+	url    string
+	images string // the directory of the source "library"
+	web    *harness.WebSource
 }
 
 func serve(t *testing.T) served {
@@ -56,7 +57,7 @@ func serve(t *testing.T) served {
 		"[[image_source]]\nname = \"library\"\nkind = \"directory\"\npath = %q\n[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = %q\n"+
 		"[[backend]]\nname = \"local\"\nkind = \"file\"\npath = %q\nmax_size = \"1GiB\"\nfallback = \"files\"\n[[file_cache]]\nname = \"files\"\npath = %q\n",
 		filepath.Join(dir, "reader"), filepath.Join(dir, "operator"), images, web.URL, filepath.Join(dir, "volumes"), filepath.Join(dir, "files"))
-	return served{harness.Start(t, harness.Config{Listen: "tcp://" + address, Tables: tables}), "http://" + address, web}
+	return served{harness.Start(t, harness.Config{Listen: "tcp://" + address, Tables: tables}), "http://" + address, images, web}
 }
 
 // visit is a browser's window, and what went wrong in it.
@@ -183,7 +184,7 @@ func TestTheAdminPage(t *testing.T) {
 	v.sees("a login", `location.pathname == "/ui/login"`)
 	v.login(operatorToken)
 
-	reached, release := d.web.HoldAt(t, "slow.raw", 4*harness.MiB)
+	reached, further := d.web.HoldAt(t, "slow.raw", 2*harness.MiB)
 	v.goTo("/ui/fills")
 	v.sees("no fill", `document.querySelector("progress") == null`)
 	slow := d.create(t, "web:slow.raw", "v1")
@@ -194,7 +195,15 @@ func TestTheAdminPage(t *testing.T) {
 	case <-v.Done():
 		t.Fatal("the fill does not begin")
 	}
-	v.sees("a fill's progress", `document.querySelector("progress") != null && document.querySelector("progress").value > 0 && document.querySelector("progress").value < 1e7`)
+	v.sees("a fill's progress", `document.querySelector("progress") != null && document.querySelector("progress").value > 0 && document.querySelector("progress").value <= 2*1024*1024`)
+	reached, release := d.web.HoldAt(t, "slow.raw", 6*harness.MiB)
+	further()
+	select {
+	case <-reached:
+	case <-v.Done():
+		t.Fatal("the fill does not go on")
+	}
+	v.sees("its progress moves", `document.querySelector("progress") != null && document.querySelector("progress").value > 3*1024*1024 && document.querySelector("progress").value <= 6*1024*1024`)
 	release()
 	if err := <-slow; err != nil {
 		t.Fatal(err)

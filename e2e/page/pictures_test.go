@@ -56,7 +56,7 @@ func used(t *testing.T) served {
 	for n, name := range names {
 		harness.SmallDisk(t, filepath.Join(dir, name+".raw"), uint64(n), 16*harness.MiB, int64(n+4)*harness.MiB)
 	}
-	d := served{harness.Start(t, harness.Config{Listen: "tcp://" + address, Tables: tables}), "http://" + address, nil}
+	d := served{harness.Start(t, harness.Config{Listen: "tcp://" + address, Tables: tables}), "http://" + address, dir, nil}
 	for n, image := range []int{0, 0, 1, 0, 2, 0, 1, 3, 0, 1, 0, 2} {
 		if err := <-d.create(t, "library:"+names[image]+".raw", fmt.Sprintf("web-%d", n)); err != nil {
 			t.Fatal(err)
