@@ -60,7 +60,7 @@ func (p pages) request(ctx context.Context, path string) *http.Request {
 	return httptest.NewRequestWithContext(ctx, http.MethodGet, path, http.NoBody)
 }
 
-// BenchmarkPage measures the pages among ENTRIES (100,000) and REQUESTS (a million) against their goals.
+// BenchmarkPage measures the pages among ENTRIES (100,000) and REQUESTS (a million) of three hosts against their goals.
 func BenchmarkPage(b *testing.B) {
 	n := number(b, "ENTRIES", 100_000)
 	p := openPages(b, newPlace(b, n, number(b, "REQUESTS", 1_000_000), independent))
@@ -69,6 +69,7 @@ func BenchmarkPage(b *testing.B) {
 		goal time.Duration
 	}{
 		{"/ui?since=1h", time.Second}, {"/ui?since=24h", time.Second}, {"/ui?since=30d", time.Second},
+		{"/v1/report?by=host&since=2026-01-01T00:00:00Z", time.Second}, {"/v1/report?by=project&since=2026-01-01T00:00:00Z", time.Second}, {"/v1/hosts", 300 * time.Millisecond},
 		{"/ui/entries", 300 * time.Millisecond}, {"/ui/entries?after=" + entryID(n/2), 300 * time.Millisecond},
 		{"/ui/entries?sort=held", 300 * time.Millisecond}, {"/ui/entries?sort=hits&after=3:" + entryID(n/2), 300 * time.Millisecond},
 		{"/ui/entries?sort=used&state=failed", 300 * time.Millisecond}, {"/ui/entries?sort=clones&backend=local&state=ready", 300 * time.Millisecond},

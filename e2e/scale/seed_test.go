@@ -116,7 +116,39 @@ const (
 	// one row in ten requests, as of images that are asked for ten times a minute
 	seedRequests = `INSERT INTO request_stats (minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
 		VALUES (?, 'local', ?, 'hit', 'ready', 10, 0, 0, 40960, 1000)`
+	// the same requests, as of three daemons that made them for some projects
+	seedWork = `INSERT INTO work_stats (minute, host, project, outcome, requests, downloads, saved_bytes, took, fills, failed, source_bytes)
+		VALUES (?, ?, ?, 'hit', ?, 0, ?, 1000, 0, 0, 0)`
+	seedHosts = `INSERT INTO hosts (id, incarnation, name, version, first_seen_at, begun_at, last_seen_at, alive_until, stopped)
+		VALUES (?, '1', ?, '1', ?, ?, ?, ?, 1)`
 )
+
+const (
+	seedDaemons  = 3
+	seedProjects = 20
+)
+
+// seedDaemon is the instance of a daemon that made requests.
+func seedDaemon(n int) string { return fmt.Sprintf("01900000-0000-7000-9000-%012d", n) }
+
+// seedDone writes what three daemons did at each minute in which so many requests were answered.
+func seedDone(tx *sql.Tx, minutes, requests int) error {
+	at := began.UnixMicro()
+	for h := range seedDaemons {
+		if _, err := tx.Exec(seedHosts, seedDaemon(h), fmt.Sprint("storage-", h+1), at, at, at, at); err != nil {
+			return err
+		}
+	}
+	each := requests / max(minutes, 1) / seedDaemons / seedProjects
+	for m := range minutes * seedDaemons * seedProjects {
+		minute := began.Unix()/60 + int64(m/seedDaemons/seedProjects)
+		_, err := tx.Exec(seedWork, minute, seedDaemon(m%seedDaemons), fmt.Sprint("project-", m/seedDaemons%seedProjects), each, each*imageBytes)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // seed writes into the catalog's file, in one transaction.
 func seed(ctx context.Context, path string, holds content) error {
@@ -151,6 +183,9 @@ func seed(ctx context.Context, path string, holds content) error {
 		if _, err := run[seedRequests].Exec(minute, "many:"+imageID(r%min(holds.n, 1000))); err != nil {
 			return err
 		}
+	}
+	if err := seedDone(tx, holds.requests/10/min(holds.n, 1000), holds.requests); err != nil {
+		return err
 	}
 	return tx.Commit()
 }
