@@ -71,6 +71,7 @@ func TestRequestsThatSteerAreRefused(t *testing.T) {
 		"a line end in the volume":     func(q *plugin.Request) { q.Volume = "v\n1  2026-11-28  hit" },
 		"an escape in the image":       func(q *plugin.Request) { q.Image = "library:\x1b[2Jdisk.raw" },
 		"no UTF-8 in the backend":      func(q *plugin.Request) { q.Backend = "\xff" },
+		"a line end in the project":    func(q *plugin.Request) { q.ProjectID = "p\n" },
 		"a line separator in the type": func(q *plugin.Request) { q.VolumeType = "gold\u2028" },
 		"writing that turns around":    func(q *plugin.Request) { q.DiskFormat = "raw\u202e" },
 	} {

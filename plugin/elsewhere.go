@@ -22,10 +22,15 @@ const (
 // backoff is when something is looked at again: later each time, and not by all at one moment. The zero value is ready.
 type backoff struct{ next time.Duration }
 
+// length is how long to wait for the next look.
+func (b *backoff) length() time.Duration {
+	b.next = min(max(firstPause, b.next*3/2), longestPause)
+	return b.next*3/4 + rand.N(b.next/2)
+}
+
 // wait waits for the next look. The error is ctx's.
 func (b *backoff) wait(ctx context.Context) error {
-	b.next = min(max(firstPause, b.next*3/2), longestPause)
-	timer := time.NewTimer(b.next*3/4 + rand.N(b.next/2))
+	timer := time.NewTimer(b.length())
 	defer timer.Stop()
 	select {
 	case <-timer.C:

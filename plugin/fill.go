@@ -44,6 +44,7 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 	if err := fl.refusedBefore(ctx, s, want); err != nil {
 		return catalog.Entry{}, err
 	}
+	defer f.project.leave()
 	for tries := 1; ; tries++ {
 		entry, mine, err := fl.reserve(ctx, s, f, want)
 		if err != nil || !mine {
@@ -75,7 +76,7 @@ func (fl *fills) newFilling(ctx context.Context, s *store, f *flight, want *want
 	}
 	return &filling{
 		fl: fl, store: s, flight: f, want: *want, turn: fl.turnFor(s, want), ahead: fl.claimsAhead(s, f, want),
-		entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now(),
+		entry: entry, berth: fl.stock.berth(s, entry, want), begun: fl.now(), phases: catalog.FillPhases{Waiting: f.heldBack},
 	}
 }
 

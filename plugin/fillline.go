@@ -54,6 +54,7 @@ const (
 	BoundFills   Bound = "fills"   // all of them
 	BoundSource  Bound = "source"  // those of an image's source
 	BoundBackend Bound = "backend" // those of a backend
+	BoundProject Bound = "project" // those of a project
 )
 
 // slot is a new one of the line, for so many; 0: no bound.

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
@@ -27,6 +28,7 @@ type fills struct {
 	places   *slot              // for those that read and write
 	keeping  *slot              // of these, for images that are kept as they are
 	limits   sourceLimits       // of what is asked of image sources
+	projects projectPlaces      // before all others
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
 }
@@ -35,12 +37,16 @@ func newFills(h *house, b *books, k *stock) (*fills, error) {
 	if err := checkSourceLimits(h.cfg.SourceLimits); err != nil {
 		return nil, err
 	}
+	if h.cfg.ProjectFillLimit < 0 {
+		return nil, fmt.Errorf("%w: ProjectFillLimit is negative", ErrBadRequest)
+	}
 	fl := &fills{
 		house: h, books: b, stock: k,
 		flights: flights{byKey: make(map[flightKey]*flight)},
 		line:    new(line),
 	}
 	fl.places, fl.keeping = fl.line.slot(h.cfg.FillLimit), fl.line.slot(keepingShare(h.cfg.FillLimit))
+	fl.projects = projectPlaces{most: h.cfg.ProjectFillLimit, taken: make(map[ProjectID]int)}
 	fl.limits.line = fl.line
 	fl.limits.set(h.cfg.SourceLimits)
 	return fl, nil

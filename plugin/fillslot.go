@@ -71,6 +71,9 @@ func (fl *fills) setLimit(most int) {
 	fl.keeping.resize(keepingShare(most))
 }
 
+// setProjectLimit lets each project have so many fills from now on; 0: no bound.
+func (fl *fills) setProjectLimit(most int) { fl.projects.resize(most) }
+
 // setOwnLimits lets so many fills go into each store at once as its limits say now.
 func (fl *fills) setOwnLimits() {
 	for _, s := range fl.stock.orderedStores() {
@@ -89,6 +92,9 @@ func (f *flight) progress(phase string, now time.Time) Progress {
 
 // waitsFor is what keeps the fill from beginning; "": nothing.
 func (f *flight) waitsFor() Bound {
+	if held := f.project.waitsFor(); held != "" {
+		return held
+	}
 	if t := f.turn.Load(); t != nil {
 		return t.waitsFor()
 	}

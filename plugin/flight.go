@@ -39,6 +39,8 @@ type flight struct {
 	unkept     bool // the fill's own: what file caches keep of the image is not read
 	local      bool // nothing was read from the source, since a file cache has kept the image
 
+	heldBack time.Duration // the fill's own: how long it waited for the place of a project
+
 	entryID atomic.Value // catalog.EntryID, once it is known
 	follows atomic.Value // catalog.EntryID of the row that another process fills, while that is waited for
 	read    atomic.Int64
@@ -46,6 +48,7 @@ type flight struct {
 	written atomic.Int64
 	needs   atomic.Int64             // the size of the image's disk, once it is known
 	pace    pace                     // of read
+	project projectTurn              // for the place of one of those projects that want it
 	turn    atomic.Pointer[fillTurn] // for its place; nil: it has not asked for one
 	tide    tide                     // of the bytes, where they are kept as they are
 
@@ -154,7 +157,7 @@ func (fl *fills) board(key flightKey, want wanted, s *store, who *waiter) (*flig
 	case fl.stopped():
 		return nil, 0
 	}
-	f = &flight{key: key, imageID: want.image.Ref(), begun: fl.now(), done: make(chan struct{})}
+	f = &flight{key: key, imageID: want.image.Ref(), begun: fl.now(), done: make(chan struct{}), project: projectTurn{places: &fl.projects}}
 	f.total.Store(want.image.SizeBytes)
 	f.admit(who)
 	ctx, cancel := context.WithCancel(fl.base)
@@ -189,12 +192,12 @@ func (fl *fills) fly(ctx context.Context, f *flight, want wanted, s *store) {
 	}
 	close(f.done)
 	if background && errors.Is(f.err, imagesource.ErrChanged) {
-		fl.fillAgain(ctx, want, s)
+		fl.fillAgain(ctx, want, s, f.project.whose())
 	}
 }
 
 // fillAgain fills in the background once more, after the image changed while it was read.
-func (fl *fills) fillAgain(ctx context.Context, want wanted, s *store) {
+func (fl *fills) fillAgain(ctx context.Context, want wanted, s *store, by ProjectID) {
 	if want.anew {
 		return
 	}
@@ -205,7 +208,7 @@ func (fl *fills) fillAgain(ctx context.Context, want wanted, s *store) {
 	if e, ready := s.find(&want); ready && !outdated(e) {
 		return
 	}
-	who := &waiter{token: imagesource.TokenOf(ctx), background: true}
+	who := &waiter{token: imagesource.TokenOf(ctx), project: by, background: true}
 	if f, role := fl.board(flightKey{s.name, want.key}, want, s, who); f != nil && role != dying {
 		fl.flights.leave(f, who, stayInBackground)
 	}
@@ -257,6 +260,7 @@ func (f *flight) admit(who *waiter) {
 	f.waiters++
 	f.largest = max(f.largest, who.size)
 	f.anySize = f.anySize || who.size == 0
+	f.project.want(who.project)
 	if who.token != "" {
 		f.callers = append(f.callers, who)
 	}
@@ -317,6 +321,7 @@ func (fl *flights) leave(f *flight, who *waiter, how leaving) {
 	defer fl.mu.Unlock()
 	f.waiters--
 	if how == leaveForGood {
+		f.project.forsake(who.project)
 		f.callers = slices.DeleteFunc(f.callers, func(c *waiter) bool { return c == who })
 	}
 	f.background = f.background || how == stayInBackground

@@ -67,6 +67,8 @@ type Limits struct {
 	FillLimit int // 0: the default
 	// CleanEvery is as in a Config.
 	CleanEvery time.Duration
+	// ProjectFillLimit is as in a Config.
+	ProjectFillLimit int
 	// Sources are all image sources that there are from now on, with FreshFor and SourceLimits as in a Config. One that is there
 	// already stays as it is, with what is known of it. Nil: all stay, as do FreshFor and SourceLimits.
 	Sources      []imagesource.Source
@@ -91,8 +93,8 @@ func (c Controls) SetLimits(l Limits) error {
 		return ErrStopping
 	}
 	defer leave()
-	if l.FillLimit < 0 {
-		return fmt.Errorf("%w: FillLimit is negative", ErrBadRequest)
+	if l.FillLimit < 0 || l.ProjectFillLimit < 0 {
+		return fmt.Errorf("%w: FillLimit or ProjectFillLimit is negative", ErrBadRequest)
 	}
 	setDefault(&l.FillLimit, defaultFills)
 	setDefault(&l.CleanEvery, defaultCleanEvery)
@@ -117,6 +119,7 @@ func (c Controls) SetLimits(l Limits) error {
 		c.p.fills.setSourceLimits(l.SourceLimits)
 	}
 	c.p.fills.setLimit(l.FillLimit)
+	c.p.fills.setProjectLimit(l.ProjectFillLimit)
 	c.p.fills.setOwnLimits()
 	c.p.reconciler.cleans().set(l.CleanEvery)
 	done()

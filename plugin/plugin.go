@@ -85,6 +85,9 @@ type Config struct {
 	FlushEvery time.Duration
 	// FillLimit bounds concurrent fills; more wait for a place. Default: 4.
 	FillLimit int
+	// ProjectFillLimit bounds how many fills this daemon has at once for the requests of one project, begun or waiting for
+	// another place; more wait, and reserve nothing. 0: no bound.
+	ProjectFillLimit int
 	// SourceLimits are, by the name of an image source, what fills may ask of it. None: no bound but FillLimit.
 	SourceLimits map[string]SourceLimit
 	// FreshFor is, by the name of an image source, how long an entry that nobody uses is taken for what its image is; then
@@ -199,6 +202,9 @@ type Request struct {
 	ImageLocations []string
 	// VolumeType is the one that the control plane was asked for; "": it has none, or does not say.
 	VolumeType string
+	// ProjectID is whose volume it is to be. Config.ProjectFillLimit bounds the fills of its requests, but those that
+	// somebody else waits for too. "": not told, and not bounded.
+	ProjectID ProjectID
 	// Encrypted: the volume is to be encrypted, as no clone of a shared image-volume can be. It is answered
 	// bypassed, reason encrypted.
 	Encrypted bool
@@ -231,7 +237,7 @@ type Request struct {
 type Progress struct {
 	Phase string `json:"phase" enum:"waiting,filling,joined,cloning,copying" doc:"What is being done; waiting: the fill waits for its place"`
 	// WaitsFor is of phase waiting.
-	WaitsFor   Bound `json:"waits_for,omitempty" enum:"fills,source,backend" doc:"Of a fill that waits for its place: whose bound keeps it, of all fills (fill_limit), or of those of its image source or backend (max_fills)"`
+	WaitsFor   Bound `json:"waits_for,omitempty" enum:"fills,source,backend,project" doc:"Of a fill that waits for its place: whose bound keeps it, of all fills (fill_limit), of those of its image source or backend (max_fills), or of those of its project (max_fills_per_project)"`
 	ReadBytes  int64 `json:"read_bytes" doc:"Bytes of the image read so far"`
 	TotalBytes int64 `json:"total_bytes" doc:"Bytes of the image to read (or to copy); -1 where the source does not say"`
 	Written    int64 `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`

@@ -91,7 +91,7 @@ func (q *request) fits(virtual int64) error { return q.wanted.fits(q.SizeBytes, 
 
 // waiter is who waits for the request's fill.
 func (q *request) waiter() *waiter {
-	return &waiter{size: q.SizeBytes, token: q.Token, background: q.OnMiss == Background, deadline: q.Deadline, progress: q.Progress, places: q.store.limit().waiting}
+	return &waiter{size: q.SizeBytes, token: q.Token, project: q.ProjectID, background: q.OnMiss == Background, deadline: q.Deadline, progress: q.Progress, places: q.store.limit().waiting}
 }
 
 // late tells whether too little time is left to start a clone.

@@ -18,6 +18,9 @@ func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 	var pause backoff
 	leftovers := leftovers{fl: fl}
 	for {
+		if entry, there, err := fl.takeProjectsPlace(ctx, s, f, want, &pause); err != nil || there {
+			return entry, false, err
+		}
 		entry, previous, start, stranded, err := fl.beginFill(ctx, s, f, spec)
 		if err != nil {
 			return catalog.Entry{}, false, err
@@ -46,6 +49,7 @@ func (fl *fills) reserve(ctx context.Context, s *store, f *flight, want *wanted)
 				continue
 			}
 		}
+		f.project.leave()
 		if err := fl.follow(ctx, f, entry, &pause); err != nil {
 			return catalog.Entry{}, false, err
 		}

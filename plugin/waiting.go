@@ -10,6 +10,7 @@ import (
 type waiter struct {
 	size       int64             // of the volume that is to be made; 0: any
 	token      imagesource.Token // the fill may act with; "": it brings none
+	project    ProjectID         // for which it wants the fill; "": it names none, and nothing of that kind bounds the fill
 	background bool              // it does not wait
 	deadline   time.Time         // what is not there by then is of no use to it; zero: none
 	progress   func(Progress)    // nil: it is not told

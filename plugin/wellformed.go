@@ -17,7 +17,7 @@ func (r Request) wellFormed() error {
 	type text struct{ field, value string }
 	texts := []text{
 		{"backend", string(r.Backend)}, {"image", r.Image}, {"volume", string(r.Volume)},
-		{"disk_format", r.DiskFormat}, {"volume_type", r.VolumeType}, {"place", string(r.Place)},
+		{"disk_format", r.DiskFormat}, {"volume_type", r.VolumeType}, {"project_id", string(r.ProjectID)}, {"place", string(r.Place)},
 	}
 	for _, l := range r.ImageLocations {
 		texts = append(texts, text{"image_locations", l})

@@ -82,10 +82,10 @@ func TestAnAnswerAfterItsDeadlineIsNotDelivered(t *testing.T) {
 func TestWhatTheHookKnowsReachesThePlugin(t *testing.T) {
 	fake := newFake()
 	d := startDaemon(t, fake, api.ServerConfig{})
-	if _, err := d.client.CreateVolume(t.Context(), api.CreateRequest{Image: "lib:a", Volume: "v", VolumeType: "rbd1", Encrypted: true}, nil); err != nil {
+	if _, err := d.client.CreateVolume(t.Context(), api.CreateRequest{Image: "lib:a", Volume: "v", VolumeType: "rbd1", Encrypted: true, ProjectID: "p1"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := fake.asked[0]; got.VolumeType != "rbd1" || !got.Encrypted {
+	if got := fake.asked[0]; got.VolumeType != "rbd1" || !got.Encrypted || got.ProjectID != "p1" {
 		t.Errorf("got %+v, want type and encryption", got)
 	}
 }

@@ -193,7 +193,7 @@ func (c creation) request() (plugin.Request, error) {
 	}
 	r := plugin.Request{Backend: c.backend, Image: b.Image, Volume: b.Volume, SizeBytes: b.SizeBytes,
 		OnMiss: b.OnMiss, Digest: digest, DiskFormat: b.DiskFormat,
-		ImageVirtualBytes: b.ImageVirtualBytes, ImageLocations: b.ImageLocations, VolumeType: b.VolumeType, Encrypted: b.Encrypted, Transfer: b.Transfer, Token: c.token}
+		ImageVirtualBytes: b.ImageVirtualBytes, ImageLocations: b.ImageLocations, VolumeType: b.VolumeType, Encrypted: b.Encrypted, ProjectID: b.ProjectID, Transfer: b.Transfer, Token: c.token}
 	if c.lend != nil {
 		r.Lend, r.Place, r.Renews = true, c.lend.Place, c.lend.Renews
 	}

@@ -20,10 +20,11 @@ type CreateRequest struct {
 	Deadline   time.Time           // when the caller stops listening; zero: none
 	// ImageVirtualBytes is the disk's size as the caller knows it; 0: unknown.
 	ImageVirtualBytes int64
-	ImageLocations    []string // where the caller knows the image to lie: "rbd://FSID/POOL/IMAGE/SNAPSHOT"
-	VolumeType        string   // that the control plane was asked for; "": it has none
-	Encrypted         bool     // the volume is to be encrypted
-	Transfer          bool     // another project is to take the volume over
+	ImageLocations    []string         // where the caller knows the image to lie: "rbd://FSID/POOL/IMAGE/SNAPSHOT"
+	VolumeType        string           // that the control plane was asked for; "": it has none
+	Encrypted         bool             // the volume is to be encrypted
+	Transfer          bool             // another project is to take the volume over
+	ProjectID         plugin.ProjectID // whose volume it is to be; "": not told
 	// Token is the requester's own, for image sources that authorise by it; "": none. It is sent in the
 	// header X-Auth-Token, and prints as [secret].
 	Token imagesource.Token
@@ -54,6 +55,7 @@ type CreateBody struct {
 	VolumeType        string              `json:"volume_type,omitempty" maxLength:"255" doc:"Volume type that the control plane was asked for. Where the backend's image-volumes are of another one, the answer is bypassed, reason unsuitable"`
 	Encrypted         bool                `json:"encrypted,omitempty" doc:"The volume is to be encrypted: the answer is bypassed, reason encrypted"`
 	Transfer          bool                `json:"transfer,omitempty" doc:"On a backend of kind cinder: offer the volume to another project, which takes it over with what the answer's transfer says"`
+	ProjectID         plugin.ProjectID    `json:"project_id,omitempty" maxLength:"255" doc:"Whose volume it is to be. Bounds on the fills of one project (max_fills_per_project) go by it; none bounds a request without it"`
 	Deadline          *time.Time          `json:"deadline,omitempty" doc:"When the caller stops listening (RFC 3339). A volume made too late is removed again"`
 }
 
@@ -66,7 +68,7 @@ type createAnyBody struct {
 func (r CreateRequest) body() CreateBody {
 	b := CreateBody{Image: r.Image, Volume: r.Volume, SizeBytes: r.SizeBytes, OnMiss: r.OnMiss,
 		Digest: r.Digest, DiskFormat: r.DiskFormat,
-		ImageVirtualBytes: r.ImageVirtualBytes, ImageLocations: r.ImageLocations, VolumeType: r.VolumeType, Encrypted: r.Encrypted, Transfer: r.Transfer}
+		ImageVirtualBytes: r.ImageVirtualBytes, ImageLocations: r.ImageLocations, VolumeType: r.VolumeType, Encrypted: r.Encrypted, ProjectID: r.ProjectID, Transfer: r.Transfer}
 	if !r.Deadline.IsZero() {
 		deadline := r.Deadline.UTC()
 		b.Deadline = &deadline

@@ -14,8 +14,8 @@ func (a *app) reload() *cobra.Command {
 		Short: "Let a changed configuration take effect",
 		Long: `Has the daemon read its configuration again. The limits of backends and file caches (max_size, max_count, max_percent,
 min_age, min_hits, evict_in_use, evict_for_quota, max_idle, remove_unused_after, share, request_timeout, max_waiting,
-max_fills, enabled), image sources, groups, what is followed, fill_limit, clean_every and log_level take effect at once;
-requests and fills go on, also those of an image source that is gone.
+max_fills, enabled), image sources, groups, what is followed, fill_limit, max_fills_per_project, clean_every and
+log_level take effect at once; requests and fills go on, also those of an image source that is gone.
 
 Backends and file caches come and go: one that is new serves once it is known which store it is, and one that has left
 the file takes no new work, while fills in it go on to their end. Nothing is deleted; its entries are shown as not

@@ -310,7 +310,7 @@ func TestReloadSaysWhatTookEffect(t *testing.T) {
 	if r := query[api.Reloaded](t, d, exitOK, "reload"); len(r.Changed)+len(r.NeedsRestart) != 0 {
 		t.Errorf("of an unchanged file: %+v", r)
 	}
-	changed := strings.NewReplacer("max_count = 5", "max_count = 1\nremove_unused_after = \"24h\"", `log_level = "debug"`, "log_level = \"error\"\nfill_limit = 2\nclean_every = \"2h\"",
+	changed := strings.NewReplacer("max_count = 5", "max_count = 1\nremove_unused_after = \"24h\"", `log_level = "debug"`, "log_level = \"error\"\nfill_limit = 2\nmax_fills_per_project = 1\nclean_every = \"2h\"",
 		`stop_timeout = "1h"`, `stop_timeout = "30m"`, `path = "images"`, `path = "other-images"`).Replace(serveConfig)
 	write(t, file, []byte(changed+`
 [[group]]
@@ -322,7 +322,7 @@ path = "more"
 `))
 	write(t, filepath.Join(d.dir, "other-images/disk.raw"), d.image)
 	want := api.Reloaded{
-		Changed: []string{"fill_limit", "clean_every", "log_level", "group", "image_source library: path",
+		Changed: []string{"fill_limit", "max_fills_per_project", "clean_every", "log_level", "group", "image_source library: path",
 			"backend local: max_count", "backend local: remove_unused_after", "file_cache more"},
 		NeedsRestart: []string{"stop_timeout"},
 	}

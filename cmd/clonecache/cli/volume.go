@@ -25,6 +25,7 @@ type createFlags struct {
 	request api.CreateRequest
 	name    string
 	backend string
+	project string
 	size    config.Size
 	onMiss  word
 	timeout config.Duration
@@ -62,6 +63,7 @@ Exit code 4: no volume was made and nothing is wrong, the cache stepped aside (o
 	flags.StringVar(&f.request.Digest, "digest", "", "what the image's bytes must match: sha256:HEX or sha512:HEX; default: the source's")
 	flags.StringVar(&f.request.DiskFormat, "disk-format", "", "the image's format; default: the source's claim, else what is detected")
 	flags.BoolVar(&f.request.Transfer, "transfer", false, "offer it to another project of Cinder, on a backend of kind cinder; prints what accepts it, once")
+	flags.StringVar(&f.project, "project", "", "ID of the project whose volume it is to be, for max_fills_per_project; default: none, and not bounded by that")
 	flags.Var(&f.timeout, "timeout", "give up after this time; nothing is left then; default: never")
 	flags.Lookup("timeout").DefValue = "" // it says so itself
 	a.completeBackends(cmd)
@@ -78,6 +80,7 @@ func (a *app) createVolume(ctx context.Context, f *createFlags) error {
 	}
 	r := f.request
 	r.Backend, r.Volume = backends.Name(f.backend), backends.VolumeName(f.name)
+	r.ProjectID = plugin.ProjectID(f.project)
 	r.SizeBytes, r.OnMiss = int64(f.size), plugin.OnMiss(f.onMiss.value)
 	if f.timeout > 0 {
 		// The daemon answers at the deadline; the call gives it a moment for that.

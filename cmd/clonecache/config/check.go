@@ -19,7 +19,7 @@ const (
 	maxName          = 63             // bytes
 	minRatio         = 10             // max_compression_ratio
 	maxRatio         = 1_000_000      // max_compression_ratio
-	maxFills         = 256            // fill_limit, max_fills
+	maxFills         = 256            // fill_limit, max_fills, max_fills_per_project
 	minStopTimeout   = time.Second    // stop_timeout
 	maxStopTimeout   = time.Hour      // stop_timeout
 	minRetention     = 24 * time.Hour // report_retention
@@ -108,6 +108,7 @@ func (c *checker) daemon(cfg *Config) {
 	c.each("accept_compression", cfg.AcceptCompression, "gzip", "xz", "zstd", "bzip2")
 	between(c, "max_compression_ratio", cfg.MaxCompressionRatio, minRatio, maxRatio)
 	between(c, "fill_limit", cfg.FillLimit, 1, maxFills)
+	between(c, "max_fills_per_project", cfg.MaxFillsPerProject, 0, maxFills)
 	c.duration("stop_timeout", cfg.StopTimeout, minStopTimeout, maxStopTimeout)
 	c.duration("report_retention", cfg.ReportRetention, minRetention, maxRetention)
 	c.duration("stall_timeout", cfg.StallTimeout, minStallTimeout, maxStallTimeout)

@@ -31,6 +31,7 @@ type Config struct {
 	AcceptCompression   []string       `toml:"accept_compression"`
 	MaxCompressionRatio int64          `toml:"max_compression_ratio"`
 	FillLimit           int            `toml:"fill_limit"`
+	MaxFillsPerProject  int            `toml:"max_fills_per_project"` // 0: no bound
 	StopTimeout         Duration       `toml:"stop_timeout"`
 	StallTimeout        Duration       `toml:"stall_timeout"`
 	ReportRetention     Duration       `toml:"report_retention"`

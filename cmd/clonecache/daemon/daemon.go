@@ -189,6 +189,7 @@ func (d *running) open(ctx context.Context, s *stores, metrics plugin.Observer) 
 		AcceptCompression:   words[diskimage.Compression](d.cfg.AcceptCompression),
 		MaxCompressionRatio: d.cfg.MaxCompressionRatio,
 		FillLimit:           d.cfg.FillLimit,
+		ProjectFillLimit:    d.cfg.MaxFillsPerProject,
 		ReportRetention:     time.Duration(d.cfg.ReportRetention),
 		KeepFailed:          time.Duration(d.cfg.KeepFailed),
 		CleanEvery:          orNever(d.cfg.CleanEvery),

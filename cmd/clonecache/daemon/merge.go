@@ -26,7 +26,7 @@ const ofKind = "*"
 
 // The keys that a reload changes. Groups and what is followed are exchanged as a whole.
 var (
-	reloadable        = []string{"fill_limit", "clean_every", "log_level", "group", "follow"}
+	reloadable        = []string{"fill_limit", "max_fills_per_project", "clean_every", "log_level", "group", "follow"}
 	reloadableOfStore = []string{"max_size", "max_count", "max_percent", "min_age", "min_hits", "evict_in_use", "evict_for_quota",
 		"max_idle", "remove_unused_after", "share", "request_timeout", "max_waiting", "max_fills", "enabled"}
 	reloadableOfSource = []string{ofKind, "fresh_for", "max_bandwidth", "max_fills"}

@@ -16,7 +16,7 @@ import (
 
 // reload reads the configuration again and lets what can be changed while requests are served take effect: backends and file
 // caches that come and go, their limits, image sources, groups, what is followed, fill_limit,
-// clean_every and log_level. Requests and fills go on,
+// max_fills_per_project, clean_every and log_level. Requests and fills go on,
 // also those of a source or a backend that is gone. A file that is wrong changes nothing. config.Problems: it is wrong. What is
 // being opened ends with ctx.
 func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, error) {
@@ -124,7 +124,7 @@ func gone(now, next config.Config) []backends.Name {
 // limits are what of a configuration the plugin takes while it serves, with those that come opened.
 func (a *arrivals) limits(cfg config.Config) plugin.Limits {
 	l := plugin.Limits{
-		Groups: groups(cfg), Follows: follows(cfg), FillLimit: cfg.FillLimit, CleanEvery: orNever(cfg.CleanEvery), FreshFor: freshFor(cfg), SourceLimits: sourceLimits(cfg),
+		Groups: groups(cfg), Follows: follows(cfg), FillLimit: cfg.FillLimit, ProjectFillLimit: cfg.MaxFillsPerProject, CleanEvery: orNever(cfg.CleanEvery), FreshFor: freshFor(cfg), SourceLimits: sourceLimits(cfg),
 	}
 	for _, b := range cfg.Backends {
 		l.Backends = append(l.Backends, backendConfig(b, a.backend(b.Name)))

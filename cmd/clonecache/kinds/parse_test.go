@@ -82,6 +82,7 @@ func TestParseFillsEveryField(t *testing.T) {
 		AcceptCompression:   []string{"zstd"},
 		MaxCompressionRatio: 50,
 		FillLimit:           2,
+		MaxFillsPerProject:  3,
 		StopTimeout:         config.Duration(time.Minute),
 		StallTimeout:        config.Duration(45 * time.Second),
 		ReportRetention:     config.Duration(30 * day),

@@ -140,6 +140,8 @@ class ClonecacheMixin:
             body['image_locations'] = known
         if volume.volume_type_id:
             body['volume_type'] = volume.volume_type.name
+        if volume.project_id:
+            body['project_id'] = volume.project_id
         if volume.encryption_key_id:  # Cinder does not ask for these; whoever does is told why not
             body['encrypted'] = True
         return body

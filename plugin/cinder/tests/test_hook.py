@@ -47,6 +47,7 @@ class ClonedTest(HookCase):
         self.assertEqual('the-users-token', request.headers['x-auth-token'])
         self.assertEqual({'image': 'glance:' + support.IMAGE['id'], 'volume': volume.name,
                           'size_bytes': 3 * GIB, 'volume_type': '__DEFAULT__',
+                          'project_id': 'project',
                           'on_miss': 'wait'}, request.json)
 
     def test_settings_name_backend_and_source(self):
