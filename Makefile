@@ -74,7 +74,7 @@ TEST_DATABASES  = ./e2e/databases/with-servers.sh $(TEST) -count=1 -tags databas
                   and $(TEST) -count=1 -tags databases -run SeveralHosts ./e2e/randomops
 # Each alert fires by what it is about, on three daemons that share a catalog on MariaDB; what happens to them happens at once.
 TEST_ALERTS     = $(TEST) -count=1 -parallel 32 -tags databases$(addprefix $(comma),$(subst $(space),$(comma),$(strip $(CDECODE)))) -run EachAlertIs ./e2e/monitoring
-# Cinder's own unit tests need its packages, and no service.
+# Cinder's own unit tests need its packages, and no service; those of tempest start a lab, and bin/clonecache.
 TEST_PEERS      = $(TEST) -count=1 -tags openstack ./e2e/peers/...
 # The race detector affords few random operations; 10,000 are tried without it.
 TEST_RANDOM     = $(TEST) -count=1 -run Random ./e2e/randomops
@@ -199,7 +199,7 @@ databases-packages:
 	-@$(INSTALL) databases
 
 .PHONY: test-peers
-test-peers: openstack-packages ## run Cinder's own unit tests of drivers and volume manager on our drivers
+test-peers: openstack-packages build ## run Cinder's own unit tests of drivers and volume manager on our drivers, and tempest's tests of images (as root)
 	@$(REPORT) peers='$(TEST_PEERS)'
 
 .PHONY: tempest

@@ -8,7 +8,7 @@
 #   install.sh databases   also MariaDB with Galera and PostgreSQL, for the catalog's tests; no instance is left started
 #   install.sh packages   also what building and installing the Debian packages needs
 #   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
-#   install.sh tempest|rally   also OpenStack's own tests of volumes, or its load test
+#   install.sh tempest|rally   also what all of OpenStack's own tests of volumes need, or its load test
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -112,13 +112,12 @@ PROGRAMS
   /usr/bin/python3 -c 'import flake8' 2>/dev/null || want python3-flake8 flake8 "the style of the Cinder hook"
   /usr/bin/python3 -c 'import oslotest, ddt' 2>/dev/null || want "python3-oslotest python3-ddt" "what Cinder's unit tests need" "Cinder's unit tests on our drivers"
   /usr/bin/python3 -c 'import rbd, rados' 2>/dev/null || want "python3-rbd python3-rados" "librbd for Python" "Cinder's RBD driver"
+  command -v tempest >/dev/null || want tempest tempest "OpenStack's own tests of volumes"
+  /usr/bin/python3 -c 'import cinder_tempest_plugin' 2>/dev/null || want cinder-tempest-plugin cinder-tempest-plugin "OpenStack's own tests of volumes"
 fi
 
 if [ "${1:-}" = tempest ]; then
-  for program in tempest cinder-backup; do
-    command -v $program >/dev/null || want $program $program "OpenStack's own tests of volumes"
-  done
-  /usr/bin/python3 -c 'import cinder_tempest_plugin' 2>/dev/null || want cinder-tempest-plugin cinder-tempest-plugin "OpenStack's own tests of volumes"
+  command -v cinder-backup >/dev/null || want cinder-backup cinder-backup "OpenStack's own tests of backups"
 fi
 
 if [ "${1:-}" = rally ]; then

@@ -29,7 +29,7 @@ needs() {
   [ -x "$clonecache" ] || die "$clonecache is not built; run make build"
 }
 
-# begin starts the lab, with the drivers that Cinder comes with.
+# begin [SOCKET] starts the lab, with the drivers that Cinder comes with, or with ours.
 begin() {
   exec 9>"$LAB_DIR.suite"
   flock -n 9 || die "another suite works on $LAB_DIR"
@@ -39,7 +39,7 @@ begin() {
   say "starting Keystone, Glance, Cinder and Ceph in $LAB_DIR"
   rm -rf "$work"
   mkdir -p "$work/tmp"
-  "$lab" hook off 9>&-
+  "$lab" hook "${1:-off}" 9>&-
   "$lab" up 9>&-
   eval "$("$lab" env)"
   export TMPDIR=$work/tmp

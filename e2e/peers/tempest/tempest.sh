@@ -5,7 +5,8 @@
 # volume that the tests made of an image. As root; half an hour, most of it Cinder's.
 #
 #   tempest.sh          all of them
-#   tempest.sh images   those that make volumes of images; a few minutes
+#   tempest.sh images   those that make volumes of images, with ours; a minute. Where all of them pass, Cinder's own
+#                       driver can do no better, and is only tried where one does not
 #
 #   TEMPEST_TYPE=rbd1|nfs1   the volume type of the tests; default rbd1
 #   TEMPEST_REGEX=REGEXP     these tests only
@@ -21,20 +22,43 @@ type=${TEMPEST_TYPE:-rbd1}
 packages=/usr/lib/python3/dist-packages
 
 main() {
-  needs tempest cinder-backup qemu-img openstack
+  needs tempest qemu-img openstack
   case $which in
-    all) regex='^(tempest\.api\.volume|cinder_tempest_plugin\.api)' least=180 asked=15 ;;
+    all) needs cinder-backup; regex='^(tempest\.api\.volume|cinder_tempest_plugin\.api)' least=180 asked=15 ;;
     images) regex=$(about_images) least=8 asked=9 ;;
     *) die "usage: tempest.sh [images]" ;;
   esac
-  begin
+  if [ "$which" = all ]; then
+    begin
+    prepare
+    start_backup
+    with_theirs
+    our_turn
+    with_ours
+  else
+    begin "$socket"
+    prepare
+    start_daemon
+    with_ours
+    [ -n "$all_passed" ] || with_theirs
+  fi
+  "$here/compare.py" "$work" "$least" "$asked"
+  [ -z "${left:-}" ] || die "something of the cache was left over; see above"
+}
+
+prepare() {
   mend_plugin
-  start_backup
   make_images
   write_conf >"$work/tempest.conf"
+}
+
+with_theirs() {
+  theirs
   say "with Cinder's own driver"
   run stock
-  our_turn
+}
+
+with_ours() {
   local log=$LAB_DIR/log/cinder-volume.log from
   from=$(stat -c %s "$log")
   say "with clonecache's"
@@ -44,8 +68,6 @@ main() {
   "$clonecache" report | tee "$work/report.log"
   "$clonecache" report -o json >"$work/report.json"
   left_over || left=1
-  "$here/compare.py" "$work" "$least" "$asked"
-  [ -z "${left:-}" ] || die "something of the cache was left over; see above"
 }
 
 # The tests of which a part is a volume made of an image.
@@ -102,8 +124,10 @@ make_images() {
   disk "$work/one.raw" 96 60
   qemu-img convert -O qcow2 "$work/one.raw" "$work/one.qcow2"
   disk "$work/two.raw" 100 70
+  image tempest-two "$work/two.raw" raw >"$work/two.id" &
   one=$(image tempest-one "$work/one.qcow2" qcow2)
-  two=$(image tempest-two "$work/two.raw" raw)
+  wait $!
+  two=$(<"$work/two.id")
 }
 
 # Tests of what the lab has not are left out: Nova, Neutron, Swift, consistency groups.
@@ -159,16 +183,19 @@ consistency_group = false
 CONF
 }
 
-# run NAME leaves what every test came to in NAME.subunit. That tests fail is for compare.py to judge.
+# run NAME leaves what every test came to in NAME.subunit, and sets $all_passed where none failed. What that means
+# is for compare.py to judge.
 run() {
   mkdir -p "$work/$1"
+  all_passed=
   (
     cd "$work/$1"
     HOME=$work PYTHONPATH=$work/python PYTHON=/usr/bin/python3 tempest run --config-file "$work/tempest.conf" \
-      --concurrency "${TEMPEST_WORKERS:-2}" --regex "${TEMPEST_REGEX:-$regex}" 9>&- >"$work/$1-run.log" 2>&1 || true
+      --concurrency "${TEMPEST_WORKERS:-2}" --regex "${TEMPEST_REGEX:-$regex}" 9>&- >"$work/$1-run.log" 2>&1 || touch failed
     tail -n 12 "$work/$1-run.log" >&2
     cp .stestr/0 "$work/$1.subunit" 2>/dev/null || die "tempest did not run: $(tail -n 5 "$work/$1-run.log")"
   )
+  [ -e "$work/$1/failed" ] || all_passed=1
 }
 
 main; exit

@@ -1,0 +1,52 @@
+//go:build openstack
+
+package peers
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests of OpenStack's integration suite that make volumes of images pass with our driver, or fail with Cinder's too,
+// and the daemon was asked for every one of these volumes. It is bin/clonecache.
+func TestTempestsVolumesOfImages(t *testing.T) {
+	if _, err := exec.LookPath("tempest"); err != nil {
+		t.Skip("tempest is not installed (Debian: tempest, cinder-tempest-plugin)")
+	}
+	out, err := script(t, "tempest/tempest.sh", "images")
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// script runs one of the scripts to its end, and lets it clean up where the test's time is over. It returns what
+// the script printed.
+func script(t *testing.T, path string, words ...string) (printed []byte, err error) {
+	t.Helper()
+	ctx := t.Context()
+	if deadline, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-2*time.Minute))
+		defer cancel()
+	}
+	to, err := os.Create(filepath.Join(t.TempDir(), "printed")) // a pipe would stay open in what it starts
+	if err != nil {
+		return nil, err
+	}
+	defer to.Close()
+	cmd := exec.CommandContext(ctx, "./"+path, words...)
+	cmd.Stdout, cmd.Stderr = to, to
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Minute
+	ended := cmd.Run()
+	if printed, err = os.ReadFile(to.Name()); err != nil {
+		return nil, err
+	}
+	return printed, ended
+}
