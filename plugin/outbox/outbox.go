@@ -53,6 +53,8 @@ type Config struct {
 
 	// FirstPause and LongestPause are between attempts; each pause is twice the one before. Default: 1 s, 5 min.
 	FirstPause, LongestPause time.Duration
+	// AttemptTime bounds one attempt. Default: 30 s.
+	AttemptTime time.Duration
 	// GiveUpAfter is how long an event is tried before it is a dead letter. Default: 24 h.
 	GiveUpAfter time.Duration
 	Now         func() time.Time // default: time.Now
@@ -84,6 +86,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.LongestPause == 0 {
 		c.LongestPause = 5 * time.Minute
+	}
+	if c.AttemptTime == 0 {
+		c.AttemptTime = 30 * time.Second
 	}
 	if c.GiveUpAfter == 0 {
 		c.GiveUpAfter = 24 * time.Hour

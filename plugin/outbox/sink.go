@@ -21,8 +21,6 @@ const (
 	keptDead = 100
 	// saveEvery is how often it is written down how far a sink has come.
 	saveEvery = time.Second
-	// attemptTime bounds one attempt.
-	attemptTime = 30 * time.Second
 )
 
 // state is what a sink's file has.
@@ -227,7 +225,7 @@ func (s *sink) deliver(ctx context.Context, e plugin.Event) error {
 
 // try is one attempt.
 func (s *sink) try(ctx context.Context, e plugin.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.AttemptTime)
 	defer cancel()
 	err := s.Sender.Send(ctx, e)
 	s.mu.Lock()

@@ -52,6 +52,8 @@ func (w Webhook) Send(ctx context.Context, e plugin.Event) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
@@ -71,7 +73,10 @@ func (w Webhook) Send(ctx context.Context, e plugin.Event) error {
 		return cause(err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection is used again
+	const patience = time.Second // the status has said it all; the rest is read so that the connection is used again
+	enough := time.AfterFunc(patience, cancel)
+	defer enough.Stop()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	return answered(resp.StatusCode)
 }
 
