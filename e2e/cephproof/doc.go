@@ -9,4 +9,5 @@
 //	CEPH_DIR, CEPH_PORT            another place for the cluster; one that runs there is used, and stays
 //	CLONECACHE_KILLS=100           kills in bursts of hits; default: 15
 //	CLONECACHE_OUTAGE=30s          how long OSD and mon are stopped; default: 8s
+//	CLONECACHE_QUEUED_IMAGES=1000  images that three hosts have to fill, one of which dies; default: 100
 package cephproof
