@@ -138,7 +138,7 @@ type FillView struct {
 	WrittenBytes int64         `json:"written_bytes"`
 	StartedAt    time.Time     `json:"started_at"`
 	Rate         int64         `json:"rate" doc:"Bytes of the image that are read each second, by the last seconds; 0: not known, as of another daemon's fill that nobody waits for here"`
-	ETA          *time.Time    `json:"eta" doc:"When all of the image will have been read at that rate; null where nobody can tell"`
+	ETA          *time.Time    `json:"eta" doc:"When all of the image will have been read, at the rate of the last quarter of its time; null where nobody can tell"`
 	WaitsFor     Bound         `json:"waits_for,omitempty" enum:"fills,source,backend,project" doc:"Absent unless the fill waits for its place, in this daemon: whose bound keeps it, of all fills (fill_limit), of those of its image source or backend (max_fills), or of those of its project (max_fills_per_project)"`
 }
 

@@ -5,12 +5,16 @@ import (
 	"time"
 )
 
-// A pace goes by the last quarter of the time that the reading has taken, within these bounds: a source that has become
-// slower, or faster, is believed soon, and a pause between two buffers is no pace.
+// A pace goes by the last quarter of the time that the reading has taken, within these bounds. What is shown goes by seconds.
+// An estimate goes by minutes where there are any: a source whose rate goes up and down is as fast as it was on the
+// whole, and one that has become slower, or faster, for good is believed once that has lasted for a third of the time before.
 const (
-	paceEvery    = 100 * time.Millisecond
-	shortestPace = 2 * time.Second
-	longestPace  = 15 * time.Second
+	paceEvery       = 100 * time.Millisecond
+	shortestPace    = 2 * time.Second // a pause between two buffers is no pace
+	longestPace     = 15 * time.Second
+	longestEstimate = 5 * time.Minute
+	// readingsKept is how many readings of the time that counts are kept, by and large.
+	readingsKept = 128
 )
 
 // reading is how much had been read at a time.
@@ -36,17 +40,28 @@ func (p *pace) note(now time.Time, read int64) {
 	case last < 0, read < p.seen[last].read:
 		p.begun, p.seen = now, append(p.seen[:0], reading{now, read})
 		return
-	case last > 0 && p.seen[last].at.Sub(p.seen[last-1].at) < paceEvery:
+	case last > 0 && p.seen[last].at.Sub(p.seen[last-1].at) < max(paceEvery, p.counts(longestEstimate)/readingsKept):
 		p.seen[last] = reading{now, read} // the newest always counts
 		return
 	}
 	p.seen = append(p.seen, reading{now, read})
-	since := now.Add(-min(max(now.Sub(p.begun)/4, shortestPace), longestPace))
+	p.seen = append(p.seen[:0], p.seen[p.oldest(longestEstimate):]...)
+}
+
+// counts is the time that a pace goes by, of which no more than most counts. Something has been read.
+func (p *pace) counts(most time.Duration) time.Duration {
+	lasts := p.seen[len(p.seen)-1].at.Sub(p.begun)
+	return min(max(lasts/4, shortestPace), most)
+}
+
+// oldest is the first of the readings that count.
+func (p *pace) oldest(most time.Duration) int {
+	since := p.seen[len(p.seen)-1].at.Add(-p.counts(most))
 	old := 0
 	for old+2 < len(p.seen) && !p.seen[old+1].at.After(since) {
 		old++
 	}
-	p.seen = append(p.seen[:0], p.seen[old:]...)
+	return old
 }
 
 // forget begins anew.
@@ -56,16 +71,19 @@ func (p *pace) forget() {
 	p.seen = nil
 }
 
-// rate is bytes a second by now; 0: not known. A source that gives nothing is slower by the moment.
-func (p *pace) rate(now time.Time) int64 {
+// rate is bytes a second in the last seconds; 0: not known. A source that gives nothing is slower by the moment.
+func (p *pace) rate(now time.Time) int64 { return p.rateOver(now, longestPace) }
+
+// rateOver is rate in the time that counts, of which no more than most does.
+func (p *pace) rateOver(now time.Time, most time.Duration) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.seen) < 2 {
 		return 0
 	}
-	first, last := p.seen[0], p.seen[len(p.seen)-1]
+	first, last := p.seen[p.oldest(most)], p.seen[len(p.seen)-1]
 	until := last.at
-	if now.Sub(until) > shortestPace {
+	if now.Sub(until) > p.quiet() {
 		until = now
 	}
 	took := until.Sub(first.at)
@@ -75,12 +93,22 @@ func (p *pace) rate(now time.Time) int64 {
 	return int64(float64(last.read-first.read) / took.Seconds())
 }
 
-// stands tells that nothing has come for a while.
-func (p *pace) stands(now time.Time) bool {
+// quiet is how long nothing may come: what is read a block at a time comes in pushes, which are far apart where the source is
+// slow. Something has been read.
+func (p *pace) quiet() time.Duration {
+	first, last := p.seen[0], p.seen[len(p.seen)-1]
+	return max(shortestPace, 2*last.at.Sub(first.at)/time.Duration(max(len(p.seen)-1, 1)))
+}
+
+// since is when something came last; false: nothing has, for a while.
+func (p *pace) since(now time.Time) (time.Time, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	last := len(p.seen) - 1
-	return last >= 0 && now.Sub(p.seen[last].at) > shortestPace
+	if len(p.seen) == 0 {
+		return now, true
+	}
+	last := p.seen[len(p.seen)-1].at
+	return last, now.Sub(last) <= p.quiet()
 }
 
 // lasts is how long it has been read.
@@ -96,8 +124,9 @@ func (p *pace) lasts() time.Duration {
 // eta is when all of total bytes will have been read, if so many are by now; nil: nobody can tell, also since nothing
 // more has come for a while.
 func (p *pace) eta(now time.Time, read, total int64) *time.Time {
-	rate := p.rate(now)
-	if rate <= 0 || p.stands(now) || total < 0 || read > total {
+	rate := p.rateOver(now, longestEstimate)
+	from, comes := p.since(now)
+	if rate <= 0 || !comes || total < 0 || read > total {
 		return nil
 	}
 	left := float64(total-read) / float64(rate)
@@ -105,7 +134,11 @@ func (p *pace) eta(now time.Time, read, total int64) *time.Time {
 	if left > longest {
 		return nil
 	}
-	at := now.Add(time.Duration(left * float64(time.Second))).UTC().Round(time.Millisecond)
+	at := from.Add(time.Duration(left * float64(time.Second)))
+	if at.Before(now) {
+		at = now
+	}
+	at = at.UTC().Round(time.Millisecond)
 	return &at
 }
 

@@ -243,7 +243,7 @@ type Progress struct {
 	Written    int64 `json:"written_bytes" doc:"Bytes written; zeroes are skipped"`
 	// Rate and ETA are of a fill.
 	Rate int64      `json:"rate,omitempty" doc:"Bytes of the image that are read each second, by the last seconds; 0: not known yet"`
-	ETA  *time.Time `json:"eta,omitempty" doc:"When all of the image will have been read at that rate; absent where nobody can tell"`
+	ETA  *time.Time `json:"eta,omitempty" doc:"When all of the image will have been read, at the rate of the last quarter of its time; absent where nobody can tell"`
 }
 
 // Answer is what a request came to.

@@ -45,7 +45,7 @@ type QueuedView struct {
 	ReadBytes  int64         `json:"read_bytes" doc:"Bytes of the image read so far; where another daemon reads them, as of the last renewal of its lease"`
 	TotalBytes int64         `json:"total_bytes" doc:"Bytes of the image; -1 where nobody has told yet"`
 	Rate       int64         `json:"rate" doc:"Bytes that are read each second; 0: not known"`
-	ETA        *time.Time    `json:"eta" doc:"When all of the image will have been read at that rate; null where nobody can tell"`
+	ETA        *time.Time    `json:"eta" doc:"When all of the image will have been read, at the rate of the last quarter of its time; null where nobody can tell"`
 	Attempts   int           `json:"attempts" doc:"How often it was begun"`
 	LastError  string        `json:"last_error" doc:"What the last attempt came to; empty where none has failed"`
 	NextTryAt  *time.Time    `json:"next_try_at" doc:"Not tried before; null: as soon as there is a place"`
