@@ -224,7 +224,7 @@ func TestStormInWhichEachHostFails(t *testing.T) {
 	}
 }
 
-// The catalog is on a Galera cluster. Two of its nodes are killed, one after the other, and each tenth transaction loses to
+// The catalog is on a Galera cluster. The node that all write to is killed, then the one that they went on with, and each tenth transaction loses to
 // another one.
 func TestStormOnGalera(t *testing.T) {
 	h := newThreeHostsOn(t, &harness.Database{Dir: fmt.Sprintf("/tmp/cc-storm-db-%d", os.Getpid()), Port: cluster.Port + ports, Galera: true})
@@ -237,7 +237,7 @@ func TestStormOnGalera(t *testing.T) {
 	began := time.Now()
 	s.begin(t)
 	s.awaitMiddle(t)
-	for _, node := range []int{2, 3} {
+	for _, node := range []int{1, 2} {
 		h.db.KillNode(t, node)
 		h.db.StartNode(t, node)
 	}

@@ -6,10 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
@@ -116,14 +116,15 @@ func connectionFailed(err error, more ...error) failure {
 	return other
 }
 
-// mariaDBConnector connects to any of the hosts that takes the connection and serves.
+// mariaDBConnector connects to the first of the nodes that takes the connection and serves.
 type mariaDBConnector struct {
 	place Place
 	login login
+	nodes *nodes
 }
 
 func newMariaDBConnector(place Place, l login) mariaDBConnector {
-	return mariaDBConnector{place: place, login: l}
+	return mariaDBConnector{place: place, login: l, nodes: newNodes(place.hosts)}
 }
 
 // Driver implements driver.Connector.
@@ -132,17 +133,29 @@ func (mariaDBConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
 // Connect implements driver.Connector.
 func (m mariaDBConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	var problems []error
-	for _, i := range rand.Perm(len(m.place.hosts)) {
-		conn, err := m.connectTo(ctx, m.place.hosts[i])
+	order := m.nodes.order(time.Now())
+	for i, address := range order {
+		conn, err := m.tryNode(ctx, address, i == len(order)-1)
+		m.nodes.heard(address, err, time.Now())
 		if err == nil {
 			return conn, nil
 		}
-		problems = append(problems, fmt.Errorf("%s: %w", m.place.hosts[i], err))
+		problems = append(problems, fmt.Errorf("%s: %w", address, err))
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	return nil, errors.Join(problems...)
+}
+
+// tryNode is connectTo, which gives up on a node that is not the last one.
+func (m mariaDBConnector) tryNode(ctx context.Context, address string, last bool) (driver.Conn, error) {
+	if !last {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, serveWithin)
+		defer cancel()
+	}
+	return m.connectTo(ctx, address)
 }
 
 func (m mariaDBConnector) connectTo(ctx context.Context, address string) (driver.Conn, error) {

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -36,7 +39,7 @@ func inFile(path string) Config { return Config{Access: Access{URL: FileURL(path
 // open opens a catalog that is closed when the test ends. now may be nil.
 func open(t testing.TB, cfg Config, now func() time.Time) *Catalog {
 	t.Helper()
-	cfg.Now = now
+	cfg.Now, cfg.URL = now, fromAnotherNode(cfg.URL)
 	c, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -49,6 +52,21 @@ func open(t testing.TB, cfg Config, now func() time.Time) *Catalog {
 	})
 	return c
 }
+
+// fromAnotherNode is a URL whose nodes, where it has several, begin with another one than last time: what several programs
+// write to several nodes has to be right too.
+func fromAnotherNode(url string) string {
+	before, rest, _ := strings.Cut(url, "@")
+	hosts, database, found := strings.Cut(rest, "/")
+	all := strings.Split(hosts, ",")
+	if !found || len(all) == 1 {
+		return url
+	}
+	first := int(catalogsOpened.Add(1)) % len(all)
+	return before + "@" + strings.Join(slices.Concat(all[first:], all[:first]), ",") + "/" + database
+}
+
+var catalogsOpened atomic.Int64
 
 // fresh is a new catalog on a clock of its own.
 func fresh(t testing.TB) (*Catalog, *clock) {

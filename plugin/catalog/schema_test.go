@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,39 @@ func TestAServerThatRefusesSaysWhy(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "wrong\n") {
 			t.Errorf("%s: it says the password", test.name)
 		}
+	}
+}
+
+// A node that is gone, and one that takes connections and says nothing, as a process does that is stopped, keep nobody from
+// the one that serves, nor do they cost each connection their time.
+func TestNodesThatDoNotServeAreGoneRound(t *testing.T) {
+	cfg := anew(t)
+	place, err := ParseURL(cfg.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if place.scheme != schemeMariaDB {
+		return // pgx's own
+	}
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	cfg.URL = strings.Replace(cfg.URL, "@", "@127.0.0.1:1,"+mute.Addr().String()+",", 1)
+	c, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	within, cancel := context.WithTimeout(t.Context(), serveWithin)
+	defer cancel()
+	for range idleConns { // in each a connection is made
+		conn, err := c.writer.Conn(within)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
 	}
 }
 

@@ -39,7 +39,7 @@ type Place struct {
 	scheme   string
 	path     string   // of SQLite
 	user     string   // of a server
-	hosts    []string // host:port; a connection goes to any of them that takes it
+	hosts    []string // host:port; a connection goes to the first of them that serves
 	database string
 }
 

@@ -1,0 +1,57 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// nodes are the servers of one cluster, in the order of the catalog's URL. All daemons with that URL write to the first one
+// that serves: a Galera cluster of which several nodes are written to lets transactions fail that met none on their own
+// node, and MariaDB 10.11 at times stand still. Several goroutines may use it.
+type nodes struct {
+	addresses []string // host:port
+
+	mu    sync.Mutex
+	aside map[string]time.Time // that did not serve, until when they are asked last
+}
+
+const (
+	// asideFor is how long a node that did not serve is asked after the others.
+	asideFor = 30 * time.Second
+	// serveWithin bounds what a node costs that takes a connection and then says nothing, as one does whose process is
+	// stopped. The last one that is asked has as long as its caller.
+	serveWithin = 2 * connectWithin
+)
+
+func newNodes(addresses []string) *nodes {
+	return &nodes{addresses: addresses, aside: make(map[string]time.Time)}
+}
+
+// order is in which order they are asked now.
+func (n *nodes) order(now time.Time) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var first, last []string
+	for _, address := range n.addresses {
+		if now.Before(n.aside[address]) {
+			last = append(last, address)
+		} else {
+			first = append(first, address)
+		}
+	}
+	return append(first, last...)
+}
+
+// heard notes whether a node served. Who gave up asking says nothing of it.
+func (n *nodes) heard(address string, err error, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(n.aside, address)
+	case !errors.Is(err, context.Canceled):
+		n.aside[address] = now.Add(asideFor)
+	}
+}
