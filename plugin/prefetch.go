@@ -46,6 +46,7 @@ type QueuedView struct {
 	TotalBytes int64         `json:"total_bytes" doc:"Bytes of the image; -1 where nobody has told yet"`
 	Rate       int64         `json:"rate" doc:"Bytes that are read each second; 0: not known"`
 	ETA        *time.Time    `json:"eta" doc:"When all of the image will have been read, at the rate of the last quarter of its time; null where nobody can tell"`
+	WaitsFor   Bound         `json:"waits_for,omitempty" enum:"fills,source,backend,project" doc:"Absent unless this daemon works on it and its fill waits for its place: whose bound keeps it, as of a fill in flight"`
 	Attempts   int           `json:"attempts" doc:"How often it was begun"`
 	LastError  string        `json:"last_error" doc:"What the last attempt came to; empty where none has failed"`
 	NextTryAt  *time.Time    `json:"next_try_at" doc:"Not tried before; null: as soon as there is a place"`
@@ -299,7 +300,7 @@ func (q *queue) view(row catalog.Queued) QueuedView {
 	}
 	if j := q.working(row.ID); j != nil && row.State == catalog.QueueRunning {
 		so := j.soFar()
-		v.ReadBytes, v.TotalBytes, v.Rate, v.ETA = so.ReadBytes, so.TotalBytes, so.Rate, so.ETA
+		v.ReadBytes, v.TotalBytes, v.Rate, v.ETA, v.WaitsFor = so.ReadBytes, so.TotalBytes, so.Rate, so.ETA, so.WaitsFor
 	}
 	return v
 }

@@ -284,3 +284,26 @@ func TestABackendThatCannotCloneGetsItsFileCacheFilled(t *testing.T) {
 		t.Errorf("first request: %+v, want copied without a download", a)
 	}
 }
+
+// What the queue has begun, and waits for a place of its source, says so as long as it does.
+func TestTheQueueSaysWhatItsFillWaitsFor(t *testing.T) {
+	source := newGatedSource()
+	r := newRig(t, fstest.Mount(t, fstest.XFS, 512*mib), lru.Bounds{}, quick, withSource(source), func(c *plugin.Config) {
+		c.SourceLimits = map[string]plugin.SourceLimit{"gated": {Fills: 1}}
+	})
+	for i := range 2 {
+		source.put(fmt.Sprint("disk-", i), "1", random(4<<10))
+	}
+	first := r.start(plugin.Request{Image: "gated:disk-0", Volume: "v"})
+	reads(t, source) // the only place of the source
+	r.prefetch(t, plugin.Prefetch{Images: []string{"gated:disk-1"}})
+	waitFor(t, func() bool {
+		v := r.queued(t)[0]
+		return v.State == "running" && v.WaitsFor == plugin.BoundSource
+	})
+	close(source.gate)
+	mustBe(t, "the request", first, plugin.Filled)
+	if v := r.waitForState(t, "done", 1)[0]; v.WaitsFor != "" {
+		t.Errorf("what is done waits for %s", v.WaitsFor)
+	}
+}

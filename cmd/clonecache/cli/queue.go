@@ -172,7 +172,9 @@ func (a *app) queueList() *cobra.Command {
 		Use:   "list",
 		Short: "List the queue",
 		Long: `Lists the images that are being cached ahead, those that wait, in their order, those that failed, and those that were
-done in the last hour.`,
+done in the last hour. FORM is what is cached of an image: decoded, its disk for volumes, or source, its own bytes for
+who downloads it. What is begun and waits for a place among the fills shows under READ whose bound keeps it: of all
+fills (fill_limit), of those of its source or backend (max_fills), or of those of a project (max_fills_per_project).`,
 		Example: `  clonecache queue list
   clonecache queue list -o json`,
 		Args: exactly(),
@@ -181,8 +183,8 @@ done in the last hour.`,
 }
 
 func showQueue(t *table, views []plugin.QueuedView) {
-	t.head("QUEUED", "BACKEND", "IMAGE", "STATE", "POSITION", "PRIORITY", "READ", "RATE", "LEFT", "ATTEMPTS", "NEXT TRY", "LAST ERROR")
-	t.spare("PRIORITY", "ATTEMPTS", "RATE", "NEXT TRY", "READ", "LEFT", "POSITION", "QUEUED")
+	t.head("QUEUED", "BACKEND", "IMAGE", "FORM", "STATE", "POSITION", "PRIORITY", "READ", "RATE", "LEFT", "ATTEMPTS", "NEXT TRY", "LAST ERROR")
+	t.spare("FORM", "PRIORITY", "ATTEMPTS", "RATE", "NEXT TRY", "READ", "LEFT", "POSITION", "QUEUED")
 	id := shortIDs(views, func(v plugin.QueuedView) string { return v.ID })
 	for _, v := range views {
 		var position, read, rate, left, next string
@@ -195,6 +197,9 @@ func showQueue(t *table, views []plugin.QueuedView) {
 		if v.TotalBytes > 0 && v.State == "running" {
 			read = fmt.Sprintf("%s of %s (%d%%)", cmp.Or(read, "0"), t.size(v.TotalBytes), v.ReadBytes*100/v.TotalBytes)
 		}
+		if v.WaitsFor != "" {
+			read = "waits: " + string(v.WaitsFor)
+		}
 		if v.Rate > 0 {
 			rate = t.size(v.Rate) + "/s"
 		}
@@ -204,7 +209,7 @@ func showQueue(t *table, views []plugin.QueuedView) {
 		if v.NextTryAt != nil && v.NextTryAt.After(t.now) {
 			next = "in " + v.NextTryAt.Sub(t.now).Round(time.Second).String()
 		}
-		t.row(id(v.ID), string(v.Backend), v.ImageID, v.State, position, count(v.Priority), read, rate, left, count(v.Attempts), next, sentence(v.LastError))
+		t.row(id(v.ID), string(v.Backend), v.ImageID, string(v.Form), v.State, position, count(v.Priority), read, rate, left, count(v.Attempts), next, sentence(v.LastError))
 	}
 }
 
