@@ -42,8 +42,7 @@ var fixedKey = strings.Repeat("1b", 32)
 // An encrypted volume is Cinder's alone: clonecache is not asked, nothing is cached, and the volume is what it is
 // without the hook.
 func TestEncryptedVolumesGoCindersWay(t *testing.T) {
-	defer volumeType(t, "luks", "--encryption-provider", "luks", "--encryption-cipher", "aes-xts-plain64",
-		"--encryption-key-size", "256", "--encryption-control-location", "front-end")()
+	defer luksType(t)()
 	w := begin(t)
 	defer w.end(t)
 	d := newDisk(t, 50, 16*mib, 8*mib)
@@ -84,16 +83,16 @@ func (c *cloud) makeLUKS(tb testing.TB, w wanted) volume {
 }
 
 // decrypted is the SHA-256 of the first bytes of an encrypted volume.
-func decrypted(t *testing.T, v volume, size int64) string {
-	t.Helper()
-	plain := filepath.Join(t.TempDir(), "plain")
+func decrypted(tb testing.TB, v volume, size int64) string {
+	tb.Helper()
+	plain := filepath.Join(tb.TempDir(), "plain")
 	image := fmt.Sprintf("driver=luks,key-secret=key,file.driver=rbd,file.pool=volumes,file.image=volume-%s,file.conf=%s,file.user=cinder", v.ID, lab.cephConf())
 	out, err := exec.Command("qemu-img", "dd", "--object", "secret,id=key,data="+fixedKey, "--image-opts", "-O", "raw",
 		"bs=1M", "count="+strconv.FormatInt(size/mib, 10), "if="+image, "of="+plain).CombinedOutput()
 	if err != nil {
-		t.Fatalf("qemu-img dd: %v\n%s", err, out)
+		tb.Fatalf("qemu-img dd: %v\n%s", err, out)
 	}
-	return fileSum(t, plain, size)
+	return fileSum(tb, plain, size)
 }
 
 // Image-volumes are of the one type that the backend's table names. Volumes of another type on the same Cinder
