@@ -18,7 +18,9 @@ var ErrToken = errors.New("the token is not valid")
 // Bearer is whose a token is. It is not changed afterwards.
 type Bearer struct {
 	UserID    string
+	UserName  string
 	ProjectID string // "": the token is of no project
+	System    bool   // the token is of the whole cloud: its roles are such that count everywhere
 	Roles     []string
 	ExpiresAt time.Time
 }
@@ -39,6 +41,12 @@ type Tokens struct {
 
 // Tokens asks the Keystone at a URL, with the account's certificates; "": the account's own.
 func (a *Account) Tokens(url string) *Tokens { return &Tokens{account: a, url: url} }
+
+// TokensAt asks the Keystone at a URL, whose certificate is signed by an authority of a PEM file; "": by one of the host's. No
+// account is needed for that.
+func TokensAt(url, caFile string) *Tokens {
+	return (&Account{config: Config{AuthURL: url, CAFile: caFile, Timeout: patience, Now: time.Now}}).Tokens("")
+}
 
 // URL is Keystone's, as those are told who bring no token; "" where the account's files cannot be read.
 func (t *Tokens) URL() string {
@@ -95,11 +103,14 @@ func bearerOf(result tokens.GetResult) (Bearer, error) {
 		Project tokens.Project `json:"project"`
 		User    tokens.User    `json:"user"`
 		Roles   []tokens.Role  `json:"roles"`
+		System  struct {
+			All bool `json:"all"`
+		} `json:"system"`
 	}
 	if err := result.ExtractInto(&body); err != nil {
 		return Bearer{}, unavailable("read Keystone's answer", err)
 	}
-	b := Bearer{UserID: body.User.ID, ProjectID: body.Project.ID, ExpiresAt: token.ExpiresAt}
+	b := Bearer{UserID: body.User.ID, UserName: body.User.Name, System: body.System.All, ProjectID: body.Project.ID, ExpiresAt: token.ExpiresAt}
 	for _, r := range body.Roles {
 		b.Roles = append(b.Roles, r.Name)
 	}

@@ -16,6 +16,9 @@ import (
 type ClientConfig struct {
 	// TokenFile holds the bearer token that the daemon asks for on TCP. "": none.
 	TokenFile string
+	// KeystoneTokenFile holds a token of Keystone's, for a daemon that lets those in whom Keystone knows. Images are read
+	// with its right, too. "": none.
+	KeystoneTokenFile string
 	// CAFile holds the PEM certificates that the daemon's certificate is checked against. "": the
 	// system's.
 	CAFile string
@@ -31,6 +34,7 @@ type Client struct {
 	base  string // without a trailing slash
 	where string // the server as the user named it, for messages
 	token token
+	guest token // Keystone's
 }
 
 // NewClient makes a client for serverURL: unix:///path/to.sock, http://host:port or
@@ -44,12 +48,16 @@ func NewClient(serverURL string, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	guest, err := readToken(cfg.KeystoneTokenFile)
+	if err != nil {
+		return nil, err
+	}
 	transport, err := newTransport(target, cfg)
 	if err != nil {
 		return nil, err
 	}
 	caller := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &Client{http: caller, base: target.base, where: serverURL, token: secret}, nil
+	return &Client{http: caller, base: target.base, where: serverURL, token: secret, guest: guest}, nil
 }
 
 // CreateVolume asks for a volume and waits for it. onProgress, if not nil, is told how far a fill or a

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -75,7 +76,7 @@ func newTransport(target server, cfg ClientConfig) (*http.Transport, error) {
 
 // clientTLS is how a client and a server prove who they are; nil: the library's own way.
 func clientTLS(cfg ClientConfig) (*tls.Config, error) {
-	if cfg == (ClientConfig{TokenFile: cfg.TokenFile}) {
+	if cfg == (ClientConfig{TokenFile: cfg.TokenFile, KeystoneTokenFile: cfg.KeystoneTokenFile}) {
 		return nil, nil //nolint:nilnil // there is nothing to set
 	}
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -126,8 +127,8 @@ func (c *Client) send(ctx context.Context, req call, accept string) (*http.Respo
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	if req.token != "" {
-		r.Header.Set("X-Auth-Token", string(req.token))
+	if own := cmp.Or(string(req.token), string(c.guest)); own != "" {
+		r.Header.Set(guestHeader, own)
 	}
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+string(c.token))

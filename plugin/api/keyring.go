@@ -33,6 +33,7 @@ type keyring struct {
 	tokens       []key
 	certificates map[string]Role
 	authorities  *x509.CertPool // that clients' certificates are checked against; nil: none is asked for
+	guests       Guests         // nil: there are none
 }
 
 type key struct {
@@ -42,7 +43,7 @@ type key struct {
 
 // readKeyring reads what cfg names.
 func readKeyring(cfg ListenConfig) (keyring, error) {
-	var k keyring
+	k := keyring{guests: cfg.Guests}
 	all := append([]TokenAccess{{cfg.TokenFile, "token_file", Admin}, {cfg.MetricsTokenFile, "metrics_token_file", monitor}}, cfg.Tokens...)
 	for _, t := range all {
 		secret, err := readToken(t.File)
@@ -104,7 +105,7 @@ func (k keyring) lends(least Role) bool {
 			return true
 		}
 	}
-	return least <= Admin && len(k.certificates) > 0
+	return least <= Admin && (len(k.certificates) > 0 || k.guests != nil)
 }
 
 // bearer is whose token it is. All are compared, in a time that depends on none.

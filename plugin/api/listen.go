@@ -31,6 +31,8 @@ type ListenConfig struct {
 	// Certificates says what their bearers may do. "": no client's certificate is asked for.
 	ClientCAFile string
 	Certificates []CertificateAccess
+	// Guests are let in by tokens that are not the daemon's, in X-Auth-Token. nil: nobody is.
+	Guests Guests
 	// InsecureLoopback lets TCP on a loopback address do without token and TLS: everybody on this host
 	// may then use the cache.
 	InsecureLoopback bool

@@ -54,6 +54,12 @@ func (b bearers) ask(t *testing.T, pattern, token string) (status int, body stri
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+	return answerTo(t, req)
+}
+
+// answerTo is what a request is answered.
+func answerTo(t *testing.T, req *http.Request) (status int, body string) {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -123,7 +123,12 @@ func (s *Server) guard(l *Listener) http.Handler {
 		case l.only && r.URL.Path != metricsPath && !isProbe(r):
 			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))
 		default:
-			s.admit(w, r.WithContext(context.WithValue(r.Context(), keysKey{}, l.keys)), s.identify(l, r))
+			who, err := s.identify(l, r)
+			if err != nil {
+				s.refuseGuest(w, r, err)
+				return
+			}
+			s.admit(w, r.WithContext(context.WithValue(r.Context(), keysKey{}, l.keys)), who)
 		}
 	})
 }
@@ -147,13 +152,23 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	s.refuse(w, r, err)
 }
 
-// identify finds out who asks, by what he brings, or by the session that he has begun.
-func (s *Server) identify(l *Listener, r *http.Request) Identity {
+// identify finds out who asks, by what he brings, or by the session that he has begun. Errors as asksAsGuest's.
+func (s *Server) identify(l *Listener, r *http.Request) (Identity, error) {
 	who := l.identify(r)
-	if who.Role == Nobody && !l.only {
-		return s.sessions.byCookie(r)
+	if who.Role > Nobody {
+		return who, nil
 	}
-	return who
+	guest, err := l.keys.asksAsGuest(r)
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case l.only:
+		guest.Role = min(guest.Role, monitor)
+		return guest, nil
+	case guest.Role > Nobody:
+		return guest, nil
+	}
+	return s.sessions.byCookie(r), nil
 }
 
 // isBrowser tells browsers, which call themselves so, or name the page that a change is asked for by. Programs come to a

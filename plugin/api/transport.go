@@ -19,6 +19,8 @@ var (
 		sentence: "this address needs the daemon's token (Authorization: Bearer …), and got none or another one; give the content of its token_file"}
 	forbiddenRole = row{code: "role_too_low", status: http.StatusForbidden, retry: final,
 		sentence: "your token or certificate has a role that may not do this; use one whose role may (reader, operator, admin)"}
+	guestsAway = row{code: "keystone_unavailable", status: http.StatusServiceUnavailable, retry: later,
+		sentence: "Keystone does not say whose the token in X-Auth-Token is; try again later, or come with a token of the daemon's own or a certificate"}
 	starting = row{code: "starting", status: http.StatusServiceUnavailable, retry: later,
 		sentence: "the daemon is starting and settles what an earlier one left; try again in a moment"}
 )
@@ -26,7 +28,7 @@ var (
 // documented are all codes that the API answers, in the order of the documentation.
 func documented() []row {
 	all := append([]row{}, table...)
-	return append(all, noSuchRoute, bodyTooLarge, bodyTimeout, crossOrigin, wrongHost, unauthorized, forbiddenRole, starting, internal)
+	return append(all, noSuchRoute, bodyTooLarge, bodyTimeout, crossOrigin, wrongHost, unauthorized, forbiddenRole, guestsAway, starting, internal)
 }
 
 // answer is the row as an error, with its own sentence or a better one.

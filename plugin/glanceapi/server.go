@@ -63,7 +63,7 @@ type Config struct {
 type Server struct {
 	config Config
 	log    logrus.FieldLogger
-	auth   *tokenCache
+	auth   *keystone.Bearers
 	cache  atomic.Pointer[opened]
 	hop    string // by which a request that comes back is known
 }
@@ -88,7 +88,7 @@ func New(config Config) (*Server, error) {
 		config.Now = time.Now
 	}
 	return &Server{
-		config: config, log: config.Log, auth: newTokenCache(config.Keystone, config.Now),
+		config: config, log: config.Log, auth: keystone.NewBearers(config.Keystone, config.Now),
 		hop: "clonecache-" + uuid.NewString(),
 	}, nil
 }

@@ -56,10 +56,12 @@ type app struct {
 	progress  progressMode
 	server    string
 	tokenFile string
-	caFile    string
-	certFile  string
-	keyFile   string
-	started   bool // the command line was understood
+	// osTokenFile holds a token of Keystone's.
+	osTokenFile string
+	caFile      string
+	certFile    string
+	keyFile     string
+	started     bool // the command line was understood
 }
 
 const defaultServer = "unix:///run/clonecache/clonecache.sock"
@@ -126,6 +128,7 @@ CLONECACHE_SERVER, else at ` + defaultServer + `.`,
 	flags.Var(&a.progress, "progress", "show progress on standard error: auto (after a second), always or never")
 	flags.StringVar(&a.server, "server", "", "the daemon: unix:///path, http://host:port or https://host:port (CLONECACHE_SERVER)")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the daemon's token, for TCP (CLONECACHE_TOKEN_FILE)")
+	flags.StringVar(&a.osTokenFile, "os-token-file", "", "file with a token of Keystone's, for a daemon that knows you by it (CLONECACHE_OS_TOKEN_FILE)")
 	flags.StringVar(&a.caFile, "ca-file", "", "certificates that the daemon's is checked against, for https (CLONECACHE_CA_FILE)")
 	flags.StringVar(&a.certFile, "cert-file", "", "your own certificate, for a daemon that knows you by it (CLONECACHE_CERT_FILE)")
 	flags.StringVar(&a.keyFile, "key-file", "", "the key of --cert-file (CLONECACHE_KEY_FILE)")
@@ -148,7 +151,7 @@ func (a *app) start(cmd *cobra.Command, _ []string) error {
 	for _, v := range []struct {
 		flag *string
 		name string
-	}{{&a.server, "CLONECACHE_SERVER"}, {&a.tokenFile, "CLONECACHE_TOKEN_FILE"}, {&a.caFile, "CLONECACHE_CA_FILE"},
+	}{{&a.server, "CLONECACHE_SERVER"}, {&a.tokenFile, "CLONECACHE_TOKEN_FILE"}, {&a.caFile, "CLONECACHE_CA_FILE"}, {&a.osTokenFile, "CLONECACHE_OS_TOKEN_FILE"},
 		{&a.certFile, "CLONECACHE_CERT_FILE"}, {&a.keyFile, "CLONECACHE_KEY_FILE"}} {
 		if *v.flag == "" {
 			*v.flag = a.Getenv(v.name)
@@ -162,7 +165,7 @@ func (a *app) start(cmd *cobra.Command, _ []string) error {
 
 // client calls the daemon that the flags and the environment name.
 func (a *app) client() (*api.Client, error) {
-	c, err := api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile})
+	c, err := api.NewClient(a.server, api.ClientConfig{TokenFile: a.tokenFile, KeystoneTokenFile: a.osTokenFile, CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile})
 	var known *api.Error
 	if err != nil && !errors.As(err, &known) { // a file that a flag or the environment names
 		return nil, &usageError{err}

@@ -137,6 +137,8 @@ func (a *app) explain(ctx context.Context, err error) (*api.Error, int) {
 	switch {
 	case a.tokenFile != "":
 		said.Message = "the token in " + a.tokenFile + " is not the daemon's; give the file that token_file, or a [[token]], in its configuration names, or a copy of it"
+	case a.osTokenFile != "":
+		said.Message = "the token in " + a.osTokenFile + " is none that Keystone knows any more, or the daemon's configuration has no [api.keystone]; get one with `openstack token issue -f value -c id`"
 	case a.certFile != "":
 		said.Message = "the daemon knows nobody by the certificate in " + a.certFile + "; its configuration needs a [[certificate]] with the common name of that one's subject"
 	}

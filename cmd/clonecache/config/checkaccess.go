@@ -4,7 +4,7 @@ import "fmt"
 
 // secured tells whether a TCP listener asks who comes.
 func (cfg *Config) secured() bool {
-	return cfg.TokenFile != "" || len(cfg.Tokens) > 0 || len(cfg.Certificates) > 0
+	return cfg.TokenFile != "" || len(cfg.Tokens) > 0 || len(cfg.Certificates) > 0 || cfg.API.Keystone.AuthURL != ""
 }
 
 // access checks who may come over TCP, and as what.
@@ -32,6 +32,7 @@ func (c *checker) access(cfg *Config) {
 		names[cert.Name] = true
 	}
 	c.authority(cfg)
+	c.keystone(cfg)
 }
 
 // authority checks that clients' certificates are checked where they count.

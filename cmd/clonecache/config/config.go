@@ -51,6 +51,7 @@ type Config struct {
 	Follows             []Follow       `toml:"follow"`
 	Tokens              []Token        `toml:"token"`
 	Certificates        []Certificate  `toml:"certificate"`
+	API                 API            `toml:"api"`
 	Webhooks            []Webhook      `toml:"webhook"`
 	Notifications       Notifications  `toml:"notifications"`
 	GlanceAPI           GlanceAPI      `toml:"glance_api"`

@@ -369,6 +369,7 @@ func listenConfig(cfg config.Config) api.ListenConfig {
 		Tokens:           tokens,
 		ClientCAFile:     string(cfg.TLS.ClientCAFile),
 		Certificates:     certificates,
+		Guests:           keystoneGuests(cfg.API.Keystone),
 		SocketMode:       fs.FileMode(cfg.SocketMode),
 		SocketGroup:      cfg.SocketGroup,
 		TLSCert:          string(cfg.TLS.CertFile),

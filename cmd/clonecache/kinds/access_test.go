@@ -20,6 +20,11 @@ func TestAccessThatMeansNothingIsRefused(t *testing.T) {
 		{"a kind that there is not", "[[webhook]]\nname = \"a\"\nurl = \"https://a/\"\nsecret_file = \"s\"\nkinds = [\"hits\"]\n", "webhook[0].kinds[0]", "hits"},
 		{"a password in a URL", "[notifications]\nurl = \"amqp://a:b@c/\"\npassword_file = \"p\"\n", "notifications.url", "password"},
 		{"no events to send", "events_max = 0\n[notifications]\nurl = \"amqp://a@c/\"\npassword_file = \"p\"\n", "events_max", "no event is kept"},
+		{"a Keystone that is nowhere", "[api.keystone]\nroles = { admin = \"admin\" }\n", "api.keystone.auth_url", "missing"},
+		{"a Keystone with a login", "[api.keystone]\nauth_url = \"https://a:b@c/\"\nroles = { admin = \"admin\" }\n", "api.keystone.auth_url", "plain"},
+		{"a Keystone of no role", "[api.keystone]\nauth_url = \"https://c/\"\n", "api.keystone.roles", "no role"},
+		{"a role that there is not", "[api.keystone]\nauth_url = \"https://c/\"\nroles = { root = \"admin\" }\n", "api.keystone.roles.root", ""},
+		{"a project without a name", "[api.keystone]\nauth_url = \"https://c/\"\nroles = { admin = \"admin\" }\nprojects = [\"\"]\n", "api.keystone.projects[0]", "no project"},
 		{"two certificates of one name", tls + "client_ca_file = \"ca\"\n[[certificate]]\nname = \"a\"\nrole = \"admin\"\n[[certificate]]\nname = \"a\"\nrole = \"reader\"\n", "certificate[1].name", "another one's"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,0 +1,119 @@
+package keystone
+
+import (
+	"context"
+	"crypto/sha256"
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// believeFor is how long a token is taken for valid without Keystone being asked again: one that was revoked is
+	// refused after that.
+	believeFor = 30 * time.Second
+	// mostTokens bounds how many tokens are remembered.
+	mostTokens = 1024
+	// patience bounds one question to Keystone.
+	patience = 30 * time.Second
+	// mostQuestions bounds how many tokens Keystone is asked about at a time: whoever makes up tokens waits for his turn.
+	mostQuestions = 16
+)
+
+// Validator tells whose a token is: Tokens does.
+type Validator interface {
+	Validate(ctx context.Context, token string) (Bearer, error)
+}
+
+// Bearers remembers for half a minute whose tokens are, by their digests, and while Keystone does not answer no longer. It
+// may be used from several goroutines, which ask once for a token.
+type Bearers struct {
+	keystone  Validator
+	now       func() time.Time
+	asking    singleflight.Group
+	questions chan struct{}
+
+	mu    sync.Mutex // guards known
+	known map[tokenDigest]believed
+}
+
+type tokenDigest [sha256.Size]byte
+
+type believed struct {
+	bearer Bearer
+	until  time.Time
+}
+
+// NewBearers remembers what v says, by that clock.
+func NewBearers(v Validator, now func() time.Time) *Bearers {
+	return &Bearers{keystone: v, now: now, questions: make(chan struct{}, mostQuestions), known: make(map[tokenDigest]believed)}
+}
+
+// Of is whose a token is. ErrToken: nobody's; else Keystone does not answer, or ctx has ended.
+func (c *Bearers) Of(ctx context.Context, token string) (Bearer, error) {
+	if token == "" {
+		return Bearer{}, ErrToken
+	}
+	key := tokenDigest(sha256.Sum256([]byte(token)))
+	if b, ok := c.find(key); ok {
+		return b, nil
+	}
+	asked := c.asking.DoChan(string(key[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		b, err := c.ask(ctx, token)
+		if err == nil {
+			c.note(key, b)
+		}
+		return b, err
+	})
+	select {
+	case r := <-asked:
+		b, _ := r.Val.(Bearer)
+		return b, r.Err
+	case <-ctx.Done():
+		return Bearer{}, ctx.Err()
+	}
+}
+
+// ask asks Keystone when it is this token's turn.
+func (c *Bearers) ask(ctx context.Context, token string) (Bearer, error) {
+	select {
+	case c.questions <- struct{}{}:
+		defer func() { <-c.questions }()
+		return c.keystone.Validate(ctx, token)
+	case <-ctx.Done():
+		return Bearer{}, unavailable("ask Keystone whose a token is", ctx.Err())
+	}
+}
+
+func (c *Bearers) find(key tokenDigest) (Bearer, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, ok := c.known[key]
+	return b.bearer, ok && c.now().Before(b.until)
+}
+
+// note remembers a token that Keystone has just called valid. Where there are too many, those go that must be asked
+// for again anyhow, else any one.
+func (c *Bearers) note(key tokenDigest, b Bearer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	until := now.Add(believeFor)
+	if b.ExpiresAt.Before(until) {
+		until = b.ExpiresAt
+	}
+	if len(c.known) >= mostTokens {
+		maps.DeleteFunc(c.known, func(_ tokenDigest, b believed) bool { return !now.Before(b.until) })
+	}
+	for other := range c.known {
+		if len(c.known) < mostTokens {
+			break
+		}
+		delete(c.known, other)
+	}
+	c.known[key] = believed{b, until}
+}

@@ -1,0 +1,92 @@
+package keystone
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/clonecache/clonecache/internaltenant"
+)
+
+// register is a Keystone that knows some bearers, or does not answer.
+type register struct {
+	bearers map[string]Bearer
+	down    bool
+	asked   int
+}
+
+func (r *register) Validate(_ context.Context, token string) (Bearer, error) {
+	r.asked++
+	if r.down {
+		return Bearer{}, internaltenant.ErrUnavailable
+	}
+	b, known := r.bearers[token]
+	if !known {
+		return Bearer{}, ErrToken
+	}
+	return b, nil
+}
+
+// A token counts for half a minute after Keystone has said whose it is, and never longer than it is valid, though Keystone
+// does not answer meanwhile.
+func TestTokensAreBelievedForAShortTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &register{bearers: map[string]Bearer{
+			"long":  {UserName: "ada", ExpiresAt: time.Now().Add(time.Hour)},
+			"short": {UserName: "otto", ExpiresAt: time.Now().Add(10 * time.Second)},
+		}}
+		all := NewBearers(r, time.Now)
+		want := func(when, token string, want error) {
+			t.Helper()
+			if b, err := all.Of(t.Context(), token); !errors.Is(err, want) || (err == nil) != (b.UserName != "") {
+				t.Errorf("%s, %s: got %+v, %v, want %v", when, token, b, err, want)
+			}
+		}
+		for range 3 {
+			want("at first", "long", nil)
+			want("at first", "short", nil)
+		}
+		if r.asked != 2 {
+			t.Errorf("Keystone was asked %d times, want twice", r.asked)
+		}
+		want("at first", "", ErrToken)
+		want("at first", "made-up", ErrToken)
+		r.down = true
+		time.Sleep(11 * time.Second)
+		want("while Keystone is down", "long", nil)
+		want("after its end", "short", internaltenant.ErrUnavailable)
+		time.Sleep(20 * time.Second)
+		want("half a minute later", "long", internaltenant.ErrUnavailable)
+		r.down = false
+		delete(r.bearers, "long")
+		want("once revoked", "long", ErrToken)
+	})
+}
+
+// Whoever makes up tokens has Keystone asked about few at a time.
+func TestFewTokensAreAskedForAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{}
+		all := NewBearers(s, time.Now)
+		for i := range 100 {
+			go all.Of(t.Context(), string(rune('a'+i)))
+		}
+		synctest.Wait()
+		if s.now.Load() != mostQuestions {
+			t.Errorf("%d questions at a time, want %d", s.now.Load(), mostQuestions)
+		}
+		time.Sleep(2 * patience)
+	})
+}
+
+// slow never answers.
+type slow struct{ now atomic.Int64 }
+
+func (s *slow) Validate(ctx context.Context, _ string) (Bearer, error) {
+	s.now.Add(1)
+	<-ctx.Done()
+	return Bearer{}, internaltenant.ErrUnavailable
+}

@@ -1,0 +1,46 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// Guests are people whom another service knows, Keystone, by the tokens that it gave them.
+type Guests interface {
+	// Guest is who brings a token, with what he may do; Role Nobody is somebody of whom nothing was said. known is false
+	// where the token is nobody's. An error: the service does not say.
+	Guest(ctx context.Context, token string) (who Identity, known bool, err error)
+}
+
+// guestHeader carries a guest's token. With another proof of who asks, it is a requester's own token alone, with which
+// his images are read.
+const guestHeader = "X-Auth-Token"
+
+// asksAsGuest finds out who asks, where he brings nothing else that says so. *Error: he has no role here; else the service
+// does not say who he is.
+func (k keyring) asksAsGuest(r *http.Request) (Identity, error) {
+	given := r.Header.Get(guestHeader)
+	if k.guests == nil || given == "" || bearer(r) != "" || isProbe(r) {
+		return Identity{}, nil
+	}
+	who, known, err := k.guests.Guest(r.Context(), given)
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case !known:
+		return Identity{}, nil
+	case who.Role < Reader:
+		return Identity{}, forbiddenRole.answer(who.Name + " has none of the roles of [api.keystone], or not in a project that counts; scope the token to the system or to such a project")
+	}
+	return who, nil
+}
+
+// refuseGuest answers where a token did not say who asks.
+func (s *Server) refuseGuest(w http.ResponseWriter, r *http.Request, err error) {
+	if known := (*Error)(nil); !errors.As(err, &known) {
+		s.logFor(r.Context()).WithError(err).Warn("Keystone does not say whose a token is")
+		err = guestsAway.answer("")
+	}
+	s.turnAway(w, r, err)
+}
