@@ -17,8 +17,8 @@ type Guests interface {
 // his images are read.
 const guestHeader = "X-Auth-Token"
 
-// asksAsGuest finds out who asks, where he brings nothing else that says so. *Error: he has no role here; else the service
-// does not say who he is.
+// asksAsGuest finds out who asks, where he brings nothing else that says so. *Error: he has no role here; else the service does
+// not say who he is.
 func (k keyring) asksAsGuest(r *http.Request) (Identity, error) {
 	given := r.Header.Get(guestHeader)
 	if k.guests == nil || given == "" || bearer(r) != "" || isProbe(r) {
@@ -39,7 +39,7 @@ func (k keyring) asksAsGuest(r *http.Request) (Identity, error) {
 // refuseGuest answers where a token did not say who asks.
 func (s *Server) refuseGuest(w http.ResponseWriter, r *http.Request, err error) {
 	if known := (*Error)(nil); !errors.As(err, &known) {
-		s.logFor(r.Context()).WithError(err).Warn("Keystone does not say whose a token is")
+		s.log.WithError(err).Warn("Keystone does not say whose a token is")
 		err = guestsAway.answer("")
 	}
 	s.turnAway(w, r, err)

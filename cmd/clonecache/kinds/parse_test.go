@@ -255,7 +255,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 func joined(table, key string) string { return strings.TrimPrefix(table+"."+key, ".") }
 
 func documentedKeys(text string) map[string]bool {
-	heading := regexp.MustCompile("^#+ .*`\\[+([a-z_]+)\\]+`")
+	heading := regexp.MustCompile("^#+ .*`\\[+([a-z_.]+)\\]+`")
 	row := regexp.MustCompile("^\\| `([a-z_]+)` \\|")
 	keys, table := make(map[string]bool), ""
 	for line := range strings.Lines(text) {
