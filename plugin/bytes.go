@@ -46,6 +46,9 @@ type BytesRequest struct {
 	Cache backends.Name // the file cache that keeps it
 	// Token is the requester's own, for sources that authorise each request by it. It is never stored or logged.
 	Token imagesource.Token
+	// Permitted, unless nil, tells whether the requester may have the bytes, once the source has described the image: where
+	// that is asked elsewhere, both questions are asked at once. Without its word nothing is given or begun.
+	Permitted func() bool
 	// Fetch says what is done where the image is not kept.
 	Fetch Fetching
 }
@@ -64,7 +67,8 @@ const (
 // being fetched, which is begun where nobody has. One download from the source serves all who ask meanwhile, and ends
 // with the last of them; what it has brought is kept once its digest was verified.
 //
-// ErrNotKept; the errors of imagesource are those of the source; ErrStopping. Whatever it is, nothing was begun.
+// ErrNotKept, also where the requester may not have them; the errors of imagesource are those of the source; ErrStopping.
+// Whatever it is, nothing was begun.
 func (o Bytes) Open(ctx context.Context, r BytesRequest) (*KeptImage, error) {
 	leave, ok := o.gate.enter()
 	if !ok {
@@ -88,6 +92,9 @@ func (o Bytes) open(ctx context.Context, r BytesRequest) (*KeptImage, error) {
 	want, err := o.wanted(ctx, r)
 	if err != nil {
 		return nil, err
+	}
+	if r.Permitted != nil && !r.Permitted() {
+		return nil, fmt.Errorf("%w for this requester, who may not have those of %s", ErrNotKept, want.image.Ref())
 	}
 	k := &KeptImage{Image: want.image, o: o, store: s, begun: begun}
 	if e, ok := s.find(want); ok {

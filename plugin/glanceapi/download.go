@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
@@ -25,17 +26,20 @@ func (s *Server) bytesOf(r *http.Request, id string) plugin.BytesRequest {
 func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
 	cache := s.current()
 	part, plain := partOf(r.Header)
-	if cache == nil || s.config.FileCache == "" || !plain || !s.mayDownload(r) {
+	if cache == nil || s.config.FileCache == "" || !plain {
 		s.passOn(w, r)
 		return
 	}
 	request := s.bytesOf(r, id)
+	request.Permitted = s.askMayDownload(r)
+	defer request.Permitted() // it reads the request, which is the server's again after this
 	if !part.whole {
 		request.Fetch = plugin.FetchNever // as Glance: what is read in parts is not cached by that
 	}
 	image, err := cache.bytes.Open(r.Context(), request)
 	if err != nil {
 		s.log.WithField("image", request.Image).WithError(err).Debug("image's data is left to Glance")
+		request.Permitted() // nobody reads the request while it is passed on
 		s.passOn(w, r)
 		return
 	}
@@ -50,6 +54,13 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
 	to := patient{w, s.config.Patience}
 	defer to.done()
 	s.send(to, r, image, first, length)
+}
+
+// askMayDownload is mayDownload, which goes on while others are asked.
+func (s *Server) askMayDownload(r *http.Request) func() bool {
+	answer := sync.OnceValue(func() bool { return s.mayDownload(r) })
+	go answer()
+	return answer
 }
 
 // mayDownload asks Glance for one byte by the caller's right: who may see an image may not always download it. A store

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
@@ -71,6 +72,24 @@ func (f *front) wantEntries(t *testing.T, want int) []plugin.EntryView {
 		t.Errorf("got %d entries, want %d: %+v", len(all), want, all)
 	}
 	return all
+}
+
+// Who asks waits for one answer of Glance, not for two: whether they may have the data is asked while the image is described.
+func TestGlanceIsAskedBothAtOnce(t *testing.T) {
+	f := newFront(t, keeping)
+	f.keep(t, "demo", plainImage)
+	f.glance.set(func() { f.glance.meet = make(chan struct{}) })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "GET", f.URL+"/v2/images/"+plainImage+"/file", http.NoBody)
+	must(t, err)
+	r.Header.Set("X-Auth-Token", "demo")
+	answer, err := http.DefaultClient.Do(r)
+	must(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	must(t, err)
+	f.wantImage(t, answer, body, plainImage)
 }
 
 func TestTheSecondDownloadIsTheCaches(t *testing.T) {

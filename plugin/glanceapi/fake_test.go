@@ -61,6 +61,8 @@ type fakeGlance struct {
 	breakAt []int
 	whole   int // downloads of more than one byte
 	probes  int
+	// meet, unless nil, is where who describes an image and who is asked for its first byte wait for each other.
+	meet chan struct{}
 }
 
 func newFakeGlance(t testing.TB) *fakeGlance {
@@ -121,7 +123,14 @@ func (g *fakeGlance) delete(w http.ResponseWriter, r *http.Request, i fakeImage)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (*fakeGlance) show(w http.ResponseWriter, r *http.Request, i fakeImage) {
+func (g *fakeGlance) show(w http.ResponseWriter, r *http.Request, i fakeImage) {
+	if g.meet != nil {
+		select {
+		case g.meet <- struct{}{}:
+		case <-r.Context().Done():
+			return
+		}
+	}
 	m := map[string]any{"id": r.PathValue("id"), "status": i.status, "disk_format": "raw", "container_format": "bare", "visibility": "public", "owner": i.owner}
 	if i.owner != "" {
 		m["visibility"] = "private"
@@ -136,6 +145,13 @@ func (*fakeGlance) show(w http.ResponseWriter, r *http.Request, i fakeImage) {
 
 func (g *fakeGlance) file(w http.ResponseWriter, r *http.Request, i fakeImage) {
 	who, ranged := r.Header.Get("X-Auth-Token"), r.Header.Get("Range")
+	if g.meet != nil {
+		select {
+		case <-g.meet:
+		case <-r.Context().Done():
+			return
+		}
+	}
 	switch {
 	case i.status == "queued":
 		w.WriteHeader(http.StatusNoContent)
