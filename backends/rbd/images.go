@@ -159,10 +159,8 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 	if l.Adopted != "" {
 		return b.giveBack(w, l, clones)
 	}
-	if !l.trashed {
-		if err := trash(w.images, l.name, l.RBDID, 0); err != nil {
-			return backends.Retired{}, err
-		}
+	if err := intoTrash(w, l); err != nil {
+		return backends.Retired{}, err
 	}
 	if clones > 0 {
 		return backends.Retired{Clones: clones}, nil
@@ -179,6 +177,20 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 		return backends.Retired{}, err
 	}
 	return backends.Retired{Gone: true, FreedBytes: l.record.HeldBytes}, dropFromIndex(w.images, imageKeys+string(l.ID))
+}
+
+// intoTrash moves the image to the trash. There it has no name by which it could be found, so the index has its RBD ID before.
+func intoTrash(w *work, l located) error {
+	if l.trashed {
+		return nil
+	}
+	if l.unnoted {
+		err := ignore(writeIndex(w.images, imageKeys+string(l.ID), l.indexed), syscall.ENOSPC, syscall.EDQUOT) // it is removed all the same
+		if err != nil {
+			return err
+		}
+	}
+	return trash(w.images, l.name, l.RBDID, 0)
 }
 
 // unpublish removes the snapshot, so that nothing is cloned from now on, and counts the clones.

@@ -188,6 +188,37 @@ func TestAnImageThatWasRemovedWhileItWasMadeIsNotMadeOn(t *testing.T) {
 	}
 }
 
+// A host dies while it makes the image of its stage, and the one that removes it dies once that is in the trash: it is found
+// there, though the first one had noted no RBD ID.
+func TestAHalfMadeImageInTheTrashIsFound(t *testing.T) {
+	for _, state := range halfMade[:2] {
+		t.Run(state.name, func(t *testing.T) {
+			b := openBackend(t, config(t))
+			io := b.ownImages()
+			state.make(t, io, imageName("iv"))
+			if err := writeIndex(io, imageKeys+"iv", indexed{At: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			err := b.try(t.Context(), func(w *work) error {
+				l, err := b.find(w.session, "iv")
+				if err != nil {
+					return err
+				}
+				return intoTrash(w, l)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, err := b.Retire(t.Context(), "iv"); err != nil || !r.Gone {
+				t.Errorf("retired: %+v, %v, want it gone", r, err)
+			}
+			if all, err := rbd.GetTrashList(io); err != nil || len(all) > 0 {
+				t.Errorf("the trash has %+v, %v", all, err)
+			}
+		})
+	}
+}
+
 func withHolder(c Config, holder string) Config {
 	c.Holder = holder
 	return c

@@ -19,6 +19,7 @@ type located struct {
 	name    string // as it is called now; empty in the trash
 	trashed bool
 	header  bool // it can be opened; false for one half made or half removed
+	unnoted bool // the index does not have its RBD ID yet: its Stage died, or is just making it
 	record  imageRecord
 }
 
@@ -37,6 +38,7 @@ func locate(io *rados.IOContext, e indexed) (located, error) {
 	l := located{indexed: e}
 	var err error
 	if l.RBDID == "" {
+		l.unnoted = true
 		if l.RBDID, err = anyID(io, e.name()); err != nil {
 			return l, fmt.Errorf("image %s: %w", e.name(), explain(err))
 		}
