@@ -3,6 +3,7 @@ package keystone
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -20,7 +21,14 @@ const (
 	patience = 30 * time.Second
 	// mostQuestions bounds how many tokens Keystone is asked about at a time: whoever makes up tokens waits for his turn.
 	mostQuestions = 16
+	// mostWaiting bounds how many more tokens wait for that: a question goes on when whoever asked it has gone, so that nothing
+	// else would bound them.
+	mostWaiting = 256
+	// longestToken is as long as the servers in front of Keystone take a header's line. Its tokens have some 200 bytes.
+	longestToken = 8 << 10
 )
+
+var errManyWait = errors.New("too many tokens wait for being asked about")
 
 // Validator tells whose a token is: Tokens does.
 type Validator interface {
@@ -33,7 +41,8 @@ type Bearers struct {
 	keystone  Validator
 	now       func() time.Time
 	asking    singleflight.Group
-	questions chan struct{}
+	questions chan struct{} // a place for each that is asked
+	line      chan struct{} // a place for each that is asked or waits for that
 
 	mu    sync.Mutex // guards known
 	known map[tokenDigest]believed
@@ -48,12 +57,12 @@ type believed struct {
 
 // NewBearers remembers what v says, by that clock.
 func NewBearers(v Validator, now func() time.Time) *Bearers {
-	return &Bearers{keystone: v, now: now, questions: make(chan struct{}, mostQuestions), known: make(map[tokenDigest]believed)}
+	return &Bearers{keystone: v, now: now, questions: make(chan struct{}, mostQuestions), line: make(chan struct{}, mostQuestions+mostWaiting), known: make(map[tokenDigest]believed)}
 }
 
 // Of is whose a token is. ErrToken: nobody's; else Keystone does not answer, or ctx has ended.
 func (c *Bearers) Of(ctx context.Context, token string) (Bearer, error) {
-	if token == "" {
+	if token == "" || len(token) > longestToken {
 		return Bearer{}, ErrToken
 	}
 	key := tokenDigest(sha256.Sum256([]byte(token)))
@@ -80,6 +89,12 @@ func (c *Bearers) Of(ctx context.Context, token string) (Bearer, error) {
 
 // ask asks Keystone when it is this token's turn.
 func (c *Bearers) ask(ctx context.Context, token string) (Bearer, error) {
+	select {
+	case c.line <- struct{}{}:
+		defer func() { <-c.line }()
+	default:
+		return Bearer{}, unavailable("ask Keystone whose a token is", errManyWait)
+	}
 	select {
 	case c.questions <- struct{}{}:
 		defer func() { <-c.questions }()

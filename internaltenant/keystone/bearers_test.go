@@ -3,6 +3,8 @@ package keystone
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -79,6 +81,35 @@ func TestFewTokensAreAskedForAtATime(t *testing.T) {
 			t.Errorf("%d questions at a time, want %d", s.now.Load(), mostQuestions)
 		}
 		time.Sleep(2 * patience)
+	})
+}
+
+// Whoever makes up tokens and does not wait for an answer leaves few questions behind; what is no token is not asked about.
+func TestFewTokensWaitForBeingAskedAbout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{}
+		all := NewBearers(s, time.Now)
+		var refused atomic.Int64
+		gone, leave := context.WithCancel(t.Context())
+		for i := range 10_000 {
+			go func() {
+				if _, err := all.Of(gone, "made-up-"+strconv.Itoa(i)); errors.Is(err, internaltenant.ErrUnavailable) {
+					refused.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		if got := 10_000 - refused.Load(); got != mostQuestions+mostWaiting {
+			t.Errorf("%d tokens are asked about or wait for that, want %d", got, mostQuestions+mostWaiting)
+		}
+		leave()
+		if _, err := all.Of(t.Context(), strings.Repeat("x", longestToken+1)); !errors.Is(err, ErrToken) {
+			t.Errorf("what is too long for a token: %v, want ErrToken", err)
+		}
+		time.Sleep(2 * patience)
+		if _, err := all.Of(t.Context(), "the next"); err == nil || strings.Contains(err.Error(), errManyWait.Error()) {
+			t.Errorf("after all are over: %v, want that Keystone is asked", err)
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package keystone
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -89,6 +90,7 @@ func (t *Tokens) Validate(ctx context.Context, token string) (Bearer, error) {
 		case http.StatusUnauthorized, http.StatusNotFound, http.StatusForbidden, http.StatusBadRequest:
 			return Bearer{}, ErrToken
 		}
+		result.Err = fmt.Errorf("it answers %d", status.Actual) // and not whatever else, which is logged
 	}
 	return Bearer{}, unavailable("ask Keystone at "+endpoint+" whose a token is", result.Err)
 }
