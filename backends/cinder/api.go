@@ -34,8 +34,13 @@ func (b *Backend) call(ctx context.Context) (*gophercloud.ServiceClient, error) 
 	return api, nil
 }
 
-// get looks at a volume. ErrNotExist.
+// get looks at a volume of the project. ErrNotExist, also of one that another project has taken over: an account that
+// administers the cloud sees it all the same, and could delete it.
 func (b *Backend) get(ctx context.Context, id string) (volume, error) {
+	project, err := b.c.Account.Project(ctx)
+	if err != nil {
+		return volume{}, fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
+	}
 	api, err := b.call(ctx)
 	if err != nil {
 		return volume{}, err
@@ -44,6 +49,9 @@ func (b *Backend) get(ctx context.Context, id string) (volume, error) {
 	var v volume
 	if err := volumes.Get(ctx, api, id).ExtractInto(&v); err != nil {
 		return volume{}, explain("look at volume "+id, err)
+	}
+	if v.TenantID != "" && v.TenantID != project {
+		return volume{}, fmt.Errorf("look at volume %s: %w: it is project %s's", id, backends.ErrNotExist, v.TenantID)
 	}
 	return v, nil
 }

@@ -33,6 +33,9 @@ func (b *Backend) offer(ctx context.Context, ref backends.VolumeRef) (backends.O
 		if err := b.withdraw(ctx, v.ID); err != nil {
 			return backends.Offer{}, err
 		}
+		if _, err := b.get(ctx, v.ID); err != nil { // somebody may have accepted it meanwhile
+			return backends.Offer{}, err
+		}
 	}
 	api, err := b.call(ctx)
 	if err != nil {

@@ -173,6 +173,29 @@ func TestAVolumeThatWasAcceptedIsNotTakenBack(t *testing.T) {
 	})
 }
 
+// Who accepts while the offer is being withdrawn has the volume, though the daemon's account administers the cloud and so sees
+// other projects' volumes: it is neither deleted nor offered to anybody else.
+func TestAVolumeThatWasAcceptedMeanwhileIsTheirs(t *testing.T) {
+	for name, do := range map[string]func(*cloud) error{
+		"delete": func(c *cloud) error { return c.DeleteVolume(t.Context(), "lvm", "mine") },
+		"offer":  func(c *cloud) error { _, err := c.CreateVolume(t.Context(), transferred("mine")); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(t, lru.Bounds{}, nil)
+			a := offered(t, c, transferred("mine"))
+			c.cinder.With(func() { c.cinder.AcceptFirst, c.cinder.Admin = true, true })
+			if err := do(c); err != nil && !errors.Is(err, backends.ErrNotExist) {
+				t.Errorf("got %v", err)
+			}
+			c.cinder.With(func() {
+				if v := c.cinder.Volumes[string(a.VolumeID)]; v == nil || v.Status != "available" {
+					t.Errorf("their volume is %+v, want it as it was", v)
+				}
+			})
+		})
+	}
+}
+
 func TestWhatCannotBeTransferredIsRefused(t *testing.T) {
 	c := newCloud(t, lru.Bounds{}, nil)
 	r := transferred("mine")

@@ -46,6 +46,7 @@ type Volume struct {
 	Source      string            `json:"source_volid"`
 	Metadata    map[string]string `json:"metadata"`
 	Attachments []any             `json:"attachments"`
+	Project     string            `json:"os-vol-tenant-attr:tenant_id,omitempty"`
 	looks       int
 }
 
@@ -66,6 +67,8 @@ type Cinder struct {
 	Calls      []string
 
 	NoTransfers bool // the member may make none
+	AcceptFirst bool // whoever was offered a volume accepts just before the offer is withdrawn
+	Admin       bool // the member administers the cloud too, and sees what he names in other projects
 	transfers   map[string]transfer
 }
 
@@ -182,7 +185,7 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 	if v.Source == "" {
 		v.TypeID = f.typeOf(v.Type)
 	}
-	v.ID, v.Status, v.Attachments = uuid.NewString(), "creating", []any{}
+	v.ID, v.Status, v.Attachments, v.Project = uuid.NewString(), "creating", []any{}, "p"
 	if v.ImageRef != "" {
 		v.Status = "downloading"
 		v.Metadata["clonecache_place"] = f.Place
@@ -251,7 +254,7 @@ func (f *Cinder) list(w http.ResponseWriter, r *http.Request) {
 	found := []Volume{}
 	for _, id := range slices.Sorted(maps.Keys(f.Volumes)) {
 		v := f.Volumes[id]
-		same := v.ID > r.URL.Query().Get("marker")
+		same := v.ID > r.URL.Query().Get("marker") && v.Project != othersProject
 		for _, m := range pairs.FindAllStringSubmatch(r.URL.Query().Get("metadata"), -1) {
 			same = same && v.Metadata[m[1]] == m[2]
 		}

@@ -17,18 +17,27 @@ type transfer struct {
 	key      string
 }
 
+// othersProject is the project that takes volumes over.
+const othersProject = "p-other"
+
 // Accept takes a volume over into another project, as whoever was told of the transfer and its key.
 func (f *Cinder) Accept(id, key string) (Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.accept(id, key)
+}
+
+func (f *Cinder) accept(id, key string) (Volume, error) {
 	t, there := f.transfers[id]
 	if !there || t.key != key {
 		return Volume{}, fmt.Errorf("transfer %s is none, or has another key", id)
 	}
 	v := f.Volumes[t.VolumeID]
-	v.Status = "available"
+	v.Status, v.Project = "available", othersProject
 	delete(f.transfers, id)
-	delete(f.Volumes, t.VolumeID)
+	if !f.Admin {
+		delete(f.Volumes, t.VolumeID)
+	}
 	return *v, nil
 }
 
@@ -69,6 +78,10 @@ func (f *Cinder) listTransfers(w http.ResponseWriter, _ *http.Request) {
 
 func (f *Cinder) withdraw(w http.ResponseWriter, r *http.Request) {
 	t, there := f.transfers[r.PathValue("id")]
+	if there && f.AcceptFirst {
+		_, _ = f.accept(t.ID, t.key)
+		there = false
+	}
 	if !there {
 		refuse(w, http.StatusNotFound, "itemNotFound", "Transfer "+r.PathValue("id")+" could not be found.")
 		return
