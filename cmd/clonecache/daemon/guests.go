@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -36,7 +37,13 @@ func (g *guests) Guest(ctx context.Context, token string) (who api.Identity, kno
 	if err != nil {
 		return api.Identity{}, false, err
 	}
-	return api.Identity{Name: "Keystone user " + b.UserName, Role: g.role(b)}, true, nil
+	return api.Identity{Name: nameOf(b), Role: g.role(b)}, true, nil
+}
+
+// nameOf names a bearer for events, by the ID first: another domain may have a user of the same name, and its administrator gives
+// whom he likes any.
+func nameOf(b keystone.Bearer) string {
+	return fmt.Sprintf("Keystone user %s (%s)", b.UserID, b.UserName)
 }
 
 // role is the greatest that somebody has. What he is in a project that does not count is nothing here: whoever has a project

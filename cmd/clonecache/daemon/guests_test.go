@@ -57,9 +57,9 @@ func TestKeystonesRolesCountWhereTheConfigurationSaysSo(t *testing.T) {
 	})
 	g := keystoneGuests(config.APIKeystone{AuthURL: server.URL, Projects: []string{"p-storage"}, Roles: config.KeystoneRoles{Admin: "admin", Operator: "volume_operator", Reader: "reader"}})
 	for token, want := range map[string]api.Identity{
-		"system-admin": {Name: "Keystone user ada", Role: api.Admin}, "system-reader": {Name: "Keystone user rita", Role: api.Reader},
-		"named": {Name: "Keystone user otto", Role: api.Operator}, "elsewhere": {Name: "Keystone user eve"}, "unscoped": {Name: "Keystone user uma"},
-		"other-role": {Name: "Keystone user moe"},
+		"system-admin": {Name: "Keystone user u-ada (ada)", Role: api.Admin}, "system-reader": {Name: "Keystone user u-rita (rita)", Role: api.Reader},
+		"named": {Name: "Keystone user u-otto (otto)", Role: api.Operator}, "elsewhere": {Name: "Keystone user u-eve (eve)"}, "unscoped": {Name: "Keystone user u-uma (uma)"},
+		"other-role": {Name: "Keystone user u-moe (moe)"},
 	} {
 		if who, known, err := g.Guest(t.Context(), token); who != want || !known || err != nil {
 			t.Errorf("%s: got %+v, %v, %v, want %+v", token, who, known, err, want)
