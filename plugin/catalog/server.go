@@ -135,15 +135,23 @@ func (l login) tls(host string) *tls.Config {
 	return &tls.Config{RootCAs: l.roots, ServerName: host, MinVersion: tls.VersionTLS12}
 }
 
+// mostRemembered bounds how many statements are kept. Lists have their limits in them, which whoever asks for a list chooses.
+const mostRemembered = 2000
+
 // remembering keeps what f has made of a statement: there are few, and they come again and again.
 func remembering(f func(string) string) func(string) string {
 	var known sync.Map
+	var kept atomic.Int64
 	return func(statement string) string {
 		if out, ok := known.Load(statement); ok {
 			return out.(string)
 		}
 		out := f(statement)
-		known.Store(statement, out)
+		if kept.Load() < mostRemembered {
+			if _, there := known.LoadOrStore(statement, out); !there {
+				kept.Add(1)
+			}
+		}
 		return out
 	}
 }
