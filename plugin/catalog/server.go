@@ -85,7 +85,7 @@ func connect(place Place, cfg Config) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(ownPatience{connector})
 	db.SetMaxOpenConns(serverConns)
 	db.SetMaxIdleConns(idleConns)
 	db.SetConnMaxIdleTime(idleFor)
