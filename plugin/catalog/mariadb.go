@@ -135,8 +135,11 @@ func (m mariaDBConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	var problems []error
 	order := m.nodes.order(time.Now())
 	for i, address := range order {
+		asked := time.Now()
 		conn, err := m.tryNode(ctx, address, i == len(order)-1)
-		m.nodes.heard(address, err, time.Now())
+		if err == nil || !gaveUp(ctx, time.Since(asked)) {
+			m.nodes.heard(address, err, time.Now())
+		}
 		if err == nil {
 			return conn, nil
 		}

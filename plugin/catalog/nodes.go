@@ -55,3 +55,9 @@ func (n *nodes) heard(address string, err error, now time.Time) {
 		n.aside[address] = now.Add(asideFor)
 	}
 }
+
+// gaveUp tells that who asked a node has waited for less than a node may take, and has no more time: that says nothing of the
+// node either.
+func gaveUp(ctx context.Context, waited time.Duration) bool {
+	return ctx.Err() != nil && waited < connectWithin
+}

@@ -3,7 +3,9 @@ package catalog
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -31,4 +33,26 @@ func TestTheFirstNodeThatServesIsTaken(t *testing.T) {
 	n.heard(one, errors.New("connection refused"), at)
 	n.heard(one, nil, at)
 	want(0, "it serves again", one, two, three)
+}
+
+// A node is not left for another one since somebody asked who had hardly any time, as a scrape has: of a cluster that is
+// slow for a moment, some daemons would write to one node and some to another.
+func TestWhoHasLittleTimeSaysNothingOfANode(t *testing.T) {
+	slow, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	m := newMariaDBConnector(Place{hosts: []string{slow.Addr().String(), "127.0.0.1:1"}}, login{made: new(atomic.Int64)})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := m.Connect(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("connect: %v, want that the time was over", err)
+	}
+	if got := m.nodes.order(time.Now()); !slices.Equal(got, m.place.hosts) {
+		t.Errorf("asked in the order %v, want %v", got, m.place.hosts)
+	}
+	if gaveUp(ctx, connectWithin) || gaveUp(t.Context(), 0) {
+		t.Error("a node that had its time is not left")
+	}
 }
