@@ -17,6 +17,8 @@ const (
 	// cleanJitter is the share of clean_every by which it comes later at random: hosts that were started together do not
 	// look together.
 	cleanJitter = 10
+	// cleanAgain is when it is looked again where something did not answer.
+	cleanAgain = 10 * time.Minute
 	// looksPerSecond is how many image-volumes of a store are looked at in a second: a pool of 10,000 takes 40 s.
 	looksPerSecond = 250
 )
@@ -74,24 +76,35 @@ func (j *janitor) run(ctx context.Context) {
 	}
 	looked := j.now()
 	differ, err := j.look(ctx, every)
-	if err == nil && differ {
-		j.log.Info("image-volumes, entries and claims do not agree; they are reconciled")
-		err = j.rec.reconcile(ctx)
+	if differ && ctx.Err() == nil {
+		j.mend(ctx)
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	if err != nil {
-		j.log.WithError(err).Warn("orphans not looked for, or not cleaned; trying again")
-		j.rec.leftOut() // which comes within a minute
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.last, j.next = looked, looked.Add(jittered(j.every))
+	wait := jittered(j.every)
+	if err != nil {
+		j.log.WithError(err).Warn("orphans not looked for everywhere; trying again")
+		j.next = j.now().Add(min(wait, cleanAgain))
+		return
+	}
+	j.last, j.next = looked, looked.Add(wait)
+}
+
+// mend reconciles all.
+func (j *janitor) mend(ctx context.Context) {
+	j.log.Info("image-volumes, entries and claims do not agree; they are reconciled")
+	if err := j.rec.reconcile(ctx); err != nil && ctx.Err() == nil {
+		j.log.WithError(err).Warn("orphans not cleaned; trying again")
+		j.rec.leftOut() // which comes within a minute
+	}
 }
 
 // look tells whether something does not agree on a store, or of the claims, that no other daemon looks at, or has looked at
-// within every. A store that does not answer is reconciled once it does, and is left out here.
+// within every. A store that is known not to answer is reconciled once it does, and is left out here. The error is of what did
+// not answer; what did is told all the same.
 func (j *janitor) look(ctx context.Context, every time.Duration) (bool, error) {
 	var differ bool
 	var problems []error

@@ -125,6 +125,29 @@ func TestLookingForOrphansListsAStoreOnce(t *testing.T) {
 	}
 }
 
+// Where a store does not answer, that one is looked at again, and by and by: nothing was found that all should be compared for.
+func TestAStoreThatDoesNotAnswerIsLookedAtAgain(t *testing.T) {
+	var at wanting
+	faulty := backendtest.NewFaulty(clonable())
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(faulty), at.option)
+	before := faulty.Calls(backendtest.MethodListImageVolumes)
+	look := func(after time.Duration, want int) {
+		t.Helper()
+		at.add(after)
+		plugin.CleanDue(t.Context(), r.Plugin)
+		r.Tidy(t.Context())
+		if got := faulty.Calls(backendtest.MethodListImageVolumes) - before; got != want {
+			t.Errorf("after %v: listed %d times, want %d", after, got, want)
+		}
+	}
+	faulty.FailBefore(backendtest.MethodListImageVolumes, before+1, backends.ErrUnavailable)
+	look(27*time.Hour, 1)
+	look(time.Minute, 1)
+	look(9*time.Minute, 2)
+	look(20*time.Hour, 2)
+	look(7*time.Hour, 3)
+}
+
 // Of several hosts one looks each time; the next one looks once that has rested, also where the first is gone.
 func TestOneOfSeveralHostsLooksForOrphans(t *testing.T) {
 	var at wanting
