@@ -55,7 +55,7 @@ func (fl *fills) follow(ctx context.Context, f *flight, e catalog.Entry, pause *
 		f.read.Store(there.Progress.Read)
 		f.written.Store(there.Progress.Written)
 		f.total.Store(there.Progress.Total)
-		f.pace.note(fl.now(), there.Progress.Read)
+		f.pace.hear(fl.now(), there.Progress.Read)
 		if err := pause.wait(ctx); err != nil {
 			return err
 		}

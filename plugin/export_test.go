@@ -131,8 +131,9 @@ func Sweep(ctx context.Context, p *Plugin) {
 // Pace is how fast something is read.
 type Pace struct{ p pace }
 
-// Note and ETA are its own.
+// Note, Hear and ETA are its own.
 func (p *Pace) Note(now time.Time, read int64)                  { p.p.note(now, read) }
+func (p *Pace) Hear(now time.Time, read int64)                  { p.p.hear(now, read) }
 func (p *Pace) ETA(now time.Time, read, total int64) *time.Time { return p.p.eta(now, read, total) }
 
 // ScrubDue reads back what is due.

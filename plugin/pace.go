@@ -48,6 +48,16 @@ func (p *pace) note(now time.Time, read int64) {
 	p.seen = append(p.seen[:0], p.seen[p.oldest(longestEstimate):]...)
 }
 
+// hear is note of what is told from time to time, as by another host: what was told before is no reading.
+func (p *pace) hear(now time.Time, read int64) {
+	p.mu.Lock()
+	told := len(p.seen) > 0 && p.seen[len(p.seen)-1].read == read
+	p.mu.Unlock()
+	if !told {
+		p.note(now, read)
+	}
+}
+
 // counts is the time that a pace goes by, of which no more than most counts. Something has been read.
 func (p *pace) counts(most time.Duration) time.Duration {
 	lasts := p.seen[len(p.seen)-1].at.Sub(p.begun)

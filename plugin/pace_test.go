@@ -55,6 +55,24 @@ func TestEstimatesFollowTheSource(t *testing.T) {
 	}
 }
 
+// Another host says each ten seconds how much it has read, and is asked every two: nobody is sent away, or told nothing, for that.
+func TestEstimatesOfAnotherHostsFill(t *testing.T) {
+	const rate, total = 10 * mib, 3000 * mib
+	var p plugin.Pace
+	begun := time.Now()
+	end := begun.Add(total / rate * time.Second)
+	for took := time.Duration(0); took < 295*time.Second; took += 1900 * time.Millisecond {
+		now, read := begun.Add(took), int64(took/(10*time.Second))*10*rate
+		p.Hear(now, read)
+		if read < total/4 {
+			continue
+		}
+		if eta := p.ETA(now, read, total); eta == nil || math.Abs(eta.Sub(end).Seconds()) > max(end.Sub(now).Seconds()/5, 4) {
+			t.Errorf("after %s: got %v, want about %s", took, eta, end)
+		}
+	}
+}
+
 // A clock that only the reading moves: each piece of the image takes a fifth of a second, so that what is read ahead of the
 // decoding, a block of eight pieces, takes less than a source may stand still.
 func TestARequestWhoseDeadlineCannotBeMetIsBypassedAtOnce(t *testing.T) {
