@@ -36,8 +36,8 @@ type DutySpec struct {
 	Entry    EntryID          // that alone; "": the whole store
 	Holder   Holder
 	LeaseFor time.Duration
-	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all. A reconcile rests from when
-	// it was begun: what is wrong since then it may have missed.
+	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all. What looks for what is wrong
+	// rests from when it was begun: what is wrong since then it may have missed.
 	Every time.Duration
 }
 
@@ -172,7 +172,7 @@ func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
 				return err
 			}
 			done = micros(now)
-			if l.Duty == DutyReconcile {
+			if l.Duty == DutyReconcile || l.Duty == DutyClean {
 				done = micros(l.begun)
 			}
 		}
