@@ -71,6 +71,31 @@ func (t *Tokens) server() (endpoint string, transport http.RoundTripper, err err
 	return r.options.IdentityEndpoint, t.account.connections(r.tls), nil
 }
 
+// Answer asks for Keystone's version, which takes no token. internaltenant.ErrUnavailable: no Keystone answers there.
+// internaltenant.ErrNoTenant: the account's files cannot be used.
+func (t *Tokens) Answer(ctx context.Context) error {
+	endpoint, transport, err := t.server()
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Version struct {
+			ID string `json:"id"`
+		} `json:"version"`
+	}
+	response, err := t.account.identity(endpoint, transport).Get(ctx, endpoint, &body, nil)
+	if err == nil {
+		err = response.Body.Close()
+	}
+	if err == nil && body.Version.ID == "" {
+		err = errors.New("it is none")
+	}
+	if err != nil {
+		return unavailable("ask the Keystone at "+endpoint, err)
+	}
+	return nil
+}
+
 // Validate asks Keystone whose the token is. ErrToken: nobody's. internaltenant.ErrUnavailable: Keystone does not
 // answer. internaltenant.ErrNoTenant: the account's files cannot be used.
 func (t *Tokens) Validate(ctx context.Context, token string) (Bearer, error) {

@@ -1,10 +1,13 @@
 package keystone
 
 import (
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/clonecache/clonecache/internaltenant"
@@ -55,5 +58,39 @@ func TestWhoseATokenIs(t *testing.T) {
 	_, err = open(t, c).Tokens("").Validate(t.Context(), session.Token())
 	if !errors.Is(err, internaltenant.ErrUnavailable) {
 		t.Errorf("Keystone is gone: %v", err)
+	}
+}
+
+// What answers at Keystone's URL may be something else, and its certificate may be nobody's.
+func TestWhetherAKeystoneAnswers(t *testing.T) {
+	says := `{"version": {"id": "v3.14", "status": "stable"}}`
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v3/" || r.Header.Get("X-Auth-Token") != "" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		fmt.Fprint(w, says)
+	}))
+	defer server.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, url, ca string
+		want          error
+	}{
+		{"a Keystone", server.URL + "/v3", ca, nil},
+		{"not below that path", server.URL + "/identity", ca, internaltenant.ErrUnavailable},
+		{"no authority known", server.URL, "", internaltenant.ErrUnavailable},
+		{"no such file", server.URL, ca + ".not", internaltenant.ErrNoTenant},
+	} {
+		if err := TokensAt(test.url, test.ca).Answer(t.Context()); !errors.Is(err, test.want) {
+			t.Errorf("%s: got %v, want %v", test.name, err, test.want)
+		}
+	}
+	says = `{"versions": []}`
+	if err := TokensAt(server.URL, ca).Answer(t.Context()); !errors.Is(err, internaltenant.ErrUnavailable) {
+		t.Errorf("something else: %v", err)
 	}
 }

@@ -17,9 +17,9 @@ func (a *app) config() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Check a configuration file, and try what it names",
 		Long: `Reads a configuration file as "clonecache serve" would, reports every problem at once, and then tries what can be
-tried: whether directories are there or can be made, whether they have reflinks, whether image sources and the
-catalog's server answer. It starts nothing and leaves nothing; a daemon that runs is not disturbed. What it finds holds
-for the user that runs it.
+tried: whether directories are there or can be made, whether they have reflinks, whether image sources, Keystone
+and the catalog's server answer. It starts nothing and leaves nothing; a daemon that runs is not disturbed. What
+it finds holds for the user that runs it.
 
 Exit code 8: there are problems.`,
 		Example: `  clonecache config check /etc/clonecache/clonecache.toml

@@ -16,6 +16,7 @@ import (
 
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/cmd/clonecache/kinds"
+	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/plugin/api"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -23,12 +24,13 @@ import (
 func newTrial(cfg config.Config) *kinds.Trial { return &kinds.Trial{StateDir: string(cfg.StateDir)} }
 
 // Try tries what a configuration names, without starting anything and without leaving anything:
-// directories, reflinks, secrets, image sources, a catalog on a server, whose the stores are. A daemon that runs with it is not
+// directories, reflinks, secrets, image sources, Keystone, a catalog on a server, whose the stores are. A daemon that runs with it is not
 // disturbed. What it finds holds for the user that runs it.
 func Try(ctx context.Context, cfg config.Config) kinds.Trial {
 	t := newTrial(cfg)
 	start(ctx, cfg, t)
 	tryCatalog(ctx, cfg, t)
+	tryKeystone(ctx, cfg.API.Keystone, t)
 	kinds.OfTenant(cfg.InternalTenant).Try(ctx, cfg, t.Part("internal_tenant", ""))
 	for i, b := range cfg.Backends {
 		kinds.OfBackend(b).Try(ctx, t.Part(fmt.Sprintf("backend[%d]", i), b.Name))
@@ -69,6 +71,23 @@ func tryCatalog(ctx context.Context, cfg config.Config, t *kinds.Trial) {
 	}
 	_ = c.Close() // nothing was written
 	t.Fact("catalog: %s answers, and its schema fits", place)
+}
+
+// keystoneWithin bounds how long Keystone is waited for.
+const keystoneWithin = 10 * time.Second
+
+// tryKeystone asks the Keystone by which people are let in whether it answers.
+func tryKeystone(ctx context.Context, k config.APIKeystone, t *kinds.Trial) {
+	if k.AuthURL == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, keystoneWithin)
+	defer cancel()
+	if err := keystone.TokensAt(k.AuthURL, string(k.CAFile)).Answer(ctx); err != nil {
+		t.Problem("api.keystone", err, "see that auth_url is Keystone's, that it is reached from here, and that ca_file has who signs its certificate")
+		return
+	}
+	t.Fact("Keystone at %s answers: who has a role there may use the API", k.AuthURL)
 }
 
 // TryStart tries what a daemon that did not start may have failed at: its own directories, and where it

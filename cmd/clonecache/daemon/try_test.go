@@ -92,9 +92,15 @@ func TestTryFindsAPortThatIsTaken(t *testing.T) {
 }
 
 func TestTryFindsWhatIsGood(t *testing.T) {
-	web := httptest.NewServer(http.NotFoundHandler())
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v3/" {
+			_, _ = w.Write([]byte(`{"version": {"id": "v3.14"}}`))
+			return
+		}
+		http.NotFound(w, r)
+	}))
 	defer web.Close()
-	cfg, dir := parse(t, one+"[[file_cache]]\nname = \"files\"\npath = \"files\"\n[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = \""+web.URL+"/images\"\n")
+	cfg, dir := parse(t, one+"[[file_cache]]\nname = \"files\"\npath = \"files\"\n[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = \""+web.URL+"/images\"\n"+ofKeystone(web.URL))
 	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +109,7 @@ func TestTryFindsWhatIsGood(t *testing.T) {
 		t.Errorf("got problems %v, want none", trial.Problems)
 	}
 	facts := strings.Join(trial.Facts, "\n")
-	for _, part := range []string{"backend local: ", "reflinks", "file cache files: ", "has 0 files", "answers (404"} {
+	for _, part := range []string{"backend local: ", "reflinks", "file cache files: ", "has 0 files", "answers (404", "Keystone at " + web.URL + " answers"} {
 		if !strings.Contains(facts, part) {
 			t.Errorf("facts do not say %q:\n%s", part, facts)
 		}
@@ -113,11 +119,16 @@ func TestTryFindsWhatIsGood(t *testing.T) {
 	}
 }
 
+// ofKeystone is the table that lets in whom the Keystone at a URL knows.
+func ofKeystone(url string) string {
+	return "[api.keystone]\nauth_url = \"" + url + "\"\nroles = { admin = \"admin\" }\n"
+}
+
 func TestTryFindsWhatIsWrong(t *testing.T) {
 	dead := httptest.NewServer(http.NotFoundHandler())
 	dead.Close()
 	cfg, dir := parse(t, strings.Replace(one, "[[image", "socket_group = \"no-such-group\"\ntoken_file = \"token\"\n[tls]\ncert_file = \"cert\"\nkey_file = \"key\"\n[[image", 1)+
-		"[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = \""+dead.URL+"\"\n")
+		"[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = \""+dead.URL+"\"\n"+ofKeystone(dead.URL))
 	for name, mode := range map[string]os.FileMode{"volumes": 0o600, "token": 0o644, "cert": 0o644, "key": 0o600} {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte("no directory, no PEM"), 0o600); err != nil {
@@ -131,7 +142,7 @@ func TestTryFindsWhatIsWrong(t *testing.T) {
 	for _, p := range Try(t.Context(), cfg).Problems {
 		keys = append(keys, p.Key)
 	}
-	want := []string{"socket_group", "token_file", "tls", "backend[0].path", "image_source[0].path", "image_source[1].url"}
+	want := []string{"socket_group", "token_file", "tls", "api.keystone", "backend[0].path", "image_source[0].path", "image_source[1].url"}
 	if !slices.Equal(keys, want) {
 		t.Errorf("got problems with %q, want %q", keys, want)
 	}
