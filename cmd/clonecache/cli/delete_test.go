@@ -61,7 +61,7 @@ func TestARemedyFitsItsCause(t *testing.T) {
 		err  *api.Error
 		want []string
 	}{
-		{"no token", app{}, unauthorized, []string{"--token-file", "CLONECACHE_TOKEN_FILE"}},
+		{"no token", app{}, unauthorized, []string{"--token-file", "CLONECACHE_TOKEN_FILE", "--os-token-file"}},
 		{"wrong token", app{tokenFile: token}, unauthorized, []string{token, "is not the daemon's"}},
 		{"wrong token of Keystone's", app{osTokenFile: token}, unauthorized, []string{token, "[api.keystone]", "openstack token issue"}},
 		{"logged", app{}, &api.Error{Code: "internal", Status: 500, Message: "under this request's ID", RequestID: "01a1fbb7"}, []string{"\n  request ID: 01a1fbb7\n"}},

@@ -133,7 +133,7 @@ func (a *app) explain(ctx context.Context, err error) (*api.Error, int) {
 		return shown, code
 	}
 	said := *shown
-	said.Message = "the daemon asks for its token: name the file that holds it with --token-file or CLONECACHE_TOKEN_FILE"
+	said.Message = "the daemon asks for its token: name the file that holds it with --token-file or CLONECACHE_TOKEN_FILE, or one with a token of Keystone's, if its configuration has [api.keystone], with --os-token-file"
 	switch {
 	case a.tokenFile != "":
 		said.Message = "the token in " + a.tokenFile + " is not the daemon's; give the file that token_file, or a [[token]], in its configuration names, or a copy of it"
