@@ -91,7 +91,7 @@ start_daemon() {
   write_config >"$work/clonecache.toml"
   setsid "$clonecache" serve --config "$work/clonecache.toml" >"$work/daemon.log" 2>&1 </dev/null 9>&- &
   daemon=$!
-  for n in $(seq 600); do
+  for n in $(seq 1800); do
     ! "$clonecache" status >/dev/null 2>&1 || return 0
     kill -0 $daemon 2>/dev/null || break
     sleep 0.1

@@ -25,6 +25,9 @@ func TestTempestsVolumesOfImages(t *testing.T) {
 	}
 }
 
+// cleaningUp is how long a script may take to stop what it has started, and to remove its lab.
+const cleaningUp = 4 * time.Minute
+
 // script runs one of the scripts to its end, and lets it clean up where the test's time is over. It returns what
 // the script printed.
 func script(t *testing.T, path string, words ...string) (printed []byte, err error) {
@@ -32,7 +35,7 @@ func script(t *testing.T, path string, words ...string) (printed []byte, err err
 	ctx := t.Context()
 	if deadline, ok := t.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-2*time.Minute))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-cleaningUp-time.Minute))
 		defer cancel()
 	}
 	to, err := os.Create(filepath.Join(t.TempDir(), "printed")) // a pipe would stay open in what it starts
@@ -42,8 +45,10 @@ func script(t *testing.T, path string, words ...string) (printed []byte, err err
 	defer to.Close()
 	cmd := exec.CommandContext(ctx, "./"+path, words...)
 	cmd.Stdout, cmd.Stderr = to, to
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = time.Minute
+	// A shell hears of a signal once the program that it waits for has ended, so both are told: they are a group of their own.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = cleaningUp
 	ended := cmd.Run()
 	if printed, err = os.ReadFile(to.Name()); err != nil {
 		return nil, err
