@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -73,4 +74,48 @@ func TestWhatIsInQuarantineGoesAlong(t *testing.T) {
 			t.Errorf("released: %+v, %v", got, err)
 		}
 	}
+}
+
+// All that is summed of a store is so under the ID that it has now, added to what is there of the same time.
+func TestSumsGoAlongWhole(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	var phases FillPhases
+	for i, d := range phases.each() {
+		*d = time.Duration(i+1) * time.Millisecond
+	}
+	worked := func(name string) {
+		t.Helper()
+		is(t, "request", c.Record(ctx, "a", 0, []Request{{At: at.now(), Backend: backends.Name(name), ImageID: "i", Outcome: "hit", Took: time.Millisecond, SavedBytes: 7}}), nil)
+		is(t, "fill", c.RecordFill(ctx, FillRecord{At: at.now(), Store: backends.StoreID(name), ImageID: "i", Took: time.Second, Phases: phases, SourceBytes: 5, WrittenBytes: 6}), nil)
+	}
+	worked("fast") // before it was bound
+	_, err := c.Bind(ctx, Store{ID: "former", Name: "fast", Kind: "cinder"}, "fast")
+	is(t, "bind", err, nil)
+	worked("fast")
+	_, err = c.Bind(ctx, Store{ID: "now", Name: "fast", Kind: "cinder", Former: "former"}, "fast")
+	is(t, "bind by another ID", err, nil)
+
+	got, err := c.SumsIn(ctx, Span{})
+	is(t, "sums", err, nil)
+	for _, d := range phases.each() {
+		*d *= 2
+	}
+	want := FillStat{Store: "fast", ImageID: "i", Fills: 2, Took: 2 * time.Second, Longest: time.Second, Phases: phases, SourceBytes: 10, WrittenBytes: 12}
+	if len(got.Fills) != 1 || got.Fills[0] != want {
+		t.Errorf("fills: got\n%+v\nwant\n%+v", got.Fills, want)
+	}
+	requests := RequestStat{Backend: "fast", ImageID: "i", Outcome: "hit", Requests: 2, SavedBytes: 14, Took: 2 * time.Millisecond}
+	if len(got.Requests) != 1 || got.Requests[0] != requests {
+		t.Errorf("requests: got\n%+v\nwant\n%+v", got.Requests, requests)
+	}
+	left, err := countOf(ctx, c, "fill_stats WHERE store <> 'now'")
+	if err != nil || left != 0 {
+		t.Errorf("%d rows of fills are left under other names, %v", left, err)
+	}
+}
+
+func countOf(ctx context.Context, c *Catalog, what string) (n int, err error) {
+	err = c.read(ctx, "count", func(t tx) error { return t.row(ctx, "SELECT COUNT(*) FROM "+what).Scan(&n) })
+	return n, err
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -173,30 +175,32 @@ func (t tx) moveFormer(ctx context.Context, s Store) (was backends.Name, err err
 	return was, t.stillThat(ctx, `DELETE FROM stores WHERE id = ?`, s.Former)
 }
 
-// What requests of a store came to before it was bound is summed under its name.
-const (
-	moveRequests = `INSERT INTO request_stats (minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
-		SELECT minute, ?, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took FROM request_stats moved WHERE backend = ?`
-	moveEvictions = `INSERT INTO eviction_stats (minute, store, cause, evictions, bytes)
-		SELECT minute, ?, cause, evictions, bytes FROM eviction_stats moved WHERE store = ?`
-	moveFills = `INSERT INTO fill_stats (minute, store, image_id, fills, failed, took, longest, source_bytes, written_bytes)
-		SELECT minute, ?, image_id, fills, failed, took, longest, source_bytes, written_bytes FROM fill_stats moved WHERE store = ?`
-)
+// storeSums are the sums that are kept store by store.
+var storeSums = []struct {
+	table, store     string // store is the key that names it
+	keys, sums, most []string
+}{
+	{"request_stats", "backend", requestStatKeys, requestStatSums, nil},
+	{"eviction_stats", "store", evictionStatKeys, evictionStatSums, nil},
+	{"fill_stats", "store", fillStatKeys, fillStatSums, fillStatMost},
+}
 
+// moveSums adds what is summed under from to what is summed under to: what requests of a store came to before it was bound is summed
+// under its name.
 func (t tx) moveSums(ctx context.Context, from backends.Name, to backends.StoreID) error {
 	if string(from) == string(to) {
 		return nil
 	}
-	upsert := t.c.dialect.upsert
-	for _, m := range []struct{ move, remove string }{
-		{moveRequests + upsert("request_stats", requestStatKeys, requestStatSums, nil), `DELETE FROM request_stats WHERE backend = ?`},
-		{moveEvictions + upsert("eviction_stats", evictionStatKeys, evictionStatSums, nil), `DELETE FROM eviction_stats WHERE store = ?`},
-		{moveFills + upsert("fill_stats", fillStatKeys, fillStatSums, fillStatMost), `DELETE FROM fill_stats WHERE store = ?`},
-	} {
-		if _, err := t.exec(ctx, m.move, to, from); err != nil {
+	for _, s := range storeSums {
+		columns := slices.Concat(s.keys, s.sums, s.most)
+		values := slices.Clone(columns)
+		values[slices.Index(columns, s.store)] = "?"
+		move := "INSERT INTO " + s.table + " (" + strings.Join(columns, ", ") + ") SELECT " + strings.Join(values, ", ") +
+			" FROM " + s.table + " moved WHERE " + s.store + " = ?" + t.c.dialect.upsert(s.table, s.keys, s.sums, s.most)
+		if _, err := t.exec(ctx, move, to, from); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, m.remove, from); err != nil {
+		if _, err := t.exec(ctx, "DELETE FROM "+s.table+" WHERE "+s.store+" = ?", from); err != nil {
 			return err
 		}
 	}
