@@ -90,7 +90,7 @@ func (b *books) sums(ctx context.Context, q ReportQuery, in *report.Input) error
 	if err != nil {
 		return err
 	}
-	in.Requests, in.Evictions, in.Fills, in.Work = sums.Requests, sums.Evictions, sums.Fills, sums.Work
+	in.Requests, in.Evictions, in.Fills, in.Work, in.Latencies = sums.Requests, sums.Evictions, sums.Fills, sums.Work, sums.Latencies
 	if q.By != report.ByHost {
 		return nil
 	}
@@ -104,6 +104,7 @@ func (b *books) sums(ctx context.Context, q ReportQuery, in *report.Input) error
 
 // only leaves the sums of one backend or file cache.
 func only(in *report.Input, backend backends.Name) {
+	in.Latencies = slices.DeleteFunc(in.Latencies, func(l catalog.LatencyStat) bool { return l.Backend != backend })
 	in.Requests = slices.DeleteFunc(in.Requests, func(r catalog.RequestStat) bool { return r.Backend != backend })
 	in.Evictions = slices.DeleteFunc(in.Evictions, func(e catalog.EvictionStat) bool { return e.Store != backend })
 	in.Fills = slices.DeleteFunc(in.Fills, func(f catalog.FillStat) bool { return f.Store != backend })

@@ -110,6 +110,10 @@ func TestTheReportTellsWhereTheTimeOfFillsWent(t *testing.T) {
 	if ms := float64(slow.Milliseconds()); p.DecodeMS < ms/2 || p.SourceMS+p.QuotaMS+p.WaitingMS+p.WriteMS+p.CommitMS > ms/2 || p.CommitMS <= 0 || p.WriteMS <= 0 {
 		t.Errorf("phases: %+v, want the slow part in the reading", p)
 	}
+	l, ms := rep.Total.Latencies["filled"], float64(slow.Milliseconds())
+	if off := l.P50MS / ms; l.Requests != 1 || l.P99MS != l.P50MS || off < 0.83 || off > 1.2 || rep.Backends[0].Latencies["filled"] != l {
+		t.Errorf("times of requests: %+v and %+v, want one of %v", rep.Total.Latencies, rep.Backends[0].Latencies, slow)
+	}
 }
 
 // What was done is told by whose image it was, and by who did it; neither is asked of one backend, where it is not counted.

@@ -78,6 +78,15 @@ func TestTheRealPluginOverItsSocket(t *testing.T) {
 	if f := got.Total; f.Hits != count-1 || f.Misses != 1 || f.HitRatio == nil || *f.HitRatio != 0.75 || f.DownloadedBytes != imageBytes {
 		t.Errorf("report = %+v, want %d hits, 1 miss, ratio 0.75", f, count-1)
 	}
+	_, page := d.raw(t, "GET", "/ui", "")
+	for outcome, n := range got.Total.Outcomes { // which they are depends on the filesystem
+		if l := got.Total.Latencies[outcome]; l.Requests != n || l.P50MS <= 0 || l.P99MS < l.P50MS {
+			t.Errorf("times of %d requests %s: %+v", n, outcome, l)
+		}
+		if row := fmt.Sprintf(`<tr><td>%s</td><td class="n">%d</td>`, outcome, n); strings.Count(page, row) != 2 { // of all hosts, and of this daemon
+			t.Errorf("the page has %s: %s", row, page)
+		}
+	}
 	if result, err := d.client.Check(t.Context(), api.CheckRequest{Deep: true}, func(api.CheckProgress) {}); err != nil || !result.OK {
 		t.Errorf("check = %+v, %v", result, err)
 	}

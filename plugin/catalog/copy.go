@@ -33,6 +33,7 @@ var copiedTables = []struct {
 	{"eviction_stats", nil},
 	{"fill_stats", []string{"n", "image_hash"}},
 	{"work_stats", nil},
+	{"latency_stats", nil},
 	{"events", nil},
 	{"fill_queue", []string{"image_hash"}},
 	{"paused_stores", nil},

@@ -24,6 +24,7 @@ type everything struct {
 	Requests  []RequestStat
 	Fills     []FillStat
 	Evictions []EvictionStat
+	Sums      Sums
 	Claims    []internaltenant.LedgerClaim
 	Applied   int64
 	Held      any
@@ -35,7 +36,7 @@ func all(t *testing.T, c *Catalog) everything {
 	t.Helper()
 	ctx := t.Context()
 	var e everything
-	var errs [11]error
+	var errs [12]error
 	var id any
 	e.Entries, errs[0] = c.List(ctx, Filter{})
 	e.Aliases, errs[1] = c.Aliases(ctx)
@@ -48,6 +49,7 @@ func all(t *testing.T, c *Catalog) everything {
 	e.Applied, errs[8] = c.Applied(ctx, "daemon")
 	e.Held, errs[9] = c.Held(ctx)
 	e.Queue, errs[10] = c.Queue(ctx)
+	e.Sums, errs[11] = c.SumsIn(ctx, Span{})
 	id, err := c.Identify(ctx, "another")
 	e.ID = reflect.ValueOf(id).String()
 	if err := errors.Join(append(errs[:], err)...); err != nil {
@@ -101,6 +103,9 @@ func TestACopyIsWhatTheCatalogWas(t *testing.T) {
 	c.maxEvents = from.MaxEvents
 	written(t, c)
 	want := all(t, c)
+	if len(want.Sums.Latencies) == 0 || len(want.Sums.Work) == 0 {
+		t.Fatalf("nothing is summed: %+v", want.Sums)
+	}
 	for _, step := range []struct {
 		name     string
 		from, to Config

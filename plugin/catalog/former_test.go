@@ -109,6 +109,10 @@ func TestSumsGoAlongWhole(t *testing.T) {
 	if len(got.Requests) != 1 || got.Requests[0] != requests {
 		t.Errorf("requests: got\n%+v\nwant\n%+v", got.Requests, requests)
 	}
+	latency := LatencyStat{Backend: "fast", Outcome: "hit", Bucket: BucketOf(time.Millisecond), Requests: 2}
+	if len(got.Latencies) != 1 || got.Latencies[0] != latency {
+		t.Errorf("times: got\n%+v\nwant\n%+v", got.Latencies, latency)
+	}
 	left, err := countOf(ctx, c, "fill_stats WHERE store <> 'now'")
 	if err != nil || left != 0 {
 		t.Errorf("%d rows of fills are left under other names, %v", left, err)

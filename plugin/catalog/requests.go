@@ -32,6 +32,8 @@ type Request struct {
 	Detail          string // the reason in a sentence, where there is more to say
 	// Times is how many requests this stands for, added up: their latest time, the sums of the rest. 0: one.
 	Times int64
+	// Spread is how long each of several took; nil: it is one, or that is not known. It is not written to.
+	Spread *Spread
 }
 
 const selectApplied = `SELECT seq FROM applied WHERE host = ?`
@@ -90,7 +92,7 @@ func (c *Catalog) Record(ctx context.Context, instance InstanceID, upTo int64, r
 		if err := t.usedAgain(ctx, sums.uses, now); err != nil {
 			return err
 		}
-		if err := t.addRequests(ctx, instance, sums.requests); err != nil {
+		if err := t.addRequests(ctx, instance, sums); err != nil {
 			return err
 		}
 		if err := t.addWork(ctx, instance, sums.work); err != nil {
@@ -132,14 +134,18 @@ type use struct {
 
 // sums are what several requests add up to, so that each row is written once.
 type sums struct {
-	uses     map[EntryID]use
-	requests map[requestKey]RequestStat
-	work     map[workKey]WorkStat
+	uses      map[EntryID]use
+	requests  map[requestKey]RequestStat
+	latencies map[latencyKey]*Spread
+	work      map[workKey]WorkStat
 }
 
 // summed adds up the requests that are not applied yet. now stands in where a request has no time.
 func summed(requests []Request, applied int64, now time.Time) sums {
-	s := sums{uses: make(map[EntryID]use), requests: make(map[requestKey]RequestStat), work: make(map[workKey]WorkStat)}
+	s := sums{
+		uses: make(map[EntryID]use), requests: make(map[requestKey]RequestStat),
+		latencies: make(map[latencyKey]*Spread), work: make(map[workKey]WorkStat),
+	}
 	for _, r := range requests {
 		if r.Seq != 0 && r.Seq <= applied {
 			continue
@@ -183,6 +189,7 @@ func (s sums) add(r Request) {
 	stat.SavedBytes += r.SavedBytes
 	stat.Took += r.Took
 	s.requests[key] = stat
+	s.addLatency(r)
 }
 
 // What was counted when an entry was detached had all its clones already.
@@ -208,8 +215,17 @@ const insertRequests = `INSERT INTO request_stats
 	(minute, backend, image_id, outcome, reason, requests, downloads, downloaded_bytes, saved_bytes, took)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-func (t tx) addRequests(ctx context.Context, host InstanceID, requests map[requestKey]RequestStat) error {
-	if len(requests) == 0 {
+// storeOf is the ID that a name stands for; one that was not bound is known by its name.
+func storeOf(ids map[backends.Name]backends.StoreID, name backends.Name) backends.StoreID {
+	if id, bound := ids[name]; bound {
+		return id
+	}
+	return backends.StoreID(name)
+}
+
+// addRequests adds to the sums of requests and of how long they took.
+func (t tx) addRequests(ctx context.Context, host InstanceID, all sums) error {
+	if len(all.requests) == 0 {
 		return nil
 	}
 	ids, err := t.idsByName(ctx, host)
@@ -217,17 +233,13 @@ func (t tx) addRequests(ctx context.Context, host InstanceID, requests map[reque
 		return err
 	}
 	stmt := insertRequests + t.c.dialect.upsert("request_stats", requestStatKeys, requestStatSums, nil)
-	for _, k := range slices.SortedFunc(maps.Keys(requests), requestKey.compare) {
-		s := requests[k]
-		store, bound := ids[k.backend]
-		if !bound {
-			store = backends.StoreID(k.backend)
-		}
-		_, err := t.exec(ctx, stmt, k.minute, store, k.image, k.outcome, k.reason,
+	for _, k := range slices.SortedFunc(maps.Keys(all.requests), requestKey.compare) {
+		s := all.requests[k]
+		_, err := t.exec(ctx, stmt, k.minute, storeOf(ids, k.backend), k.image, k.outcome, k.reason,
 			s.Requests, s.Downloads, s.DownloadedBytes, s.SavedBytes, s.Took.Microseconds())
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return t.addLatencies(ctx, host, ids, all.latencies)
 }

@@ -118,7 +118,7 @@ func take(ctx context.Context) (string, error) {
 
 // tables are all that a test may have written to, those that others refer to last.
 var tables = []string{
-	"entry_images", "entries", "locks", "settled", "applied", "request_stats", "eviction_stats", "fill_stats", "work_stats", "claims",
+	"entry_images", "entries", "locks", "settled", "applied", "request_stats", "eviction_stats", "fill_stats", "work_stats", "latency_stats", "claims",
 	"entry_totals", "claim_totals", "events", "identity", "departed", "store_names", "stores", "hosts", "host_stores", "estates", "duties", "loans", "fill_queue", "paused_stores",
 }
 

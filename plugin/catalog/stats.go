@@ -241,6 +241,7 @@ const (
 	pruneEvictions = `DELETE FROM eviction_stats WHERE minute < ?`
 	pruneFills     = `DELETE FROM fill_stats WHERE minute < ?`
 	pruneWork      = `DELETE FROM work_stats WHERE minute < ?`
+	pruneLatencies = `DELETE FROM latency_stats WHERE minute < ?`
 )
 
 // Prune removes the report's sums of minutes before that of olderThan, and what it remembers of images that
@@ -255,7 +256,7 @@ func (c *Catalog) Prune(ctx context.Context, olderThan time.Time) error {
 				return err
 			}
 		}
-		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills, pruneWork} {
+		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills, pruneWork, pruneLatencies} {
 			if _, err := t.exec(ctx, stmt, minute(olderThan)); err != nil {
 				return err
 			}

@@ -183,6 +183,7 @@ var storeSums = []struct {
 	{"request_stats", "backend", requestStatKeys, requestStatSums, nil},
 	{"eviction_stats", "store", evictionStatKeys, evictionStatSums, nil},
 	{"fill_stats", "store", fillStatKeys, fillStatSums, fillStatMost},
+	{"latency_stats", "store", latencyStatKeys, latencyStatSums, nil},
 }
 
 // moveSums adds what is summed under from to what is summed under to: what requests of a store came to before it was bound is summed

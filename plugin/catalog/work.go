@@ -111,7 +111,8 @@ type Sums struct {
 	Requests  []RequestStat
 	Evictions []EvictionStat
 	Fills     []FillStat
-	Work      []WorkStat // of daemons of this version and later ones
+	Work      []WorkStat    // of daemons of this version and later ones
+	Latencies []LatencyStat // likewise, in whole steps of ten minutes
 }
 
 // SumsIn sums all of a span, of one state of the catalog, as Requests does.
@@ -126,7 +127,10 @@ func (c *Catalog) SumsIn(ctx context.Context, in Span) (all Sums, err error) {
 		if all.Fills, err = rowsOf(ctx, t, in, sumFills, scanFillStat); err != nil {
 			return err
 		}
-		all.Work, err = rowsOf(ctx, t, in, sumWork, scanWorkStat)
+		if all.Work, err = rowsOf(ctx, t, in, sumWork, scanWorkStat); err != nil {
+			return err
+		}
+		all.Latencies, err = rowsOf(ctx, t, in.inSteps(), sumLatencies, scanLatencyStat)
 		return err
 	})
 	if err != nil {

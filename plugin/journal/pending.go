@@ -7,7 +7,7 @@ import (
 )
 
 // maxPending bounds the answered requests in memory that the catalog has not taken: about 20 MB, and
-// as much again where each has a long detail.
+// as much again where each has a long detail, or stands for several.
 const maxPending = 1 << 16
 
 // pending is what was answered and not yet taken by the catalog, in the order of Seq. While the catalog
@@ -88,6 +88,7 @@ func summed(requests []catalog.Request, of func(catalog.Request) subject) []cata
 
 // sum is two requests of one subject as one.
 func sum(a, b catalog.Request) catalog.Request {
+	a.Spread = catalog.SpreadOf(a, b)
 	a.Times += b.Times
 	a.Took += b.Took
 	a.DownloadedBytes += b.DownloadedBytes

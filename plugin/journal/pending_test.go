@@ -23,7 +23,7 @@ func TestPendingIsBounded(t *testing.T) {
 					Outcome: "hit", Reason: "ready", Took: time.Millisecond, SavedBytes: 10, Clones: 1,
 				}
 				if n%10 == 0 {
-					r.DownloadedBytes = 3
+					r.DownloadedBytes, r.Took = 3, time.Second
 				}
 				if _, err := j.Answer(0, r); err != nil {
 					t.Fatal(err)
@@ -62,9 +62,15 @@ func checkSums(t *testing.T, j *Journal, requests int64, last time.Time) {
 		all = sum(all, r)
 	}
 	want := catalog.Request{
-		Times: requests, Seq: requests, At: last, Took: time.Duration(requests) * time.Millisecond,
+		Times: requests, Seq: requests, At: last, Took: time.Duration(requests/10) * (9*time.Millisecond + time.Second),
 		SavedBytes: 10 * requests, DownloadedBytes: 3 * requests / 10, Clones: int(requests),
 	}
+	var spread catalog.Spread
+	spread[catalog.BucketOf(time.Millisecond)], spread[catalog.BucketOf(time.Second)] = requests/10*9, requests/10
+	if got := catalog.SpreadOf(got...); *got != spread {
+		t.Errorf("times: got\n%v\nwant\n%v", *got, spread)
+	}
+	all.Spread = nil
 	if all != want || downloads != requests/10 {
 		t.Errorf("got %+v, %d downloads\nwant %+v, %d", all, downloads, want, requests/10)
 	}

@@ -32,6 +32,7 @@ type Input struct {
 	Requests  []catalog.RequestStat
 	Evictions []catalog.EvictionStat
 	Fills     []catalog.FillStat
+	Latencies []catalog.LatencyStat
 	By        By                 // whose shares are told of beside the backends'
 	Work      []catalog.WorkStat // where By is not ByBackend
 	HostNames map[catalog.InstanceID]string
@@ -53,6 +54,10 @@ func Build(in Input) Report {
 	for _, f := range in.Fills {
 		b.of(f.Store).fill(f)
 		b.total.fill(f)
+	}
+	for _, l := range in.Latencies {
+		b.of(l.Backend).latency(l)
+		b.total.latency(l)
 	}
 	r := Report{Since: in.Since, Until: in.Until, Total: b.total.figures(), Backends: b.rows(), Hosts: []Share{}, Projects: []Share{}}
 	switch in.By {

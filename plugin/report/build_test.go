@@ -108,6 +108,35 @@ func TestFillsAreAveragedOverThoseThatSucceeded(t *testing.T) {
 	}
 }
 
+func TestPercentilesAreThoseOfAllRequestsTogether(t *testing.T) {
+	of := func(backend backends.Name, outcome words.Outcome, took time.Duration, n int64) catalog.LatencyStat {
+		return catalog.LatencyStat{Backend: backend, Outcome: outcome, Bucket: catalog.BucketOf(took), Requests: n}
+	}
+	got := report.Build(report.Input{Stores: []report.Store{local(), files()}, Latencies: []catalog.LatencyStat{
+		of("local", "hit", 2*time.Millisecond, 97), of("local", "hit", time.Second, 3), of("files", "hit", time.Minute, 200), of("local", "filled", time.Hour, 1),
+	}})
+	for name, want := range map[string]struct {
+		got      map[string]report.Latency
+		outcome  string
+		n        int64
+		p50, p99 time.Duration
+	}{
+		"hits on one":    {got.Backends[0].Latencies, "hit", 100, 2 * time.Millisecond, time.Second},
+		"fills on one":   {got.Backends[0].Latencies, "filled", 1, time.Hour, time.Hour},
+		"hits elsewhere": {got.Backends[1].Latencies, "hit", 200, time.Minute, time.Minute},
+		"all hits":       {got.Total.Latencies, "hit", 300, time.Minute, time.Minute},
+	} {
+		l := want.got[want.outcome]
+		p50, p99 := l.P50MS/want.p50.Seconds()/1000, l.P99MS/want.p99.Seconds()/1000
+		if l.Requests != want.n || p50 < 0.84 || p50 > 1.19 || p99 < 0.84 || p99 > 1.19 {
+			t.Errorf("%s: got %+v, want %d, %v, %v", name, l, want.n, want.p50, want.p99)
+		}
+	}
+	if len(got.Backends[1].Latencies) != 1 || len(got.Total.Latencies) != 2 {
+		t.Errorf("outcomes that nobody had: %+v, %+v", got.Backends[1].Latencies, got.Total.Latencies)
+	}
+}
+
 func TestImagesAreSortedByRequests(t *testing.T) {
 	var requests []catalog.RequestStat
 	for image, count := range map[string]int64{"lib:b": 2, "lib:c": 9, "lib:a": 2} {
@@ -127,7 +156,7 @@ func TestAnEmptyReportIsWholeJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"since":null`, `"backends":[]`, `"fallbacks":{}`, `"outcomes":{}`, `"hit_ratio":null`, `"images":[]`} {
+	for _, want := range []string{`"since":null`, `"backends":[]`, `"fallbacks":{}`, `"outcomes":{}`, `"latencies":{}`, `"hit_ratio":null`, `"images":[]`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("%s is not in %s", want, raw)
 		}
@@ -161,6 +190,9 @@ func sums(f report.Figures) map[string]int64 {
 		for name, count := range counts {
 			all[prefix+name] = count
 		}
+	}
+	for outcome, l := range f.Latencies {
+		all["timed "+outcome] = l.Requests
 	}
 	for _, image := range f.Images {
 		all["requests "+image.ImageID] += image.Requests

@@ -43,6 +43,13 @@ func drawFill(t *rapid.T) catalog.FillStat {
 	}
 }
 
+func drawLatency(t *rapid.T) catalog.LatencyStat {
+	return catalog.LatencyStat{
+		Backend: rapid.SampledFrom(names()).Draw(t, "backend"), Outcome: rapid.SampledFrom([]words.Outcome{"hit", "filled"}).Draw(t, "outcome"),
+		Bucket: catalog.BucketOf(time.Duration(rapid.Int64().Draw(t, "took"))), Requests: rapid.Int64Range(1, 1000).Draw(t, "count"),
+	}
+}
+
 func drawEviction(t *rapid.T) catalog.EvictionStat {
 	return catalog.EvictionStat{
 		Store: rapid.SampledFrom(names()).Draw(t, "store"), Cause: rapid.SampledFrom([]catalog.EvictCause{"size", "admin"}).Draw(t, "cause"),
@@ -57,6 +64,7 @@ func TestTheTotalIsTheSumOfTheRows(t *testing.T) {
 			Requests:  rapid.SliceOfN(rapid.Custom(drawRequest), 0, 30).Draw(t, "requests"),
 			Evictions: rapid.SliceOfN(rapid.Custom(drawEviction), 0, 10).Draw(t, "evictions"),
 			Fills:     rapid.SliceOfN(rapid.Custom(drawFill), 0, 10).Draw(t, "fills"),
+			Latencies: rapid.SliceOfN(rapid.Custom(drawLatency), 0, 20).Draw(t, "latencies"),
 		}
 		got := report.Build(in)
 		checkTotals(t, got)

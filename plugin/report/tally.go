@@ -12,6 +12,7 @@ type tally struct {
 	Figures
 	fillTook time.Duration
 	phases   catalog.FillPhases
+	spreads  map[string]*catalog.Spread // by outcome
 	images   map[string]*imageTally
 }
 
@@ -25,6 +26,7 @@ type imageTally struct {
 func newTally() *tally {
 	return &tally{
 		Figures: Figures{Outcomes: map[string]int64{}, EvictionsBy: map[string]int64{}, Fallbacks: map[string]int64{}},
+		spreads: map[string]*catalog.Spread{},
 		images:  map[string]*imageTally{},
 	}
 }
@@ -68,6 +70,23 @@ func served(r catalog.RequestStat) (hits, misses int64) {
 	default: // of another version; it is counted under Outcomes
 		return 0, 0
 	}
+}
+
+func (t *tally) latency(l catalog.LatencyStat) {
+	outcome := string(l.Outcome)
+	if t.spreads[outcome] == nil {
+		t.spreads[outcome] = new(catalog.Spread)
+	}
+	t.spreads[outcome][l.Bucket] += l.Requests
+}
+
+// latencies are what the percentiles of each outcome come to.
+func (t *tally) latencies() map[string]Latency {
+	all := make(map[string]Latency, len(t.spreads))
+	for outcome, s := range t.spreads {
+		all[outcome] = Latency{Requests: s.Requests(), P50MS: milliseconds(s.Percentile(50)), P99MS: milliseconds(s.Percentile(99))}
+	}
+	return all
 }
 
 func (t *tally) eviction(e catalog.EvictionStat) {
@@ -116,6 +135,7 @@ func (t *tally) figures() Figures {
 		WaitingMS: meanMS(t.phases.Waiting, ready), QuotaMS: meanMS(t.phases.Quota, ready), SourceMS: meanMS(t.phases.Source, ready),
 		DecodeMS: meanMS(t.phases.Decode, ready), WriteMS: meanMS(t.phases.Write, ready), CommitMS: meanMS(t.phases.Commit, ready),
 	}
+	f.Latencies = t.latencies()
 	f.Images = make([]Image, 0, len(t.images))
 	for _, image := range t.images {
 		image.FillMeanMS = meanMS(image.fillTook, image.fills)

@@ -45,6 +45,7 @@ func showReportBy(by report.By) func(*table, report.Report) {
 			showReportImages(t, r.Total.Images)
 		case by == report.ByBackend:
 			showReportBackends(t, r)
+			showLatencies(t, r)
 		default:
 			showReport(t, r)
 		}

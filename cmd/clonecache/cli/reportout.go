@@ -59,6 +59,7 @@ func (a *app) askReport(by report.By, call func(context.Context, *api.Client) (r
 func (a *app) reportCSV(r report.Report, by report.By) error {
 	out := csv.NewWriter(a.Out)
 	rows := [][]string{{"kind", "name", "requests", "hits", "misses", "downloaded_bytes", "saved_bytes", "saved_ms", "fills", "fill_mean_ms"}}
+	rows[0] = append(rows[0], latencyHeads()...)
 	rows = append(rows, figuresRow("total", "", r.Total))
 	kind, _, shares := sharesOf(r, by)
 	for _, s := range shares {
@@ -71,6 +72,9 @@ func (a *app) reportCSV(r report.Report, by report.By) error {
 	}
 	if by == "" || by == report.ByImage {
 		rows = append(rows, imageRows(r.Total.Images)...)
+	}
+	for i, row := range rows { // what has fewer figures has none in the last columns
+		rows[i] = append(row, make([]string, len(rows[0])-len(row))...)
 	}
 	if err := out.WriteAll(rows); err != nil {
 		return fmt.Errorf("write the result: %w", err)
@@ -87,8 +91,9 @@ func imageRows(images []report.Image) (rows [][]string) {
 }
 
 func figuresRow(kind, name string, f report.Figures) []string {
-	return []string{kind, noFormula(name), count(requestsOf(f)), count(f.Hits), count(f.Misses), count(f.DownloadedBytes), count(f.SavedBytes), decimal(f.SavedMS),
+	row := []string{kind, noFormula(name), count(requestsOf(f)), count(f.Hits), count(f.Misses), count(f.DownloadedBytes), count(f.SavedBytes), decimal(f.SavedMS),
 		count(f.Fills), decimal(f.FillMeanMS)}
+	return append(row, latencyCells(f.Latencies)...)
 }
 
 func decimal(n float64) string { return strconv.FormatFloat(n, 'f', 3, 64) }

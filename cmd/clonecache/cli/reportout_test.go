@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/csv"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,12 +23,20 @@ func TestReportsInTheirForms(t *testing.T) {
 	if exit != exitOK || err != nil || rows[0][0] != "kind" || rows[1][0] != "total" || rows[1][2] != "2" || rows[1][3] != "1" {
 		t.Fatalf("csv: %d %v %q %s", exit, err, rows, stderr)
 	}
+	first := slices.Index(rows[0], "bypassed_p50_ms")
+	times := func(row []string) string { return strings.Trim(strings.Join(row[first:], " "), " ") }
+	if first < 0 || times(rows[0]) == "" || times(rows[1]) == "" || times(rows[2]) != times(rows[1]) || times(rows[len(rows)-1]) != "" {
+		t.Errorf("times of requests: from column %d on of %q", first, rows)
+	}
 	if last := rows[len(rows)-1]; last[0] != "image" || last[1] != "library:"+name || last[3] != "1" {
 		t.Errorf("the image: got %q", last)
 	}
 	_, page, _ := d.run(t, "report", "-o", "html")
-	if !strings.Contains(page, "library:=&lt;b&gt;x&lt;/b&gt;.raw") || strings.Contains(page, "<b>x") || strings.Contains(page, "http") || !strings.Contains(page, "</html>") {
+	if !strings.Contains(page, "library:=&lt;b&gt;x&lt;/b&gt;.raw") || strings.Contains(page, "<b>x") || strings.Contains(page, "http") || !strings.Contains(page, "</html>") || !strings.Contains(page, "99 % within") {
 		t.Errorf("the page: %s", page)
+	}
+	if _, table, _ := d.run(t, "report"); !strings.Contains(table, "99 % WITHIN") {
+		t.Errorf("the table: %s", table)
 	}
 	if _, out, _ := d.run(t, "report", "--month", "2001-02", "-o", "csv"); !strings.Contains(out, "total,,0,0,0,0,0,0.000,0,0.000") {
 		t.Errorf("a month of before: %s", out)

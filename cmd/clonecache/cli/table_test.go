@@ -74,7 +74,8 @@ func shownTables() []shownTable {
 	now := testEnv(nil, nil).Now()
 	ratio, one := 10./11, 1.
 	figures := report.Figures{Hits: 10, Misses: 1, HitRatio: &ratio, Outcomes: map[string]int64{"filled": 1, "hit": 10},
-		Entries: 1, HeldBytes: 690 << 20, MaxSizeBytes: 200 << 30, Evictions: 2, EvictionsBy: map[string]int64{"size": 2},
+		Latencies: map[string]report.Latency{"filled": {Requests: 1, P50MS: 3444.3, P99MS: 3444.3}, "hit": {Requests: 10, P50MS: 1.218, P99MS: 19.48}},
+		Entries:   1, HeldBytes: 690 << 20, MaxSizeBytes: 200 << 30, Evictions: 2, EvictionsBy: map[string]int64{"size": 2},
 		DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, Fallbacks: map[string]int64{"cannot_clone": 3},
 		Fills: 1, FailedFills: 1, FillMeanMS: 3214.5, FillMaxMS: 3214.5,
 		Images: []report.Image{{ImageID: "library:disk.raw", Requests: 11, Hits: 10, Misses: 1, DownloadedBytes: 690 << 20, SavedBytes: 6900 << 20, FillMeanMS: 3214.5}}}
