@@ -39,7 +39,9 @@ func (k keyring) asksAsGuest(r *http.Request) (Identity, error) {
 // refuseGuest answers where a token did not say who asks.
 func (s *Server) refuseGuest(w http.ResponseWriter, r *http.Request, err error) {
 	if known := (*Error)(nil); !errors.As(err, &known) {
-		s.log.WithError(err).Warn("Keystone does not say whose a token is")
+		if r.Context().Err() == nil { // else he has gone, and says nothing of Keystone
+			s.log.WithError(err).Warn("Keystone does not say whose a token is")
+		}
 		err = guestsAway.answer("")
 	}
 	s.turnAway(w, r, err)

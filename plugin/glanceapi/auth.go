@@ -19,7 +19,9 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) (keystone
 		}
 		refuse(w, r, http.StatusUnauthorized, unauthorizedText)
 	default:
-		s.log.WithError(err).Warn("Keystone not asked whose a token is")
+		if r.Context().Err() == nil { // else the caller has gone, which says nothing of Keystone
+			s.log.WithError(err).Warn("Keystone not asked whose a token is")
+		}
 		refuse(w, r, http.StatusServiceUnavailable, "The Keystone service is temporarily unavailable.")
 	}
 	return keystone.Bearer{}, false
