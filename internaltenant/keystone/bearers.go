@@ -66,15 +66,23 @@ func (c *Bearers) Of(ctx context.Context, token string) (Bearer, error) {
 		return Bearer{}, ErrToken
 	}
 	key := tokenDigest(sha256.Sum256([]byte(token)))
-	if b, ok := c.find(key); ok {
+	b, valid, known := c.find(key)
+	if valid {
 		return b, nil
+	}
+	ask := c.ask
+	if known {
+		ask = c.keystone.Validate // at once: whoever makes up tokens keeps nobody out who was let in a while ago
 	}
 	asked := c.asking.DoChan(string(key[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		b, err := c.ask(ctx, token)
-		if err == nil {
+		b, err := ask(ctx, token)
+		switch {
+		case err == nil:
 			c.note(key, b)
+		case errors.Is(err, ErrToken):
+			c.forget(key)
 		}
 		return b, err
 	})
@@ -104,11 +112,18 @@ func (c *Bearers) ask(ctx context.Context, token string) (Bearer, error) {
 	}
 }
 
-func (c *Bearers) find(key tokenDigest) (Bearer, bool) {
+// find tells whether a token is remembered as valid; known: it was, and Keystone must be asked again.
+func (c *Bearers) find(key tokenDigest) (b Bearer, valid, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, ok := c.known[key]
-	return b.bearer, ok && c.now().Before(b.until)
+	found, known := c.known[key]
+	return found.bearer, known && c.now().Before(found.until), known
+}
+
+func (c *Bearers) forget(key tokenDigest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, key)
 }
 
 // note remembers a token that Keystone has just called valid. Where there are too many, those go that must be asked

@@ -2,6 +2,7 @@ package keystone
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strconv"
 	"strings"
@@ -113,10 +114,47 @@ func TestFewTokensWaitForBeingAskedAbout(t *testing.T) {
 	})
 }
 
-// slow never answers.
-type slow struct{ now atomic.Int64 }
+// Whoever makes up tokens keeps nobody out who was let in a while ago, until that token is none any more.
+func TestMadeUpTokensKeepNobodyOutWhoWasLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{known: map[string]Bearer{"ours": {UserName: "ada", ExpiresAt: time.Now().Add(time.Hour)}}}
+		all := NewBearers(s, time.Now)
+		if _, err := all.Of(t.Context(), "ours"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * believeFor)
+		for i := range 1000 {
+			go all.Of(t.Context(), "made-up-"+strconv.Itoa(i))
+		}
+		synctest.Wait()
+		if b, err := all.Of(t.Context(), "ours"); err != nil || b.UserName != "ada" {
+			t.Errorf("got %+v, %v", b, err)
+		}
+		time.Sleep(believeFor)
+		s.known = map[string]Bearer{"ours": {}}
+		if _, err := all.Of(t.Context(), "ours"); !errors.Is(err, ErrToken) {
+			t.Errorf("once revoked: %v, want ErrToken", err)
+		}
+		if _, _, known := all.find(sha256.Sum256([]byte("ours"))); known {
+			t.Error("a token that was revoked still goes before others")
+		}
+		time.Sleep(2 * patience)
+	})
+}
 
-func (s *slow) Validate(ctx context.Context, _ string) (Bearer, error) {
+// slow never answers, but for what it knows: of a bearer without a name it says that the token is nobody's.
+type slow struct {
+	now   atomic.Int64
+	known map[string]Bearer
+}
+
+func (s *slow) Validate(ctx context.Context, token string) (Bearer, error) {
+	if b, known := s.known[token]; known {
+		if b.UserName == "" {
+			return b, ErrToken
+		}
+		return b, nil
+	}
 	s.now.Add(1)
 	<-ctx.Done()
 	return Bearer{}, internaltenant.ErrUnavailable
