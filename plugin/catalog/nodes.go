@@ -29,7 +29,8 @@ func newNodes(addresses []string) *nodes {
 	return &nodes{addresses: addresses, aside: make(map[string]time.Time)}
 }
 
-// order is in which order they are asked now.
+// order is in which order they are asked now. Whether one serves again that did not, one caller finds out, while the others go
+// on asking it last.
 func (n *nodes) order(now time.Time) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -40,6 +41,9 @@ func (n *nodes) order(now time.Time) []string {
 		} else {
 			first = append(first, address)
 		}
+	}
+	if len(first) > 0 && !n.aside[first[0]].IsZero() {
+		n.aside[first[0]] = now.Add(serveWithin)
 	}
 	return append(first, last...)
 }

@@ -30,9 +30,13 @@ func TestTheFirstNodeThatServesIsTaken(t *testing.T) {
 	n.heard(two, context.DeadlineExceeded, at)
 	want(0, "two do not serve", three, one, two)
 	want(asideFor, "half a minute later", one, two, three)
+	want(0, "one caller finds out", two, three, one)
+	want(0, "and one of the second one", three, one, two)
+	want(serveWithin, "neither of which came back", one, two, three)
 	n.heard(one, errors.New("connection refused"), at)
 	n.heard(one, nil, at)
 	want(0, "it serves again", one, two, three)
+	want(0, "for all", one, two, three)
 }
 
 // A node is not left for another one since somebody asked who had hardly any time, as a scrape has: of a cluster that is
