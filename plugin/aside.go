@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 	"time"
 
@@ -52,9 +53,9 @@ func (s *stepAside) behind(first *stepAside, where backends.Name) *stepAside {
 	return &stepAside{reason: s.reason, cause: s.cause, detail: fmt.Sprintf("%s; file cache %s: %s", first, where, s)}
 }
 
-// cachesFault tells that an error is of the cache's own making or means, and says nothing of the image.
+// cachesFault tells that an error is of the cache's own making or means, and says nothing of the image. A fill has no deadline.
 func cachesFault(err error) bool {
-	_, aside := steppedAside(classify(err))
+	_, aside := steppedAside(classifyIn(context.Background(), err))
 	return aside
 }
 
@@ -102,7 +103,18 @@ func reasons() []struct {
 
 // classify turns an error into one for the caller, or into a reason to step aside. Rungs and fills return what they met
 // as it is: serve classifies it, once, and so does who writes down how a fill ended.
-func classify(err error) error {
+func classify(err error) error { return classifyAs(err, usual()) }
+
+// classifyIn is classify of what came of waiting within ctx. As long as that has not ended, a deadline that was exceeded is another
+// one's: net/http and the drivers of databases say so where a server does not answer in the time that they give it.
+func classifyIn(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return classify(err)
+	}
+	return classifyAs(err, slices.DeleteFunc(usual(), func(u error) bool { return errors.Is(u, context.DeadlineExceeded) }))
+}
+
+func classifyAs(err error, usual []error) error {
 	if err == nil {
 		return nil
 	}
@@ -112,7 +124,7 @@ func classify(err error) error {
 	if exhausted(err) {
 		return &stepAside{reason: ReasonCacheError, cause: err}
 	}
-	for _, u := range usual() {
+	for _, u := range usual {
 		if errors.Is(err, u) {
 			return err
 		}

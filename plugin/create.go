@@ -143,7 +143,7 @@ func (l *ladder) serve(ctx context.Context, q *request) (Answer, error) {
 			continue
 		}
 		answer, err := way.make(ctx, q, why)
-		err = classify(err)
+		err = classifyIn(ctx, err)
 		step, aside := steppedAside(err)
 		if !aside {
 			return answer, err

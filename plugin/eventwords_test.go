@@ -1,13 +1,16 @@
 package plugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // Every error that a request may be refused with has its word in the event of the fill.
@@ -22,6 +25,26 @@ func TestEveryErrorOfAFillHasAWord(t *testing.T) {
 	}
 	if got := failureReason(classify(errors.New("odd"))); got != ReasonCacheError {
 		t.Errorf("got %s, want %s", got, ReasonCacheError)
+	}
+}
+
+// Of a server that hangs, its client says what it says of a request whose time is over. Only that one is refused.
+func TestAServersSilenceIsNoDeadlineOfTheRequest(t *testing.T) {
+	over, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	for kind, want := range map[error]Reason{
+		internaltenant.ErrUnavailable: ReasonTenantDown, backends.ErrUnavailable: ReasonUnavailable, catalog.ErrUnavailable: ReasonCatalogDown,
+	} {
+		err := fmt.Errorf("ask: %w: %w", kind, context.DeadlineExceeded)
+		if why, aside := steppedAside(classifyIn(t.Context(), err)); !aside || why.reason != want {
+			t.Errorf("%v: %+v, want %s", err, why, want)
+		}
+		if !cachesFault(err) {
+			t.Errorf("%v: the image is not tried again for a while", err)
+		}
+		if _, aside := steppedAside(classifyIn(over, err)); aside {
+			t.Errorf("%v: the request's time is over, and it is bypassed for another reason", err)
+		}
 	}
 }
 
