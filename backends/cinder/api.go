@@ -48,7 +48,7 @@ func (b *Backend) get(ctx context.Context, id string) (volume, error) {
 	api.Microversion = showsTypeID
 	var v volume
 	if err := volumes.Get(ctx, api, id).ExtractInto(&v); err != nil {
-		return volume{}, explain("look at volume "+id, err)
+		return volume{}, explain(ctx, "look at volume "+id, err)
 	}
 	if v.TenantID != "" && v.TenantID != project {
 		return volume{}, fmt.Errorf("look at volume %s: %w: it is project %s's", id, backends.ErrNotExist, v.TenantID)
@@ -66,11 +66,11 @@ func (b *Backend) list(ctx context.Context, metadata map[string]string) ([]volum
 	api.Microversion = showsTypeID
 	pages, err := volumes.List(api, volumes.ListOpts{Metadata: metadata, Limit: page}).AllPages(ctx)
 	if err != nil {
-		return nil, explain("list volumes", err)
+		return nil, explain(ctx, "list volumes", err)
 	}
 	var found []volume
 	if err := volumes.ExtractVolumesInto(pages, &found); err != nil {
-		return nil, explain("list volumes", err)
+		return nil, explain(ctx, "list volumes", err)
 	}
 	return found, nil
 }
@@ -81,7 +81,7 @@ func (b *Backend) note(ctx context.Context, id string, metadata map[string]strin
 	if err != nil {
 		return err
 	}
-	return finish("note what volume "+id+" is", func() (*http.Response, error) {
+	return finish(ctx, "note what volume "+id+" is", func() (*http.Response, error) {
 		return api.Post(ctx, api.ServiceURL("volumes", id, "metadata"), map[string]any{"metadata": metadata}, nil, accept(http.StatusOK))
 	})
 }
@@ -92,7 +92,7 @@ func (b *Backend) unnote(ctx context.Context, id, key string) error {
 	if err != nil {
 		return err
 	}
-	err = finish("forget what volume "+id+" is", func() (*http.Response, error) {
+	err = finish(ctx, "forget what volume "+id+" is", func() (*http.Response, error) {
 		return api.Delete(ctx, api.ServiceURL("volumes", id, "metadata", key), accept(http.StatusOK, http.StatusNoContent))
 	})
 	if errors.Is(err, backends.ErrNotExist) {
@@ -103,10 +103,10 @@ func (b *Backend) unnote(ctx context.Context, id, key string) error {
 
 func accept(codes ...int) *gophercloud.RequestOpts { return &gophercloud.RequestOpts{OkCodes: codes} }
 
-func finish(what string, call func() (*http.Response, error)) error {
+func finish(ctx context.Context, what string, call func() (*http.Response, error)) error {
 	response, err := call()
 	if err != nil {
-		return explain(what, err)
+		return explain(ctx, what, err)
 	}
 	return response.Body.Close()
 }
@@ -139,7 +139,7 @@ func (b *Backend) delete(ctx context.Context, id string) error {
 		return err
 	}
 	err = volumes.Delete(ctx, api, id, nil).ExtractErr()
-	if err = explain("delete volume "+id, err); errors.Is(err, backends.ErrNotExist) {
+	if err = explain(ctx, "delete volume "+id, err); errors.Is(err, backends.ErrNotExist) {
 		return nil
 	}
 	return err
@@ -186,15 +186,18 @@ func (b *Backend) watch(ctx context.Context, id string, patience time.Duration, 
 	}
 }
 
-// explain says what an error of Cinder's client means. ErrNotExist, ErrNoSpace (a quota), ErrUnavailable.
-func explain(what string, err error) error {
+// explain says what an error of Cinder's client means. ErrNotExist, ErrNoSpace (a quota), ErrUnavailable; ctx's own.
+func explain(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var status gophercloud.ErrUnexpectedResponseCode
 	if !errors.As(err, &status) {
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		switch late := errors.Is(err, context.DeadlineExceeded); {
+		case errors.Is(err, context.Canceled), late && ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", what, err)
+		case late: // by net/http's own patience: the caller has time
+			return fmt.Errorf("%s: %w: %v", what, backends.ErrUnavailable, err)
 		}
 		return fmt.Errorf("%s: %w: %w", what, backends.ErrUnavailable, err)
 	}

@@ -1,7 +1,10 @@
 package cinder_test
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +12,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
+	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/plugin/words"
 )
 
@@ -271,4 +275,24 @@ func TestAVolumeThatDidNotBecomeWholeIsSettled(t *testing.T) {
 		t.Errorf("in error: %v, %v", settled, err)
 	}
 	is(t, "delete it", b.DeleteVolume(t.Context(), backends.VolumeRef{Name: "mine"}), backends.ErrNotExist)
+}
+
+// A Cinder that hangs is one that does not answer: it is not the caller whose time is over. What it had been asked for may be made still.
+func TestACinderThatHangsIsUnavailable(t *testing.T) {
+	f := cindertest.New(t)
+	file := filepath.Join(t.TempDir(), "password")
+	is(t, "write the password", os.WriteFile(file, []byte("secret"), 0o600), nil)
+	hasty, err := keystone.New(keystone.Config{AuthURL: f.URL, User: "owner", Project: "cache", PasswordFile: file, Timeout: time.Second})
+	is(t, "account", err, nil)
+	b := opened(t, f, ownCatalog, func(c *cinder.Config) { c.Account = hasty })
+	_, err = b.StatVolume(t.Context(), "v")
+	is(t, "while it answers", err, backends.ErrNotExist)
+	f.With(func() { _, err = b.StatVolume(t.Context(), "v") })
+	is(t, "while it hangs", err, backends.ErrUnavailable)
+	over, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	f.With(func() { _, err = b.StatVolume(over, "v") })
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, backends.ErrUnavailable) {
+		t.Errorf("in no time: %v, want that the time is over", err)
+	}
 }

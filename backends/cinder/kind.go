@@ -52,11 +52,11 @@ func (b *Backend) kind(ctx context.Context) (typeID, error) {
 	}
 	pages, err := volumetypes.List(api, volumetypes.ListOpts{}).AllPages(ctx)
 	if err != nil {
-		return "", explain("list volume types", err)
+		return "", explain(ctx, "list volume types", err)
 	}
 	all, err := volumetypes.ExtractVolumeTypes(pages)
 	if err != nil {
-		return "", explain("list volume types", err)
+		return "", explain(ctx, "list volume types", err)
 	}
 	id, err := named(b.c.VolumeType, all)
 	if err == nil {

@@ -43,7 +43,7 @@ func (b *Backend) offer(ctx context.Context, ref backends.VolumeRef) (backends.O
 	}
 	made, err := transfers.Create(ctx, api, transfers.CreateOpts{VolumeID: v.ID, Name: "clonecache"}).Extract()
 	if err != nil {
-		return backends.Offer{}, explain("transfer volume "+v.ID, err)
+		return backends.Offer{}, explain(ctx, "transfer volume "+v.ID, err)
 	}
 	return backends.Offer{ID: made.ID, Key: backends.Secret(made.AuthKey)}, nil
 }
@@ -56,17 +56,17 @@ func (b *Backend) withdraw(ctx context.Context, id string) error {
 	}
 	pages, err := transfers.List(api, transfers.ListOpts{}).AllPages(ctx)
 	if err != nil {
-		return explain("list transfers", err)
+		return explain(ctx, "list transfers", err)
 	}
 	all, err := transfers.ExtractTransfers(pages)
 	if err != nil {
-		return explain("list transfers", err)
+		return explain(ctx, "list transfers", err)
 	}
 	for _, t := range all {
 		if t.VolumeID != id {
 			continue
 		}
-		err := explain("withdraw the transfer of volume "+id, transfers.Delete(ctx, api, t.ID).ExtractErr())
+		err := explain(ctx, "withdraw the transfer of volume "+id, transfers.Delete(ctx, api, t.ID).ExtractErr())
 		if err != nil && !errors.Is(err, backends.ErrNotExist) {
 			return err
 		}

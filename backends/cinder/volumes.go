@@ -68,7 +68,7 @@ func (b *Backend) cloneFrom(ctx context.Context, from backends.GenerationID, spe
 		Size: int((spec.SizeBytes-1)>>30) + 1, Name: string(spec.Name), SourceVolID: string(from), Metadata: metadata,
 	}, nil).Extract()
 	if err != nil {
-		return volume{}, explain("create a volume", err)
+		return volume{}, explain(ctx, "create a volume", err)
 	}
 	v, err := b.await(ctx, made.ID, b.c.Patience)
 	if err != nil {
