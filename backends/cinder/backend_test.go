@@ -3,6 +3,7 @@ package cinder_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -294,5 +295,28 @@ func TestACinderThatHangsIsUnavailable(t *testing.T) {
 	f.With(func() { _, err = b.StatVolume(over, "v") })
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, backends.ErrUnavailable) {
 		t.Errorf("in no time: %v, want that the time is over", err)
+	}
+}
+
+// Who goes while Cinder answers leaves no volume, of which nobody would know.
+func TestAClientThatGoesWhileAVolumeIsMadeLeavesNone(t *testing.T) {
+	f := cindertest.New(t)
+	b := opened(t, f, ownCatalog, nil)
+	committed(t, f, b)
+	before := len(f.All())
+	ctx, cancel := context.WithCancel(t.Context())
+	f.With(func() {
+		f.Made = func(r *http.Request) {
+			cancel()
+			select { // a client that breaks off has done so by then
+			case <-r.Context().Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
+	_, err := b.Clone(ctx, "iv", backends.VolumeSpec{Name: "v", SizeBytes: 1 << 30, Token: "attempt"})
+	is(t, "clone", err, context.Canceled)
+	if after := len(f.All()); after != before {
+		t.Errorf("%d volumes are left, want %d", after, before)
 	}
 }

@@ -64,11 +64,17 @@ func (b *Backend) cloneFrom(ctx context.Context, from backends.GenerationID, spe
 	for i, piece := range pieces(string(origin)) {
 		metadata[metaOrigin+strings.TrimPrefix(i, metaAbout)] = piece
 	}
-	made, err := volumes.Create(ctx, api, volumes.CreateOpts{
+	if err := ctx.Err(); err != nil {
+		return volume{}, err
+	}
+	// Cinder makes what it was asked for, whoever has gone meanwhile, and says which volume that is. The client's own patience
+	// bounds this; where that is at its end, the volume may come still: ErrUnavailable.
+	asking := context.WithoutCancel(ctx)
+	made, err := volumes.Create(asking, api, volumes.CreateOpts{
 		Size: int((spec.SizeBytes-1)>>30) + 1, Name: string(spec.Name), SourceVolID: string(from), Metadata: metadata,
 	}, nil).Extract()
 	if err != nil {
-		return volume{}, explain(ctx, "create a volume", err)
+		return volume{}, explain(asking, "create a volume", err)
 	}
 	v, err := b.await(ctx, made.ID, b.c.Patience)
 	if err != nil {

@@ -66,9 +66,10 @@ type Cinder struct {
 	Page       int               // most volumes in one answer
 	Calls      []string
 
-	NoTransfers bool // the member may make none
-	AcceptFirst bool // whoever was offered a volume accepts just before the offer is withdrawn
-	Admin       bool // the member administers the cloud too, and sees what he names in other projects
+	NoTransfers bool                // the member may make none
+	AcceptFirst bool                // whoever was offered a volume accepts just before the offer is withdrawn
+	Admin       bool                // the member administers the cloud too, and sees what he names in other projects
+	Made        func(*http.Request) // is told of each volume before its answer is given
 	transfers   map[string]transfer
 }
 
@@ -191,6 +192,9 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 		v.Metadata["clonecache_place"] = f.Place
 	}
 	f.Volumes[v.ID] = v
+	if f.Made != nil {
+		f.Made(r)
+	}
 	w.WriteHeader(http.StatusAccepted)
 	_ = json.NewEncoder(w).Encode(map[string]any{"volume": f.shown(v, r)})
 }
