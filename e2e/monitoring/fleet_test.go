@@ -201,13 +201,27 @@ func (w *watch) fires(t *testing.T, alert string) {
 	t.Helper()
 	begun := time.Now()
 	harness.Until(t, alert+" fires", func() bool { return w.firing(t)[alert] })
+	w.note(alert)
+	t.Logf("%s fired after %v", alert, time.Since(begun).Round(100*time.Millisecond))
+}
+
+// fired waits until the alert does, or has done so before.
+func (w *watch) fired(t *testing.T, alert string) {
+	t.Helper()
+	harness.Until(t, alert+" has fired", func() bool {
+		return w.has(t, `max_over_time(ALERTS{alertname="`+alert+`",alertstate="firing"}[1h])`)
+	})
+	w.note(alert)
+}
+
+// note notes that an alert was seen to fire.
+func (w *watch) note(alert string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seen == nil {
 		w.seen = map[string]bool{}
 	}
 	w.seen[alert] = true
-	t.Logf("%s fired after %v", alert, time.Since(begun).Round(100*time.Millisecond))
 }
 
 // ends waits until it fires no more, while all daemons are scraped.
