@@ -53,10 +53,11 @@ func serve(t *testing.T) served {
 	}
 	harness.SmallDisk(t, filepath.Join(images, hostile), 1, harness.MiB, harness.MiB)
 	harness.SmallDisk(t, filepath.Join(web.Dir, "slow.raw"), 2, 8*harness.MiB, 8*harness.MiB)
-	tables := fmt.Sprintf("[[token]]\nfile = %q\nrole = \"reader\"\n[[token]]\nfile = %q\nrole = \"operator\"\n"+
-		"[[image_source]]\nname = \"library\"\nkind = \"directory\"\npath = %q\n[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = %q\n"+
-		"[[backend]]\nname = \"local\"\nkind = \"file\"\npath = %q\nmax_size = \"1GiB\"\nfallback = \"files\"\n[[file_cache]]\nname = \"files\"\npath = %q\n",
-		filepath.Join(dir, "reader"), filepath.Join(dir, "operator"), images, web.URL, filepath.Join(dir, "volumes"), filepath.Join(dir, "files"))
+	tables := "stall_timeout = \"1h\"\n" + // a source that a test holds, while a browser starts, has not stalled
+		fmt.Sprintf("[[token]]\nfile = %q\nrole = \"reader\"\n[[token]]\nfile = %q\nrole = \"operator\"\n"+
+			"[[image_source]]\nname = \"library\"\nkind = \"directory\"\npath = %q\n[[image_source]]\nname = \"web\"\nkind = \"http\"\nurl = %q\n"+
+			"[[backend]]\nname = \"local\"\nkind = \"file\"\npath = %q\nmax_size = \"1GiB\"\nfallback = \"files\"\n[[file_cache]]\nname = \"files\"\npath = %q\n",
+			filepath.Join(dir, "reader"), filepath.Join(dir, "operator"), images, web.URL, filepath.Join(dir, "volumes"), filepath.Join(dir, "files"))
 	return served{harness.Start(t, harness.Config{Listen: "tcp://" + address, Tables: tables}), "http://" + address, images, web}
 }
 
