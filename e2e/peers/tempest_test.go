@@ -15,8 +15,13 @@ import (
 // The tests of OpenStack's integration suite that make volumes of images pass with our driver, or fail with Cinder's too,
 // and the daemon was asked for every one of these volumes. It is bin/clonecache.
 func TestTempestsVolumesOfImages(t *testing.T) {
-	if _, err := exec.LookPath("tempest"); err != nil {
-		t.Skip("tempest is not installed (Debian: tempest, cinder-tempest-plugin)")
+	_, tempest := exec.LookPath("tempest")
+	_, plugin := os.Stat("/usr/lib/python3/dist-packages/cinder_tempest_plugin")
+	if tempest != nil || plugin != nil {
+		t.Skip("tempest is not installed, or its plugin (Debian: tempest, cinder-tempest-plugin)")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("not root, which a lab of OpenStack needs")
 	}
 	out, err := script(t, "tempest/tempest.sh", "images")
 	t.Logf("%s", out)
