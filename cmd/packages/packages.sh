@@ -88,7 +88,7 @@ daemon_files() {
   for page in docs/*.md; do # the changelog lies there as policy wants it
     [ "$page" = docs/CHANGELOG.md ] || put 644 "$page" "usr/share/doc/$package/${page##*/}"
   done
-  for page in docs/pictures/*.png; do put 644 "$page" "usr/share/doc/$package/pictures/${page##*/}"; done
+  for page in docs/pictures/*.png docs/adr/*.md; do put 644 "$page" "usr/share/doc/$package/${page#docs/}"; done # which these link to
   "$work/manpages" "$root/usr/share/man/man1" "$version"
   find "$root/usr/share/man" -type f -exec gzip -9n {} +
   completion bash usr/share/bash-completion/completions/clonecache
