@@ -16,7 +16,7 @@ var (
 	wrongHost = row{code: "wrong_host", status: http.StatusForbidden, retry: final,
 		sentence: "this address answers only to localhost, 127.0.0.1 or [::1]; use one of these in the URL"}
 	unauthorized = row{code: "unauthorized", status: http.StatusUnauthorized, retry: final,
-		sentence: "this address needs the daemon's token (Authorization: Bearer …), and got none or another one; give the content of its token_file"}
+		sentence: "this address needs the daemon's token (Authorization: Bearer …), and got none or another one; give the content of its token_file, or, where it has [api.keystone], a valid token of Keystone in X-Auth-Token"}
 	forbiddenRole = row{code: "role_too_low", status: http.StatusForbidden, retry: final,
 		sentence: "your token or certificate has a role that may not do this; use one whose role may (reader, operator, admin)"}
 	guestsAway = row{code: "keystone_unavailable", status: http.StatusServiceUnavailable, retry: later,
