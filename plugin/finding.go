@@ -15,6 +15,8 @@ type finding struct {
 	fix func(context.Context) error
 	// noted: mending it notes an event of its own.
 	noted bool
+	// waits: it cannot be mended before somebody has changed the configuration, as far as that shows.
+	waits bool
 	// frees: mending it gives back what is charged to the internal tenant, or is a step towards that.
 	frees bool
 	// adopts is the entry that mending it takes into the catalog, which the internal tenant is charged for.

@@ -178,11 +178,12 @@ func (j *janitor) named(ctx context.Context, s *store) (map[backends.ImageVolume
 	return named, err
 }
 
-// claimsDiffer tells whether something is charged for nothing, or not at all.
+// claimsDiffer tells whether something is charged for nothing, or not at all. What waits for a backend that is not configured does
+// not count: it would be found each time.
 func (j *janitor) claimsDiffer(ctx context.Context) (bool, error) {
 	findings, err := j.rec.surveyor.surveyClaims(ctx, nil)
 	for _, f := range findings {
-		if f.fix != nil {
+		if f.fix != nil && !f.waits {
 			return true, err
 		}
 	}

@@ -1,15 +1,21 @@
 package plugin_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
+	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
 )
@@ -146,6 +152,25 @@ func TestAStoreThatDoesNotAnswerIsLookedAtAgain(t *testing.T) {
 	look(9*time.Minute, 2)
 	look(20*time.Hour, 2)
 	look(7*time.Hour, 3)
+}
+
+// A claim that was made for a backend which is not configured stays until a human has decided: all is not compared for it each day.
+func TestAClaimOfABackendThatIsGoneIsNoOrphan(t *testing.T) {
+	var at wanting
+	var said bytes.Buffer
+	log := logrus.New()
+	log.SetOutput(&said)
+	r, _, _, owner := adoptingRig(t, at.option, func(c *plugin.Config) { c.Log = log })
+	owner.mu.Lock()
+	owner.claims["stray"] = internaltenant.Claim{ID: "stray", EntryID: "nobody", Volume: "volume-stray", Gigabytes: 1, Backend: "gone"}
+	owner.mu.Unlock()
+	at.add(27 * time.Hour)
+	plugin.CleanDue(t.Context(), r.Plugin)
+	log.SetOutput(io.Discard)
+	if strings.Contains(said.String(), "do not agree") {
+		t.Errorf("all is reconciled:\n%s", said.String())
+	}
+	r.wantProblem(t, plugin.CheckOptions{}, "unknown-claim", "does not need them")
 }
 
 // Of several hosts one looks each time; the next one looks once that has rested, also where the first is gone.

@@ -140,14 +140,14 @@ func (v *surveyor) missingClaim(s *store, e catalog.Entry, detail string) *findi
 // looked for once more; and a store may hold what no row names, because it could not be read, or taken
 // into the catalog: then the claim stays.
 func (v *surveyor) unknownClaim(c internaltenant.Claim, held *heldByCharged) finding {
-	remedy := "check --repair releases the claim"
-	if !v.placed(c) {
+	remedy, placed := "check --repair releases the claim", v.placed(c)
+	if !placed {
 		remedy = fmt.Sprintf("backend %s, for which it was made, is not configured: configure it again, or delete volume %s in Cinder if that backend is gone for good", c.Backend, c.ID)
 	}
 	return finding{Problem: Problem{
 		Kind: "unknown-claim", ID: string(c.ID),
 		Detail: fmt.Sprintf("%d GiB are charged for entry %s, which does not need them", c.Gigabytes, c.EntryID), Remedy: remedy,
-	}, fix: func(ctx context.Context) error {
+	}, waits: !placed, fix: func(ctx context.Context) error {
 		e, err := v.catalog.Get(ctx, c.EntryID)
 		switch {
 		case errors.Is(err, catalog.ErrNotFound):
