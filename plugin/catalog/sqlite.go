@@ -23,6 +23,9 @@ const (
 	readConns = 4
 	// writerParams make each commit durable, and keep the log from staying as long as it ever was.
 	writerParams = "_txlock=immediate&_journal_mode=WAL&_synchronous=FULL&_pragma=journal_size_limit(67108864)"
+	// everyParams are of all connections. What SQLite puts aside while a statement runs stays in memory: a daemon may be able to
+	// write to its own directories alone, or have a full /tmp, and what a statement changes is small.
+	everyParams = "_busy_timeout=" + busyMillis + "&_foreign_keys=1&_dqs=0&_pragma=temp_store(memory)"
 	// minPage is SQLite's smallest page (sqlite.org/fileformat.html); a database has one at least.
 	minPage = 512
 )
@@ -129,7 +132,7 @@ func sqliteURI(path, params string) string {
 	u := url.URL{
 		Scheme:   "file",
 		Path:     path,
-		RawQuery: "_busy_timeout=" + busyMillis + "&_foreign_keys=1&_dqs=0&" + params,
+		RawQuery: everyParams + "&" + params,
 	}
 	return u.String()
 }
