@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -131,7 +132,7 @@ func TestMadeUpTokensKeepNobodyOutWhoWasLetIn(t *testing.T) {
 			t.Errorf("got %+v, %v", b, err)
 		}
 		time.Sleep(believeFor)
-		s.known = map[string]Bearer{"ours": {}}
+		s.revoke("ours")
 		if _, err := all.Of(t.Context(), "ours"); !errors.Is(err, ErrToken) {
 			t.Errorf("once revoked: %v, want ErrToken", err)
 		}
@@ -145,11 +146,25 @@ func TestMadeUpTokensKeepNobodyOutWhoWasLetIn(t *testing.T) {
 // slow never answers, but for what it knows: of a bearer without a name it says that the token is nobody's.
 type slow struct {
 	now   atomic.Int64
+	mu    sync.Mutex
 	known map[string]Bearer
 }
 
+func (s *slow) bearer(token string) (Bearer, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.known[token]
+	return b, known
+}
+
+func (s *slow) revoke(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[token] = Bearer{}
+}
+
 func (s *slow) Validate(ctx context.Context, token string) (Bearer, error) {
-	if b, known := s.known[token]; known {
+	if b, known := s.bearer(token); known {
 		if b.UserName == "" {
 			return b, ErrToken
 		}
