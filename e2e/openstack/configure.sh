@@ -122,7 +122,7 @@ glance_conf() {
 [DEFAULT]
 bind_host = 127.0.0.1
 bind_port = $1
-workers = 1
+workers = ${GLANCE_WORKERS:-1}
 transport_url = rabbit://lab:secret@127.0.0.1:$((port + 3))/
 enabled_backends = file:file, rbd:rbd
 show_image_direct_url = $shown

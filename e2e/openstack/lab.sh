@@ -27,6 +27,7 @@
 #                 Ceph N+100 to N+130; default 7300
 #   DIRECT_URL=1  Glance shows where images lie (on `up` and `restart glance`; 0 hides it again)
 #   GLANCE_STORE=file|rbd   where new images go unless the upload names a store; default file
+#   GLANCE_WORKERS=N        processes that answer for Glance; default 1
 #   CINDER_DRIVER_RBD, CINDER_DRIVER_NFS   classes of the volume drivers; default Cinder's own
 #   CINDER_PYTHONPATH   folders for the services' PYTHONPATH, before plugin/cinder of this checkout
 #   CINDER_CACHE=1      Cinder's own image-volume cache is on
@@ -48,7 +49,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 dir=${LAB_DIR:-/tmp/cclab}
 port=${LAB_PORT:-7300}
-settings="DIRECT_URL GLANCE_STORE CINDER_DRIVER_RBD CINDER_DRIVER_NFS CINDER_PYTHONPATH CINDER_CACHE TOKEN_SECONDS"
+settings="DIRECT_URL GLANCE_STORE GLANCE_WORKERS CINDER_DRIVER_RBD CINDER_DRIVER_NFS CINDER_PYTHONPATH CINDER_CACHE TOKEN_SECONDS"
 backends=(rbd1 rbd2 nfs1 nfs2)
 services="mariadb memcached epmd rabbitmq keystone glance cinder-api cinder-scheduler cinder-volume"
 controllers="cinder-volume-a cinder-volume-b"
