@@ -112,6 +112,26 @@ func (o Bytes) open(ctx context.Context, r BytesRequest) (*KeptImage, error) {
 	return k, k.fetch(ctx, *want, r.Token)
 }
 
+// Keeps asks the source for the image by the requester's right, and tells whether all of its bytes are kept. It counts as no
+// request.
+func (o Bytes) Keeps(ctx context.Context, r BytesRequest) bool {
+	leave, ok := o.gate.enter()
+	if !ok {
+		return false
+	}
+	defer leave()
+	s, err := o.cacheNamed(ctx, r.Cache)
+	if err != nil {
+		return false
+	}
+	want, err := o.wanted(ctx, r)
+	if err != nil {
+		return false
+	}
+	_, kept := s.find(want)
+	return kept
+}
+
 // cacheNamed is the file cache of a name, if it answers. ErrNotKept, ErrUnknownBackend.
 func (o Bytes) cacheNamed(ctx context.Context, name backends.Name) (*store, error) {
 	s := o.stock.named(name)

@@ -118,6 +118,9 @@ func (k *KeptImage) land(ctx context.Context) error {
 	return err
 }
 
+// Whole tells whether all of the image's bytes are kept, and not on their way.
+func (k *KeptImage) Whole() bool { return k.file != nil }
+
 // abandon leaves the fill, and waits until that is so.
 func (k *KeptImage) abandon() {
 	if k.cancel != nil {

@@ -24,62 +24,87 @@ func (s *Server) bytesOf(r *http.Request, id string) plugin.BytesRequest {
 // download gives an image's data from the file cache. Glance says at each request whether this caller may download it.
 // Whatever is in doubt, is Glance's to answer.
 func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
+	data := s.askAhead(r)
+	defer data() // it reads the request, which is the server's again after this
+	if !s.giveKept(w, reading{r, id, data, false}) {
+		data() // nobody reads the request while it is passed on
+		s.passOn(w, r)
+	}
+}
+
+// reading is a request for an image's data, by the right of the token that it bears.
+type reading struct {
+	*http.Request
+	id         string
+	data       func() given // what Glance says to that
+	tellRanges bool         // the caller is told that parts can be had
+}
+
+// giveKept gives an image's data from the file cache; false: it cannot, and nothing has been answered.
+func (s *Server) giveKept(w http.ResponseWriter, r reading) bool {
 	cache := s.current()
 	part, plain := partOf(r.Header)
 	if cache == nil || s.config.FileCache == "" || !plain {
-		s.passOn(w, r)
-		return
+		return false
 	}
-	request := s.bytesOf(r, id)
-	request.Permitted = s.askMayDownload(r)
-	defer request.Permitted() // it reads the request, which is the server's again after this
+	request := s.bytesOf(r.Request, r.id)
+	request.Permitted = func() bool { return r.data().may }
 	if !part.whole {
 		request.Fetch = plugin.FetchNever // as Glance: what is read in parts is not cached by that
 	}
 	image, err := cache.bytes.Open(r.Context(), request)
 	if err != nil {
 		s.log.WithField("image", request.Image).WithError(err).Debug("image's data is left to Glance")
-		request.Permitted() // nobody reads the request while it is passed on
-		s.passOn(w, r)
-		return
+		return false
 	}
 	defer image.Close()
 	first, length, ok := part.within(image.Image.SizeBytes)
 	if !ok {
-		s.passOn(w, r)
-		return
+		return false
 	}
-	dropBody(r)
+	dropBody(r.Request)
+	if r.tellRanges && (image.Whole() || r.data().ranged) {
+		w.Header().Set("Accept-Ranges", "bytes")
+	}
 	describeData(w, image.Image, part, first, length)
 	to := patient{w, s.config.Patience}
 	defer to.done()
-	s.send(to, r, image, first, length)
+	s.send(to, r.Request, image, first, length)
+	return true
 }
 
-// askMayDownload is mayDownload, which goes on while others are asked.
-func (s *Server) askMayDownload(r *http.Request) func() bool {
-	answer := sync.OnceValue(func() bool { return s.mayDownload(r) })
+// given is what Glance says to who asks for an image's data.
+type given struct {
+	may    bool // they may have it
+	ranged bool // its store gives parts of it
+}
+
+// askAhead is askData, which goes on while others are asked.
+func (s *Server) askAhead(r *http.Request) func() given {
+	answer := sync.OnceValue(func() given { return s.askData(r) })
 	go answer()
 	return answer
 }
 
-// mayDownload asks Glance for one byte by the caller's right: who may see an image may not always download it. A store
+// askData asks Glance for one byte by the caller's right: who may see an image may not always download it. A store
 // that has no ranges says so once it was decided.
-func (s *Server) mayDownload(r *http.Request) bool {
+func (s *Server) askData(r *http.Request) given {
 	const most = 4 << 10
 	answer, err := s.ask(r, r.URL.Path, http.Header{"Range": {"bytes=0-0"}})
 	if err != nil {
-		return false
+		return given{}
 	}
 	defer answer.Body.Close()
 	switch answer.StatusCode {
-	case http.StatusPartialContent, http.StatusOK:
-		return true
+	case http.StatusPartialContent:
+		return given{may: true, ranged: true}
+	case http.StatusOK:
+		return given{may: true}
 	case http.StatusBadRequest:
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, most))
-		return strings.Contains(string(text), "Getting images randomly from this store is not supported")
+		return given{may: strings.Contains(string(text), "Getting images randomly from this store is not supported")}
 	}
-	return false
+	return given{}
 }
 
 // describeData writes the headers that Glance writes.

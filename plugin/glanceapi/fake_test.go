@@ -45,6 +45,7 @@ type fakeImage struct {
 	data   []byte
 	status string
 	owner  string // "": everybody may see it
+	hidden bool   // from lists
 	sent   []byte // in place of data; nil: that
 }
 
@@ -61,6 +62,7 @@ type fakeGlance struct {
 	breakAt []int
 	whole   int // downloads of more than one byte
 	probes  int
+	lists   int
 	// meet, unless nil, is where who describes an image and who is asked for its first byte wait for each other.
 	meet chan struct{}
 }
@@ -76,13 +78,11 @@ func newFakeGlance(t testing.TB) *fakeGlance {
 	mux.HandleFunc("GET /versions", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"versions": [{"id": "v2.15", "status": "CURRENT", "links": [{"rel": "self", "href": "http://glance/v2/"}]}, {"id": "v2.9", "status": "SUPPORTED", "links": []}]}`)
 	})
+	mux.HandleFunc("GET /v2/images", g.list)
 	mux.HandleFunc("GET /v2/images/{id}", g.let(g.show))
 	mux.HandleFunc("GET /v2/images/{id}/file", g.let(g.file))
 	mux.HandleFunc("DELETE /v2/images/{id}", g.let(g.delete))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Seen", r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("X-Auth-Token"))
-		w.WriteHeader(http.StatusTeapot)
-	})
+	mux.HandleFunc("/", g.other)
 	g.Server = httptest.NewServer(mux)
 	t.Cleanup(g.Close)
 	return g
@@ -131,7 +131,13 @@ func (g *fakeGlance) show(w http.ResponseWriter, r *http.Request, i fakeImage) {
 			return
 		}
 	}
-	m := map[string]any{"id": r.PathValue("id"), "status": i.status, "disk_format": "raw", "container_format": "bare", "visibility": "public", "owner": i.owner}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(i.described(r.PathValue("id")))
+}
+
+// described is what Glance says of an image.
+func (i fakeImage) described(id string) map[string]any {
+	m := map[string]any{"id": id, "status": i.status, "disk_format": "raw", "container_format": "bare", "visibility": "public", "owner": i.owner}
 	if i.owner != "" {
 		m["visibility"] = "private"
 	}
@@ -139,8 +145,7 @@ func (g *fakeGlance) show(w http.ResponseWriter, r *http.Request, i fakeImage) {
 		sum, long := md5.Sum(i.data), sha512.Sum512(i.data)
 		m["size"], m["checksum"], m["os_hash_algo"], m["os_hash_value"] = len(i.data), hex.EncodeToString(sum[:]), "sha512", hex.EncodeToString(long[:])
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(m)
+	return m
 }
 
 func (g *fakeGlance) file(w http.ResponseWriter, r *http.Request, i fakeImage) {

@@ -13,6 +13,9 @@ type part struct {
 	first, last int64
 }
 
+// partOfAll is what a request without a Range wants.
+var partOfAll = part{whole: true}
+
 // partOf reads the header Range. Not plain is what Glance refuses, or answers in ways of its own.
 func partOf(h http.Header) (p part, plain bool) {
 	if h.Get("Content-Range") != "" || len(h.Values("Range")) > 1 {
@@ -20,7 +23,7 @@ func partOf(h http.Header) (p part, plain bool) {
 	}
 	text := h.Get("Range")
 	if text == "" {
-		return part{whole: true}, true
+		return partOfAll, true
 	}
 	text, plain = strings.CutPrefix(text, "bytes=")
 	first, last, ranged := strings.Cut(text, "-")

@@ -15,6 +15,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // Keystone tells whose tokens are; keystone.Tokens is it. It may be used from several goroutines.
@@ -29,6 +30,12 @@ type Keystone interface {
 type Glance interface {
 	// Upstream says where it is, and how it is reached.
 	Upstream(ctx context.Context) (*url.URL, http.RoundTripper, error)
+}
+
+// Publics tells which images are everybody's; glance.Source is it. It may be used from several goroutines.
+type Publics interface {
+	// Public is glance.Source's: an image whose data is everybody's, and the account's token. imagesource.ErrNotFound.
+	Public(ctx context.Context, id string) (imagesource.Image, imagesource.Token, error)
 }
 
 // Cache is what is cached, and how that is changed; *plugin.Plugin is it.
@@ -50,6 +57,8 @@ type Config struct {
 	Backends []backends.Name
 	// FileCache keeps the data of images that are downloaded. "": none is kept.
 	FileCache backends.Name
+	// Publics are the images whose data is given to who brings no token, by the account's right. nil: none are.
+	Publics Publics
 	// Roles may use the cache API. Default: admin.
 	Roles []string
 	// Patience is how long a client may take for each MiB of an image's data, and for the next bytes of what it sends.
@@ -118,6 +127,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusLoopDetected, "Glance's address leads back here. Give the [[image_source]] an endpoint that is Glance's own.")
 	case route.managed():
 		s.manage(w, r, route, id)
+	case route == fileRoute && s.config.Publics != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) && nobodys(r):
+		s.downloadPublic(w, r, id)
 	case route == fileRoute && r.Method == http.MethodGet:
 		s.download(w, r, id)
 	case route == imageRoute && r.Method == http.MethodDelete:

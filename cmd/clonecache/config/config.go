@@ -110,11 +110,13 @@ type GlanceAPI struct {
 	AuthURL string   `toml:"auth_url"`
 	Source  string   `toml:"source"`
 	// FileCache keeps what is downloaded; "": nothing is kept.
-	FileCache string     `toml:"file_cache"`
-	Backends  []string   `toml:"backends"`
-	Roles     []string   `toml:"roles"`
-	CertFile  Path       `toml:"cert_file"`
-	KeyFile   SecretFile `toml:"key_file"`
+	FileCache string   `toml:"file_cache"`
+	Backends  []string `toml:"backends"`
+	Roles     []string `toml:"roles"`
+	// AnonymousPublic: public images may be downloaded without a token.
+	AnonymousPublic bool       `toml:"anonymous_public"`
+	CertFile        Path       `toml:"cert_file"`
+	KeyFile         SecretFile `toml:"key_file"`
 }
 
 // InternalTenant owns the image-volumes. Its account is of its kind.

@@ -55,9 +55,13 @@ func newGlanceFront(cfg config.Config, log logrus.FieldLogger) (*glanceapi.Serve
 		if !is || s.Name != cfg.GlanceAPI.Source {
 			continue
 		}
-		var err error
-		if c.Glance, c.Keystone, err = service.Service(s.Name, cfg.GlanceAPI.AuthURL); err != nil {
+		behind, tokens, err := service.Service(s.Name, cfg.GlanceAPI.AuthURL)
+		if err != nil {
 			return nil, err
+		}
+		c.Glance, c.Keystone = behind, tokens
+		if cfg.GlanceAPI.AnonymousPublic {
+			c.Publics = behind
 		}
 	}
 	return glanceapi.New(c)

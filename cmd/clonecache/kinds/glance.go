@@ -100,7 +100,7 @@ var _ ImageService = (*glanceSource)(nil)
 func (s *glanceSource) Fronted() string { return s.Endpoint }
 
 // Service implements ImageService.
-func (s *glanceSource) Service(name, authURL string) (glanceapi.Glance, glanceapi.Keystone, error) {
+func (s *glanceSource) Service(name, authURL string) (Service, glanceapi.Keystone, error) {
 	account, err := keystone.New(s.keystone())
 	if err != nil {
 		return nil, nil, fmt.Errorf("image source %s: %w", name, err)

@@ -88,7 +88,13 @@ type ImageService interface {
 	Source
 	config.Fronted
 	// Service is how the service is reached, and the Keystone that says whose tokens are; authURL "": the source's own.
-	Service(name, authURL string) (glanceapi.Glance, glanceapi.Keystone, error)
+	Service(name, authURL string) (Service, glanceapi.Keystone, error)
+}
+
+// Service is how an ImageService's service is reached.
+type Service interface {
+	glanceapi.Glance
+	glanceapi.Publics
 }
 
 // Notifying is a Source whose service says on RabbitMQ that it has a new image.

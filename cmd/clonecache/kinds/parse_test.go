@@ -166,6 +166,7 @@ project = "cache"
 password_file = "password"
 [glance_api]
 listen = ["tcp://0.0.0.0:9292"]
+anonymous_public = true
 cert_file = "cert.pem"
 key_file = "key.pem"
 `
@@ -175,7 +176,7 @@ func TestGlancesAPIFindsItsSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.GlanceAPI{Listen: []config.Listen{{Network: "tcp", Address: "0.0.0.0:9292"}}, Source: "glance", CertFile: "/srv/cc/cert.pem", KeyFile: "/srv/cc/key.pem"}
+	want := config.GlanceAPI{Listen: []config.Listen{{Network: "tcp", Address: "0.0.0.0:9292"}}, Source: "glance", AnonymousPublic: true, CertFile: "/srv/cc/cert.pem", KeyFile: "/srv/cc/key.pem"}
 	if !reflect.DeepEqual(cfg.GlanceAPI, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg.GlanceAPI, want)
 	}
