@@ -44,18 +44,15 @@ func (c *call) list() {
 	writeJSON(c.w, http.StatusOK, state)
 }
 
-// state is what is cached, and what waits for that or is being fetched, by the images' IDs.
+// state is what is cached, and what waits for that or is being fetched, by the images' IDs. What comes to be cached meanwhile is
+// in one of them at least: it is looked for in the queue first.
 func (c *call) state() (cacheState, error) {
 	ctx := c.r.Context()
-	entries, err := c.cache.Entries(ctx, plugin.EntryFilter{State: string(catalog.Ready)})
-	if err != nil {
-		return cacheState{}, err
-	}
 	queued, err := c.queue(ctx)
 	if err != nil {
 		return cacheState{}, err
 	}
-	state := cacheState{Cached: c.s.images(entries), Queued: []string{}}
+	state := cacheState{Queued: []string{}}
 	for _, q := range queued {
 		state.Queued = c.s.addImage(state.Queued, q.ImageID)
 	}
@@ -64,7 +61,9 @@ func (c *call) state() (cacheState, error) {
 			state.Queued = c.s.addImage(state.Queued, f.ImageID)
 		}
 	}
-	return state, nil
+	entries, err := c.cache.Entries(ctx, plugin.EntryFilter{State: string(catalog.Ready)})
+	state.Cached = c.s.images(entries)
+	return state, err
 }
 
 // addImage adds the ID of an image of Glance's, once.
