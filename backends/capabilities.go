@@ -160,13 +160,20 @@ type ImageVolumeContent interface {
 	io.Closer
 }
 
-// Offerer is an optional capability of a backend whose volumes belong to projects of a control plane.
+// Offerer is an optional capability of a backend whose volumes belong to projects of a control plane. What several processes do
+// to one volume's offers is told apart by the offers' IDs, and so harms none of which another one has told somebody.
 type Offerer interface {
+	// Offered is the ID of the offer of a volume; "": there is none, or no such volume. ErrUnavailable.
+	Offered(ctx context.Context, name VolumeName) (string, error)
 	// Offer lets whoever is told of it take the volume over into a project of their own; until then it stays ours, and is
-	// deleted as any other. An earlier offer of the volume is void. ErrNotExist: it is not there, or somebody has taken it
-	// over. ErrInUse: it is attached. ErrUnavailable. A crash, or an answer that was lost, leaves an offer of which nobody
-	// has the key: offering anew or deleting the volume ends it.
-	Offer(ctx context.Context, ref VolumeRef) (Offer, error)
+	// deleted as any other. It takes the place of the offer instead, which is void; "": of none. ErrExist: there is another one
+	// than that, which stays. ErrNotExist: the volume is not there, or somebody has taken it over. ErrInUse: it is attached.
+	// ErrUnavailable. A crash, or an answer that was lost, leaves an offer of which nobody has the key: offering in its place,
+	// or deleting the volume, ends it.
+	Offer(ctx context.Context, ref VolumeRef, instead string) (Offer, error)
+	// TakeBack deletes a volume with its offer; offer is "" where it has none. ErrInUse: it has another offer by now, or is attached,
+	// and stays. ErrNotExist, ErrUnavailable.
+	TakeBack(ctx context.Context, ref VolumeRef, offer string) error
 }
 
 // Offer is what takes a volume over.

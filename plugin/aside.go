@@ -69,7 +69,7 @@ func steppedAside(err error) (*stepAside, bool) {
 func usual() []error {
 	return append([]error{
 		context.Canceled, context.DeadlineExceeded,
-		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrTooSmall, backends.ErrTooSmall, backends.ErrTooLarge, backends.ErrBadName,
+		ErrBadRequest, ErrUnknownBackend, ErrConflict, ErrOffered, ErrTooSmall, backends.ErrTooSmall, backends.ErrTooLarge, backends.ErrBadName,
 		diskimage.ErrRefused, diskimage.ErrSourceLonger,
 	}, imagesource.Errors()...)
 }

@@ -70,6 +70,7 @@ func (l *ladder) inTime(ctx context.Context, q *request) (Answer, error) {
 
 // lookUpAndServe asks the image's source, which authorises the request, and then makes the volume.
 func (l *ladder) lookUpAndServe(ctx context.Context, q *request) (Answer, error) {
+	_ = l.seeOffer(ctx, q) // a backend that does not answer yet is asked again
 	err := l.lookUp(imagesource.WithToken(ctx, q.Token), q)
 	if exhausted(err) {
 		err = &stepAside{reason: ReasonCacheError, cause: err}
@@ -100,6 +101,12 @@ func (l *ladder) serveAlone(ctx context.Context, q *request) (Answer, error) {
 			return Answer{}, ctx.Err()
 		}
 		return l.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}), nil
+	}
+	if err := l.seeOffer(ctx, q); err != nil {
+		if ctx.Err() != nil {
+			return Answer{}, ctx.Err()
+		}
+		return l.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err}), nil
 	}
 	if err := l.settleFirst(ctx, q); err != nil {
 		return l.bypass(q, err), nil

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/journal"
@@ -18,10 +19,14 @@ import (
 func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
 	offer, err := l.offer(ctx, q, v)
 	if ctx.Err() != nil || q.overdue(l.now()) {
-		return l.unmake(ctx, q, intent, v)
+		return l.unmake(ctx, q, intent, v, offer)
+	}
+	if errors.Is(err, ErrOffered) || q.Transfer && errors.Is(err, backends.ErrNotExist) {
+		l.books.drop(intent) // another request has found the volume, and was told of it, or has removed it
+		return Answer{}, fmt.Errorf("%w: %w", ErrOffered, err)
 	}
 	if err != nil {
-		l.log.WithFields(q.fields()).WithError(err).Warn("volume not offered to another project; it " + l.remove(ctx, q, intent, v))
+		l.log.WithFields(q.fields()).WithError(err).Warn("volume not offered to another project; it " + l.remove(ctx, q, intent, v, offer))
 		return Answer{}, err
 	}
 	// ── point of no return ──
@@ -29,7 +34,7 @@ func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v 
 	a.Path, a.SizeBytes, a.Rounded, a.Transfer = v.Path, v.SizeBytes, q.rounded(v, f), offer
 	err = l.answered(q, intent.Seq, &a, f)
 	if err != nil && fateIfWhole(intent) == mustGo { // after a kill it would go, whoever was told of it
-		_, _ = l.unmake(ctx, q, intent, v)
+		_, _ = l.unmake(ctx, q, intent, v, offer)
 		return Answer{}, &stepAside{reason: ReasonCacheError, cause: err}
 	}
 	if q.Deliver == nil {
@@ -37,25 +42,25 @@ func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v 
 	}
 	if err := q.Deliver(a); err != nil {
 		l.log.WithFields(q.fields()).WithError(err).Warn("answer not delivered; its volume is removed again")
-		return l.takeBack(ctx, q, intent, v)
+		return l.takeBack(ctx, q, intent, v, offer)
 	}
 	return a, nil
 }
 
 // takeBack removes a volume whose answer was noted and then reached nobody. A new intent goes first, so
 // that the removal is ended after a crash.
-func (l *ladder) takeBack(ctx context.Context, q *request, made journal.Intent, v backends.Volume) (Answer, error) {
+func (l *ladder) takeBack(ctx context.Context, q *request, made journal.Intent, v backends.Volume, offer *backends.Offer) (Answer, error) {
 	undo, err := l.intend(q, made.Op, made.Spec)
 	if err != nil {
 		l.log.WithFields(q.fields()).WithError(err).Warn("removal not noted; a crash now leaves the volume")
 	}
-	became := l.remove(ctx, q, undo, v)
+	became := l.remove(ctx, q, undo, v, offer)
 	return Answer{}, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the volume " + became}
 }
 
 // unmake removes a volume whose requester has gone or whose deadline has passed.
-func (l *ladder) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (Answer, error) {
-	became := l.remove(ctx, q, intent, v)
+func (l *ladder) unmake(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, offer *backends.Offer) (Answer, error) {
+	became := l.remove(ctx, q, intent, v, offer)
 	if err := ctx.Err(); err != nil {
 		return Answer{}, err
 	}
@@ -64,11 +69,11 @@ func (l *ladder) unmake(ctx context.Context, q *request, intent journal.Intent, 
 
 // remove takes back a volume that nobody was told of, and says what became of it. Where somebody has it all
 // the same, it stays; where the backend does not answer, its intent stays open, and it is tried again.
-func (l *ladder) remove(ctx context.Context, q *request, intent journal.Intent, v backends.Volume) (became string) {
+func (l *ladder) remove(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, offer *backends.Offer) (became string) {
 	undo, cancel := l.cleanup(ctx)
 	defer cancel()
 	log := l.log.WithFields(q.fields())
-	err := q.store.backend.DeleteVolume(undo, backends.VolumeRef{Name: v.Name, ID: v.ID})
+	err := l.discard(undo, q, v, offer)
 	switch {
 	case errors.Is(err, backends.ErrInUse):
 		l.keep(openIntent{Intent: intent, fate: mayStay}, journal.InUse)

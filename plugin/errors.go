@@ -16,6 +16,8 @@ var (
 	ErrUnknownBackend = errors.New("unknown backend")
 	// ErrConflict: a volume of that name exists that this request did not make; it is untouched.
 	ErrConflict = errors.New("a different volume has this name")
+	// ErrOffered: while the request was under way, another one for the same volume was told what takes it over.
+	ErrOffered = errors.New("the volume was offered to another request for it")
 	// ErrTooSmall: the volume would be smaller than the image.
 	ErrTooSmall = errors.New("volume is smaller than the image")
 	// ErrHasClones: the entry has live clones; force detaches it.

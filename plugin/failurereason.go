@@ -36,6 +36,7 @@ func failures() []struct {
 		{ErrBadRequest, "bad_request"},
 		{ErrUnknownBackend, "unknown_backend"},
 		{ErrConflict, "volume_conflict"},
+		{ErrOffered, "volume_offered"},
 		{ErrTooSmall, "volume_too_small"},
 		{backends.ErrTooSmall, "volume_too_small"},
 		{backends.ErrTooLarge, "volume_too_large"},

@@ -24,22 +24,75 @@ func (q *request) transfers() error {
 	return nil
 }
 
+// earlierOffer is what the volume's name had when the request came: who asks again has not had the answer that told of it. One that
+// was made since was told to somebody else, perhaps by another host, and stays.
+type earlierOffer struct {
+	seen bool
+	id   string // "": there was none
+}
+
+// seeOffer notes which offer the request may take the place of, once. backends.ErrUnavailable.
+func (l *ladder) seeOffer(ctx context.Context, q *request) error {
+	if !q.Transfer || q.before.seen {
+		return nil
+	}
+	offerer, err := q.offerer()
+	if err != nil {
+		return err
+	}
+	id, err := offerer.Offered(ctx, q.Volume)
+	if err != nil {
+		return err
+	}
+	q.before = earlierOffer{seen: true, id: id}
+	return nil
+}
+
+func (q *request) offerer() (backends.Offerer, error) {
+	offerer, can := backends.Capability[backends.Offerer](q.store.backend)
+	if !can {
+		return nil, fmt.Errorf("offer volume %s: %w", q.Volume, backends.ErrUnavailable)
+	}
+	return offerer, nil
+}
+
 // offer lets another project take the volume over, where the request asks for it. What an earlier offer of it said is void.
+// ErrConflict: it is attached. ErrOffered. backends.ErrNotExist: somebody has taken it over.
 func (l *ladder) offer(ctx context.Context, q *request, v backends.Volume) (*backends.Offer, error) {
 	if !q.Transfer {
 		return nil, nil
 	}
-	offerer, can := backends.Capability[backends.Offerer](q.store.backend)
-	if !can {
-		return nil, fmt.Errorf("offer volume %s: %w", v.Name, backends.ErrUnavailable)
+	offerer, err := q.offerer()
+	if err != nil {
+		return nil, err
 	}
-	offer, err := offerer.Offer(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID})
+	offer, err := offerer.Offer(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID}, q.before.id)
 	l.stock.reached(q.store, err)
-	if errors.Is(err, backends.ErrInUse) {
+	switch {
+	case errors.Is(err, backends.ErrInUse):
 		err = fmt.Errorf("%w: %s on %s is attached, and cannot be transferred; detach it first: %w", ErrConflict, v.Name, q.store.name, err)
+	case errors.Is(err, backends.ErrExist):
+		err = fmt.Errorf("%w: %w", ErrOffered, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &offer, nil
+}
+
+// discard removes a volume that the request has made. One that another host may have offered since stays: backends.ErrInUse.
+func (l *ladder) discard(ctx context.Context, q *request, v backends.Volume, offer *backends.Offer) error {
+	ref := backends.VolumeRef{Name: v.Name, ID: v.ID}
+	if !q.Transfer || l.sole && offer == nil { // the request's own offer, whose answer was lost, goes with it
+		return q.store.backend.DeleteVolume(ctx, ref)
+	}
+	offerer, err := q.offerer()
+	if err != nil {
+		return err
+	}
+	id := ""
+	if offer != nil {
+		id = offer.ID
+	}
+	return offerer.TakeBack(ctx, ref, id)
 }

@@ -32,6 +32,9 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 		return Answer{}, false, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
 	}
 	offer, err := l.offer(ctx, q, v)
+	if errors.Is(err, backends.ErrNotExist) { // somebody has accepted it, or it was taken back
+		return Answer{}, false, nil
+	}
 	if err != nil {
 		return Answer{}, false, err
 	}

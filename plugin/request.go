@@ -18,6 +18,7 @@ type request struct {
 	location string // where the backend may clone the image from itself; "": nowhere
 	asked    int64  // SizeBytes as the request had it, which is rounded up since
 	begun    time.Time
+	before   earlierOffer
 }
 
 // admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend, backends.ErrBadName.

@@ -114,6 +114,11 @@ func finish(ctx context.Context, what string, call func() (*http.Response, error
 // remove has Cinder delete a volume, and waits until it is gone. ErrInUse: the driver does not delete it, as long as
 // clones depend on it. ErrUnavailable: it takes too long.
 func (b *Backend) remove(ctx context.Context, id string) error {
+	return b.removeAfter(ctx, id, func() error { return b.withdrawAny(ctx, id) })
+}
+
+// removeAfter is remove; offered is what is done where the volume turns out to be offered, and its error ends it.
+func (b *Backend) removeAfter(ctx context.Context, id string, offered func() error) error {
 	asked := false
 	return b.watch(ctx, id, b.c.Patience, func(v volume, err error) (bool, error) {
 		switch {
@@ -124,7 +129,7 @@ func (b *Backend) remove(ctx context.Context, id string) error {
 		case v.Status == statusCreating, v.Status == statusDownloading, v.Status == statusDeleting:
 			return false, nil
 		case v.Status == statusOffered:
-			return false, b.withdraw(ctx, id)
+			return false, offered()
 		case asked:
 			return true, fmt.Errorf("%w: Cinder has not deleted volume %s (status %s): clones may depend on it", backends.ErrInUse, id, v.Status)
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -144,7 +145,7 @@ func dieAndSettle(t *testing.T, c *cloud, offers bool) {
 	spec := backends.VolumeSpec{Name: "mine", SizeBytes: 1 << 30, Token: "attempt"}
 	v, err := b.Clone(ctx, "iv", spec)
 	if err == nil && offers {
-		_, err = b.Offer(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID})
+		_, err = b.Offer(ctx, backends.VolumeRef{Name: v.Name, ID: v.ID}, "")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -178,21 +179,74 @@ func TestAVolumeThatWasAcceptedIsNotTakenBack(t *testing.T) {
 func TestAVolumeThatWasAcceptedMeanwhileIsTheirs(t *testing.T) {
 	for name, do := range map[string]func(*cloud) error{
 		"delete": func(c *cloud) error { return c.DeleteVolume(t.Context(), "lvm", "mine") },
-		"offer":  func(c *cloud) error { _, err := c.CreateVolume(t.Context(), transferred("mine")); return err },
+		"offer": func(c *cloud) error {
+			if next := offered(t, c, transferred("mine")); next.Reason == plugin.ReasonRepeated { // the name is free
+				t.Errorf("repeated: %+v", next)
+			}
+			return nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t, lru.Bounds{}, nil)
 			a := offered(t, c, transferred("mine"))
 			c.cinder.With(func() { c.cinder.AcceptFirst, c.cinder.Admin = true, true })
-			if err := do(c); err != nil && !errors.Is(err, backends.ErrNotExist) {
-				t.Errorf("got %v", err)
-			}
+			is(t, name, do(c), nil)
 			c.cinder.With(func() {
 				if v := c.cinder.Volumes[string(a.VolumeID)]; v == nil || v.Status != "available" {
 					t.Errorf("their volume is %+v, want it as it was", v)
 				}
 			})
 		})
+	}
+}
+
+// Of two hosts that are asked for one volume at once, neither makes void what the other has told somebody.
+func TestTwoHostsOfferAVolumeOnce(t *testing.T) {
+	for name, second := range map[string]func(*testing.T, plugin.Request, *cloud, *cloud) plugin.Answer{
+		"it is offered while another host is about to make it": func(t *testing.T, r plugin.Request, a, b *cloud) (told plugin.Answer) {
+			r.Progress = func(p plugin.Progress) {
+				if p.Phase == "cloning" {
+					told = offered(t, b, transferred("mine"))
+				}
+			}
+			_, err := a.CreateVolume(t.Context(), r)
+			is(t, "the later offer", err, plugin.ErrOffered)
+			return told
+		},
+		"it is offered anew while another host takes it back": func(t *testing.T, r plugin.Request, a, b *cloud) (told plugin.Answer) {
+			r.Deliver = func(plugin.Answer) error {
+				told = offered(t, b, transferred("mine"))
+				return errors.New("nobody listens")
+			}
+			wantBypassed(t, a, r, plugin.ReasonUndelivered)
+			return told
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hosts := newClouds(t, 2, filepath.Join(t.TempDir(), "shared.db"), time.Hour)
+			for i, h := range hosts {
+				offered(t, h, transferred(fmt.Sprintf("first-%d", i)))
+			}
+			told := second(t, transferred("mine"), hosts[0], hosts[1])
+			if v := accept(t, hosts[1], told); v.ID != string(told.VolumeID) {
+				t.Errorf("accepted %+v, want %s", v, told.VolumeID)
+			}
+		})
+	}
+}
+
+// Cinder tells of so many transfers at most; those of other volumes hide none.
+func TestAnOfferIsFoundAmongMany(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, nil)
+	offered(t, c, transferred("other"))
+	c.cinder.With(func() { c.cinder.MostTransfers = 1 })
+	first := offered(t, c, transferred("mine"))
+	if second := offered(t, c, transferred("mine")); second.VolumeID != first.VolumeID || c.cinder.Offered() != 2 {
+		t.Errorf("first %+v, repeated %+v; %d offers", first, second, c.cinder.Offered())
+	}
+	is(t, "delete", c.DeleteVolume(t.Context(), "lvm", "mine"), nil)
+	if c.cinder.Offered() != 1 {
+		t.Errorf("%d offers are left, want that of the other volume", c.cinder.Offered())
 	}
 }
 

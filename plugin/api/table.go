@@ -52,6 +52,8 @@ var table = []row{
 		"there is no such backend, or there are several and one must be named; `clonecache backend list` shows them", true},
 	{plugin.ErrConflict, "volume_conflict", http.StatusConflict, final,
 		"a volume of that name exists which this request did not make, and it stays untouched; choose another name", true},
+	{plugin.ErrOffered, "volume_offered", http.StatusConflict, later,
+		"while this request was under way, another one for the same volume was told what takes it over; use that answer, or repeat the request, which makes that one void", false},
 	{plugin.ErrTooSmall, "volume_too_small", http.StatusUnprocessableEntity, final,
 		"the volume would be smaller than the image's disk; ask for a larger size", true},
 	{plugin.ErrHasClones, "has_clones", http.StatusConflict, final,

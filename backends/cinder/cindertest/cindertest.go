@@ -71,12 +71,15 @@ type Cinder struct {
 	Admin       bool                // the member administers the cloud too, and sees what he names in other projects
 	Made        func(*http.Request) // is told of each volume before its answer is given
 	transfers   map[string]transfer
+	made        int // transfers
+
+	MostTransfers int // in one answer: osapi_max_limit
 }
 
 // New starts one, until the test ends.
 func New(t testing.TB) *Cinder {
 	t.Helper()
-	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, Types: map[string]string{TypeID: Type, "2": DefaultType}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool", transfers: map[string]transfer{}}
+	f := &Cinder{Volumes: map[string]*Volume{}, Hidden: map[string]bool{}, Types: map[string]string{TypeID: Type, "2": DefaultType}, MaxVolumes: -1, Page: 500, Making: 1, Place: "host@lvm#pool", transfers: map[string]transfer{}, MostTransfers: 1000}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v3/auth/tokens", f.login)
 	for pattern, handle := range map[string]http.HandlerFunc{

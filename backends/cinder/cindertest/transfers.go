@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -15,6 +16,7 @@ type transfer struct {
 	Name     string `json:"name"`
 	VolumeID string `json:"volume_id"`
 	key      string
+	number   int // in the order in which they were made
 }
 
 // othersProject is the project that takes volumes over.
@@ -62,17 +64,26 @@ func (f *Cinder) offer(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "badRequest", "Invalid volume: status must be available")
 	default:
 		t.ID, t.key = uuid.NewString(), strings.ReplaceAll(uuid.NewString(), "-", "")[:16]
+		f.made++
+		t.number = f.made
 		f.transfers[t.ID], v.Status = t, "awaiting-transfer"
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprintf(w, `{"transfer":{"id":%q,"name":%q,"volume_id":%q,"auth_key":%q,"created_at":"2026-11-20T13:15:24.566449","links":[]}}`, t.ID, t.Name, t.VolumeID, t.key)
 	}
 }
 
-func (f *Cinder) listTransfers(w http.ResponseWriter, _ *http.Request) {
+// listTransfers does as Cinder's API before 3.59: what is asked for is a filter, the oldest go first, and no more than osapi_max_limit
+// are told of. A filter that is no column finds none.
+func (f *Cinder) listTransfers(w http.ResponseWriter, r *http.Request) {
 	all := []transfer{}
 	for _, t := range f.transfers {
 		all = append(all, t)
 	}
+	slices.SortFunc(all, func(a, b transfer) int { return a.number - b.number })
+	for key, values := range r.URL.Query() {
+		all = slices.DeleteFunc(all, func(t transfer) bool { return key != "volume_id" || t.VolumeID != values[0] })
+	}
+	all = all[:min(len(all), f.MostTransfers)]
 	_ = json.NewEncoder(w).Encode(map[string]any{"transfers": all})
 }
 
