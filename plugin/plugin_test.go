@@ -17,6 +17,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog/catalogtest"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -50,6 +51,9 @@ func newRig(t testing.TB, dir string, bounds lru.Bounds, options ...option) *rig
 	}}
 	for _, o := range options {
 		o(&r.config)
+	}
+	if r.config.Catalog.URL == "" {
+		catalogtest.InState(t, r.config.StateDir)
 	}
 	r.open(t)
 	return r

@@ -17,6 +17,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/catalog/catalogtest"
 )
 
 // roomBegan is when the first entries of these tests were made.
@@ -88,6 +89,7 @@ func TestRoomIsDecidedAsByOneWhoHasReadAllRows(t *testing.T) {
 		runs++
 		path := filepath.Join(dir, fmt.Sprint(runs))
 		defer os.Remove(path)
+		catalogtest.Begin(t, path)
 		c, err := catalog.Open(t.Context(), catalog.Config{Access: catalog.Access{URL: catalog.FileURL(path)}, Now: func() time.Time { return roomBegan }})
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog/catalogtest"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -72,6 +73,9 @@ func (c *cloud) open(t *testing.T, config plugin.Config, bounds lru.Bounds, chan
 		return newTenant(config.StateDir, member, ledger)
 	}
 	c.config = config
+	if config.Catalog.URL == "" {
+		catalogtest.InState(t, config.StateDir)
+	}
 	if c.Plugin, err = plugin.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/clonecache/clonecache/backends/filecache"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/api"
+	"github.com/clonecache/clonecache/plugin/catalog/catalogtest"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -39,6 +40,7 @@ func openPlugin(t *testing.T, observer plugin.Observer) *plugin.Plugin {
 	must(err)
 	library, err := imagesource.NewDirectory(imagesource.DirectoryConfig{Name: "lib", Path: filepath.Join(dir, "images")})
 	must(err)
+	catalogtest.InState(t, filepath.Join(dir, "state"))
 	p, err := plugin.Open(t.Context(), plugin.Config{
 		StateDir:   filepath.Join(dir, "state"),
 		Backends:   []plugin.BackendConfig{{Name: "local", Backend: volumes, Fallback: "files"}},

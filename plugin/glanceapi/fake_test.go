@@ -25,6 +25,7 @@ import (
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/internaltenant/keystone"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog/catalogtest"
 	"github.com/clonecache/clonecache/plugin/glanceapi"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 	"github.com/clonecache/clonecache/plugin/imagesource/glance"
@@ -340,6 +341,7 @@ func newFront(t testing.TB, change ...func(*glanceapi.Config, *plugin.Config)) *
 	source, err := glance.New(glance.Config{Name: "glance", Account: f.glance, Backoff: time.Millisecond})
 	must(t, err)
 	api := glanceapi.Config{Source: "glance", Keystone: f.keystone, Glance: f.glance}
+	catalogtest.InState(t, filepath.Join(dir, "state"))
 	cache := plugin.Config{
 		StateDir:   filepath.Join(dir, "state"),
 		Backends:   []plugin.BackendConfig{{Name: "local", Backend: volumes, Fallback: "files"}},
