@@ -86,9 +86,14 @@ func (s *Server) listEvents(ctx context.Context, svc Service, in *eventsInput) (
 		return whole(notNull(events)), nil
 	}
 	return s.stream(ctx, in.contentType(), func(ctx context.Context, out *lineWriter) any {
-		err := svc.FollowEvents(ctx, filter, func(e plugin.Event) error {
+		welcome, end := s.whileWelcome(ctx)
+		defer end()
+		err := svc.FollowEvents(welcome, filter, func(e plugin.Event) error {
 			return out.deliver(in.lineOf(&e, nil), time.Time{})
 		})
+		if ctx.Err() == nil && welcome.Err() != nil {
+			err = context.Cause(welcome)
+		}
 		return in.lineOf(nil, s.fail(ctx, http.MethodGet, err))
 	}), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 )
 
 // Guests are people whom another service knows, Keystone, by the tokens that it gave them.
@@ -45,4 +46,49 @@ func (s *Server) refuseGuest(w http.ResponseWriter, r *http.Request, err error) 
 		err = guestsAway.answer("")
 	}
 	s.turnAway(w, r, err)
+}
+
+// whileWelcome is ctx for what goes on for as long as its client likes. Where a guest asked for it, it ends once a request with his token would
+// be turned away; its cause is what that would be answered. end must be called.
+func (s *Server) whileWelcome(ctx context.Context) (_ context.Context, end context.CancelFunc) {
+	welcome, cancel := context.WithCancelCause(ctx)
+	end = func() { cancel(nil) }
+	r, asked := ctx.Value(askedKey{}).(*http.Request)
+	keys, known := ctx.Value(keysKey{}).(keyring)
+	if !asked || !known {
+		return welcome, end
+	}
+	if who, err := keys.asksAsGuest(r); err != nil || who.Role < Reader || who != identityOf(ctx) { // he is let in by something else
+		return welcome, end
+	}
+	go func() {
+		tick := time.NewTicker(s.cfg.GuestsEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-welcome.Done():
+				return
+			case <-tick.C:
+			}
+			if err := keys.turnsAwayGuest(r); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	}()
+	return welcome, end
+}
+
+// turnsAwayGuest is what a guest's request would be answered that may do nothing any more; nil: it may.
+func (k keyring) turnsAwayGuest(r *http.Request) error {
+	who, err := k.asksAsGuest(r)
+	switch known := (*Error)(nil); {
+	case errors.As(err, &known):
+		return known
+	case err != nil:
+		return guestsAway.answer("")
+	case who.Role < Reader:
+		return unauthorized.answer("")
+	}
+	return nil
 }

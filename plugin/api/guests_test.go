@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,5 +104,42 @@ func TestAClientComesAsAGuest(t *testing.T) {
 	var refused *api.Error
 	if _, err := c.Prune(t.Context()); !errors.As(err, &refused) || refused.Code != "role_too_low" {
 		t.Errorf("a reader's prune: %v", err)
+	}
+}
+
+// caller is a guest who may come until he is revoked.
+type caller struct{ revoked, away atomic.Bool }
+
+func (c *caller) Guest(context.Context, string) (api.Identity, bool, error) {
+	if c.away.Load() {
+		return api.Identity{}, false, errors.New("connection refused")
+	}
+	return api.Identity{Name: "Keystone user rita", Role: api.Reader}, !c.revoked.Load(), nil
+}
+
+// What a guest follows ends as a request of his would be turned away.
+func TestEventsAreFollowedAsLongAsTheGuestMay(t *testing.T) {
+	for want, change := range map[string]func(*caller){
+		"unauthorized":         func(c *caller) { c.revoked.Store(true) },
+		"keystone_unavailable": func(c *caller) { c.away.Store(true) },
+	} {
+		t.Run(want, func(t *testing.T) {
+			fake, guest, looks := newFake(), &caller{}, make(chan struct{})
+			fake.follow = func(ctx context.Context, _ plugin.EventFilter, _ func(plugin.Event) error) error {
+				close(looks)
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			d := startDaemon(t, fake, api.ServerConfig{GuestsEvery: time.Millisecond})
+			url := serve(t, d.server, "tcp://127.0.0.1:0", api.ListenConfig{Guests: guest})
+			go func() {
+				<-looks
+				change(guest)
+			}()
+			status, body := askAsGuest(t, url, "GET /v1/events?follow=true", "a-token-of-keystone", "")
+			if status != 200 || !strings.Contains(body, want) {
+				t.Errorf("got %d %s, want the stream to end with %s", status, body, want)
+			}
+		})
 	}
 }

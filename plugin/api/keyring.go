@@ -108,6 +108,17 @@ func (k keyring) lends(least Role) bool {
 	return least <= Admin && (len(k.certificates) > 0 || k.guests != nil)
 }
 
+// monitors is a keyring of those who may read metrics, and nothing else.
+func (k keyring) monitors() keyring {
+	var only keyring
+	for _, t := range k.tokens {
+		if t.who.Role == monitor {
+			only.tokens = append(only.tokens, t)
+		}
+	}
+	return only
+}
+
 // bearer is whose token it is. All are compared, in a time that depends on none.
 func (k keyring) bearer(given string) (who Identity, known bool) {
 	for _, t := range k.tokens {

@@ -62,8 +62,8 @@ func Listen(ctx context.Context, urls []string, cfg ListenConfig) ([]*Listener, 
 }
 
 // ListenMetrics listens on all urls, or on none, for those who read /metrics and the probes: nothing else is served
-// there. It may be without TLS where other hosts reach it, and needs a token then (TokenFile or MetricsTokenFile); on
-// loopback it needs none. A unix socket is as with Listen. No url is no listener.
+// there. Where other hosts reach it, it needs a token; without TLS that is MetricsTokenFile's alone, since what else lets
+// somebody in may do more, and would be read by others on its way. On loopback it needs none. A unix socket is as with Listen. No url is no listener.
 func ListenMetrics(ctx context.Context, urls []string, cfg ListenConfig) ([]*Listener, error) {
 	return listenAll(ctx, urls, cfg, true)
 }
@@ -137,11 +137,14 @@ func listenTCP(ctx context.Context, u *url.URL, cfg listening) (*Listener, error
 	if err != nil {
 		return nil, err
 	}
+	if cfg.only && !local && len(cfg.certs) == 0 {
+		cfg.keys = cfg.keys.monitors()
+	}
 	secured := cfg.keys.lends(Reader)
 	open := local && (cfg.only || cfg.InsecureLoopback && !secured)
 	switch {
 	case cfg.only && !local && !cfg.keys.lends(monitor):
-		return nil, errors.New("metrics that other hosts reach need a token: set the metrics token file, or listen on loopback")
+		return nil, errors.New("metrics that other hosts reach need a token: set the metrics token file, or another one with the certificate and its key, or listen on loopback")
 	case cfg.only:
 	case !local && (len(cfg.certs) == 0 || !secured):
 		return nil, errors.New("an address that other hosts reach needs TLS and a token: set the certificate, its key and the token file, or listen on loopback")

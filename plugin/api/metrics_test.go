@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -258,7 +259,45 @@ func TestWhoMayReadMetrics(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if _, err := api.ListenMetrics(t.Context(), []string{"tcp://0.0.0.0:0"}, api.ListenConfig{}); err == nil || !strings.Contains(err.Error(), "token") {
-		t.Errorf("for everybody: got %v, want an error that asks for a token", err)
+	for name, insecure := range map[string]api.ListenConfig{
+		"for everybody": {}, "by an admin's token in the clear": {TokenFile: cfg.TokenFile}, "by Keystone's in the clear": {Guests: guestbook{}},
+	} {
+		if _, err := api.ListenMetrics(t.Context(), []string{"tcp://0.0.0.0:0"}, insecure); err == nil || !strings.Contains(err.Error(), "token") {
+			t.Errorf("%s: got %v, want an error that asks for a token", name, err)
+		}
+	}
+}
+
+// Where metrics are read without TLS, their own token is the only one that lets anybody in.
+func TestMetricsInTheClearTakeTheirOwnTokenAlone(t *testing.T) {
+	d := startDaemon(t, newFake(), api.ServerConfig{})
+	listeners, err := api.ListenMetrics(t.Context(), []string{"tcp://0.0.0.0:0"}, api.ListenConfig{
+		TokenFile: writeToken(t, "all-powerful-token"), MetricsTokenFile: writeToken(t, "reader-of-metrics"),
+		Guests: guestbook{"token-of-a-guest-admin": {Name: "Keystone user ada", Role: api.Admin}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.server.Serve(listeners) }()
+	_, port, err := net.SplitHostPort(listeners[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		guest, bearer string
+		want          int
+	}{
+		{"", "reader-of-metrics", 200}, {"", "all-powerful-token", 401}, {"token-of-a-guest-admin", "", 401}, {"", "", 401},
+	} {
+		if got, body := askAsGuest(t, "http://127.0.0.1:"+port, "GET /metrics", c.guest, c.bearer); got != c.want {
+			t.Errorf("with %+v: got %d %s", c, got, body)
+		}
+	}
+	if err := d.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

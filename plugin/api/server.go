@@ -29,6 +29,8 @@ type ServerConfig struct {
 	BodyTimeout time.Duration
 	// HeaderTimeout bounds how long a header may take to arrive. Default: 10 s.
 	HeaderTimeout time.Duration
+	// GuestsEvery is how often it is asked whether a guest who follows events still may. Default: 15 s.
+	GuestsEvery time.Duration
 }
 
 // Server is the HTTP server of a Service. It answers before there is one: /readyz and all of /v1 say
@@ -92,13 +94,14 @@ func (cfg ServerConfig) withDefaults() (ServerConfig, error) {
 		bodyBytes = 64 << 10
 		patience  = 10 * time.Second
 	)
-	if cfg.MaxBodyBytes < 0 || cfg.BodyTimeout < 0 || cfg.HeaderTimeout < 0 {
-		return cfg, fmt.Errorf("server limits must not be negative: MaxBodyBytes %d, BodyTimeout %v, HeaderTimeout %v",
-			cfg.MaxBodyBytes, cfg.BodyTimeout, cfg.HeaderTimeout)
+	if cfg.MaxBodyBytes < 0 || cfg.BodyTimeout < 0 || cfg.HeaderTimeout < 0 || cfg.GuestsEvery < 0 {
+		return cfg, fmt.Errorf("server limits must not be negative: MaxBodyBytes %d, BodyTimeout %v, HeaderTimeout %v, GuestsEvery %v",
+			cfg.MaxBodyBytes, cfg.BodyTimeout, cfg.HeaderTimeout, cfg.GuestsEvery)
 	}
 	cfg.MaxBodyBytes = orDefault(cfg.MaxBodyBytes, bodyBytes)
 	cfg.BodyTimeout = orDefault(cfg.BodyTimeout, patience)
 	cfg.HeaderTimeout = orDefault(cfg.HeaderTimeout, patience)
+	cfg.GuestsEvery = orDefault(cfg.GuestsEvery, 15*time.Second)
 	if cfg.Log == nil {
 		silent := logrus.New()
 		silent.SetOutput(discard{})

@@ -49,13 +49,13 @@ func (c *checker) listener(key string, l *Listen, cfg *Config, seen map[string]b
 	seen[l.String()] = true
 }
 
-// metricsTCP checks an address where metrics alone are served: they may be read without TLS, and on this host by
-// everybody.
+// metricsTCP checks an address where metrics alone are served: they may be read without TLS by who has the token for them, which is
+// good for nothing else, and on this host by everybody.
 func (c *checker) metricsTCP(key string, l Listen, cfg *Config) {
 	host, ok := c.hostOf(key, l)
-	if ok && !isLoopback(host) && !cfg.secured() && cfg.MetricsTokenFile == "" {
-		c.problem(key, l.Address+" can be reached from other hosts without a token",
-			"give metrics_token_file, or listen on 127.0.0.1")
+	if ok && !isLoopback(host) && cfg.MetricsTokenFile == "" && (cfg.TLS.CertFile == "" || !cfg.secured()) {
+		c.problem(key, l.Address+" can be reached from other hosts without a token, or without TLS by tokens that may do more than read metrics",
+			"give metrics_token_file, or [tls] cert_file, key_file and token_file, or listen on 127.0.0.1")
 	}
 }
 

@@ -38,7 +38,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestEveryProblemIsReportedAtOnce(t *testing.T) {
-	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder", "glanceapi", "oci", "scrub", "hearing"}
+	names := []string{"values", "kinds", "directories", "syntax", "empty", "openstack", "web", "paths", "cinder", "glanceapi", "oci", "scrub", "hearing", "metrics"}
 	if rbd.Missing == "" {
 		names = append(names, "rbd", "openstack-ceph")
 	}
