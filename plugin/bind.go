@@ -166,7 +166,7 @@ func (ro *roster) identifyAll(ctx context.Context, some []*store, within time.Du
 	for _, s := range silent { // once it is known which the others are
 		problems = append(problems, ro.assume(ctx, s))
 	}
-	return errors.Join(problems...)
+	return ro.unlessRefused(ctx, some, errors.Join(problems...))
 }
 
 // identifyWithin is identifyStore, bounded; 0: by ctx alone.
@@ -177,11 +177,6 @@ func (ro *roster) identifyWithin(ctx context.Context, s *store, within time.Dura
 		defer cancel()
 	}
 	return ro.identifyStore(ctx, s)
-}
-
-// misconfigured tells that waiting does not help: what was configured is somebody else's.
-func misconfigured(err error) bool {
-	return errors.Is(err, backends.ErrHeld) || errors.Is(err, ErrBadRequest)
 }
 
 // identifyStore asks a store which it is, and makes it this catalog's. backends.ErrHeld, ErrBadRequest (it is
@@ -196,6 +191,9 @@ func (ro *roster) identifyStore(ctx context.Context, s *store) (backends.Identit
 		return is, err
 	}
 	err = s.images.HoldFor(ctx, backends.Holder{Catalog: ro.self, Host: ro.cfg.Host, StateDir: ro.cfg.StateDir})
+	if err == nil {
+		s.marked.Store(&is.ID)
+	}
 	if errors.Is(err, backends.ErrNoSpace) {
 		ro.log.WithField("backend", s.name).WithError(err).Warn("the store does not know yet that it is this installation's; it is told when it has room")
 		err = nil

@@ -43,8 +43,9 @@ type store struct {
 	full       fullness
 	looked     looked
 	bound      atomic.Pointer[binding]
-	binding    sync.Mutex // guards attempt
-	attempt    *attempt   // to bind it; nil: there is none
+	marked     atomic.Pointer[backends.StoreID] // as which it was told that it is this catalog's; nil: it was not, or that is settled
+	binding    sync.Mutex                       // guards attempt
+	attempt    *attempt                         // to bind it; nil: there is none
 	// room is held by the one who decides about room and carries the evictions out, so that nobody
 	// decides on space that another one is about to use.
 	room turnstile

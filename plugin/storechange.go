@@ -166,6 +166,7 @@ func (c *storeChange) undo(ctx context.Context) {
 	if bound && len(c.coming) > 0 {
 		ctx, cancel := k.cleanup(ctx)
 		defer cancel()
+		k.unmark(ctx, c.coming)
 		if err := k.tellStores(ctx); err != nil {
 			k.log.WithError(err).Warn("other hosts are told later which backends are configured here")
 		}
