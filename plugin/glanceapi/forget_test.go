@@ -1,6 +1,7 @@
 package glanceapi_test
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -20,6 +21,21 @@ func TestTheDataOfADeletedImageLeavesTheCache(t *testing.T) {
 	must(t, err)
 	f.delete(t, "admin", plainImage, 204)
 	f.wantEntries(t, 1)
+}
+
+// A Glance on MariaDB finds an image by its ID in upper case too; what is cached of it is under the ID as Glance writes it.
+func TestAnImageThatIsNamedInUpperCaseLeavesTheCache(t *testing.T) {
+	f := newFront(t, keeping)
+	upper := strings.ToUpper(privateImage)
+	f.glance.set(func() { f.glance.images[upper] = f.glance.images[privateImage] })
+	f.keep(t, "admin", privateImage)
+	f.keep(t, "admin", plainImage)
+	f.delete(t, "demo", upper, 204)
+	f.wantEntries(t, 1)
+	if answer, body := f.send(t, "admin", "DELETE", "/v2/cache/"+strings.ToUpper(plainImage)); answer.StatusCode != 204 {
+		t.Errorf("delete from the cache: %d %s", answer.StatusCode, body)
+	}
+	f.wantEntries(t, 0)
 }
 
 // What is another image's data too stays.

@@ -50,6 +50,15 @@ var routesWithID = []struct {
 	{"/v2/queued_images/", legacyQueuedImageRoute},
 }
 
+// asGlanceHas is an image's ID as Glance writes it, under which it is cached: a database of Glance's that does not tell upper from lower
+// case finds the image by either.
+func asGlanceHas(id string) string {
+	if u, err := uuid.Parse(id); err == nil && strings.EqualFold(u.String(), id) {
+		return u.String()
+	}
+	return id
+}
+
 // routeOf finds what a path means, and the image's ID in it.
 func routeOf(path string) (route, string) {
 	if r, ok := fixedRoutes[path]; ok {
@@ -62,13 +71,13 @@ func routeOf(path string) (route, string) {
 		case file:
 			return fileRoute, id
 		default:
-			return imageRoute, id
+			return imageRoute, asGlanceHas(id)
 		}
 	}
 	for _, p := range routesWithID {
 		id, ok := strings.CutPrefix(path, p.prefix)
 		if ok && id != "" && !strings.Contains(id, "/") {
-			return p.route, id
+			return p.route, asGlanceHas(id)
 		}
 	}
 	return othersRoute, ""
