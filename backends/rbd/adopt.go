@@ -74,11 +74,32 @@ func (b *Backend) makeAdopted(w *work, spec backends.StageSpec, e indexed) (*ima
 	if st.data, err = placeOf(w, image); err != nil {
 		return st, err
 	}
+	if err := simplify(image); err != nil {
+		return st, err
+	}
 	size, err := image.GetSize()
 	if err == nil && int64(size) != spec.VirtualBytes {
 		err = image.Resize(uint64(spec.VirtualBytes))
 	}
-	return st, err
+	if err != nil {
+		return st, err
+	}
+	return st, st.foresee(w, image)
+}
+
+// ofManyWriters are features that an image-volume has no use for, since it has one writer, once, and no parent. With
+// them each object costs an operation more, and its snapshot a copy of the object map while the image is locked.
+const ofManyWriters = rbd.FeatureExclusiveLock | rbd.FeatureObjectMap | rbd.FeatureFastDiff | rbd.FeatureDeepFlatten
+
+// simplify leaves an adopted image the features of an image-volume, unless it has one that says something else than how
+// it is written (a journal, a pool for its data): then it stays as it is. The image has no content yet. A process that dies
+// in it leaves an image that its owner's service can remove as any other.
+func simplify(image *rbd.Image) error {
+	features, err := image.GetFeatures()
+	if err != nil || features == imageFeatures || features&^ofManyWriters != imageFeatures {
+		return err
+	}
+	return image.UpdateFeatures(features&ofManyWriters, false)
 }
 
 // mayAdopt is nil for an image that nobody uses and that is as it was created. backends.ErrNotOurs,

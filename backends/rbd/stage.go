@@ -149,11 +149,17 @@ func (b *Backend) makeStage(w *work, spec backends.StageSpec, e indexed) (*image
 	if st.data, err = placeOf(w, image); err != nil {
 		return st, err
 	}
+	return st, st.foresee(w, image)
+}
+
+// foresee asks for the ID of the snapshot that Commit makes, so that it does not wait for that, where the image has no
+// other features than those of ours: else its data may lie in another pool, see rbd_default_data_pool.
+func (st *imageStage) foresee(w *work, image *rbd.Image) error {
 	features, err := image.GetFeatures()
-	if err == nil && features == imageFeatures { // else its data may lie in another pool, see rbd_default_data_pool
-		st.snapshot = b.askSnapshotID(w.images)
+	if err == nil && features == imageFeatures {
+		st.snapshot = st.b.askSnapshotID(w.images)
 	}
-	return st, err
+	return err
 }
 
 // Commit implements backends.ImageVolumeStage. The snapshot is the last step, and what makes it one that
