@@ -1,19 +1,25 @@
 #!/usr/bin/python3
-"""compare.py DIR TIMES  judges the two loads of rally.sh, in DIR/cinder.json and DIR/clonecache.json
+"""compare.py DIR TIMES  judges the loads of rally.sh, in DIR/cinder-TURN.json and DIR/clonecache-TURN.json
 
 All TIMES iterations of both were without a failure, and the 95th percentile of making a volume with clonecache is at
 most a third of that with Cinder's own cache. Exit code 1 otherwise.
 """
 
+import glob
 import json
 import sys
 
 ACTIONS = (('create', 'cinder_v3.create_volume'), ('delete', 'cinder_v3.delete_volume'))
 
 
-def load(path):
-    with open(path) as file:
-        return json.load(file)['tasks'][0]['subtasks'][0]['workloads'][0]
+def load(directory, name):
+    """The turns of one cache as one load."""
+    turns = []
+    for path in sorted(glob.glob('%s/%s-*.json' % (glob.escape(directory), name))):
+        with open(path) as file:
+            turns.append(json.load(file)['tasks'][-1]['subtasks'][0]['workloads'][0])
+    return {'data': [iteration for turn in turns for iteration in turn['data']],
+            'load_duration': sum(turn['load_duration'] for turn in turns)}
 
 
 def seconds(workload, action):
@@ -36,7 +42,7 @@ def row(name, action, took):
 
 
 def main(directory, times):
-    loads = {name: load('%s/%s.json' % (directory, name)) for name in ('cinder', 'clonecache')}
+    loads = {name: load(directory, name) for name in ('cinder', 'clonecache')}
     wrong = []
     print('%-11s %-7s %8s %8s %8s %8s   (seconds)' % ('cache', '', 'median', 'p90', 'p95', 'most'))
     for name, workload in loads.items():
@@ -48,8 +54,10 @@ def main(directory, times):
         wrong.extend('%s: %s' % (name, ' '.join(map(str, error))[:300]) for error in failed)
         if len(workload['data']) != times:
             wrong.append('%s: %d iterations, want %d' % (name, len(workload['data']), times))
-    theirs, ours = (percentile(seconds(loads[name], ACTIONS[0][1]), 95) for name in loads)
-    print('p95 of making a volume: %.2f of that with Cinder\'s cache' % (ours / theirs))
+    p95 = {action: [percentile(seconds(workload, atomic), 95) for workload in loads.values()] for action, atomic in ACTIONS}
+    for action, (theirs, ours) in p95.items():
+        print('p95 of %s: %.2f of that with Cinder\'s cache' % (action, ours / theirs))
+    theirs, ours = p95['create']
     if not ours <= theirs / 3:
         wrong.append('p95 of making a volume is %.2f s, want a third of %.2f s at most' % (ours, theirs))
     for line in wrong:
