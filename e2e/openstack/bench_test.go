@@ -124,59 +124,104 @@ func measure(b *testing.B, w *world, cached func(image string)) figures {
 	}
 	f.hit, f.inside = median(hits), median(inside(b, log()))
 
-	begun := time.Now()
-	volumes := w.demo.createAll(b, 50, wanted{Image: raw, Type: "rbd1"})
-	f.burst = 50 / time.Since(begun).Seconds()
-	begun = time.Now()
-	w.deleteAll(b, volumes, 8)
-	f.deletes = 50 / time.Since(begun).Seconds()
+	volumes, took := w.timedAll(b, 50, wanted{Image: raw, Type: "rbd1"})
+	f.burst = 50 / took.Seconds()
+	f.deletes = 50 / w.deleteAll(b, volumes, 8).Seconds()
 	return f
 }
-
-// lookEvery is how often Cinder is asked how far a volume is: seldom enough not to be what is measured.
-const lookEvery = 20 * time.Millisecond
 
 // timed makes a volume and returns how long that took.
 func (w *world) timed(b *testing.B, image string) time.Duration {
 	b.Helper()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	begun := time.Now()
-	id := w.demo.create(b, wanted{Image: image, Type: "rbd1"})
-	for ; ; <-tick.C {
-		v, _ := w.demo.volume(b, id)
+	ends, begun := newEnded(b), time.Now()
+	var answer struct{ Volume volume }
+	request := requestID(w.demo.must(b, call{"POST", w.demo.cinderURL("/volumes"), wanted{Image: image, Type: "rbd1"}.body(b)}, &answer))
+	for said := 0; ; {
+		ends.until(b, "volume "+answer.Volume.ID+" is made", func() bool { return ends.times[request] > said })
+		took := time.Since(begun)
+		said = ends.times[request]
+		v, _ := w.demo.volume(b, answer.Volume.ID)
 		switch v.Status {
 		case "available":
-			return time.Since(begun)
+			return took
 		case "error":
-			b.Fatalf("volume %s: status error", id)
+			b.Fatalf("volume %s: status error", v.ID)
 		}
 	}
 }
 
-// deleteAll deletes volumes, some at a time.
-func (w *world) deleteAll(b *testing.B, volumes []volume, atOnce int) {
+// timedAll makes n volumes at once, and returns how long that took.
+func (w *world) timedAll(b *testing.B, n int, of wanted) ([]string, time.Duration) {
 	b.Helper()
-	queue := make(chan string)
+	ends, begun := newEnded(b), time.Now()
+	ids, requests := make([]string, n), make([]string, n)
 	var all sync.WaitGroup
-	for range atOnce {
+	for i := range n {
 		all.Go(func() {
-			tick := time.NewTicker(lookEvery)
-			defer tick.Stop()
-			for id := range queue {
-				w.demo.try(b, call{"DELETE", w.demo.cinderURL("/volumes/" + id), nil}, nil)
-				for exists := true; exists; <-tick.C {
-					status, _, _ := w.demo.try(b, call{"GET", w.demo.cinderURL("/volumes/" + id), nil}, nil)
-					exists = status != 404
-				}
+			var answer struct{ Volume volume }
+			status, refusal, header := w.demo.try(b, call{"POST", w.demo.cinderURL("/volumes"), of.body(b)}, &answer)
+			if status >= 300 {
+				b.Errorf("volume %d of %d: %d %s", i, n, status, refusal)
 			}
+			ids[i], requests[i] = answer.Volume.ID, requestID(header)
 		})
 	}
-	for _, v := range volumes {
-		queue <- v.ID
-	}
-	close(queue)
 	all.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+	ends.until(b, "all volumes are made", func() bool {
+		return !slices.ContainsFunc(requests, func(r string) bool { return ends.times[r] == 0 })
+	})
+	took := time.Since(begun)
+	w.demo.allAvailable(b, ids)
+	return ids, took
+}
+
+// deleteAll deletes volumes, some at a time, and returns how long that took.
+func (w *world) deleteAll(b *testing.B, ids []string, atOnce int) time.Duration {
+	b.Helper()
+	ends, begun := newEnded(b), time.Now()
+	var asked sync.Map // requests that Cinder has not ended, as far as is known
+	for left, room := ids, atOnce; len(left) > 0 || room < atOnce; {
+		var all sync.WaitGroup
+		for range min(room, len(left)) {
+			id := left[0]
+			all.Go(func() {
+				status, refusal, header := w.demo.try(b, call{"DELETE", w.demo.cinderURL("/volumes/" + id), nil}, nil)
+				if status >= 300 {
+					b.Errorf("delete volume %s: %d %s", id, status, refusal)
+				}
+				asked.Store(requestID(header), nil)
+			})
+			left, room = left[1:], room-1
+		}
+		all.Wait()
+		if b.Failed() {
+			b.FailNow()
+		}
+		enough := 1
+		if len(left) == 0 {
+			enough = atOnce
+		}
+		ends.until(b, "volumes are deleted", func() bool {
+			asked.Range(func(request, _ any) bool {
+				if ends.times[request.(string)] > 0 {
+					asked.Delete(request)
+					room++
+				}
+				return true
+			})
+			return room >= enough
+		})
+	}
+	took := time.Since(begun)
+	for _, id := range ids {
+		if v, exists := w.demo.volume(b, id); exists {
+			b.Errorf("volume %s is there, with status %s", id, v.Status)
+		}
+	}
+	return took
 }
 
 // begunOrMade are cinder-volume's lines at the begin and the end of making a volume.
