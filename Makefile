@@ -212,6 +212,11 @@ rally: openstack-packages build ## compare clonecache with Cinder's own image-vo
 	@$(INSTALL) rally
 	@./e2e/peers/rally/rally.sh
 
+.PHONY: nova
+nova: openstack-packages build ## boot servers of a real Nova from volumes that are made through clonecache, and from an image that Nova downloads through it (as root)
+	@$(INSTALL) nova
+	@./e2e/peers/nova/nova.sh
+
 .PHONY: openstack-packages
 openstack-packages: ## install what the lab of OpenStack needs (as root, Debian; about 900 MB)
 	-@$(INSTALL) openstack

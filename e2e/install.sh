@@ -9,6 +9,7 @@
 #   install.sh packages   also what building and installing the Debian packages needs
 #   install.sh openstack   also Keystone, Glance and Cinder with what they need (about 900 MB), for the lab
 #   install.sh tempest|rally   also what all of OpenStack's own tests of volumes need, or its load test
+#   install.sh nova   also Nova, placement, Neutron and libvirt, for servers that boot from the lab's volumes
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -62,7 +63,7 @@ done <<<"$needs"
 [ -e /usr/include/zstd.h ] || want libzstd-dev "libzstd's header" "decoding zstd images fast"
 
 what=${1:-}
-case $what in tempest | rally) what=openstack ;; esac
+case $what in tempest | rally | nova) what=openstack ;; esac
 
 if [ "$what" = ceph ] || [ "$what" = openstack ]; then
   for daemon in mon osd mgr; do
@@ -122,6 +123,23 @@ fi
 
 if [ "${1:-}" = rally ]; then
   /usr/bin/python3 -c 'import rally_openstack' 2>/dev/null || want python3-rally-openstack rally "OpenStack's own load test"
+fi
+
+if [ "${1:-}" = nova ]; then
+  while IFS=: read -r program package; do
+    command -v "$program" >/dev/null || want "$package" "$program" "servers that boot from volumes"
+  done <<'PROGRAMS'
+nova-api:nova-api
+nova-conductor:nova-conductor
+nova-scheduler:nova-scheduler
+nova-compute:nova-compute
+placement-api:placement-api
+neutron-server:neutron-server
+libvirtd:libvirt-daemon
+virsh:libvirt-clients
+grub-mkimage:grub-common
+PROGRAMS
+  [ -e /usr/lib/grub/i386-pc/boot.img ] || want grub-pc-bin "GRUB's images" "a disk that a server boots from"
 fi
 
 [ ${#missing[@]} -gt 0 ] || { get_axe; exit 0; }

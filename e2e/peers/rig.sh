@@ -1,7 +1,7 @@
 # Part of the scripts below this folder: a lab of OpenStack (e2e/openstack/lab.sh) with a daemon behind its
-# Cinder. A script sets $suite, the name of its folder in the lab's directory, and calls `begin`; at its
-# end, however it ends, the daemon and what it gave to `at_the_end` are stopped, and the lab is removed. A lab that
-# runs already is used, and stays.
+# Cinder. A script sets $suite, the name of its folder in the lab's directory, and calls `begin`; where it has a function
+# `more_config`, what that prints is added to the daemon's configuration. At its end, however it ends, the daemon and what
+# it gave to `at_the_end` are stopped, and the lab is removed. A lab that runs already is used, and stays.
 #
 #   LAB_DIR=DIR LAB_PORT=N   which lab; default /tmp/cclab-peers at 32300
 #   KEEP_LOGS=DIR            where logs and results are copied at the end
@@ -139,6 +139,7 @@ $(pool rbd2 volumes2)
 $(share nfs1)
 $(share nfs2)
 TOML
+  ! declare -F more_config >/dev/null || more_config
 }
 
 pool() { # pool BACKEND POOL
