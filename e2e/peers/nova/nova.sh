@@ -2,7 +2,7 @@
 # `make nova`: servers that boot from volumes which Cinder makes of an image through clonecache, by a real Nova, on QEMU that
 # translates the guest's code: one from a cold image, and five at once. Each becomes ACTIVE, and its guest prints the checksum of
 # its disk on its console. Then two from the image itself, which nova-compute downloads through `[glance_api]`: the second without
-# Glance. As root; about ten minutes.
+# Glance. As root; a quarter of an hour.
 set -euo pipefail
 suite=nova
 here=$(cd "$(dirname "$0")" && pwd)
