@@ -71,7 +71,7 @@ func (l *ladder) handOver(ctx context.Context, q *request, from backends.Lender,
 		Outcome: f.role, Reason: reasonOf(f.role), MissCause: f.missed.cause, Detail: cmp.Or(f.missed.detail, q.stale()),
 		Backend: q.store.name, ImageID: q.image.Ref(), EntryID: string(f.entry.ID), Volume: q.Volume, SizeBytes: q.SizeBytes,
 		DownloadedBytes: f.downloaded,
-		Lent:            Lent{Loan: loan.ID, Generation: what.Generation, Place: what.Place, LentUntil: &loan.Until, RenewSeconds: q.renewEvery().Seconds()},
+		Lent:            Lent{Loan: loan.ID, Generation: what.Generation, Place: what.Place, LentUntil: &loan.Until, RenewSeconds: q.renewEvery().Seconds(), Keeps: q.Renews},
 	}
 	if ctx.Err() == nil && !q.overdue(l.now()) {
 		_ = l.answered(q, 0, &a, f) // it ends no intent, and is logged
@@ -113,17 +113,21 @@ type LoanView struct {
 	EntryID    EntryID               `json:"entry_id"`
 	Backend    backends.Name         `json:"backend"`
 	Generation backends.GenerationID `json:"lent" doc:"The volume that is lent"`
-	Volume     backends.VolumeName   `json:"volume" doc:"The volume that is made from it"`
+	Volume     backends.VolumeName   `json:"volume" doc:"The volume that is made from it; empty where that is there, and the loan is kept for the next one"`
 	Place      backends.Place        `json:"place" doc:"Where that is to be: Cinder's host@backend#pool; empty where nobody said"`
 	LentAt     time.Time             `json:"lent_at"`
 	LentUntil  time.Time             `json:"lent_until" doc:"When it ends by itself"`
 }
 
 // Lending is what is lent. Its methods may be called from several goroutines. CreateVolume lends, with Request.Lend.
-type Lending struct{ stock *stock }
+type Lending struct {
+	stock *stock
+	gate  *gate
+	ended <-chan struct{} // closed when the cache closes
+}
 
 // Lending is that of this cache.
-func (p *Plugin) Lending() Lending { return Lending{p.stock} }
+func (p *Plugin) Lending() Lending { return Lending{p.stock, &p.gate, p.books.events.ended} }
 
 // Loans lists the loans that live.
 func (d Lending) Loans(ctx context.Context) ([]LoanView, error) {
@@ -150,6 +154,9 @@ func (d Lending) EndLoan(ctx context.Context, id LoanID, how backends.Return) er
 // catalog.ErrNoLoan: the loan has ended, and what was lent may be gone.
 func (d Lending) RenewLoan(ctx context.Context, id LoanID) error {
 	_, err := d.stock.catalog.RenewLoan(ctx, id, func(l catalog.Loan) time.Duration {
+		if l.LentTo == "" {
+			return l.Lasts // it is kept, and somebody clones from it
+		}
 		if s := d.stock.storeOf(l.Store); s != nil {
 			return s.cloneTime
 		}

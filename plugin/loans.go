@@ -76,6 +76,7 @@ func (k *stock) awaitReturns(ctx context.Context, s *store, e catalog.Entry) err
 	defer tick.Stop()
 	patience := time.NewTimer(returnPatience)
 	defer patience.Stop()
+	k.recalls.tell()
 	for {
 		ended := k.returns.wait()
 		n, err := k.catalog.LoansOf(ctx, e.ID)
@@ -111,13 +112,13 @@ func (s *store) lies(id backends.ImageVolumeID) (at backends.Place, volumes int)
 	return at, len(all)
 }
 
-// isLent tells whether an eviction would have to wait.
+// isLent tells whether an eviction would have to wait for a volume that is being made. What is only kept is given back.
 func (k *stock) isLent(ctx context.Context, s *store, e catalog.Entry) bool {
 	may, err := k.mayBeLent(ctx, s, e)
 	if err != nil || !may {
 		return false
 	}
-	n, err := k.catalog.LoansOf(ctx, e.ID)
+	n, err := k.catalog.LoansAtWork(ctx, e.ID)
 	return err == nil && n > 0
 }
 

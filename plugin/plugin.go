@@ -277,6 +277,8 @@ type Lent struct {
 	LentUntil  *time.Time            `json:"lent_until,omitempty" doc:"When the loan ends by itself (RFC 3339)"`
 	// RenewSeconds is a third of what each renewal lets the loan last.
 	RenewSeconds float64 `json:"renew_seconds,omitempty" doc:"Of a request that renews: the loan is to be renewed (POST /v1/loans/{loan}/renew) after so many seconds, again and again; it lasts three times as long"`
+	// Keeps tells that the loan may be kept once the volume is made (Lending.KeepLoan).
+	Keeps bool `json:"keeps,omitempty" doc:"Of a request that renews: once the volume is made, what was lent may be kept for the next one (POST /v1/loans/{loan}/keep) instead of ending the loan"`
 }
 
 // Observer hears what happens, for metrics. Its methods must return quickly.

@@ -28,6 +28,7 @@ type stock struct {
 	growing   singleflight.Group // entries that get another generation
 	growths   sync.WaitGroup     // who waits for these
 	returns   returns
+	recalls   returns // told where an eviction begins to wait for loans
 	damaged   damaged // what was found so, beside the catalog
 }
 

@@ -1,6 +1,8 @@
 package crashmatrix
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -108,10 +110,11 @@ func newLender(t *testing.T) *lender {
 	return &lender{Daemon: d, t: t, client: d.Client(t), cinder: c}
 }
 
-// script fills a, lends it twice, the second time from another generation, lends b, for which both go, and deletes all.
+// script fills a, lends it twice, the second time from another generation, and keeps that; lends b, for which both go, and deletes
+// all.
 func (l *lender) script() []func() error {
 	return []func() error{
-		l.lend("a", backends.Made), l.lend("a", backends.Full), l.lend("a", backends.Made), l.lend("b", backends.Made),
+		l.lend("a", backends.Made), l.lend("a", backends.Full), l.keep("a"), l.lend("b", backends.Made),
 		func() error {
 			_, err := l.client.DeleteAllEntries(l.t.Context(), "any", plugin.ForceDetach(false))
 			return err
@@ -125,18 +128,51 @@ const place = "host@lvm#pool"
 // lend is an act of a hook: it is lent an image, and says how its clone ended.
 func (l *lender) lend(image string, how backends.Return) func() error {
 	return func() error {
-		a, err := l.client.Lend(l.t.Context(), api.LoanRequest{Place: place, CreateRequest: api.CreateRequest{
-			Backend: "any", Image: "library:" + image + ".raw", Volume: "v", SizeBytes: gib, VolumeType: cindertest.Type, Deadline: time.Now().Add(time.Hour),
-		}})
+		a, err := l.lent(image)
 		if err != nil {
 			return err
 		}
-		if a.Loan == "" {
-			l.t.Errorf("nothing was lent: %+v", a)
-			return nil
-		}
 		return l.client.EndLoan(l.t.Context(), a.Loan, how)
 	}
+}
+
+// keep is an act of a hook that keeps what it was lent, until it gives it back.
+func (l *lender) keep(image string) func() error {
+	return func() error {
+		a, err := l.lent(image)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(l.t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- l.client.KeepLoan(ctx, a.Loan) }()
+		err = l.untilKept()
+		cancel()
+		<-ended
+		return errors.Join(err, l.client.EndLoan(l.t.Context(), a.Loan, backends.Made))
+	}
+}
+
+// untilKept waits until a loan is kept, or the daemon is gone.
+func (l *lender) untilKept() error {
+	for {
+		loans, err := l.client.Loans(l.t.Context())
+		if err != nil || len(loans) == 1 && loans[0].Volume == "" {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// lent asks for what a hook asks for.
+func (l *lender) lent(image string) (plugin.Answer, error) {
+	a, err := l.client.Lend(l.t.Context(), api.LoanRequest{Place: place, Renews: true, CreateRequest: api.CreateRequest{
+		Backend: "any", Image: "library:" + image + ".raw", Volume: "v", SizeBytes: gib, VolumeType: cindertest.Type, Deadline: time.Now().Add(time.Hour),
+	}})
+	if err == nil && a.Loan == "" {
+		err = fmt.Errorf("nothing was lent: %+v", a)
+	}
+	return a, err
 }
 
 // startedAgain starts the daemon after its death, and looks at its loans: what was lent still is, until whoever had it begins anew.
@@ -149,7 +185,8 @@ func (l *lender) startedAgain(t *testing.T, after failpoint.Step) {
 		t.Fatal(err)
 	}
 	lent := after == failpoint.Lend || after == failpoint.Touch
-	if lent != (len(loans) == 1) && after != failpoint.Flush || len(loans) > 1 { // what is flushed may be any answer
+	either := after == failpoint.Flush || after == failpoint.Keep // any answer may be flushed; what is kept ends within seconds
+	if lent != (len(loans) == 1) && !either || len(loans) > 1 {
 		t.Errorf("loans after the kill: %+v", loans)
 	}
 	if ended, err := l.client.EndLoansAt(t.Context(), "any", place); err != nil || ended != len(loans) {

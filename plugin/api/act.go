@@ -17,7 +17,7 @@ import (
 // are not: they have events of their own, and there are very many.
 func changes(op huma.Operation) bool {
 	switch op.OperationID {
-	case "create-volume", "create-volume-anywhere", "lend-image-volume", "end-loan", "renew-loan", "end-loans-of-place":
+	case "create-volume", "create-volume-anywhere", "lend-image-volume", "end-loan", "renew-loan", "keep-loan", "end-loans-of-place":
 		return false
 	}
 	return op.Method != http.MethodGet

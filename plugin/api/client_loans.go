@@ -39,6 +39,14 @@ func (c *Client) RenewLoan(ctx context.Context, id plugin.LoanID) error {
 	return err
 }
 
+// KeepLoan says that the volume is made, and keeps what was lent for the next one. It returns when that is to be given back by EndLoan,
+// which is a minute later, or as soon as the image-volume is to go. When ctx ends, the loan ends by itself within seconds. An error of code
+// loan_not_found says that it has ended.
+func (c *Client) KeepLoan(ctx context.Context, id plugin.LoanID) error {
+	_, err := fetch[struct{}](ctx, c, call{method: http.MethodPost, path: "/v1/loans/" + url.PathEscape(string(id)) + "/keep"})
+	return err
+}
+
 // EndLoansAt ends the loans for all volumes that were to be made in a place, of a backend, and returns how many they were.
 func (c *Client) EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (int, error) {
 	ended, err := fetch[loansEnded](ctx, c, call{method: http.MethodPut, path: loansPath(backend), body: loansEnd{Place: at, End: backends.NotMade}})

@@ -383,6 +383,13 @@ func (f *fakeService) RenewLoan(_ context.Context, id plugin.LoanID) error {
 	return nil
 }
 
+func (f *fakeService) KeepLoan(_ context.Context, id plugin.LoanID) error {
+	if id != "l1" {
+		return fmt.Errorf("keep loan %s: %w", id, catalog.ErrNoLoan)
+	}
+	return nil
+}
+
 func (f *fakeService) EndLoan(_ context.Context, id plugin.LoanID, how backends.Return) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -34,7 +34,7 @@ func (g *storeGauges) collectLoans(ctx context.Context, views []plugin.BackendVi
 		return
 	}
 	for _, l := range all {
-		if _, ours := lent[l.Backend]; ours { // else it is another host's
+		if _, ours := lent[l.Backend]; ours && l.Volume != "" { // else it is another host's, or is only kept
 			lent[l.Backend]++
 		}
 	}

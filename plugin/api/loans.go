@@ -53,6 +53,9 @@ func (s *Server) loanRoutes() {
 	route(s, post("renew-loan", "/v1/loans/{loan}/renew", "The requester's driver still clones what was lent: let the loan last on. 404: it has ended, and what was lent may be gone"), func(ctx context.Context, svc Service, in *loanNamed) (*none, error) {
 		return nil, svc.RenewLoan(ctx, in.Loan)
 	})
+	route(s, post("keep-loan", "/v1/loans/{loan}/keep", "The requester's volume is made: keep what was lent for its next one. It is answered when the requester is to give it back by ending the loan: after a minute, or as soon as the image-volume is to go; the loan of one that hangs up ends by itself within seconds. 404: it has ended"), func(ctx context.Context, svc Service, in *loanNamed) (*none, error) {
+		return nil, svc.KeepLoan(ctx, in.Loan)
+	})
 	route(s, put("end-loans-of-place", "/v1/backends/{backend}/loans", "End the loans for all volumes that were to be made in a place: whoever made them has gone"), func(ctx context.Context, svc Service, in *loansEndInput) (*output[loansEnded], error) {
 		return s.endLoans(ctx, svc, in)
 	})

@@ -92,12 +92,15 @@ func askClient(t *testing.T, c *api.Client) {
 	if loans, err := c.Loans(t.Context()); err != nil || len(loans) != 1 || loans[0].ID != "l1" {
 		t.Errorf("loans: %+v, %v", loans, err)
 	}
-	if err := errors.Join(c.RenewLoan(t.Context(), "l1"), c.EndLoan(t.Context(), "l1", backends.Full)); err != nil {
+	if err := errors.Join(c.RenewLoan(t.Context(), "l1"), c.KeepLoan(t.Context(), "l1"), c.EndLoan(t.Context(), "l1", backends.Full)); err != nil {
 		t.Error(err)
 	}
 	var refused *api.Error
 	if err := c.RenewLoan(t.Context(), "l2"); !errors.As(err, &refused) || refused.Code != "loan_not_found" {
 		t.Errorf("renewing a loan that has ended: %v", err)
+	}
+	if err := c.KeepLoan(t.Context(), "l2"); !errors.As(err, &refused) || refused.Code != "loan_not_found" {
+		t.Errorf("keeping a loan that has ended: %v", err)
 	}
 	if n, err := c.EndLoansAt(t.Context(), "lvm", "h@b"); err != nil || n != 2 {
 		t.Errorf("ended %d: %v", n, err)

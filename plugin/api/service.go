@@ -37,6 +37,7 @@ type Loans interface {
 	Loans(ctx context.Context) ([]plugin.LoanView, error)
 	EndLoan(ctx context.Context, id plugin.LoanID, how backends.Return) error
 	RenewLoan(ctx context.Context, id plugin.LoanID) error
+	KeepLoan(ctx context.Context, id plugin.LoanID) error
 	EndLoansAt(ctx context.Context, backend backends.Name, at backends.Place) (ended int, err error)
 }
 

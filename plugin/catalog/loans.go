@@ -25,7 +25,7 @@ type Loan struct {
 	Store       backends.StoreID
 	ImageVolume backends.ImageVolumeID
 	Generation  backends.GenerationID // the volume that is lent
-	LentTo      backends.VolumeName   // what is to be made
+	LentTo      backends.VolumeName   // what is to be made; "": that is there, and the loan is kept for the next one
 	Place       backends.Place        // where; "" not known
 	Host        InstanceID            // the daemon that lent it
 	LentAt      time.Time
@@ -42,6 +42,9 @@ const (
 	selectLoans = `SELECT ` + loanColumns + ` FROM loans WHERE until_at > ? ORDER BY id`
 	loansOf     = `SELECT COUNT(*) FROM loans WHERE entry_id = ? AND until_at > ?`
 	renewLoan   = `UPDATE loans SET until_at = ? WHERE id = ? AND until_at > ?`
+	loansAtWork = `SELECT COUNT(*) FROM loans WHERE entry_id = ? AND until_at > ? AND lent_to <> ''`
+	keepLoan    = `UPDATE loans SET lent_to = '', until_at = ?, lasts = ? WHERE id = ? AND until_at > ?`
+	expireKept  = `DELETE FROM loans WHERE until_at <= ? AND lent_to = ''`
 	expireLoans = `DELETE FROM loans WHERE until_at <= ?`
 )
 
@@ -118,6 +121,36 @@ func (c *Catalog) RenewLoan(ctx context.Context, id LoanID, lasts func(Loan) tim
 	return l, nil
 }
 
+// KeepLoan notes that the volume of a loan that lives is there, and that what was lent stays lent, to nobody, for so long from
+// now. As Lend does, it writes before it looks at the entry. It may be repeated. ErrNoLoan: it has ended. ErrLost: the entry does not serve, or has
+// another image-volume; the loan is kept all the same, since somebody may be cloning.
+func (c *Catalog) KeepLoan(ctx context.Context, id LoanID, lasts time.Duration) (Loan, error) {
+	op := fmt.Sprintf("keep loan %s", id)
+	var l Loan
+	err := c.write(ctx, op, func(t tx) (err error) {
+		if l, err = scanLoan(t.row(ctx, selectLoan, id)); err != nil {
+			return err
+		}
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		l.LentTo, l.Until, l.Lasts = "", now.Add(lasts), lasts
+		return t.change(ctx, keepLoan, micros(l.Until), lasts.Microseconds(), id, micros(now))
+	})
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {
+		err = fmt.Errorf("%s: %w", op, ErrNoLoan)
+	}
+	if err != nil {
+		return Loan{}, err
+	}
+	e, err := c.Get(ctx, l.Entry)
+	if errors.Is(err, ErrNotFound) || err == nil && (!e.Serves() || e.ImageVolume != l.ImageVolume) {
+		err = c.wrap(op, ErrLost)
+	}
+	return l, err
+}
+
 // Loans lists the loans that live, the oldest first.
 func (c *Catalog) Loans(ctx context.Context) ([]Loan, error) {
 	var all []Loan
@@ -139,23 +172,36 @@ func (c *Catalog) Loans(ctx context.Context) ([]Loan, error) {
 	return all, nil
 }
 
-// LoansOf counts the loans of an entry that live.
-func (c *Catalog) LoansOf(ctx context.Context, id EntryID) (n int, err error) {
+// LoansOf counts the loans of an entry that live, those that are kept too.
+func (c *Catalog) LoansOf(ctx context.Context, id EntryID) (int, error) {
+	return c.countLoans(ctx, loansOf, id)
+}
+
+// LoansAtWork counts the loans of an entry that live, and whose volumes are being made.
+func (c *Catalog) LoansAtWork(ctx context.Context, id EntryID) (int, error) {
+	return c.countLoans(ctx, loansAtWork, id)
+}
+
+func (c *Catalog) countLoans(ctx context.Context, query string, id EntryID) (n int, err error) {
 	err = c.read(ctx, fmt.Sprintf("count the loans of entry %s", id), func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
 		}
-		return t.row(ctx, loansOf, id, micros(now)).Scan(&n)
+		return t.row(ctx, query, id, micros(now)).Scan(&n)
 	})
 	return n, err
 }
 
-// ExpireLoans removes the rows of loans that have ended by themselves, and returns how many these were.
+// ExpireLoans removes the rows of loans that have ended by themselves, and returns how many these were; but for those that were
+// kept, whose end nobody need say.
 func (c *Catalog) ExpireLoans(ctx context.Context) (expired int64, err error) {
 	err = c.write(ctx, "expire loans", func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, expireKept, micros(now)); err != nil {
 			return err
 		}
 		expired, err = t.exec(ctx, expireLoans, micros(now))

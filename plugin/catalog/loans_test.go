@@ -156,3 +156,45 @@ func TestALoanLastsAsWasPromised(t *testing.T) {
 		})
 	}
 }
+
+// What is kept is nobody's: it holds its entry for a while from each time that it is kept, and no longer.
+func TestALoanIsKeptForTheNext(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	e := mustReady(t, c, spec("kept"), 100)
+	l, err := lent(t, c, e, "v1")
+	is(t, "lend", err, nil)
+	for range 2 {
+		at.add(5 * time.Second)
+		kept, err := c.KeepLoan(ctx, l.ID, 8*time.Second)
+		is(t, "keep", err, nil)
+		if kept.LentTo != "" || kept.Lasts != 8*time.Second || kept.Until.Sub(l.LentAt) > 18*time.Second {
+			t.Errorf("kept: %+v", kept)
+		}
+	}
+	livingLoans(t, c, e, 1)
+	if n, err := c.LoansAtWork(ctx, e.ID); err != nil || n != 0 {
+		t.Errorf("at work: got %d, %v, want 0", n, err)
+	}
+	renewed, err := c.RenewLoan(ctx, l.ID, func(l Loan) time.Duration { return l.Lasts })
+	if err != nil || renewed.Lasts != 8*time.Second {
+		t.Errorf("renewed: %+v, %v", renewed, err)
+	}
+	_, err = c.BeginEvict(ctx, e.ID, CauseAdmin)
+	is(t, "evict", err, nil)
+	kept, err := c.KeepLoan(ctx, l.ID, 8*time.Second)
+	is(t, "keep what goes", err, ErrLost)
+	if kept.ID != l.ID {
+		t.Errorf("who has it must hear of which: %+v", kept)
+	}
+	livingLoans(t, c, e, 1)
+	at.add(8 * time.Second)
+	livingLoans(t, c, e, 0)
+	_, err = c.KeepLoan(ctx, l.ID, 8*time.Second)
+	is(t, "keep what has ended", err, ErrNoLoan)
+	if n, err := c.ExpireLoans(ctx); err != nil || n != 0 {
+		t.Errorf("expired: got %d, %v; nobody need hear of what was kept", n, err)
+	}
+	_, err = c.EndLoan(ctx, l.ID)
+	is(t, "its row is gone", err, ErrNotFound)
+}

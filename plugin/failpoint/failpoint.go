@@ -37,6 +37,7 @@ const (
 	Lend   Step = "lend"   // the loan is noted, and nobody was told of it
 	Grow   Step = "grow"   // the image-volume has another generation
 	Return Step = "return" // the loan is gone
+	Keep   Step = "keep"   // the loan is kept for the next volume
 
 	Migrate Step = "migrate" // a migration of the catalog was applied
 )
@@ -45,7 +46,7 @@ const (
 func All() []Step { return append(Made(), Lent()...) }
 
 // Lent are the steps that are reached only where image-volumes are lent.
-func Lent() []Step { return []Step{Lend, Grow, Return} }
+func Lent() []Step { return []Step{Lend, Grow, Return, Keep} }
 
 // Made are the others.
 func Made() []Step {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,8 @@ func (a *app) loanList() *cobra.Command {
 		Short: "List the loans that live",
 		Long: `Lists the loans that live, the oldest first: which volume is made of which, where, and when the loan ends by itself.
 That is the backend's clone_time after it was lent or last renewed, or after its request's deadline where nobody
-renews it.`,
+renews it. After a hit the hook keeps what it was lent for a minute, for the next volume of the image: such a loan is
+of no volume, and is given back as soon as the image-volume is to go.`,
 		Example: `  clonecache loan list
   clonecache loan list -o json`,
 		Args: exactly(),
@@ -35,7 +37,7 @@ func showLoans(t *table, loans []plugin.LoanView) {
 	t.spare("PLACE", "UNTIL", "BACKEND", "SINCE")
 	id := shortIDs(loans, func(l plugin.LoanView) string { return string(l.ID) })
 	for _, l := range loans {
-		t.row(id(string(l.ID)), string(l.Backend), string(l.Generation), string(l.Volume), string(l.Place), t.ago(l.LentAt), t.moment(l.LentUntil))
+		t.row(id(string(l.ID)), string(l.Backend), string(l.Generation), cmp.Or(string(l.Volume), "(kept)"), string(l.Place), t.ago(l.LentAt), t.moment(l.LentUntil))
 	}
 }
 
