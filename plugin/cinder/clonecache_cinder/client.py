@@ -20,6 +20,9 @@ from http.client import HTTPConnection, HTTPException
 # the deadline; an answer that says one was made is true whenever it comes.
 GRACE = 10.0
 
+# How many seconds the daemon lets what was lent be kept, at most.
+KEPT_FOR = 60.0
+
 MAX_LINE = 64 * 1024
 MAX_BODY = 256 * 1024
 
@@ -192,6 +195,13 @@ class Daemon:
         """Say that the clone is still being made. Whether the loan lives. Raises DaemonError."""
         return self._told('POST', _loan(loan) + '/renew')[0] != 404
 
+    def keep_loan(self, loan):
+        """Hold what was lent, though its volume is made, until the daemon wants it back.
+
+        It is the caller's until end_loan. Raises DaemonError: it may be gone at any moment.
+        """
+        self._told('POST', _loan(loan) + '/keep', patience=KEPT_FOR + self._patience)
+
     def delete_volume(self, backend, volume):
         """Remove a volume that the daemon made. It is no error if there is none."""
         self._told('DELETE', '%s/%s' % (_volumes(backend), urllib.parse.quote(volume, safe='')))
@@ -209,10 +219,10 @@ class Daemon:
         except (ValueError, KeyError, TypeError) as e:
             raise Refused('bad_answer', 'the quota names no project') from e
 
-    def _told(self, method, path, body=None):
+    def _told(self, method, path, body=None, patience=None):
         """Tell the daemon something. Returns status and body; what is gone (404) is no error."""
         connection = _Connection(self._path)
-        connection.bound(time.monotonic() + self._patience)
+        connection.bound(time.monotonic() + (patience or self._patience))
         headers = {} if body is None else {'Content-Type': 'application/json'}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)

@@ -1,5 +1,6 @@
 """Reads from Cinder's database, while the daemon is asked, what the daemon will probably lend."""
 
+import _thread
 import threading
 import time
 
@@ -17,14 +18,14 @@ class Guess:
         self._id = volume_id
         self._begun = time.monotonic()
         self._read = None
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
+        self._done = threading.Event()
+        _thread.start_new_thread(self._look, ())  # Thread.start would wait until it runs
 
     def volume(self, volume_id):
         """The volume, if it was the one that was guessed; else None, also if it is not there."""
         if volume_id != self._id or time.monotonic() - self._begun > FRESH:
             return None
-        self._thread.join()
+        self._done.wait()
         return self._read
 
     def _look(self):
@@ -32,6 +33,8 @@ class Guess:
             self._read = objects.Volume.get_by_id(self._context, self._id)
         except Exception:
             self._read = None  # whoever needs it reads it again, and sees why
+        finally:
+            self._done.set()
 
 
 class Guesses:

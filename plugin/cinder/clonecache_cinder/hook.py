@@ -146,7 +146,7 @@ class ClonecacheMixin:
             body['encrypted'] = True
         return body
 
-    def _clonecache_send(self, context, volume, where, body, timeout=None):
+    def _clonecache_send(self, context, volume, where, body, timeout=None, call=None):
         """Ask, waiting for a fill only if there is a place among those who wait."""
         may_wait = self._clonecache_option('on_miss') == 'wait'
         with self._clonecache_waiting.take(self._clonecache_places() if may_wait else 0) as waits:
@@ -154,7 +154,7 @@ class ClonecacheMixin:
             shown = progress.VolumeProgress(self.db, context, volume)
             made = False
             try:
-                answer = self._clonecache_call()(
+                answer = (call or self._clonecache_call())(
                     where, body, token=getattr(context, 'auth_token', None),
                     timeout=self._clonecache_option('timeout') if timeout is None else timeout,
                     progress=shown.show if self._clonecache_option('progress') else None)

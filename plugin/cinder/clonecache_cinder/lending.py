@@ -12,7 +12,9 @@ from cinder.volume import volume_utils
 from oslo_log import log as logging
 
 from clonecache_cinder import hook
+from clonecache_cinder.early import Early
 from clonecache_cinder.guess import Guesses
+from clonecache_cinder.kept import Shelf
 from clonecache_cinder.later import Later
 from clonecache_cinder.loan import Ended
 from clonecache_cinder.loan import Loan
@@ -23,6 +25,9 @@ PLACE_KEY = 'clonecache_place'
 
 # How often one volume may find a full generation, or none: others fill them meanwhile.
 MOST_TRIES = 64
+
+# By which a driver finds a volume, and the hook whether the driver can clone it.
+SOURCE_FIELDS = ('name', 'host', 'cluster_name', 'size', 'volume_type_id', 'encryption_key_id')
 
 # What a driver may write into a volume, and what is taken back with a half clone.
 PROVIDER_FIELDS = ('provider_location', 'provider_id', 'provider_auth', 'provider_geometry')
@@ -41,6 +46,8 @@ class LendingMixin(hook.ClonecacheMixin):
         super().__init__(*args, **kwargs)
         self._lending_later = Later(self._lending_end)
         self._lending_guesses = Guesses()
+        self._lending_shelf = Shelf(self._clonecache_daemon,
+                                    lambda loan: self._lending_end(loan, 'made'))
 
     def do_setup(self, context):
         super().do_setup(context)
@@ -101,36 +108,62 @@ class LendingMixin(hook.ClonecacheMixin):
         where = self._clonecache_place(volume)
         body = dict(self._clonecache_body(volume, image_location, image_meta),
                     place=place(volume), renews=True)
+        key = (where, body['image'], body['place'], volume.volume_type_id)
         end = begun + self._clonecache_option('timeout')
+        kept = self._lending_shelf.look(key)
         for _ in range(MOST_TRIES):
-            asked = time.monotonic()
-            left = end - asked
+            left = end - time.monotonic()
             if left <= 0:
                 raise hook.Unsuitable('deadline', 'no image-volume took a clone in time')
             guess = self._lending_guesses.begin(context, body['image'])
-            answer = self._clonecache_send(context, volume, where, body, timeout=left)
-            if answer.get('outcome') == 'bypassed':
-                raise hook.Bypassed(str(answer.get('reason')),
-                                    str(answer.get('detail') or 'bypassed'))
-            check_loan(answer, body)
-            loan = Loan(self._clonecache_daemon(), answer, asked)
-            update = self._lending_try(context, volume, loan, guess)
+            early = self._lending_early(context, volume, kept)
+            answer, loan = self._lending_asked(context, volume, where, body, left, early)
+            update = self._lending_try(context, volume, loan, guess, early, key)
             if update is not None:
                 self._lending_guesses.note(body['image'], loan.lent)
                 LOG.info('clonecache made %(volume)s of %(image)s: %(outcome)s in %(took).3f s',
                          {'volume': volume.name, 'image': body['image'],
                           'outcome': answer['outcome'], 'took': time.monotonic() - begun})
                 return update
+            kept = None  # it was full, or is there no more
         raise hook.Unsuitable('clone_limit', 'each image-volume was full as soon as it was lent')
 
-    def _lending_try(self, context, volume, loan, guess=None):
-        """Clone what is lent, and end the loan.
+    def _lending_asked(self, context, volume, where, body, left, early):
+        """The daemon's answer and what it lends. Raises Unsuitable, DaemonError.
+
+        Then nothing is left of what the driver has cloned meanwhile.
+        """
+        asked = time.monotonic()
+
+        def lend(answer):
+            if answer.get('outcome') == 'bypassed':
+                return None
+            check_loan(answer, body)
+            return Loan(self._clonecache_daemon(), answer, asked)
+        call = self._clonecache_call()
+        try:
+            answer = self._clonecache_send(
+                context, volume, where, body, timeout=left,
+                call=call if early is None else early.during(call, lend))
+            loan = lend(answer) if early is None else early.loan
+            if loan is None:
+                raise hook.Bypassed(str(answer.get('reason')),
+                                    str(answer.get('detail') or 'bypassed'))
+            return answer, loan
+        except Exception:
+            if early is not None:
+                early.undo()
+            raise
+
+    def _lending_try(self, context, volume, loan, guess=None, early=None, key=None):
+        """Clone what is lent, unless that was done early, and end the loan.
 
         Returns the model update, or None where another one is to be asked for. Raises Unsuitable;
         then nothing is left of the volume. Where this thread is killed, nobody knows what the
         driver still does: the loan goes on, until it ends by itself or cinder-volume begins anew.
         """
         ended = None
+        source = None
         try:
             if not loan.lives():  # the answer came late, or was read late
                 ended = 'not_made'
@@ -139,7 +172,9 @@ class LendingMixin(hook.ClonecacheMixin):
             if source is None:
                 source = objects.Volume.get_by_id(context.elevated(), loan.lent)
             self._lending_check(volume, source)
-            update = self._lending_clone(volume, source, loan)
+            update = self._lending_took(volume, loan, source, early)
+            if update is None:
+                update = self._lending_clone(volume, source, loan)
             ended = 'made'
             return update
         except exception.VolumeNotFound:
@@ -153,9 +188,47 @@ class LendingMixin(hook.ClonecacheMixin):
             raise
         finally:
             if ended == 'made':  # the volume need not wait until the daemon has written that
-                self._lending_later.add(loan, ended)
+                if not (loan.keeps and self._lending_shelf.keep(key, loan, source)):
+                    self._lending_later.add(loan, ended)
             elif ended is not None:
+                if early is not None:
+                    early.undo()
                 self._lending_end(loan, ended)
+
+    def _lending_early(self, context, volume, kept):
+        """A clone of what is kept, to be made while the daemon is asked; None: none can be."""
+        if kept is None:
+            return None
+        source = kept.source(context.elevated())
+        try:
+            self._lending_check(volume, source)
+        except hook.Unsuitable:
+            return None
+        before = {name: volume[name] for name in PROVIDER_FIELDS}
+
+        def undo(update):
+            find_by(volume, update)
+            self._lending_clear(volume, before)
+        return Early(kept, source, lambda: self.create_cloned_volume(volume, source), undo)
+
+    def _lending_took(self, volume, loan, source, early):
+        """The model update of the early clone, if it is one of what is lent; else it is deleted.
+
+        What is lent now was there all the time, since a volume that Cinder has deleted does not
+        come back; and the loan lives.
+        """
+        if early is None:
+            return None
+        lent = early.source.id == source.id and all(
+            getattr(early.source, name) == getattr(source, name)
+            for name in SOURCE_FIELDS + PROVIDER_FIELDS)
+        if not lent:
+            early.undo()
+        update = early.take()
+        if update is not None:
+            LOG.info('%(volume)s is cloned from image-volume %(source)s in %(took).3f s',
+                     {'volume': volume.name, 'source': source.id, 'took': early.took})
+        return update
 
     def _lending_check(self, volume, source):
         mine, lent = place(volume), place(source)
@@ -193,9 +266,7 @@ class LendingMixin(hook.ClonecacheMixin):
         """Raise Ended where what was cloned may have been deleted, and its blocks used anew."""
         if loan.lives():
             return
-        for name in PROVIDER_FIELDS:  # by which the driver finds what it is to delete
-            if name in update:
-                volume[name] = update[name]
+        find_by(volume, update)
         raise Ended(loan)
 
     def _lending_clear(self, volume, before):
@@ -214,6 +285,13 @@ class LendingMixin(hook.ClonecacheMixin):
         except Exception as e:
             LOG.warning('the daemon was not told that loan %s has ended (%s): it ends by itself; '
                         '%s', loan.id, how, e)
+
+
+def find_by(volume, update):
+    """Let the driver find what it has made by what it has said of it."""
+    for name in PROVIDER_FIELDS:
+        if name in update:
+            volume[name] = update[name]
 
 
 def place(volume):

@@ -28,7 +28,8 @@ class Loan:
         self._every = answer.get('renew_seconds') or 0
         self._lived = asked
         self._ended = False
-        self._done = threading.Event()
+        self._done = None
+        self.keeps = answer.get('keeps') is True  # the daemon lets it be kept for the next clone
 
     def lives(self):
         """Whether what is lent is surely there. The daemon is asked only if a renewal is due.
@@ -42,19 +43,24 @@ class Loan:
         return not self._ended and self._since() < TERMS * self._every
 
     def __enter__(self):
-        if self._every:
-            threading.Thread(target=self._keep, daemon=True).start()
+        self._done = threading.Event()
+        self.renew_until(self._done)
         return self
 
     def __exit__(self, *exc):
         self._done.set()
 
+    def renew_until(self, done):
+        """Renew it by a thread of its own until done is set, or it has ended."""
+        if self._every:
+            threading.Thread(target=self._keep, args=(done,), daemon=True).start()
+
     def _since(self):
         return time.monotonic() - self._lived
 
-    def _keep(self):
+    def _keep(self, done):
         pause = self._every
-        while not self._done.wait(pause) and not self._ended:
+        while not done.wait(pause) and not self._ended:
             pause = self._every if self._renew() else self._every / 4
 
     def _renew(self):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 import uuid
 from unittest import mock
 
@@ -65,6 +66,7 @@ class Lender:
         self.ends = []
         self.asked = []
         self.every = None  # renew_seconds
+        self.keeps = False
         self.renewed = threading.Semaphore(0)  # released for each renewal
         self.refused = threading.Semaphore(0)  # released for each of a loan that has ended
 
@@ -85,6 +87,8 @@ class Lender:
                   'size_bytes': request.json['size_bytes'], 'loan': loan, 'lent': lent.id}
         if self.every:
             answer['renew_seconds'] = self.every
+        if self.keeps:
+            answer['keeps'] = True
         request.send(lines({'answer': answer}))
         return True
 
@@ -136,6 +140,13 @@ class LendingCase(support.CinderCase):
         with open(os.path.join(self.dir, made.name), 'w') as f:
             f.write('the image')
         return made
+
+    def until(self, true):
+        """Wait for what another thread does."""
+        end = time.monotonic() + 60
+        while not true():
+            self.assertLess(time.monotonic(), end, 'it does not come')
+            time.sleep(0.01)
 
     def content(self, volume):
         with open(os.path.join(self.dir, volume.name)) as f:
