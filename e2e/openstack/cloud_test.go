@@ -143,12 +143,16 @@ type wanted struct {
 	Image string // "": an empty volume
 	Type  string // "": Cinder's default_volume_type
 	Size  int64  // GiB; 0: 1
+	From  string // the volume that Cinder's driver clones; "": none
 }
 
 func (w wanted) body(tb testing.TB) object {
 	volume := object{"name": tb.Name(), "size": max(w.Size, 1)}
 	if w.Image != "" {
 		volume["imageRef"] = w.Image
+	}
+	if w.From != "" {
+		volume["source_volid"] = w.From
 	}
 	if w.Type != "" {
 		volume["volume_type"] = w.Type
