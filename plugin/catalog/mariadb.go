@@ -141,7 +141,7 @@ func (m mariaDBConnector) Connect(ctx context.Context) (driver.Conn, error) {
 			m.nodes.heard(address, err, time.Now())
 		}
 		if err == nil {
-			return conn, nil
+			return m.nodes.to(address, conn), nil
 		}
 		problems = append(problems, fmt.Errorf("%s: %w", address, err))
 		if ctx.Err() != nil {

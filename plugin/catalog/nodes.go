@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"sync"
 	"time"
@@ -58,6 +59,63 @@ func (n *nodes) heard(address string, err error, now time.Time) {
 	case !errors.Is(err, context.Canceled):
 		n.aside[address] = now.Add(asideFor)
 	}
+}
+
+// behind tells that a connection to a node is not to be used again, since one that goes before it serves, or may serve by now: who
+// connects next finds out, while the others keep theirs.
+func (n *nodes) behind(address string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, first := range n.addresses {
+		if first == address {
+			return false
+		}
+		if !now.Before(n.aside[first]) {
+			return true
+		}
+	}
+	return false
+}
+
+// pooled is what database/sql uses of a connection of MariaDB's driver.
+type pooled interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+	driver.NamedValueChecker
+}
+
+// nodeConn is a connection to a node, which the pool drops once a node that goes before it serves again: otherwise this daemon would go on to
+// write to it, beside those that write to the first one.
+type nodeConn struct {
+	pooled
+	nodes   *nodes
+	address string
+}
+
+// IsValid implements driver.Validator.
+func (c nodeConn) IsValid() bool { return c.pooled.IsValid() && !c.nodes.behind(c.address, time.Now()) }
+
+// ResetSession implements driver.SessionResetter.
+func (c nodeConn) ResetSession(ctx context.Context) error {
+	if c.nodes.behind(c.address, time.Now()) {
+		return driver.ErrBadConn
+	}
+	return c.pooled.ResetSession(ctx)
+}
+
+// to is a connection that goes with the order of the nodes.
+func (n *nodes) to(address string, conn driver.Conn) driver.Conn {
+	p, ok := conn.(pooled)
+	if !ok || len(n.addresses) == 1 {
+		return conn
+	}
+	return nodeConn{pooled: p, nodes: n, address: address}
 }
 
 // gaveUp tells that who asked a node has waited for less than a node may take, and has no more time: that says nothing of the

@@ -39,6 +39,36 @@ func TestTheFirstNodeThatServesIsTaken(t *testing.T) {
 	want(0, "for all", one, two, three)
 }
 
+// settled is a connection of which nothing is wrong.
+type settled struct{ pooled }
+
+func (settled) IsValid() bool                      { return true }
+func (settled) ResetSession(context.Context) error { return nil }
+
+// Connections to another node are dropped once the first one may serve again; while somebody finds out whether it does, they are used.
+func TestConnectionsFollowTheFirstNode(t *testing.T) {
+	n := newNodes([]string{"a:3306", "b:3306"})
+	first, second := n.to("a:3306", settled{}).(nodeConn), n.to("b:3306", settled{}).(nodeConn)
+	at := time.Now()
+	want := func(what string, one, two bool) {
+		t.Helper()
+		for conn, want := range map[nodeConn]bool{first: one, second: two} {
+			if conn.IsValid() != want || (conn.ResetSession(t.Context()) == nil) != want {
+				t.Errorf("%s: the connection to %s is used: %v, want %v", what, conn.address, !want, want)
+			}
+		}
+	}
+	want("the first one serves", true, false)
+	n.heard("a:3306", errors.New("connection refused"), at)
+	want("it does not", true, true)
+	n.heard("a:3306", errors.New("connection refused"), at.Add(-asideFor))
+	want("it may again", true, false)
+	n.order(at)
+	want("somebody finds out", true, true)
+	n.heard("a:3306", nil, at)
+	want("it serves", true, false)
+}
+
 // A node is not left for another one since somebody asked who had hardly any time, as a scrape has: of a cluster that is
 // slow for a moment, some daemons would write to one node and some to another.
 func TestWhoHasLittleTimeSaysNothingOfANode(t *testing.T) {
