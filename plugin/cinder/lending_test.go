@@ -39,7 +39,7 @@ volume_type = "__DEFAULT__"
 const imageID = "5e1f6e4c-0000-4000-8000-000000000001"
 
 // The hook before any driver, and the daemon as it is installed, understand each other: five volumes of a driver that allows
-// two clones of one.
+// two clones of one. The first loan of each generation is kept, and the next clone begins by it.
 func TestTheDaemonLendsToTheHook(t *testing.T) {
 	needCinder(t)
 	fake := cindertest.New(t)
@@ -58,7 +58,7 @@ func TestTheDaemonLendsToTheHook(t *testing.T) {
 	out, err := child.CombinedOutput()
 	_ = daemon.Process.Signal(os.Interrupt)
 	_ = daemon.Wait()
-	if want := "made made full made made full made of 3 volumes"; err != nil || !strings.Contains(string(out), want) {
+	if want := "made full made full of 3 volumes"; err != nil || !strings.Contains(string(out), want) {
 		t.Fatalf("%v\n%s\nwant %q; the daemon:\n%s", err, out, want, log.String())
 	}
 	for _, v := range fake.All() {

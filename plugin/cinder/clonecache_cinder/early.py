@@ -13,9 +13,9 @@ LOG = logging.getLogger(__name__)
 class Early:
     """One clone, begun before the daemon's answer, which is deleted unless it is taken.
 
-    It belongs to the thread of the request, in which the driver clones. Only asking has a thread of
-    its own. source is what is cloned, and loan what the answer lends: it is renewed until the clone
-    is taken or deleted.
+    It belongs to the thread of the request, in which the driver clones. Only asking has a thread
+    of its own. kept is cloned, as source says; loan is what the answer lends, and is renewed until
+    the clone is taken or deleted.
     """
 
     def __init__(self, kept, source, clone, undo):
@@ -23,7 +23,7 @@ class Early:
         self.source = source
         self.loan = None
         self.took = 0.0
-        self._kept = kept
+        self.kept = kept
         self._clone = clone
         self._undo = undo
         self._update = None
@@ -57,7 +57,7 @@ class Early:
             loan.renew_until(self._done)
 
     def _make(self):
-        if not self._kept.begin():
+        if not self.kept.begin():
             return
         begun = time.monotonic()
         self._there = True
@@ -68,7 +68,7 @@ class Early:
                      self.source.id, e)
             self.undo()
         finally:
-            self._kept.end()
+            self.kept.end()
         self.took = time.monotonic() - begun
 
     def take(self):

@@ -1,4 +1,4 @@
-"""What the daemon keeps lent after a hit, so that the next clone of the image can begin at once."""
+"""What stays lent after a hit, so that the next clone of the image can begin at once."""
 
 import threading
 import time

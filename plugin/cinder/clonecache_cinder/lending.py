@@ -172,7 +172,7 @@ class LendingMixin(hook.ClonecacheMixin):
             if source is None:
                 source = objects.Volume.get_by_id(context.elevated(), loan.lent)
             self._lending_check(volume, source)
-            update = self._lending_took(volume, loan, source, early)
+            update = self._lending_took(volume, source, early, key)
             if update is None:
                 update = self._lending_clone(volume, source, loan)
             ended = 'made'
@@ -211,7 +211,7 @@ class LendingMixin(hook.ClonecacheMixin):
             self._lending_clear(volume, before)
         return Early(kept, source, lambda: self.create_cloned_volume(volume, source), undo)
 
-    def _lending_took(self, volume, loan, source, early):
+    def _lending_took(self, volume, source, early, key):
         """The model update of the early clone, if it is one of what is lent; else it is deleted.
 
         What is lent now was there all the time, since a volume that Cinder has deleted does not
@@ -225,7 +225,9 @@ class LendingMixin(hook.ClonecacheMixin):
         if not lent:
             early.undo()
         update = early.take()
-        if update is not None:
+        if update is None:  # the next one need not try it
+            self._lending_shelf.drop(key, early.kept)
+        else:
             LOG.info('%(volume)s is cloned from image-volume %(source)s in %(took).3f s',
                      {'volume': volume.name, 'source': source.id, 'took': early.took})
         return update

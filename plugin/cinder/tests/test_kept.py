@@ -1,4 +1,4 @@
-"""The driver clones what the daemon keeps while the daemon is asked; and only its yes makes a volume."""
+"""The driver clones what is kept while the daemon is asked; only its yes makes a volume."""
 
 import os
 import shutil
@@ -122,7 +122,7 @@ class KeptTest(KeptCase):
         self.until(lambda: self.lender.ends == ['made'])
         self.assertEqual({}, self.lender.loans)
         self.lender.recall.clear()
-        self.assertEqual(CLONED, self.clone(self.d, self.volume()))  # asked first, as nothing is kept
+        self.assertEqual(CLONED, self.clone(self.d, self.volume()))  # nothing is kept: asked first
         self.assertTrue(self.lender.held.acquire(timeout=60))
 
     def test_it_is_given_back_only_once_nobody_clones_from_it(self):
@@ -186,6 +186,7 @@ class KeptTest(KeptCase):
             self.assertEqual(CLONED, self.clone(self.d, self.volume()))
         self.assertIn('full', self.lender.ends)
         self.assertEqual('clone ?', self.order[-1])
+        self.assertTrue(self.lender.held.acquire(timeout=60), 'the next one is not kept')
 
     def test_as_many_as_may_be_are_kept(self):
         with mock.patch.object(keeping, 'MOST', 0):
