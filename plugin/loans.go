@@ -50,6 +50,9 @@ func (k *stock) returned(ctx context.Context, id LoanID, how backends.Return) er
 		return err
 	}
 	failpoint.Reached(failpoint.Return)
+	if l.LentTo == "" && how == backends.NotMade {
+		how = backends.Made // it was only kept: the volume that it was lent for is there
+	}
 	if s := k.storeOf(l.Store); s != nil {
 		if lender, lends := backends.Capability[backends.Lender](s.images); lends {
 			lender.Returned(l.ImageVolume, l.Generation, how)

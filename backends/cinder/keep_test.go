@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/cinder"
 	"github.com/clonecache/clonecache/e2e/harness"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
@@ -115,4 +116,19 @@ func TestWhatIsKeptKeepsNobodyWaiting(t *testing.T) {
 		t.Errorf("the next image: %+v", a)
 	}
 	<-given
+}
+
+// Whoever has begun anew keeps nothing, but the volume whose loan was kept is there: it counts among the clones of a generation that
+// takes so many.
+func TestWhatWasKeptStaysAClone(t *testing.T) {
+	c := newCloud(t, lru.Bounds{}, func(cfg *cinder.Config) { cfg.MaxClones = 1 })
+	lent, kept, hangUp := c.keep(t)
+	if n, err := c.Lending().EndLoansAt(t.Context(), "lvm", "host@lvm"); err != nil || n != 1 {
+		t.Fatalf("ended %d loans, %v, want the one that was kept", n, err)
+	}
+	hangUp()
+	<-kept
+	if next := c.lend(t, "debian", "v2"); next.Generation == "" || next.Generation == lent.Generation {
+		t.Errorf("lent generation %q, want another one than %s, which has its clone", next.Generation, lent.Generation)
+	}
 }
