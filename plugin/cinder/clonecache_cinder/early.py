@@ -19,11 +19,15 @@ class Early:
     """
 
     def __init__(self, kept, source, clone, undo):
-        """clone makes it and returns the model update; undo(update) deletes it, whole or half."""
+        """clone makes it and returns the model update.
+
+        undo(update) deletes it, whole or half, and returns whether nothing is left of it.
+        """
         self.source = source
+        self.kept = kept
         self.loan = None
         self.took = 0.0
-        self.kept = kept
+        self.stuck = False  # it is neither taken nor deleted
         self._clone = clone
         self._undo = undo
         self._update = None
@@ -84,7 +88,7 @@ class Early:
         self._done.set()
         if self._there:
             self._there = False
-            self._undo(self._update or {})
+            self.stuck = not self._undo(self._update or {})
 
 
 def _wait(heard, progress):

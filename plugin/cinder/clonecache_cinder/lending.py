@@ -125,6 +125,8 @@ class LendingMixin(hook.ClonecacheMixin):
                          {'volume': volume.name, 'image': body['image'],
                           'outcome': answer['outcome'], 'took': time.monotonic() - begun})
                 return update
+            if early is not None:
+                check_gone(early)
             kept = None  # it was full, or is there no more
         raise hook.Unsuitable('clone_limit', 'each image-volume was full as soon as it was lent')
 
@@ -208,14 +210,15 @@ class LendingMixin(hook.ClonecacheMixin):
 
         def undo(update):
             find_by(volume, update)
-            self._lending_clear(volume, before)
+            return self._lending_clear(volume, before)
         return Early(kept, source, lambda: self.create_cloned_volume(volume, source), undo)
 
     def _lending_took(self, volume, source, early, key):
         """The model update of the early clone, if it is one of what is lent; else it is deleted.
 
         What is lent now was there all the time, since a volume that Cinder has deleted does not
-        come back; and the loan lives.
+        come back; and the loan lives. Raises Unsuitable: it cannot be deleted, and a driver may
+        take what bears the volume's name for the next clone.
         """
         if early is None:
             return None
@@ -224,6 +227,7 @@ class LendingMixin(hook.ClonecacheMixin):
             for name in SOURCE_FIELDS + PROVIDER_FIELDS)
         if not lent:
             early.undo()
+        check_gone(early)
         update = early.take()
         if update is None:  # the next one need not try it
             self._lending_shelf.drop(key, early.kept)
@@ -272,14 +276,20 @@ class LendingMixin(hook.ClonecacheMixin):
         raise Ended(loan)
 
     def _lending_clear(self, volume, before):
-        """Delete what a clone that failed has left. The name is this volume's alone."""
+        """Delete what a clone that failed has left, and return whether that succeeded.
+
+        The name is this volume's alone.
+        """
+        cleared = True
         try:
             self.delete_volume(volume)
         except Exception:
             LOG.exception('leftovers of %s not removed', volume.name)
+            cleared = False
         for name, value in before.items():
             if volume[name] != value:
                 volume[name] = value
+        return cleared
 
     def _lending_end(self, loan, how):
         try:
@@ -294,6 +304,13 @@ def find_by(volume, update):
     for name in PROVIDER_FIELDS:
         if name in update:
             volume[name] = update[name]
+
+
+def check_gone(early):
+    """Raise Unsuitable where an early clone could not be deleted."""
+    if early.stuck:
+        raise hook.Unsuitable('clone_failed', 'the clone of image-volume %s that was begun early '
+                              'could not be deleted' % early.source.id)
 
 
 def place(volume):

@@ -157,6 +157,25 @@ class KeptTest(KeptCase):
         self.assertEqual('another image', self.content(volume))
         self.assertEqual(['clone a', 'delete', 'clone b'], self.order)
 
+    def test_what_is_lent_no_more_is_cloned_in_vain_once(self):
+        self.keep()
+        self.other()
+        self.assertEqual(CLONED, self.clone(self.d, self.volume()))
+        self.assertTrue(self.lender.held.acquire(timeout=60))  # the other one
+        self.order.clear()
+        self.assertEqual(CLONED, self.clone(self.d, self.volume()))
+        self.assertEqual(['clone b'], self.order)
+
+    def test_nothing_is_cloned_over_what_could_not_be_deleted(self):
+        self.keep()
+        self.other()
+        volume = self.volume()
+        with mock.patch.object(test_lending.CloningDriver, 'delete_volume',
+                               side_effect=OSError('busy')):
+            self.assertEqual(NOT_MADE, self.clone(self.d, volume))
+        self.assertEqual(['clone a', 'cinder'], self.order)
+        self.assertEqual(['not_made'], self.lender.ends)
+
     def test_one_that_was_moved_meanwhile_is_cloned_anew(self):
         self.keep()
         source = self.lender.generations[0][0]
