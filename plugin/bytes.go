@@ -30,6 +30,7 @@ type Bytes struct {
 	sources *sources
 	gate    *gate
 	queue   *queue
+	spared  *spared // what is fetched sparingly
 }
 
 // BytesOf is that of an open cache.
@@ -37,7 +38,7 @@ func BytesOf(p *Plugin) Bytes { return p.ladder.bytes(&p.gate, p.queue) }
 
 // bytes is one that knows what the ladder knows.
 func (l *ladder) bytes(g *gate, q *queue) Bytes {
-	return Bytes{l.house, l.books, l.stock, l.fills, l.sources, g, q}
+	return Bytes{l.house, l.books, l.stock, l.fills, l.sources, g, q, &spared{}}
 }
 
 // BytesRequest asks for an image's bytes.
@@ -61,6 +62,9 @@ const (
 	FetchNow Fetching = iota
 	// FetchNever gives what is kept, and ErrNotKept else.
 	FetchNever
+	// FetchSparingly is FetchNow, and Bytes.Fetch, for whom nobody knows: what is not being fetched yet is begun as long as it is a small part of
+	// the file cache an hour, and ErrNotKept else.
+	FetchSparingly
 )
 
 // Open asks the source for the image by the requester's right, and opens its bytes: those that are kept, or those that are
@@ -108,6 +112,11 @@ func (o Bytes) open(ctx context.Context, r BytesRequest) (*KeptImage, error) {
 	}
 	if err := errors.Join(o.keepable(s, want), o.mayFetch(s, want)); err != nil {
 		return nil, err
+	}
+	if r.Fetch == FetchSparingly && !o.fills.fetches(s, want) {
+		if err := o.spare(s, want, false); err != nil {
+			return nil, err
+		}
 	}
 	return k, k.fetch(ctx, *want, r.Token)
 }

@@ -33,9 +33,11 @@ func (o Bytes) Fetch(ctx context.Context, r BytesRequest) error {
 	want, err := o.wanted(ctx, own)
 	switch {
 	case err == nil:
-		return o.queueBytes(ctx, s, want, r.Image)
+		return o.queueBytes(ctx, s, want, r)
+	case r.Fetch == FetchSparingly:
+		return err
 	case errors.Is(err, imagesource.ErrNotActive):
-		return o.queue.addBytes(ctx, s, r.Image)
+		return o.queue.addBytes(ctx, s, r.Image, 0)
 	case errors.Is(err, ErrNotKept) || r.Token == "":
 		return err
 	}
@@ -44,20 +46,29 @@ func (o Bytes) Fetch(ctx context.Context, r BytesRequest) error {
 	case refused == nil:
 		return o.fetchNow(ctx, s, theirs, r.Token)
 	case errors.Is(err, imagesource.ErrNotFound) && errors.Is(refused, imagesource.ErrNotFound):
-		return o.queue.addBytes(ctx, s, r.Image)
+		return o.queue.addBytes(ctx, s, r.Image, 0)
 	}
 	return refused
 }
 
 // queueBytes queues what is not kept yet.
-func (o Bytes) queueBytes(ctx context.Context, s *store, want *wanted, ref string) error {
+func (o Bytes) queueBytes(ctx context.Context, s *store, want *wanted, r BytesRequest) error {
 	if _, ok := s.find(want); ok {
 		return nil
 	}
 	if err := o.keepable(s, want); err != nil {
 		return err
 	}
-	return o.queue.addBytes(ctx, s, ref)
+	if r.Fetch != FetchSparingly {
+		return o.queue.addBytes(ctx, s, r.Image, 0)
+	}
+	if o.fills.fetches(s, want) {
+		return nil
+	}
+	if err := o.spare(s, want, true); err != nil {
+		return err
+	}
+	return o.queue.addBytes(ctx, s, r.Image, -maxPriority)
 }
 
 // fetchNow begins to read what is not kept yet.
@@ -76,12 +87,12 @@ func (o Bytes) fetchNow(ctx context.Context, s *store, want *wanted, token image
 }
 
 // addBytes queues an image's bytes for a file cache.
-func (q *queue) addBytes(ctx context.Context, s *store, ref string) error {
+func (q *queue) addBytes(ctx context.Context, s *store, ref string, priority int) error {
 	images, err := q.resolved(ctx, []string{ref})
 	if err != nil {
 		return err
 	}
-	if _, err := q.catalog.Enqueue(ctx, []catalog.QueueSpec{{Store: s.id(), Image: images[0], Form: backends.Source}}); err != nil {
+	if _, err := q.catalog.Enqueue(ctx, []catalog.QueueSpec{{Store: s.id(), Image: images[0], Form: backends.Source, Priority: priority}}); err != nil {
 		return err
 	}
 	q.poke()

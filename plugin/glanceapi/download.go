@@ -35,9 +35,9 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, id string) {
 // reading is a request for an image's data, by the right of the token that it bears.
 type reading struct {
 	*http.Request
-	id         string
-	data       func() given // what Glance says to that
-	tellRanges bool         // the caller is told that parts can be had
+	id     string
+	data   func() given // what Glance says to that
+	public bool         // by the account's right: the caller, whom nobody knows, is told that parts can be had
 }
 
 // giveKept gives an image's data from the file cache; false: it cannot, and nothing has been answered.
@@ -49,8 +49,11 @@ func (s *Server) giveKept(w http.ResponseWriter, r reading) bool {
 	}
 	request := s.bytesOf(r.Request, r.id)
 	request.Permitted = func() bool { return r.data().may }
-	if !part.whole {
+	switch {
+	case !part.whole:
 		request.Fetch = plugin.FetchNever // as Glance: what is read in parts is not cached by that
+	case r.public:
+		request.Fetch = plugin.FetchSparingly
 	}
 	image, err := cache.bytes.Open(r.Context(), request)
 	if err != nil {
@@ -63,7 +66,7 @@ func (s *Server) giveKept(w http.ResponseWriter, r reading) bool {
 		return false
 	}
 	dropBody(r.Request)
-	if r.tellRanges && (image.Whole() || r.data().ranged) {
+	if r.public && (image.Whole() || r.data().ranged) {
 		w.Header().Set("Accept-Ranges", "bytes")
 	}
 	describeData(w, image.Image, part, first, length)

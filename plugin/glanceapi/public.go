@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
@@ -70,15 +71,13 @@ func (s *Server) givePublic(w http.ResponseWriter, r *http.Request, ours publicR
 	if !head && s.giveKept(w, reading{ours.Request, ours.image.ID, data, true}) {
 		return
 	}
-	kept := false
-	if head || plain && !part.whole {
-		kept = s.keptOrFetched(ours)
-	}
-	switch said := data(); {
-	case !said.may:
+	said := data()
+	if !said.may {
 		s.passOn(w, r)
 		return
-	case said.ranged || kept:
+	}
+	kept := (head || plain && !part.whole) && s.keptOrFetched(ours)
+	if said.ranged || kept {
 		w.Header().Set("Accept-Ranges", "bytes")
 	}
 	if head {
@@ -95,6 +94,7 @@ func (s *Server) keptOrFetched(r publicRequest) bool {
 		return false
 	}
 	want := s.bytesOf(r.Request, r.image.ID)
+	want.Fetch = plugin.FetchSparingly
 	if cache.bytes.Keeps(r.Context(), want) {
 		return true
 	}
