@@ -209,7 +209,7 @@ func (c *call) remove() {
 		c.failed(err)
 		return
 	}
-	if len(entries) == 0 && len(queued) == 0 {
+	if len(entries) == 0 && len(queued) == 0 || !c.manages() { // who may not is not told either what is cached of others' images
 		if _, ok := c.imageThere(); !ok {
 			return
 		}

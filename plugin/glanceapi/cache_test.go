@@ -160,6 +160,24 @@ func TestImagesAreQueuedListedAndDeleted(t *testing.T) {
 	}
 }
 
+// Who may manage nothing learns nothing of what he may not see by being refused: neither that it is there, nor that it is cached.
+func TestARefusalTellsOfNoImage(t *testing.T) {
+	f := newFront(t, keeping)
+	f.keep(t, "demo", privateImage)
+	for _, path := range []string{"/v2/cache/", "/v2/queued_images/", "/v2/cached_images/", "/v2/cache/nodes/"} {
+		for _, method := range []string{"GET", "PUT", "DELETE"} {
+			got, told := f.send(t, "other", method, path+privateImage)
+			want, absent := f.send(t, "other", method, path+absentImage)
+			if got.StatusCode != want.StatusCode || strings.ReplaceAll(told, privateImage, absentImage) != absent {
+				t.Errorf("%s %s: %d %s of one that is cached, %d %s of one that is not there", method, path, got.StatusCode, told, want.StatusCode, absent)
+			}
+		}
+	}
+	if answer, _ := f.send(t, "demo", "DELETE", "/v2/cache/"+privateImage); answer.StatusCode != 403 {
+		t.Errorf("who may see it: %d, want 403", answer.StatusCode)
+	}
+}
+
 func TestOtherRolesMayManageByConfiguration(t *testing.T) {
 	f := newFront(t, func(c *glanceapi.Config, _ *plugin.Config) { c.Roles = []string{"cache_operator"} })
 	for who, want := range map[string]int{"operator": 200, "admin": 403} {

@@ -86,12 +86,15 @@ func (c *call) run(do func(*call)) {
 // domain or in the whole system are others': who has a domain to administer is no administrator of images, and Glance itself
 // takes tokens of projects alone since 2023.1.
 func (c *call) may(action string) bool {
-	if c.bearer.ProjectID != "" && c.bearer.Has(c.s.config.Roles...) {
+	if c.manages() {
 		return true
 	}
 	refuse(c.w, c.r, http.StatusForbidden, "You are not authorized to complete "+action+" action.")
 	return false
 }
+
+// manages tells whether the caller may use the cache API.
+func (c *call) manages() bool { return c.bearer.ProjectID != "" && c.bearer.Has(c.s.config.Roles...) }
 
 // hasBody refuses a request that brings a body where there is nothing to say.
 func (c *call) hasBody() bool {
