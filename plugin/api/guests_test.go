@@ -108,13 +108,48 @@ func TestAClientComesAsAGuest(t *testing.T) {
 }
 
 // caller is a guest who may come until he is revoked.
-type caller struct{ revoked, away atomic.Bool }
+type caller struct {
+	revoked, away atomic.Bool
+	asked         func() // unless nil, once he was let in
+}
 
 func (c *caller) Guest(context.Context, string) (api.Identity, bool, error) {
+	if c.asked != nil {
+		defer c.asked()
+	}
 	if c.away.Load() {
 		return api.Identity{}, false, errors.New("connection refused")
 	}
 	return api.Identity{Name: "Keystone user rita", Role: api.Reader}, !c.revoked.Load(), nil
+}
+
+// Also where it is so as soon as he was let in.
+func TestEventsEndForAGuestWhoIsNobodyByThen(t *testing.T) {
+	for want, change := range map[string]func(*caller){
+		"unauthorized":         func(c *caller) { c.revoked.Store(true) },
+		"keystone_unavailable": func(c *caller) { c.away.Store(true) },
+	} {
+		t.Run(want, func(t *testing.T) {
+			fake, guest := newFake(), &caller{}
+			guest.asked = func() { change(guest) }
+			ctx, over := context.WithTimeout(t.Context(), 10*time.Second)
+			defer over()
+			fake.follow = func(followed context.Context, _ plugin.EventFilter, _ func(plugin.Event) error) error {
+				select {
+				case <-followed.Done():
+					return followed.Err()
+				case <-ctx.Done():
+					return nil
+				}
+			}
+			d := startDaemon(t, fake, api.ServerConfig{GuestsEvery: time.Millisecond})
+			url := serve(t, d.server, "tcp://127.0.0.1:0", api.ListenConfig{Guests: guest})
+			status, body := askAsGuest(t, url, "GET /v1/events?follow=true", "a-token-of-keystone", "")
+			if status != 200 || !strings.Contains(body, want) {
+				t.Errorf("got %d %s, want the stream to end with %s", status, body, want)
+			}
+		})
+	}
 }
 
 // What a guest follows ends as a request of his would be turned away.

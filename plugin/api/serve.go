@@ -123,12 +123,16 @@ func (s *Server) guard(l *Listener) http.Handler {
 		case l.only && r.URL.Path != metricsPath && !isProbe(r):
 			s.refuse(w, r, noSuchRoute.answer("metrics alone are served at this address: /metrics, /healthz, /readyz"))
 		default:
-			who, err := s.identify(l, r)
+			who, guest, err := s.identify(l, r)
 			if err != nil {
 				s.refuseGuest(w, r, err)
 				return
 			}
-			s.admit(w, r.WithContext(context.WithValue(r.Context(), keysKey{}, l.keys)), who)
+			ctx := context.WithValue(r.Context(), keysKey{}, l.keys)
+			if guest {
+				ctx = context.WithValue(ctx, guestKey{}, true)
+			}
+			s.admit(w, r.WithContext(ctx), who)
 		}
 	})
 }
@@ -152,23 +156,22 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	s.refuse(w, r, err)
 }
 
-// identify finds out who asks, by what he brings, or by the session that he has begun. Errors as asksAsGuest's.
-func (s *Server) identify(l *Listener, r *http.Request) (Identity, error) {
-	who := l.identify(r)
-	if who.Role > Nobody {
-		return who, nil
+// identify finds out who asks, by what he brings, or by the session that he has begun, and whether he is a guest. Errors as asksAsGuest's.
+func (s *Server) identify(l *Listener, r *http.Request) (who Identity, guest bool, err error) {
+	if who = l.identify(r); who.Role > Nobody {
+		return who, false, nil
 	}
-	guest, err := l.keys.asksAsGuest(r)
+	who, err = l.keys.asksAsGuest(r)
 	switch {
 	case err != nil:
-		return Identity{}, err
+		return Identity{}, false, err
 	case l.only:
-		guest.Role = min(guest.Role, monitor)
-		return guest, nil
-	case guest.Role > Nobody:
-		return guest, nil
+		who.Role = min(who.Role, monitor)
+		return who, true, nil
+	case who.Role > Nobody:
+		return who, true, nil
 	}
-	return s.sessions.byCookie(r), nil
+	return s.sessions.byCookie(r), false, nil
 }
 
 // isBrowser tells browsers, which call themselves so, or name the page that a change is asked for by. Programs come to a
