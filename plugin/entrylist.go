@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
@@ -68,6 +70,10 @@ func (f EntryFilter) selected() (catalog.Filter, error) {
 	var ok bool
 	if c.After, ok = c.Order.ParsePlace(f.After); !ok {
 		return c, fmt.Errorf("%w: after: %q is not the list_place of an entry in a list by %s", ErrBadRequest, f.After, f.Sort)
+	}
+	id := string(c.After.ID)
+	if whole, err := uuid.Parse(id); id != "" && (err != nil || whole.String() != id) {
+		return c, fmt.Errorf("%w: after: %q is no whole ID of an entry, as the list has it in JSON", ErrBadRequest, id)
 	}
 	switch f.State {
 	case "":

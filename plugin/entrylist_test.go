@@ -58,7 +58,10 @@ func TestEntriesAreSortedByWhatIsShown(t *testing.T) {
 
 func TestAnOrderThatThereIsNotIsRefused(t *testing.T) {
 	r := newRig(t, t.TempDir(), lru.Bounds{})
-	for _, f := range []plugin.EntryFilter{{Sort: "odd"}, {Sort: plugin.SortHits, After: "0197c2f4"}, {Sort: plugin.SortUsed, After: "x:0197c2f4"}} {
+	for _, f := range []plugin.EntryFilter{
+		{Sort: "odd"}, {Sort: plugin.SortHits, After: "0197c2f4"}, {Sort: plugin.SortUsed, After: "x:0197c2f4"},
+		{After: "0197c2f4-1b7e"}, {After: "zz"}, {After: "0197C2F4-1B7E-7000-8000-000000000001"}, {Sort: plugin.SortHits, After: "0:0197c2f4-1b7e"},
+	} {
 		_, err := r.Entries(t.Context(), f)
 		if !errors.Is(err, plugin.ErrBadRequest) || strings.Contains(err.Error(), "odd") != (f.Sort == "odd") {
 			t.Errorf("%+v: got %v", f, err)

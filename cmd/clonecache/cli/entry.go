@@ -44,7 +44,7 @@ func (a *app) entryList() *cobra.Command {
 	flags.Var(&state, "state", "only those in this state: "+strings.Join(entryStates, ", "))
 	flags.StringVar(&f.ImageID, "image", "", "only those with this image's content (SOURCE:ID)")
 	flags.StringVar(&f.Contains, "contains", "", "only those with this in their ID, or in the SOURCE:ID of an image")
-	flags.StringVar(&f.After, "after", "", "only those after this ID, for paging; with --sort -COLUMN after this list_place")
+	flags.StringVar(&f.After, "after", "", "only those after this whole ID, for paging; with --sort -COLUMN after this list_place")
 	flags.Var((*atMost)(&f.Limit), "limit", "at most so many; 0: all")
 	sorted.flag(cmd)
 	a.completeAllStores(cmd)
