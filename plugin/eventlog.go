@@ -88,6 +88,9 @@ func (b *books) note(e catalog.Event) {
 // due is told when something was noted that is to be written soon.
 func (b *books) due() <-chan struct{} { return b.events.kick }
 
+// ended is closed when the cache closes.
+func (b *books) ended() <-chan struct{} { return b.events.ended }
+
 // lastEvent writes what was noted, and lets those who follow events go once they have it all. No more come.
 func (b *books) lastEvent(ctx context.Context) {
 	b.writeNow(ctx)

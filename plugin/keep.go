@@ -34,7 +34,7 @@ func (d Lending) KeepLoan(ctx context.Context, id LoanID) error {
 	over := time.NewTimer(keptAtMost)
 	defer over.Stop()
 	for first := true; ; first = false {
-		recalled := d.stock.recalls.wait()
+		recalled := d.stock.recalled()
 		l, err := d.stock.catalog.KeepLoan(ctx, id, keptLasts)
 		if errors.Is(err, catalog.ErrLost) {
 			return nil

@@ -127,7 +127,7 @@ type Lending struct {
 }
 
 // Lending is that of this cache.
-func (p *Plugin) Lending() Lending { return Lending{p.stock, &p.gate, p.books.events.ended} }
+func (p *Plugin) Lending() Lending { return Lending{p.stock, &p.gate, p.books.ended()} }
 
 // Loans lists the loans that live.
 func (d Lending) Loans(ctx context.Context) ([]LoanView, error) {

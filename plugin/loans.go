@@ -69,6 +69,9 @@ const (
 	lookForReturns = time.Second
 )
 
+// recalled is closed when an eviction begins to wait for what is lent.
+func (k *stock) recalled() <-chan struct{} { return k.recalls.wait() }
+
 // awaitReturns waits until an evicting entry is lent to nobody; from then on nobody is lent it. ErrBusy: it still is, and
 // stays evicting until somebody looks again.
 func (k *stock) awaitReturns(ctx context.Context, s *store, e catalog.Entry) error {
