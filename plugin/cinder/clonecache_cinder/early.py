@@ -84,11 +84,17 @@ class Early:
         return self._update
 
     def undo(self):
-        """Delete the clone, unless it was taken or is not there."""
+        """Delete the clone, unless it was taken or is not there; the loan is renewed till then."""
+        try:
+            if self._there:
+                self._there = False
+                self.stuck = not self._undo(self._update or {})
+        finally:
+            self._done.set()
+
+    def leave(self):
+        """Let the loan end by itself: the request's thread is killed."""
         self._done.set()
-        if self._there:
-            self._there = False
-            self.stuck = not self._undo(self._update or {})
 
 
 def _wait(heard, progress):

@@ -196,6 +196,8 @@ class LendingMixin(hook.ClonecacheMixin):
                 if early is not None:
                     early.undo()
                 self._lending_end(loan, ended)
+            elif early is not None:
+                early.leave()
 
     def _lending_early(self, context, volume, kept):
         """A clone of what is kept, to be made while the daemon is asked; None: none can be."""

@@ -166,6 +166,33 @@ class KeptTest(KeptCase):
         self.assertEqual(CLONED, self.clone(self.d, self.volume()))
         self.assertEqual(['clone b'], self.order)
 
+    def test_what_is_lent_is_renewed_while_the_early_clone_is_deleted(self):
+        self.keep()
+        self.other()
+        self.lender.every = 1.0
+        delete, renewed = test_lending.CloningDriver.delete_volume, []
+
+        def slow(d, volume):
+            while self.lender.renewed.acquire(blocking=False):
+                pass
+            renewed.append(self.lender.renewed.acquire(timeout=10))
+            return delete(d, volume)
+        with mock.patch.object(test_lending.CloningDriver, 'delete_volume', slow):
+            self.assertEqual(CLONED, self.clone(self.d, self.volume()))
+        self.assertEqual([True], renewed)
+
+    def test_nobody_renews_for_a_thread_that_was_killed(self):
+        class Killed(BaseException):
+            pass
+        self.keep()
+        self.lender.every = 0.05
+        with mock.patch.object(self.d.__class__, '_lending_took', side_effect=Killed()):
+            self.assertRaises(Killed, self.clone, self.d, self.volume())
+        self.lender.renewed.acquire(timeout=0.5)  # one may be under way
+        while self.lender.renewed.acquire(blocking=False):
+            pass
+        self.assertFalse(self.lender.renewed.acquire(timeout=1))
+
     def test_nothing_is_cloned_over_what_could_not_be_deleted(self):
         self.keep()
         self.other()
