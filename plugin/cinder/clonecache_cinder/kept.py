@@ -13,6 +13,10 @@ REPLACED_AFTER = 30.0
 # What is given back while a driver clones from it is renewed so often, in seconds.
 RENEWED_EVERY = 2.0
 
+# Of drivers whose clones take more seconds than that, as copies do, nothing is kept: asking takes
+# little beside it, and a request that is refused would wait for a whole clone in vain.
+QUICK = 5.0
+
 # How many image-volumes are kept at a time: each has a thread and a connection.
 MOST = 64
 
@@ -87,8 +91,13 @@ class Shelf:
         with self._lock:
             return self._all.get(key)
 
-    def keep(self, key, loan, source):
-        """Keep what is lent instead of ending the loan. Whether it is kept."""
+    def keep(self, key, loan, source, took):
+        """Keep what is lent, once it was cloned in so many seconds, instead of ending the loan.
+
+        Whether it is kept.
+        """
+        if took > QUICK:
+            return False
         with self._lock:
             now = self._all.get(key)
             if self._busy >= MOST or now is not None and not now.is_old():

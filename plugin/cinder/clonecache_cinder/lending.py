@@ -164,8 +164,7 @@ class LendingMixin(hook.ClonecacheMixin):
         then nothing is left of the volume. Where this thread is killed, nobody knows what the
         driver still does: the loan goes on, until it ends by itself or cinder-volume begins anew.
         """
-        ended = None
-        source = None
+        ended = source = took = None
         try:
             if not loan.lives():  # the answer came late, or was read late
                 ended = 'not_made'
@@ -175,8 +174,11 @@ class LendingMixin(hook.ClonecacheMixin):
                 source = objects.Volume.get_by_id(context.elevated(), loan.lent)
             self._lending_check(volume, source)
             update = self._lending_took(volume, source, early, key)
+            took = early.took if update is not None else None
             if update is None:
+                begun = time.monotonic()
                 update = self._lending_clone(volume, source, loan)
+                took = time.monotonic() - begun
             ended = 'made'
             return update
         except exception.VolumeNotFound:
@@ -190,7 +192,7 @@ class LendingMixin(hook.ClonecacheMixin):
             raise
         finally:
             if ended == 'made':  # the volume need not wait until the daemon has written that
-                if not (loan.keeps and self._lending_shelf.keep(key, loan, source)):
+                if not (loan.keeps and self._lending_shelf.keep(key, loan, source, took)):
                     self._lending_later.add(loan, ended)
             elif ended is not None:
                 if early is not None:

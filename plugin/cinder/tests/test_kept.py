@@ -116,6 +116,12 @@ class KeptTest(KeptCase):
         self.assertEqual(['clone a'], self.order)
         self.assertEqual((['made'], 1), (self.lender.ends, len(self.lender.loans)))
 
+    def test_nothing_is_kept_where_a_clone_takes_long(self):
+        with mock.patch.object(keeping, 'QUICK', -1.0):
+            self.assertEqual(CLONED, self.clone(self.d, self.volume()))
+        self.until(lambda: self.lender.ends == ['made'])
+        self.assertFalse(self.lender.held.acquire(blocking=False))
+
     def test_what_is_kept_is_given_back_when_it_is_asked_for(self):
         self.keep()
         self.lender.recall.set()
