@@ -27,7 +27,9 @@ func (s *Server) passOnAnd(w http.ResponseWriter, r *http.Request, answered func
 
 		ModifyResponse: answered,
 	}
-	proxy.ServeHTTP(w, r)
+	client := patient{w, s.config.Patience}
+	defer client.done()
+	proxy.ServeHTTP(client, r)
 }
 
 // upstream is Glance's own address, without a version.

@@ -49,8 +49,14 @@ func (p patient) ReadFrom(from io.Reader) (written int64, err error) {
 	return written, nil
 }
 
-// done lets the connection be used for other requests.
-func (p patient) done() { p.goOn(time.Time{}) }
+// Unwrap is for http.ResponseController.
+func (p patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// done lets the connection be used for other requests, once all that was written is on its way.
+func (p patient) done() {
+	_ = http.NewResponseController(p.ResponseWriter).Flush()
+	p.goOn(time.Time{})
+}
 
 // goOn is when the client is given up. A connection that knows no such time is a test's.
 func (p patient) goOn(until time.Time) {

@@ -51,6 +51,32 @@ func TestAClientThatTakesNothingIsGivenUp(t *testing.T) {
 	}
 }
 
+// Nor is one waited for that takes nothing of what is passed on, whoever it is.
+func TestAClientThatTakesNothingOfGlancesAnswerIsGivenUp(t *testing.T) {
+	f := newFront(t, anonymous, func(c *glanceapi.Config, _ *plugin.Config) { c.Patience = 3 * time.Second })
+	f.glance.set(func() { f.glance.images[plainImage] = fakeImage{data: random(24 << 20), status: "active"} })
+	served := make(chan struct{}, 2)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { served <- struct{}{} }()
+		f.server.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	for _, who := range []string{"X-Auth-Token: demo\r\n", ""} {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		must(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "GET /v2/images/%s/file HTTP/1.1\r\nHost: glance\r\n%s\r\n", plainImage, who)
+		must(t, err)
+		_, err = io.ReadFull(conn, make([]byte, 1<<10))
+		must(t, err)
+		select {
+		case <-served:
+		case <-time.After(30 * time.Second):
+			t.Errorf("%q: the client is waited for", who)
+		}
+	}
+}
+
 // Nobody fills the memory with a header, before it is known who that is.
 func TestAHeaderHasABound(t *testing.T) {
 	f := newFront(t)
