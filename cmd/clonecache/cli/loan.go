@@ -3,6 +3,8 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,11 +52,14 @@ HOST@BACKEND for all of its pools. Use it where the cinder-volume of that place 
 no more, and does not say so. Without it the loans end by themselves. What is lent to a cinder-volume that still clones
 must stay: an image-volume that is evicted meanwhile is deleted under its hands.
 
-Exit code 6: no backend is called that.`,
+Exit code 2: PLACE is none. Exit code 6: no backend is called that.`,
 		Example: `  clonecache loan end lvm ctl1@lvm
   clonecache loan end netapp ctl1@netapp#aggr1 -o json`,
 		Args: exactly("NAME", "PLACE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if host, backend, _ := strings.Cut(args[1], "@"); host == "" || backend == "" {
+				return &usageError{fmt.Errorf("%s is no place: it is HOST@BACKEND or HOST@BACKEND#POOL, as `clonecache loan list` shows", args[1])}
+			}
 			return a.endLoans(cmd.Context(), backends.Name(args[0]), backends.Place(args[1]))
 		},
 	}

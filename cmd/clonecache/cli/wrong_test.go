@@ -29,6 +29,8 @@ func TestWrongArgumentsAreOneSentence(t *testing.T) {
 		{"an empty file", []string{"image", "inspect", ""}, exitUsage, "FILE is empty: give one"},
 		{"an empty configuration", []string{"config", "check", ""}, exitUsage, "FILE is empty: give one"},
 		{"an empty backend", []string{"backend", "take-over", ""}, exitUsage, "NAME is empty: give one"},
+		{"no place", []string{"loan", "end", "lvm", "ctl1"}, exitUsage, "ctl1 is no place: it is HOST@BACKEND or"},
+		{"half a place", []string{"loan", "end", "lvm", "ctl1@"}, exitUsage, "ctl1@ is no place"},
 		{"no such state", []string{"entry", "list", "--state", "x"}, exitUsage, "use filling or ready or"},
 		{"a directory as an image", []string{"image", "inspect", dir}, exitUsage, "name the file that holds the image"},
 		{"a device as an image", []string{"image", "inspect", "/dev/zero"}, exitUsage, "name the file that holds the image"},
