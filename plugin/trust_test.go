@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,9 +168,9 @@ func hostile() []byte {
 func TestARefusedImageIsNotReadAgain(t *testing.T) {
 	source := newGatedSource()
 	close(source.gate)
-	now := time.Now()
+	var later atomic.Int64 // than it is; duties look at the time too
 	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(newCapable()), func(c *plugin.Config) {
-		c.Now = func() time.Time { return now }
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
 	})
 	source.put("bad", "1", hostile())
 	source.declare("bad", "qcow2")
@@ -195,7 +196,7 @@ func TestARefusedImageIsNotReadAgain(t *testing.T) {
 	source.declare("bad", "qcow2")
 	ask(3)
 	r.wantEntries(t, 2)
-	now = now.Add(25 * time.Hour)
+	later.Store(int64(25 * time.Hour))
 	r.Tidy(t.Context())
 	r.wantEntries(t, 0)
 }
