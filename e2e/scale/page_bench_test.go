@@ -23,9 +23,7 @@ type pages struct {
 // openPages serves the page two hours after the first request that was counted, so that a month has them all.
 func openPages(tb testing.TB, place *place) pages {
 	tb.Helper()
-	config := place.config(0)
-	config.ScrubEvery = -1 // what lies in memory is not what the catalog says of it
-	p, err := plugin.Open(tb.Context(), config)
+	p, err := plugin.Open(tb.Context(), place.config(0))
 	if err != nil {
 		tb.Fatal(err)
 	}
