@@ -45,6 +45,7 @@ type memoryImage struct {
 	description backends.Description
 	clones      map[*memoryVolume]bool // that depend on it
 	adopted     *memoryVolume          // whose content it is; nil: its own
+	watchers    int                    // that have it open
 }
 
 type memoryVolume struct {

@@ -137,7 +137,7 @@ func (m *Memory) Retire(ctx context.Context, id backends.ImageVolumeID) (backend
 	if image == nil {
 		return backends.Retired{}, fmt.Errorf("retire image-volume %s: %w", id, backends.ErrNotExist)
 	}
-	if len(image.clones) > 0 {
+	if len(image.clones) > 0 || image.watchers > 0 {
 		image.state = backends.Detached
 		return backends.Retired{Clones: len(image.clones)}, nil
 	}
@@ -154,13 +154,26 @@ func (m *Memory) Reap(ctx context.Context) (backends.Reaped, error) {
 	defer leave()
 	var reaped backends.Reaped
 	for id, image := range m.images {
-		if image.state == backends.Detached && len(image.clones) == 0 {
+		if image.state == backends.Detached && len(image.clones) == 0 && image.watchers == 0 {
 			m.end(id)
 			reaped.ImageVolumes = append(reaped.ImageVolumes, id)
 			reaped.FreedBytes += image.pages.held()
 		}
 	}
 	return reaped, nil
+}
+
+// Watch has an image-volume open, as a client does that a cluster has not missed yet: it is not freed before end.
+func (m *Memory) Watch(id backends.ImageVolumeID) (end func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	image := m.images[id]
+	image.watchers++
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		image.watchers--
+	}
 }
 
 // ListImageVolumes implements backends.Store.

@@ -154,7 +154,7 @@ func (b *Backend) giveBack(w *work, l located, clones int) (backends.Retired, er
 	if clones > 0 {
 		return backends.Retired{Clones: clones}, nil
 	}
-	if err := lookInto(w.images, l.RBDID, unwatched); err != nil {
+	if err := b.withoutDead(w, w.images, l.RBDID); err != nil {
 		if errors.Is(err, backends.ErrInUse) {
 			return backends.Retired{}, nil
 		}

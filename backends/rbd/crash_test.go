@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
 
 	"github.com/clonecache/clonecache/backends"
@@ -33,7 +34,8 @@ type killed struct {
 	Workers                  int
 	Bytes                    int64
 	Adopt                    backends.VolumeName // fill this instead
-	Watch                    []string            // watch images of these RBD IDs instead
+	Watch                    []string            // watch volumes of these RBD IDs instead
+	WatchImages              []string            // and image-volumes of these
 }
 
 // cloneUntilKilled clones with several workers, and says before each clone that it begins ("+name") and
@@ -61,7 +63,10 @@ func cloneUntilKilled(orders string) {
 		return
 	}
 	if len(k.Watch) > 0 {
-		watchAll(b, k.Watch)
+		var both sync.WaitGroup
+		both.Go(func() { watchAll(b.sessions.current.volumes, k.Watch) })
+		both.Go(func() { watchAll(b.sessions.current.images, k.WatchImages) })
+		both.Wait()
 		return
 	}
 	var running sync.WaitGroup
@@ -82,12 +87,12 @@ func cloneUntilKilled(orders string) {
 }
 
 // watchAll begins and ends to watch headers, many at once.
-func watchAll(b *Backend, rbdIDs []string) {
+func watchAll(io *rados.IOContext, rbdIDs []string) {
 	var running sync.WaitGroup
 	for _, id := range rbdIDs {
 		running.Go(func() {
 			for {
-				w, err := b.sessions.current.volumes.Watch(headerObject + id)
+				w, err := io.Watch(headerObject + id)
 				if err == nil {
 					err = w.Delete()
 				}

@@ -12,35 +12,53 @@ import (
 
 	"github.com/ceph/go-ceph/rados"
 	"github.com/ceph/go-ceph/rbd"
+
+	"github.com/clonecache/clonecache/backends"
 )
 
-// missDead ends what dead clients of this installation watch on an image; what others watch stays. It takes
-// effect a moment later. Where it cannot be done, they are waited for.
-func (b *Backend) missDead(w *work, io *rados.IOContext, rbdID string) {
-	if err := b.endDeadWatches(w, io, rbdID); err != nil && b.config.Log != nil {
-		b.config.Log.WithField("backend", b.config.Name).WithError(err).Warnf("a dead client's watch of image %s is not ended; it is waited for", rbdID)
+// withoutDead is nil for an image that nobody has open any more, once what dead clients of this installation watch on it
+// is ended: a client that is shut out is missed as soon as the OSDs have the map that says so, and one that they have
+// forgotten about at the second look. What others watch stays, and so does what cannot be ended: it is waited for.
+// backends.ErrInUse.
+func (b *Backend) withoutDead(w *work, io *rados.IOContext, rbdID string) error {
+	err := lookInto(io, rbdID, unwatched)
+	for range 2 {
+		if !errors.Is(err, backends.ErrInUse) {
+			return err
+		}
+		ended, cannot := b.endDeadWatches(w, io, rbdID)
+		if cannot != nil && b.config.Log != nil {
+			b.config.Log.WithField("backend", b.config.Name).WithError(cannot).Warnf("a dead client's watch of image %s is not ended; it is waited for", rbdID)
+		}
+		if !ended {
+			return err
+		}
+		err = lookInto(io, rbdID, unwatched)
 	}
+	return err
 }
 
-func (b *Backend) endDeadWatches(w *work, io *rados.IOContext, rbdID string) error {
+// endDeadWatches tells whether there were any.
+func (b *Backend) endDeadWatches(w *work, io *rados.IOContext, rbdID string) (ended bool, err error) {
 	var watchers []rbd.ImageWatcher
-	err := lookInto(io, rbdID, func(image *rbd.Image) (err error) {
+	err = lookInto(io, rbdID, func(image *rbd.Image) (err error) {
 		watchers, err = image.ListWatchers()
 		return err
 	})
 	if err != nil || len(watchers) == 0 {
-		return ignore(err, syscall.EINVAL)
+		return false, ignore(err, syscall.EINVAL)
 	}
 	clients, err := readIndex[client](w.images, clientKeys)
 	if err != nil {
-		return err
+		return false, err
 	}
 	return b.fenceDead(w.session, io, rbdID, watchers, clients)
 }
 
 // fenceDead shuts out those of an image's watchers that are clients of this installation and whose processes are
-// gone. One that is shut out and still watches is one that the OSD has forgotten about.
-func (b *Backend) fenceDead(s *session, io *rados.IOContext, rbdID string, watchers []rbd.ImageWatcher, clients map[string]client) error {
+// gone, and tells whether there were any. One that is shut out and still watches is one that the OSD has forgotten
+// about. What is asked of the OSDs afterwards they answer with the map that says so.
+func (b *Backend) fenceDead(s *session, io *rados.IOContext, rbdID string, watchers []rbd.ImageWatcher, clients map[string]client) (ended bool, err error) {
 	forgotten := false
 	for _, c := range watchers {
 		known := clients[strconv.FormatInt(c.Id, 16)]
@@ -49,14 +67,17 @@ func (b *Backend) fenceDead(s *session, io *rados.IOContext, rbdID string, watch
 		}
 		before, err := b.fence(s, c.Addr)
 		if err != nil {
-			return err
+			return ended, err
 		}
-		forgotten = forgotten || before
+		ended, forgotten = true, forgotten || before
 	}
 	if forgotten {
-		return b.displace(s, io, headerObject+rbdID)
+		err = b.displace(s, io, headerObject+rbdID)
 	}
-	return nil
+	if ended && err == nil {
+		err = s.conn.WaitForLatestOSDMap()
+	}
+	return ended, err
 }
 
 // displaced is how many objects take the place of another one in an OSD's memory: more than an OSD keeps of each

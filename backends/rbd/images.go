@@ -165,11 +165,8 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 	if clones > 0 {
 		return backends.Retired{Clones: clones}, nil
 	}
-	w.mayTake(removalTimeouts * b.config.Timeout)
-	err = removeTrashed(w.images, l.RBDID, true)
-	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) {
-		// A clone came in the last moment, or a process that died has it open for half a minute yet.
-		b.missDead(w, w.images, l.RBDID)
+	err = b.removeFreed(w, w.images, l.RBDID)
+	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) { // a clone came in the last moment, or somebody has it open
 		v, err := l.describe(w.images)
 		return backends.Retired{Clones: v.Clones}, err
 	}

@@ -84,8 +84,7 @@ func (b *Backend) removalEnded(w *work, rbdID string) error {
 // purgeVolume removes a volume from the trash. One that cannot go, since somebody has it open or has made a snapshot,
 // is restored, unless it was never whole: then it stays there, where it harms nobody, and is tried again.
 func (b *Backend) purgeVolume(w *work, rbdID string, r removal) error {
-	w.mayTake(removalTimeouts * b.config.Timeout)
-	err := removeTrashed(w.volumes, rbdID, true)
+	err := b.removeFreed(w, w.volumes, rbdID)
 	if !is(err, syscall.EBUSY) && !is(err, syscall.ENOTEMPTY) {
 		if err := ignore(err, syscall.ENOENT); err != nil {
 			return err
@@ -96,7 +95,6 @@ func (b *Backend) purgeVolume(w *work, rbdID string, r removal) error {
 	if r.Half && is(err, syscall.EBUSY) {
 		return err
 	}
-	b.missDead(w, w.volumes, rbdID)
 	return errors.Join(err, b.restore(w, rbdID, r))
 }
 
@@ -224,7 +222,7 @@ func (b *Backend) strangersAway(w *work, rbdID, holder string) error {
 			return fmt.Errorf("client.%d at %s has it open: %w", c.Id, c.Addr, backends.ErrInUse)
 		}
 	}
-	if err := b.fenceDead(w.session, w.volumes, rbdID, watchers, clients); err != nil { // they are waited for
+	if _, err := b.fenceDead(w.session, w.volumes, rbdID, watchers, clients); err != nil { // they are waited for
 		return fmt.Errorf("%w: %w", backends.ErrUnavailable, err)
 	}
 	return nil

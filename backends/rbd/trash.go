@@ -57,6 +57,17 @@ func removeTrashed(io *rados.IOContext, rbdID string, force bool) error {
 	return rbd.TrashRemove(io, rbdID, force)
 }
 
+// removeFreed removes an image from the trash by its RBD ID, also where a dead client of this installation has it open.
+// EBUSY: somebody has it open. ENOTEMPTY: it has a snapshot that clones need.
+func (b *Backend) removeFreed(w *work, io *rados.IOContext, rbdID string) error {
+	w.mayTake(removalTimeouts * b.config.Timeout)
+	err := removeTrashed(io, rbdID, true)
+	if is(err, syscall.EBUSY) && b.withoutDead(w, io, rbdID) == nil {
+		return removeTrashed(io, rbdID, true)
+	}
+	return err
+}
+
 // putBack restores the image that was just moved to the trash under a name.
 func putBack(io *rados.IOContext, name string) error {
 	all, err := rbd.GetTrashList(io)

@@ -166,7 +166,11 @@ func (b *Backend) delete(w *work, ref backends.VolumeRef) error {
 	if ref.ID != "" {
 		look = asMade
 	}
-	if err := look(w.volumes, rbdID); err != nil {
+	err = look(w.volumes, rbdID)
+	if errors.Is(err, backends.ErrInUse) && b.withoutDead(w, w.volumes, rbdID) == nil {
+		err = look(w.volumes, rbdID)
+	}
+	if err != nil {
 		return err
 	}
 	if ref.ID == "" {
