@@ -135,8 +135,16 @@ func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	if err := m.catalog.Adopt(ctx, e); err != nil {
 		return err
 	}
-	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: clones depend on it", e.ImageVolume)})
+	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: %s", e.ImageVolume, whyDetached(e.Clones))})
 	return nil
+}
+
+// whyDetached says why an image-volume that is retired is still there.
+func whyDetached(clones int) string {
+	if clones > 0 {
+		return "clones depend on it"
+	}
+	return "a client has it open, or has died so lately that its cluster has not missed it"
 }
 
 // contentOf is what an image-volume says of its content; how large it is, the backend knows better.

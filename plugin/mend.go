@@ -53,17 +53,21 @@ func (m *mender) standingOf(ctx context.Context, s *store, iv backends.ImageVolu
 	return superseded, nil
 }
 
-// retireUnnamed removes an image-volume that no row names.
+// retireUnnamed removes an image-volume that no row names. What cannot go yet gets a detached row.
 func (m *mender) retireUnnamed(ctx context.Context, s *store, iv backends.ImageVolume) error {
 	is, err := m.standingOf(ctx, s, iv)
 	if err != nil || is == named {
 		return err
 	}
-	_, err = s.images.Retire(ctx, iv.ID)
-	if errors.Is(err, backends.ErrNotExist) {
+	retired, err := s.images.Retire(ctx, iv.ID)
+	if errors.Is(err, backends.ErrNotExist) || err == nil && retired.Gone {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	iv.State, iv.Clones = backends.Detached, retired.Clones
+	return m.adoptDetached(ctx, s, iv)
 }
 
 // dropMissing drops an entry whose image-volume is still not there.

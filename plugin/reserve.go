@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 )
@@ -126,21 +127,26 @@ func (fl *fills) strand(ctx context.Context, e, previous catalog.Entry) error {
 // undoTaken is undoAttempt of a row that was taken over from another host, and of its claims that it had not learnt of: no
 // reconcile may come for long.
 func (fl *fills) undoTaken(ctx context.Context, s *store, previous catalog.Entry) error {
-	if err := fl.undoAttempt(ctx, s, previous); err != nil || previous.ID == "" || !s.charged() {
+	kept, err := fl.undoAttempt(ctx, s, previous)
+	if err != nil || previous.ID == "" || !s.charged() {
 		return err
 	}
-	return fl.releaseUnrecorded(ctx, previous)
+	return fl.releaseUnrecorded(ctx, previous, kept)
 }
 
-// undoAttempt removes what a dead holder's attempt had staged and claimed.
-func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
+// undoAttempt removes what a dead holder's attempt had staged and claimed. kept is the claim that a detached entry goes on with.
+func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) (kept internaltenant.ClaimID, err error) {
 	if previous.ImageVolume != "" {
-		if _, err := s.images.Retire(ctx, previous.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
-			return fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
+		still, err := fl.stock.retireAttempt(ctx, s, previous.ImageVolume, previous.Claim)
+		if err != nil {
+			return "", fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
+		}
+		if still {
+			return previous.Claim, nil
 		}
 	}
 	if previous.Claim != "" {
-		return fl.owner.Release(ctx, previous.Claim)
+		return "", fl.owner.Release(ctx, previous.Claim)
 	}
-	return nil
+	return "", nil
 }

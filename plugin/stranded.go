@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 
+	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -15,23 +16,25 @@ func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 	if err := fl.certain(ctx, e); err != nil {
 		return err
 	}
-	if err := fl.undoAttempt(ctx, s, e); err != nil {
+	kept, err := fl.undoAttempt(ctx, s, e)
+	if err != nil {
 		return err
 	}
-	if err := fl.releaseUnrecorded(ctx, e); err != nil {
+	if err := fl.releaseUnrecorded(ctx, e, kept); err != nil {
 		return err
 	}
 	return fl.catalog.ForgetFill(ctx, e.ID, e.Attempt)
 }
 
-// releaseUnrecorded releases claims of a row's attempts, up to the one it is at, which the row may not have learnt of.
-func (fl *fills) releaseUnrecorded(ctx context.Context, e catalog.Entry) error {
+// releaseUnrecorded releases claims of a row's attempts, up to the one it is at, which the row may not have learnt of,
+// but for one that another row goes on with.
+func (fl *fills) releaseUnrecorded(ctx context.Context, e catalog.Entry, kept internaltenant.ClaimID) error {
 	claims, err := fl.owner.Claims(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range claims {
-		if c.EntryID != e.ID || c.Attempt > e.Attempt {
+		if c.EntryID != e.ID || c.Attempt > e.Attempt || c.ID == kept {
 			continue
 		}
 		if err := fl.owner.Release(ctx, c.ID); err != nil {

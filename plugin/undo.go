@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
@@ -75,19 +74,23 @@ func (w *filling) left(err error, what string) {
 
 // undoHeld undoes a fill whose row is still its own, in the reverse order: the image-volume, the claim, the row.
 func (w *filling) undoHeld(ctx context.Context, cause error) {
+	kept := false // the claim is another row's
 	if w.stage != nil {
 		if err := w.stage.Discard(ctx); err != nil {
 			w.left(err, "image-volume not discarded; the next reconcile removes it")
 			return
 		}
-		if _, err := w.store.images.Retire(ctx, w.entry.ImageVolume); err != nil && !errors.Is(err, backends.ErrNotExist) {
+		var err error
+		if kept, err = w.fl.stock.retireAttempt(ctx, w.store, w.entry.ImageVolume, w.berth.claim.ID); err != nil {
 			w.left(err, "image-volume not removed; the next reconcile removes it")
 			return
 		}
 	}
-	if err := w.berth.release(ctx); err != nil {
-		w.left(err, "quota claim not released; the next reconcile releases it")
-		return
+	if !kept {
+		if err := w.berth.release(ctx); err != nil {
+			w.left(err, "quota claim not released; the next reconcile releases it")
+			return
+		}
 	}
 	if err := w.endRow(ctx, cause); err != nil {
 		w.left(err, "row of a fill not ended; it is in a minute")
@@ -111,16 +114,16 @@ func (w *filling) undoLost(ctx context.Context) error {
 	if now.State == catalog.Ready && now.ImageVolume == w.entry.ImageVolume {
 		w.settleClaim(ctx)
 	}
-	var retired, released error
+	var kept bool
 	if w.stage != nil && now.ImageVolume != w.entry.ImageVolume { // it may have been committed
-		if _, err := w.store.images.Retire(ctx, w.entry.ImageVolume); !errors.Is(err, backends.ErrNotExist) {
-			retired = err
+		if kept, err = w.fl.stock.retireAttempt(ctx, w.store, w.entry.ImageVolume, w.berth.claim.ID); err != nil {
+			return errors.Join(discarded, err)
 		}
 	}
-	if w.berth.claim.ID != now.Claim {
-		released = w.berth.release(ctx)
+	if w.berth.claim.ID == now.Claim || kept {
+		return discarded
 	}
-	return errors.Join(discarded, retired, released)
+	return errors.Join(discarded, w.berth.release(ctx))
 }
 
 // endRow keeps the error of an image or its source in the row, for people to see; all other rows go. So does that of an

@@ -1,0 +1,47 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// retireAttempt removes the image-volume of an attempt whose row ends, or names another one. What its store cannot free yet,
+// since a client that a dead host left has it open or clones live, goes on as a detached entry with the attempt's claim: its
+// bytes are counted and charged until the reap frees them, and nobody waits for that. kept tells so, and the claim is that
+// entry's then. A process that dies in it leaves an image-volume that the row still names; repeated, it makes no second entry.
+func (k *stock) retireAttempt(ctx context.Context, s *store, id backends.ImageVolumeID, claim internaltenant.ClaimID) (kept bool, err error) {
+	retired, err := s.images.Retire(ctx, id)
+	if errors.Is(err, backends.ErrNotExist) || err == nil && retired.Gone {
+		return k.isDetached(ctx, s, id)
+	}
+	if err != nil {
+		return false, err
+	}
+	if there, err := k.isDetached(ctx, s, id); there || err != nil {
+		return there, err
+	}
+	iv, err := findImageVolume(ctx, s, id)
+	if err != nil || iv.ID == "" { // gone by now
+		return false, err
+	}
+	e := entryOf(s, iv)
+	e.ID, e.State, e.EvictCause = catalog.NewEntryID(), catalog.Detached, catalog.CauseGone
+	e.Claim, e.Clones = claim, retired.Clones
+	if err := k.catalog.Adopt(ctx, e); err != nil {
+		return false, err
+	}
+	k.books.noteEntry(EventDetached, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, of a fill that came to nothing: %s", id, whyDetached(e.Clones))})
+	return true, nil
+}
+
+// isDetached tells whether a detached entry names an image-volume.
+func (k *stock) isDetached(ctx context.Context, s *store, id backends.ImageVolumeID) (bool, error) {
+	detached, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Detached}})
+	return slices.ContainsFunc(detached, func(e catalog.Entry) bool { return e.ImageVolume == id }), err
+}

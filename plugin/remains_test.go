@@ -1,0 +1,113 @@
+package plugin_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/backends/backendtest"
+	"github.com/clonecache/clonecache/internaltenant"
+	"github.com/clonecache/clonecache/lru"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// What a fill that died had made, and what a client that its cluster has not missed yet keeps from being freed, is charged and counted
+// until it is freed, and no longer; the image is cached beside it at once.
+func TestWhatCannotBeFreedYetIsCountedUntilItIs(t *testing.T) {
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+	r := c.hosts[0]
+	content := r.image(t, "disk.raw", 4*mib)
+	id, end := diesInAFill(t, c, memory, "library:disk.raw", true)
+	defer func() { end() }()
+	c.expire(t)
+	a := r.create(t, "library:disk.raw", "v1", 0)
+	if a.Outcome != plugin.Filled {
+		t.Errorf("got %+v, want filled", a)
+	}
+	(&capable{Memory: memory}).wantContent(t, "v1", content)
+	wantCounted(t, r, id, 2)
+	checkClean(t, r)
+	end()
+	end = func() {}
+	if _, err := r.Clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCounted(t, r, "", 1)
+	checkClean(t, r)
+}
+
+// So is what nobody asks for again, which the next reconcile finds, and what no row names at all.
+func TestWhatAReconcileCannotFreeYetIsCountedUntilItIs(t *testing.T) {
+	for _, claimed := range []bool{true, false} {
+		memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+		c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+		r := c.hosts[0]
+		r.image(t, "disk.raw", 4*mib)
+		id, end := diesInAFill(t, c, memory, "library:disk.raw", claimed)
+		if !claimed {
+			c.sql(t, `DELETE FROM entries`)
+			if _, err := r.Check(t.Context(), plugin.CheckOptions{Repair: true}); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			c.expire(t)
+			r.Tidy(t.Context())
+		}
+		wantCounted(t, r, id, 1)
+		checkClean(t, r)
+		end()
+		if _, err := r.Clean(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, r, "", 0)
+		checkClean(t, r)
+	}
+}
+
+// diesInAFill is another host that dies while it fills: its row is there, its image-volume and, if it is claimed, its claim, and its
+// cluster has its client for one that lives until end.
+func diesInAFill(t *testing.T, c *cluster, memory *backendtest.Memory, image string, claimed bool) (id backends.ImageVolumeID, end func()) {
+	t.Helper()
+	ctx := t.Context()
+	other := newOtherHostOn(t, c.hosts[0], c.Access)
+	e := other.begin(t, image, time.Hour)
+	id = backends.ImageVolumeID("cc-" + string(e.ID) + "-1")
+	if claimed {
+		owner, err := internaltenant.NewLocal(internaltenant.LocalConfig{ProjectID: "p", UserID: "u"}, other.Ledger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		claim, err := owner.Claim(ctx, internaltenant.ClaimSpec{EntryID: e.ID, Attempt: e.Attempt, VirtualBytes: 4 * mib})
+		if err == nil {
+			err = other.RecordClaim(ctx, e.ID, e.Attempt, claim.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.RecordStage(ctx, e.ID, e.Attempt, id, backends.Decoded, 4*mib); err != nil {
+		t.Fatal(err)
+	}
+	d := backends.Description{EntryID: e.ID, Attempt: e.Attempt}
+	if _, err := memory.Stage(ctx, backends.StageSpec{ID: id, VirtualBytes: 4 * mib, Description: d}); err != nil {
+		t.Fatal(err)
+	}
+	return id, memory.Watch(id)
+}
+
+// wantCounted checks that the quota is charged for so many image-volumes, and which of them is detached; "" is none.
+func wantCounted(t *testing.T, r *rig, detached backends.ImageVolumeID, charged int64) {
+	t.Helper()
+	if q, err := r.Quota(t.Context()); err != nil || q.Volumes.InUse+q.Volumes.Reserved != charged || q.Volumes.Actual != charged {
+		t.Errorf("quota: got %+v, %v, want %d volumes charged and there", q.Volumes, err, charged)
+	}
+	entries, err := r.Entries(t.Context(), plugin.EntryFilter{State: string(catalog.Detached)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if detached == "" && len(entries) > 0 || detached != "" && (len(entries) != 1 || entries[0].ImageVolume != string(detached)) {
+		t.Errorf("detached: got %+v, want %q", entries, detached)
+	}
+}
