@@ -33,6 +33,7 @@ type reconciler struct {
 	// incomplete is when something was left out last: a store, an image-volume or the claims, which could not be read, or
 	// which another host was comparing. nil: nothing was, or it was compared since.
 	incomplete atomic.Pointer[time.Time]
+	repeats    repeats
 }
 
 func newReconciler(h *house, b *books, k *stock, fl *fills, l *ladder) *reconciler {
@@ -56,7 +57,7 @@ func (rec *reconciler) reconcileSince(ctx context.Context, left *time.Time, ever
 		if in.whole {
 			rec.incomplete.CompareAndSwap(left, nil) // first: what is left out from now on is not forgotten
 		} else if left == nil {
-			rec.leftOut()
+			rec.stillLeft()
 		}
 		return rec.reconcileAlone(ctx, in)
 	})
@@ -66,12 +67,14 @@ func (rec *reconciler) reconcileSince(ctx context.Context, left *time.Time, ever
 	return err
 }
 
-// reconcileLeft reconciles what the last time had to leave out. A failure is logged: the next time tries again.
+// reconcileLeft reconciles what the last time had to leave out, less and less often where something is left out each time. A
+// failure is logged: the next time tries again.
 func (rec *reconciler) reconcileLeft(ctx context.Context) {
 	left := rec.incomplete.Load()
-	if left == nil {
+	if left == nil || !rec.repeats.due() {
 		return
 	}
+	defer func() { rec.repeats.ended(rec.incomplete.Load() == nil) }()
 	err := rec.reconcileSince(ctx, left, time.Since(*left))
 	if err != nil && ctx.Err() == nil {
 		rec.log.WithError(err).Warn("catalog, backends and quota not reconciled; trying again")
@@ -80,6 +83,12 @@ func (rec *reconciler) reconcileLeft(ctx context.Context) {
 
 // leftOut says that something was not compared that can be by now, as a store that has come back.
 func (rec *reconciler) leftOut() {
+	rec.repeats.anew()
+	rec.stillLeft()
+}
+
+// stillLeft says that something could not be compared now either.
+func (rec *reconciler) stillLeft() {
 	now := time.Now()
 	rec.incomplete.Store(&now)
 }
@@ -89,11 +98,11 @@ func (rec *reconciler) leftOut() {
 func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 	findings, err := rec.surveyor.survey(ctx, in)
 	if err != nil {
-		rec.leftOut()
+		rec.stillLeft()
 		return err
 	}
 	if slices.ContainsFunc(findings, finding.incomplete) {
-		rec.leftOut()
+		rec.stillLeft()
 	}
 	due := slices.ContainsFunc(findings, func(f finding) bool { return f.Kind == quotaDown })
 	if findings, err = rec.noteObserved(ctx, findings); err != nil {
@@ -113,7 +122,7 @@ func (rec *reconciler) reconcileAlone(ctx context.Context, in scope) error {
 		log.Info("mended: " + f.Detail)
 	}
 	if due {
-		rec.leftOut()
+		rec.stillLeft()
 		return errLeftOut
 	}
 	return nil
