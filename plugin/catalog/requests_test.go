@@ -76,6 +76,22 @@ func TestRecordCountsEachRequestOnce(t *testing.T) {
 	check(t)
 }
 
+// A catalog that was not pruned for years is pruned to the minute, day by day.
+func TestYearsOfSumsArePrunedToTheMinute(t *testing.T) {
+	c, at := fresh(t)
+	ctx, now := t.Context(), at.now()
+	var requests []Request
+	for _, age := range []time.Duration{3 * 365 * 24 * time.Hour, 400 * 24 * time.Hour, 49 * time.Hour, 25 * time.Hour, 24*time.Hour + time.Minute, 24 * time.Hour, time.Minute, 0} {
+		requests = append(requests, Request{At: now.Add(-age), Backend: "local", ImageID: "i", Outcome: "hit"})
+	}
+	is(t, "record", c.Record(ctx, "a", 0, requests), nil)
+	is(t, "prune", c.Prune(ctx, now.Add(-24*time.Hour)), nil)
+	if got, err := c.Requests(ctx, time.Time{}); err != nil || len(got) != 1 || got[0].Requests != 3 {
+		t.Errorf("got %+v, %v, want the 3 requests of the last 24 hours", got, err)
+	}
+	is(t, "prune again", c.Prune(ctx, now.Add(-24*time.Hour)), nil)
+}
+
 func TestRequestsThatDownloadedAreCounted(t *testing.T) {
 	c, at := fresh(t)
 	var requests []Request

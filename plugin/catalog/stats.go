@@ -236,31 +236,45 @@ func rowsOf[S any](ctx context.Context, t tx, in Span, stmt string, scan func(*s
 	return all, err
 }
 
-const (
-	pruneRequests  = `DELETE FROM request_stats WHERE minute < ?`
-	pruneEvictions = `DELETE FROM eviction_stats WHERE minute < ?`
-	pruneFills     = `DELETE FROM fill_stats WHERE minute < ?`
-	pruneWork      = `DELETE FROM work_stats WHERE minute < ?`
-	pruneLatencies = `DELETE FROM latency_stats WHERE minute < ?`
-)
+// sumTables are the tables of the report's figures.
+var sumTables = []string{"request_stats", "eviction_stats", "fill_stats", "work_stats", "latency_stats"}
 
 // Prune removes the report's sums of minutes before that of olderThan, and what it remembers of images that
-// departed before.
+// departed before. A process that dies in it leaves the younger ones of them.
 func (c *Catalog) Prune(ctx context.Context, olderThan time.Time) error {
-	return c.write(ctx, "prune statistics", func(t tx) error {
-		if _, err := t.exec(ctx, pruneDeparted, micros(olderThan)); err != nil {
+	err := c.write(ctx, "prune statistics", func(t tx) error {
+		_, err := t.exec(ctx, pruneDeparted, micros(olderThan))
+		if err == nil && c.marks != nil {
+			_, err = t.exec(ctx, pruneMarks, time.Now().Add(-keepMarks).UnixMicro())
+		}
+		return err
+	})
+	for _, table := range sumTables {
+		if err == nil {
+			err = c.pruneSums(ctx, table, minute(olderThan))
+		}
+	}
+	return err
+}
+
+// pruneSums removes a table's sums of minutes before one, of a day in each transaction: a catalog that was not pruned for long
+// has millions, which one transaction would hold locks on, and send to the other nodes of a cluster as one piece.
+func (c *Catalog) pruneSums(ctx context.Context, table string, before int64) error {
+	const day = int64(24 * time.Hour / time.Minute)
+	for {
+		var first sql.NullInt64
+		err := c.read(ctx, "look for old statistics", func(t tx) error {
+			return t.row(ctx, "SELECT MIN(minute) FROM "+table).Scan(&first)
+		})
+		if err != nil || !first.Valid || first.Int64 >= before {
 			return err
 		}
-		if c.marks != nil {
-			if _, err := t.exec(ctx, pruneMarks, time.Now().Add(-keepMarks).UnixMicro()); err != nil {
-				return err
-			}
+		err = c.write(ctx, "prune statistics", func(t tx) error {
+			_, err := t.exec(ctx, "DELETE FROM "+table+" WHERE minute < ?", min(before, first.Int64+day))
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		for _, stmt := range []string{pruneRequests, pruneEvictions, pruneFills, pruneWork, pruneLatencies} {
-			if _, err := t.exec(ctx, stmt, minute(olderThan)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
 }
