@@ -221,3 +221,23 @@ func reload(t *testing.T, d *harness.Daemon, c *api.Client, text string) api.Rel
 	}
 	return r
 }
+
+// A backend that comes and cannot be opened yet is told of, with the reason.
+func TestAReloadTellsWhatIsNotOpenYet(t *testing.T) {
+	needDaemon(t)
+	d := cloning(t, harness.Config{})
+	ref, _ := addImage(t, d, 1)
+	d.Create(t, harness.Volume{Image: ref, Name: "first"})
+	before := tables(t, d)
+	second := filepath.Join(filepath.Dir(d.Config.Volumes), "second")
+	if err := os.WriteFile(second, nil, 0o644); err != nil { // where its directory is to be
+		t.Fatal(err)
+	}
+	write(t, d, before+fmt.Sprintf("[[backend]]\nname = \"second\"\nkind = \"file\"\npath = %q\n", second))
+	told := d.CLI(t, "reload")
+	if told.Exit != 0 || !strings.Contains(told.Stdout, "in effect: backend second") || !strings.Contains(told.Stdout, "not open yet: second, which serves as soon as it answers: ") {
+		t.Errorf("reload: exit %d\n%s%s", told.Exit, told.Stdout, told.Stderr)
+	}
+	reload(t, d, d.Client(t), before)
+	d.Consistent(t)
+}

@@ -324,7 +324,7 @@ path = "more"
 	want := api.Reloaded{
 		Changed: []string{"fill_limit", "max_fills_per_project", "clean_every", "log_level", "group", "image_source library: path",
 			"backend local: max_count", "backend local: remove_unused_after", "file_cache more"},
-		NeedsRestart: []string{"stop_timeout"},
+		NeedsRestart: []string{"stop_timeout"}, NotOpen: []api.NotOpen{},
 	}
 	if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -366,7 +366,7 @@ func TestReloadLeavesToARestartWhatNamesSomethingNew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t)
 			write(t, filepath.Join(d.dir, "c.toml"), []byte(renamed+c.more))
-			want := api.Reloaded{Changed: []string{"backend local: max_count"}, NeedsRestart: append([]string{c.want}, caches...)}
+			want := api.Reloaded{Changed: []string{"backend local: max_count"}, NeedsRestart: append([]string{c.want}, caches...), NotOpen: []api.NotOpen{}}
 			if c.also != "" {
 				want.Changed = append([]string{c.also}, want.Changed...)
 			}
@@ -389,6 +389,7 @@ func TestReloadLetsBackendsComeAndGo(t *testing.T) {
 	reload := func(text string, want api.Reloaded) {
 		t.Helper()
 		write(t, file, []byte(text))
+		want.NotOpen = []api.NotOpen{}
 		if got := query[api.Reloaded](t, d, exitOK, "reload"); !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/cmd/clonecache/config"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
 )
 
 // stores are the open backends and file caches. One that left the configuration stays open until close, since what had begun on
@@ -175,7 +176,7 @@ func (s *stores) letGo(names []backends.Name, log logrus.FieldLogger) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = slices.DeleteFunc(s.open, func(o openStore) bool {
-		vain := slices.Contains(names, backends.Name(o.name)) && o.down()
+		vain := slices.Contains(names, backends.Name(o.name)) && o.down() != nil
 		if vain {
 			s.closing.Go(func() {
 				if err := o.close(); err != nil {
@@ -187,13 +188,27 @@ func (s *stores) letGo(names []backends.Name, log logrus.FieldLogger) {
 	})
 }
 
-// down tells whether it is still being tried to open it.
-func (s openStore) down() bool {
+// notOpen are those that could not be opened, and are tried again.
+func (a *arrivals) notOpen() []api.NotOpen {
+	all := []api.NotOpen{}
+	for _, o := range a.opened {
+		if why := o.down(); why != nil {
+			all = append(all, api.NotOpen{Name: o.name, Reason: why.Error()})
+		}
+	}
+	return all
+}
+
+// down is why it could not be opened, as long as that is tried.
+func (s openStore) down() error {
 	tried, is := s.backend.(backends.Late)
 	if s.cache != nil {
 		tried, is = s.cache.(backends.Late)
 	}
-	return is && tried.Down() != nil
+	if !is {
+		return nil
+	}
+	return tried.Down()
 }
 
 // close closes what is open, whatever fails. No more is opened.

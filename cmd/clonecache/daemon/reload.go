@@ -30,7 +30,7 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 		return api.Reloaded{}, fmt.Errorf("%w: nothing was changed, since the configuration is wrong: %w", api.ErrConfiguration, err)
 	}
 	effective, result := merged(d.effective, next, d.barred)
-	if err := d.change(ctx, p, effective); err != nil {
+	if result.NotOpen, err = d.change(ctx, p, effective); err != nil {
 		return api.Reloaded{}, err
 	}
 	for _, w := range next.Warnings {
@@ -39,23 +39,24 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 	return result, nil
 }
 
-// change lets a configuration take effect, all of it or nothing. plugin.ErrStopping: ctx has ended.
-func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config.Config) error {
+// change lets a configuration take effect, all of it or nothing, and tells what has come and does not answer yet.
+// plugin.ErrStopping: ctx has ended.
+func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config.Config) ([]api.NotOpen, error) {
 	sources, err := d.sources.open(effective, d.Log)
 	if err != nil {
-		return fmt.Errorf("%w: nothing was changed: %w", api.ErrConfiguration, err)
+		return nil, fmt.Errorf("%w: nothing was changed: %w", api.ErrConfiguration, err)
 	}
 	come, err := d.stores.openMore(ctx, d.effective, effective, d.Log)
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("nothing was changed: %w", plugin.ErrStopping)
+		return nil, fmt.Errorf("nothing was changed: %w", plugin.ErrStopping)
 	}
 	if err != nil {
-		return unchanged(err)
+		return nil, unchanged(err)
 	}
 	l := come.limits(effective)
 	l.Sources, l.Gone = sources.all, gone(d.effective, effective)
 	if err := p.Controls().SetLimits(l); err != nil {
-		return unchanged(errors.Join(err, d.stores.closeSome(come.opened)))
+		return nil, unchanged(errors.Join(err, d.stores.closeSome(come.opened)))
 	}
 	d.stores.letGo(l.Gone, d.Log)
 	d.expect(come)
@@ -69,7 +70,7 @@ func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config
 			d.Log.WithError(err).Error("what image services say of new images is not heard; they are looked at as often as without it")
 		}
 	}
-	return nil
+	return come.notOpen(), nil
 }
 
 // unchanged is why nothing was changed: the configuration is wrong, or it could not be found out whether it is.
@@ -101,6 +102,9 @@ func (d *running) reloaded(ctx context.Context, p *plugin.Plugin) {
 		return
 	}
 	log := d.Log.WithField("changed", result.Changed)
+	if len(result.NotOpen) > 0 {
+		log = log.WithField("not_open", result.NotOpen)
+	}
 	if len(result.NeedsRestart) > 0 {
 		log.WithField("needs_restart", result.NeedsRestart).Warn("configuration reloaded, but for what needs a restart")
 		return
