@@ -146,12 +146,19 @@ func (l *lender) keep(image string) func() error {
 		ctx, cancel := context.WithCancel(l.t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- l.client.KeepLoan(ctx, a.Loan) }()
+		if l.diesKeeping() { // which it comes to a moment after others see the loan as kept
+			defer cancel()
+			return <-ended
+		}
 		err = l.untilKept()
 		cancel()
 		<-ended
 		return errors.Join(err, l.client.EndLoan(l.t.Context(), a.Loan, backends.Made))
 	}
 }
+
+// diesKeeping tells whether the daemon dies once it keeps a loan.
+func (l *lender) diesKeeping() bool { return l.KillAfter == fmt.Sprintf("%s:1", failpoint.Keep) }
 
 // untilKept waits until a loan is kept, or the daemon is gone.
 func (l *lender) untilKept() error {
