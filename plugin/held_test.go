@@ -29,7 +29,7 @@ func usedWhile(t *testing.T, dir string, do func()) int64 {
 		}
 		return int64(s.Blocks-s.Bfree) * s.Bsize
 	}
-	unix.Sync()
+	fstest.Sync(t, dir)
 	before := used()
 	var most atomic.Int64
 	stop, stopped := make(chan struct{}), make(chan struct{})

@@ -40,7 +40,7 @@ func TestAStageHoldsNoMoreThanItSays(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			unix.Sync()
+			fstest.Sync(t, dir)
 			before := used(t, dir)
 			st, err := b.Stage(t.Context(), backends.StageSpec{ID: "e-1", VirtualBytes: w.step * int64(w.many)})
 			if err != nil {

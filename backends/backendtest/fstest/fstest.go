@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind is a kind of filesystem.
@@ -135,6 +137,15 @@ func (fs *Filesystem) Disk(tb testing.TB) Disk {
 	path := filepath.Join(scratch(tb), "disk")
 	run(tb, "cp", "--sparse=always", "--reflink=never", fs.disk, path)
 	return Disk{path}
+}
+
+// Sync brings to disk what was written to the filesystem of a directory. It waits for no other one.
+func Sync(tb testing.TB, dir string) {
+	tb.Helper()
+	f, err := os.Open(dir)
+	check(tb, err)
+	defer f.Close()
+	check(tb, unix.Syncfs(int(f.Fd())))
 }
 
 // Boot unmounts the filesystem, which nobody may use any more, and mounts what the disk held instead.
