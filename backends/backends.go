@@ -49,6 +49,9 @@ type Info struct {
 
 	// Paths: a Volume has a Path which the host can open.
 	Paths bool
+
+	// EqualNames: nothing keeps two processes that make a volume of one name at once from making two.
+	EqualNames bool
 }
 
 // Capacity is the size of what lies below the backend, in bytes. All zero means unknown, never full.
@@ -260,7 +263,7 @@ type Volumes interface {
 	// whomever. ErrBadName: no volume can be called that here.
 	CreateVolume(ctx context.Context, spec VolumeSpec) (VolumeStage, error)
 	// StatVolume describes the volume of that name. ErrNotExist: there is none. ErrNotOurs: there is
-	// one, without our mark.
+	// one, without our mark. ErrExist: there are several (Info.EqualNames).
 	StatVolume(ctx context.Context, name VolumeName) (Volume, error)
 	// ListVolumes yields the volumes that carry our mark.
 	ListVolumes(ctx context.Context) iter.Seq2[Volume, error]

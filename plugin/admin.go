@@ -49,7 +49,7 @@ func (l *ladder) listVolumes(ctx context.Context, backend backends.Name) ([]Volu
 }
 
 // DeleteVolume removes a volume that the plugin made. backends.ErrNotExist, backends.ErrNotOurs,
-// backends.ErrInUse.
+// backends.ErrInUse. ErrConflict: there are several of that name.
 func (p *Plugin) DeleteVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) error {
 	return p.ladder.deleteVolume(ctx, backend, volume)
 }
@@ -60,7 +60,11 @@ func (l *ladder) deleteVolume(ctx context.Context, backend backends.Name, volume
 	if err != nil {
 		return err
 	}
-	if err := s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume}); err != nil {
+	err = s.backend.DeleteVolume(ctx, backends.VolumeRef{Name: volume})
+	if errors.Is(err, backends.ErrExist) {
+		err = severalOfName(s, volume, err)
+	}
+	if err != nil {
 		return err
 	}
 	l.forgetKept(s, volume)

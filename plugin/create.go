@@ -194,7 +194,13 @@ func (l *ladder) cloned(ctx context.Context, q *request, _ *stepAside) (Answer, 
 	if info := q.store.images.Info(); !info.CanClone {
 		return Answer{}, &stepAside{reason: ReasonCannotClone, detail: info.NoClone}
 	}
-	return l.fromEntry(ctx, q, q.store, func(f *filled) (Answer, error) { return l.clone(ctx, q, f) })
+	return l.fromEntry(ctx, q, q.store, func(f *filled) (a Answer, err error) {
+		err = l.byName(ctx, q, func() (err error) {
+			a, err = l.clone(ctx, q, f)
+			return err
+		})
+		return a, err
+	})
 }
 
 // errVanished: what an entry names is not there any more.
@@ -270,7 +276,12 @@ func (l *ladder) findOrFill(ctx context.Context, q *request, s *store) (f *fille
 			imagesource.ErrUnavailable, q.image.Source, q.image.StaleSince.UTC().Format(time.RFC3339), q.image.Ref())
 	}
 	if !q.Lend {
-		answer, made, err := l.alreadyMade(ctx, q)
+		var answer Answer
+		var made bool
+		err := l.byName(ctx, q, func() (err error) {
+			answer, made, err = l.alreadyMade(ctx, q)
+			return err
+		})
 		switch {
 		case err != nil:
 			return nil, nil, err

@@ -16,9 +16,10 @@ import (
 
 // dutyWanted is a duty on a store; "": on the whole catalog.
 type dutyWanted struct {
-	duty  catalog.Duty
-	store backends.StoreID
-	entry EntryID // that alone; "": the whole store
+	duty   catalog.Duty
+	store  backends.StoreID
+	entry  EntryID             // that alone; "": the whole store
+	volume backends.VolumeName // that alone, by its name; "": the whole store
 	// every is how long it rests after it was done, by whomever; 0: not at all.
 	every time.Duration
 	// apart: something else is done while nobody else is on the duty, which is as due afterwards as it was.
@@ -31,13 +32,17 @@ func (h *house) onDuty(ctx context.Context, want dutyWanted, do func(context.Con
 	if h.sole {
 		return catalog.OnDuty, do(ctx)
 	}
-	lease, start, err := h.catalog.TakeDuty(ctx, catalog.DutySpec{
-		Duty: want.duty, Store: want.store, Entry: want.entry, Holder: h.holder, LeaseFor: h.cfg.LeaseFor, Every: want.every,
-	})
+	lease, start, err := h.takeDuty(ctx, want)
 	if err != nil || start != catalog.OnDuty {
 		return start, err
 	}
 	return start, h.underLease(ctx, want, lease, do)
+}
+
+func (h *house) takeDuty(ctx context.Context, want dutyWanted) (catalog.DutyLease, catalog.DutyStart, error) {
+	return h.catalog.TakeDuty(ctx, catalog.DutySpec{
+		Duty: want.duty, Store: want.store, Entry: want.entry, Volume: want.volume, Holder: h.holder, LeaseFor: h.cfg.LeaseFor, Every: want.every,
+	})
 }
 
 // awaitDuty does what is a duty once it is free, whether it is due or not. The longest that it waits for one that died in it is a lease.

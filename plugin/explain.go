@@ -106,6 +106,9 @@ func (l *ladder) seen(ctx context.Context, s *store, story *VolumeStory) error {
 	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrNotOurs) {
 		return nil
 	}
+	if errors.Is(err, backends.ErrExist) {
+		err = severalOfName(s, story.Volume, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ type HostView struct {
 
 // LeaseView is what one daemon does for all.
 type LeaseView struct {
-	Duty    catalog.Duty     `json:"duty" enum:"reconcile,reap,inherit,scrub,clean,grow" doc:"What it does"`
+	Duty    catalog.Duty     `json:"duty" enum:"reconcile,reap,inherit,scrub,clean,grow,make" doc:"What it does"`
 	Backend backends.Name    `json:"backend" doc:"On which backend or file cache; empty where it is about all claims"`
 	StoreID backends.StoreID `json:"store_id" doc:"That backend's or file cache's own ID; empty where it is about all claims"`
 	EntryID EntryID          `json:"entry_id" doc:"For which entry alone: it has another generation made for that; empty where it is about more"`

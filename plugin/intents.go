@@ -236,6 +236,8 @@ func (l *ladder) settleOne(ctx context.Context, i openIntent) (backends.Settled,
 	switch {
 	case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrNotOurs):
 		return backends.Absent, nil
+	case errors.Is(err, backends.ErrExist): // a person chooses between them
+		return backends.Whole, nil
 	case err != nil:
 		return backends.Whole, err
 	}

@@ -81,6 +81,9 @@ func (l *ladder) wantKept(ctx context.Context, s *store, volume backends.VolumeN
 	}
 	defer unlock()
 	v, err := s.backend.StatVolume(ctx, volume)
+	if errors.Is(err, backends.ErrExist) {
+		err = severalOfName(s, volume, err)
+	}
 	if err != nil {
 		return err
 	}

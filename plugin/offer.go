@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // A volume that is to be transferred is offered before its answer is noted: as long as nobody was told of the key, nobody can have
@@ -82,6 +83,9 @@ func (l *ladder) offer(ctx context.Context, q *request, v backends.Volume) (*bac
 
 // discard removes a volume that the request has made. One that another host may have offered since stays: backends.ErrInUse.
 func (l *ladder) discard(ctx context.Context, q *request, v backends.Volume, offer *backends.Offer) error {
+	if err := l.stillOn(ctx, q); errors.Is(err, catalog.ErrLost) {
+		return fmt.Errorf("%w: %w", backends.ErrInUse, err)
+	}
 	ref := backends.VolumeRef{Name: v.Name, ID: v.ID}
 	if !q.Transfer || l.sole && offer == nil { // the request's own offer, whose answer was lost, goes with it
 		return q.store.backend.DeleteVolume(ctx, ref)

@@ -19,6 +19,8 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 		return Answer{}, false, nil
 	case errors.Is(err, backends.ErrNotOurs):
 		return Answer{}, false, l.nameTaken(ctx, q)
+	case errors.Is(err, backends.ErrExist):
+		return Answer{}, false, severalOfName(q.store, q.Volume, err)
 	case err != nil:
 		return Answer{}, false, err
 	}

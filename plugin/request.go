@@ -19,6 +19,7 @@ type request struct {
 	asked    int64  // SizeBytes as the request had it, which is rounded up since
 	begun    time.Time
 	before   earlierOffer
+	duty     nameDuty
 }
 
 // admit checks the request and finds its backend. ErrBadRequest, ErrUnknownBackend, backends.ErrBadName.

@@ -104,7 +104,7 @@ func defaultTo[T comparable](value *T, fallback T) {
 // Info implements backends.Store. Whether a clone shares blocks is the driver's business: nothing depends on an
 // image-volume as far as anybody here can tell.
 func (b *Backend) Info() backends.Info {
-	return backends.Info{Kind: "cinder", Location: "volume type " + b.c.VolumeType, CanClone: true, CloneMethod: "driver", IndependentClones: true}
+	return backends.Info{Kind: "cinder", Location: "volume type " + b.c.VolumeType, CanClone: true, CloneMethod: "driver", IndependentClones: true, EqualNames: true}
 }
 
 // CanAdopt implements backends.Adopter.

@@ -110,7 +110,7 @@ func TestAHostThatWasOvertakenHarmsNoGeneration(t *testing.T) {
 	lent := make(chan plugin.Answer, len(hosts))
 	go func() { lent <- hosts[0].lend(t, "debian", "v0") }()
 	made := awaitGeneration(t, fake)
-	loseDuties(t, path)
+	loseDuty(t, path, catalog.DutyGrow)
 	go func() { lent <- hosts[1].lend(t, "debian", "v1") }()
 	hosts[0].said.await(t, "duty is lost")
 	fake.With(func() { fake.Making = 1 })
@@ -126,15 +126,15 @@ func TestAHostThatWasOvertakenHarmsNoGeneration(t *testing.T) {
 	hosts[1].agrees(t)
 }
 
-// loseDuties lets whoever is on a duty of an entry have lost it, as one that was stopped for longer than its lease.
-func loseDuties(t *testing.T, path string) {
+// loseDuty lets whoever is on a duty of one entry, or of one name, have lost it, as one that was stopped for longer than its lease.
+func loseDuty(t *testing.T, path string, duty catalog.Duty) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=20000")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	done, err := db.ExecContext(t.Context(), `UPDATE duties SET lease_until = 1, version = version + 1 WHERE duty LIKE 'grow %'`)
+	done, err := db.ExecContext(t.Context(), `UPDATE duties SET lease_until = 1, version = version + 1 WHERE duty LIKE ?`, string(duty)+" %")
 	if err != nil {
 		t.Fatal(err)
 	}

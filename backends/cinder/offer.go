@@ -13,7 +13,7 @@ import (
 
 // Offered implements backends.Offerer.
 func (b *Backend) Offered(ctx context.Context, name backends.VolumeName) (string, error) {
-	v, err := b.made(ctx, metaVolume, string(name))
+	v, err := b.named(ctx, backends.VolumeRef{Name: name})
 	if errors.Is(err, backends.ErrNotExist) {
 		return "", nil
 	}
@@ -101,12 +101,10 @@ func (b *Backend) TakeBack(ctx context.Context, ref backends.VolumeRef, offer st
 
 // meant is the volume of a name, if it still is the one of that ID. ErrNotExist. ErrInUse: it is attached.
 func (b *Backend) meant(ctx context.Context, ref backends.VolumeRef) (volume, error) {
-	v, err := b.made(ctx, metaVolume, string(ref.Name))
+	v, err := b.named(ctx, ref)
 	switch {
 	case err != nil:
 		return volume{}, err
-	case ref.ID != "" && backends.VolumeID(v.ID) != ref.ID:
-		return volume{}, backends.ErrNotExist
 	case v.attached():
 		return volume{}, backends.ErrInUse
 	}

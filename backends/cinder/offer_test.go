@@ -17,6 +17,7 @@ import (
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 // transferred asks for a volume that another project is to take over.
@@ -200,12 +201,14 @@ func TestAVolumeThatWasAcceptedMeanwhileIsTheirs(t *testing.T) {
 	}
 }
 
-// Of two hosts that are asked for one volume at once, neither makes void what the other has told somebody.
+// Of two hosts that are asked for one volume, where one is held up for longer than its lease, neither makes void what the other has told
+// somebody.
 func TestTwoHostsOfferAVolumeOnce(t *testing.T) {
-	for name, second := range map[string]func(*testing.T, plugin.Request, *cloud, *cloud) plugin.Answer{
-		"it is offered while another host is about to make it": func(t *testing.T, r plugin.Request, a, b *cloud) (told plugin.Answer) {
+	for name, second := range map[string]func(t *testing.T, r plugin.Request, a, b *cloud, late func()) plugin.Answer{
+		"it is offered while another host is about to make it": func(t *testing.T, r plugin.Request, a, b *cloud, late func()) (told plugin.Answer) {
 			r.Progress = func(p plugin.Progress) {
 				if p.Phase == "cloning" {
+					late()
 					told = offered(t, b, transferred("mine"))
 				}
 			}
@@ -213,8 +216,9 @@ func TestTwoHostsOfferAVolumeOnce(t *testing.T) {
 			is(t, "the later offer", err, plugin.ErrOffered)
 			return told
 		},
-		"it is offered anew while another host takes it back": func(t *testing.T, r plugin.Request, a, b *cloud) (told plugin.Answer) {
+		"it is offered anew while another host takes it back": func(t *testing.T, r plugin.Request, a, b *cloud, late func()) (told plugin.Answer) {
 			r.Deliver = func(plugin.Answer) error {
+				late()
 				told = offered(t, b, transferred("mine"))
 				return errors.New("nobody listens")
 			}
@@ -223,11 +227,12 @@ func TestTwoHostsOfferAVolumeOnce(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hosts := newClouds(t, 2, filepath.Join(t.TempDir(), "shared.db"), time.Hour)
+			path := filepath.Join(t.TempDir(), "shared.db")
+			hosts := newClouds(t, 2, path, time.Hour)
 			for i, h := range hosts {
 				offered(t, h, transferred(fmt.Sprintf("first-%d", i)))
 			}
-			told := second(t, transferred("mine"), hosts[0], hosts[1])
+			told := second(t, transferred("mine"), hosts[0], hosts[1], func() { loseDuty(t, path, catalog.DutyMake) })
 			if v := accept(t, hosts[1], told); v.ID != string(told.VolumeID) {
 				t.Errorf("accepted %+v, want %s", v, told.VolumeID)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,25 +111,53 @@ func (*Backend) CreateVolume(_ context.Context, spec backends.VolumeSpec) (backe
 
 // StatVolume implements backends.Volumes.
 func (b *Backend) StatVolume(ctx context.Context, name backends.VolumeName) (backends.Volume, error) {
-	v, err := b.made(ctx, metaVolume, string(name))
+	v, err := b.named(ctx, backends.VolumeRef{Name: name})
 	if err != nil {
 		return backends.Volume{}, fmt.Errorf("volume %s: %w", name, err)
 	}
 	return volumeOf(v), nil
 }
 
-// made looks for a volume that we had made. ErrNotExist.
-func (b *Backend) made(ctx context.Context, key, value string) (volume, error) {
-	all, err := b.allMade(ctx, map[string]string{key: value})
+// named looks for a volume that we had made, by its name and, where that is known, its ID. ErrNotExist. ErrExist: without an ID,
+// as Cinder has several of that name.
+func (b *Backend) named(ctx context.Context, ref backends.VolumeRef) (volume, error) {
+	all, err := b.madeWith(ctx, metaVolume, string(ref.Name))
 	if err != nil {
 		return volume{}, err
 	}
-	for _, v := range all {
-		if v.Metadata[key] == value {
-			return v, nil
-		}
+	if ref.ID != "" {
+		all = slices.DeleteFunc(all, func(v volume) bool { return backends.VolumeID(v.ID) != ref.ID })
 	}
-	return volume{}, backends.ErrNotExist
+	switch len(all) {
+	case 0:
+		return volume{}, backends.ErrNotExist
+	case 1:
+		return all[0], nil
+	default:
+		var ids []string
+		for _, v := range all {
+			ids = append(ids, v.ID)
+		}
+		return volume{}, fmt.Errorf("%w: Cinder has several volumes of that name: %s", backends.ErrExist, strings.Join(ids, ", "))
+	}
+}
+
+// attempted looks for the volume that an attempt has made. ErrNotExist.
+func (b *Backend) attempted(ctx context.Context, token string) (volume, error) {
+	all, err := b.madeWith(ctx, metaToken, token)
+	if err == nil && len(all) == 0 {
+		err = backends.ErrNotExist
+	}
+	if err != nil {
+		return volume{}, err
+	}
+	return all[0], nil
+}
+
+// madeWith are the volumes that we had made whose metadata says that.
+func (b *Backend) madeWith(ctx context.Context, key, value string) ([]volume, error) {
+	all, err := b.allMade(ctx, map[string]string{key: value})
+	return slices.DeleteFunc(all, func(v volume) bool { return v.Metadata[key] != value }), err
 }
 
 func (b *Backend) allMade(ctx context.Context, metadata map[string]string) ([]volume, error) {
@@ -166,12 +195,10 @@ func (b *Backend) ListVolumes(ctx context.Context) iter.Seq2[backends.Volume, er
 	}
 }
 
-// DeleteVolume implements backends.Volumes. What Cinder does not delete, as it is attached or has snapshots, is ErrInUse.
+// DeleteVolume implements backends.Volumes. What Cinder does not delete, as it is attached or has snapshots, is ErrInUse. Of several
+// volumes of one name none is deleted but by its ID: ErrExist.
 func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) error {
-	v, err := b.made(ctx, metaVolume, string(ref.Name))
-	if err == nil && ref.ID != "" && backends.VolumeID(v.ID) != ref.ID {
-		err = backends.ErrNotExist
-	}
+	v, err := b.named(ctx, ref)
 	if err == nil && v.attached() {
 		err = backends.ErrInUse
 	}
@@ -186,7 +213,7 @@ func (b *Backend) DeleteVolume(ctx context.Context, ref backends.VolumeRef) erro
 
 // Settle implements backends.Volumes.
 func (b *Backend) Settle(ctx context.Context, spec backends.VolumeSpec) (backends.Settled, error) {
-	v, err := b.made(ctx, metaToken, spec.Token)
+	v, err := b.attempted(ctx, spec.Token)
 	switch {
 	case errors.Is(err, backends.ErrNotExist):
 		return backends.Absent, nil

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/clonecache/clonecache/backends"
 )
 
@@ -27,13 +29,16 @@ const (
 	DutyClean Duty = "clean"
 	// DutyGrow makes another generation of an entry's image-volume.
 	DutyGrow Duty = "grow"
+	// DutyMake makes, or answers with, the volume of one name on a store whose volumes may have equal names.
+	DutyMake Duty = "make"
 )
 
 // DutySpec asks to be the one on duty.
 type DutySpec struct {
 	Duty     Duty
-	Store    backends.StoreID // "": the whole catalog
-	Entry    EntryID          // that alone; "": the whole store
+	Store    backends.StoreID    // "": the whole catalog
+	Entry    EntryID             // that alone; "": the whole store
+	Volume   backends.VolumeName // the volume of that name alone; "": the whole store
 	Holder   Holder
 	LeaseFor time.Duration
 	// Every is how long the duty rests after it was brought to its end, by whomever; 0: not at all. What looks for what is wrong
@@ -50,17 +55,25 @@ type DutyLease struct {
 	Until   time.Time
 	begun   time.Time
 	version int64
+	of      string // what it is about alone; "": the whole store
 }
 
-// dutyRow is the name of a duty's row on its store. Each entry has one of its own, which is there while somebody is on duty.
-func dutyRow(d Duty, entry EntryID) string {
-	if entry == "" {
-		return string(d)
+// of is what the duty is about alone, as its row says it. A volume's name may be longer than that, and in any script.
+func (s DutySpec) of() string {
+	if s.Volume != "" {
+		return uuid.NewSHA1(uuid.NameSpaceURL, []byte("clonecache:volume:"+s.Volume)).String()
 	}
-	return string(d) + " " + string(entry)
+	return string(s.Entry)
 }
 
-func (l DutyLease) row() string { return dutyRow(l.Duty, l.Entry) }
+// row is the name of the duty's row on its store. Each entry and each volume has one of its own, which is there while somebody is
+// on duty.
+func (l DutyLease) row() string {
+	if l.of == "" {
+		return string(l.Duty)
+	}
+	return string(l.Duty) + " " + l.of
+}
 
 // DutyStart is TakeDuty's answer.
 type DutyStart int
@@ -84,7 +97,7 @@ const (
 	endDuty   = `UPDATE duties SET lease_until = 0, done_at = CASE WHEN ? > done_at THEN ? ELSE done_at END, version = version + 1
 		WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
 	dropDuty       = `DELETE FROM duties WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
-	dropLeftDuties = `DELETE FROM duties WHERE store = ? AND duty LIKE 'grow %' AND lease_until <= ?`
+	dropLeftDuties = `DELETE FROM duties WHERE store = ? AND (duty LIKE 'grow %' OR duty LIKE 'make %') AND lease_until <= ?`
 	freeOwnDuties  = `UPDATE duties SET lease_until = 0, version = version + 1 WHERE host = ? AND incarnation = ? AND lease_until > 0`
 	freeHostDuties = `UPDATE duties SET lease_until = 0, version = version + 1 WHERE host = ? AND lease_until > 0`
 )
@@ -108,7 +121,7 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	if err != nil {
 		return DutyLease{}, 0, err
 	}
-	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Entry: spec.Entry, Holder: spec.Holder, Until: now.Add(spec.LeaseFor), begun: now}
+	lease := DutyLease{Duty: spec.Duty, Store: spec.Store, Entry: spec.Entry, Holder: spec.Holder, Until: now.Add(spec.LeaseFor), begun: now, of: spec.of()}
 	was, done, err := scanDuty(t.row(ctx, selectDuty, lease.row(), spec.Store))
 	if errors.Is(err, sql.ErrNoRows) {
 		lease.version = micros(now) // not that of a row which was dropped
@@ -126,12 +139,17 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), lease.row(), spec.Store, was.version)
 }
 
-// leftAfter is when the row of a duty of an entry is dropped that nobody has ended.
+// leftAfter is when the row of a duty of an entry, or of a volume, is dropped that nobody has ended.
 const leftAfter = 24 * time.Hour
+
+func (t tx) dropLeftDuties(ctx context.Context, store backends.StoreID, now time.Time) error {
+	_, err := t.exec(ctx, dropLeftDuties, store, micros(now.Add(-leftAfter)))
+	return err
+}
 
 func (t tx) insertDuty(ctx context.Context, l DutyLease, now time.Time) error {
 	if l.Entry != "" {
-		if _, err := t.exec(ctx, dropLeftDuties, l.Store, micros(now.Add(-leftAfter))); err != nil {
+		if err := t.dropLeftDuties(ctx, l.Store, now); err != nil {
 			return err
 		}
 	}
@@ -159,10 +177,10 @@ const (
 	Undone Ending = false
 )
 
-// EndDuty lets others have the duty. One of an entry does not rest. ErrLost: another one has it already.
+// EndDuty lets others have the duty. One of an entry, or of a volume, does not rest. ErrLost: another one has it already.
 func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
 	return c.write(ctx, fmt.Sprintf("end duty %s of store %q", l.Duty, l.Store), func(t tx) error {
-		if l.Entry != "" {
+		if l.of != "" {
 			return t.change(ctx, dropDuty, l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
 		}
 		var done int64
@@ -174,6 +192,11 @@ func (c *Catalog) EndDuty(ctx context.Context, l DutyLease, how Ending) error {
 			done = micros(now)
 			if l.Duty == DutyReconcile || l.Duty == DutyClean {
 				done = micros(l.begun)
+			}
+			if l.Duty == DutyClean {
+				if err := t.dropLeftDuties(ctx, l.Store, now); err != nil {
+					return err
+				}
 			}
 		}
 		return t.change(ctx, endDuty, done, done, l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
@@ -194,7 +217,10 @@ func scanDuty(row scanner) (l DutyLease, done time.Time, err error) {
 	var name string
 	var until, at int64
 	err = row.Scan(&name, &l.Store, &l.Holder.Instance, &l.Holder.Incarnation, &until, &l.version, &at)
-	duty, entry, _ := strings.Cut(name, " ")
-	l.Duty, l.Entry, l.Until = Duty(duty), EntryID(entry), fromMicros(until)
+	duty, of, _ := strings.Cut(name, " ")
+	l.Duty, l.of, l.Until = Duty(duty), of, fromMicros(until)
+	if l.Duty != DutyMake {
+		l.Entry = EntryID(of)
+	}
 	return l, fromMicros(at), err
 }

@@ -1,9 +1,12 @@
 package catalog
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/clonecache/clonecache/backends"
 )
 
 func dutySpec(h Holder) DutySpec {
@@ -115,6 +118,51 @@ func TestADutyOfAnEntry(t *testing.T) {
 	take("a day later", of("c", me), OnDuty)
 	if n := rows(); n != 1 {
 		t.Errorf("%d rows are left, want that of c alone", n)
+	}
+}
+
+// Each volume's name has a duty of its own, whatever it is called; of it nothing is left once it was ended, nor a day later of one that
+// nobody has ended.
+func TestADutyOfAName(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	take := func(name string, h Holder, want DutyStart) DutyLease {
+		t.Helper()
+		s := dutySpec(h)
+		s.Duty, s.Volume = DutyMake, backends.VolumeName(name)
+		l, start, err := c.TakeDuty(ctx, s)
+		if err != nil || start != want {
+			t.Fatalf("%.10s: %v, %v, want %v", name, start, err, want)
+		}
+		return l
+	}
+	rows := func() (n int) {
+		t.Helper()
+		is(t, "count", c.read(ctx, "count duties", func(tx tx) error {
+			return tx.row(ctx, `SELECT COUNT(*) FROM duties WHERE duty <> 'clean'`).Scan(&n)
+		}), nil)
+		return n
+	}
+	long := strings.Repeat("ö ", 500)
+	mine := take(long, me, OnDuty)
+	if other := take(long, you, Elsewhere); other.Duty != DutyMake || other.Entry != "" || other.Holder != me {
+		t.Errorf("got %+v, want whose it is", other)
+	}
+	take(long+"2", you, OnDuty)
+	is(t, "renew", c.RenewDuty(ctx, mine, lease), nil)
+	is(t, "end", c.EndDuty(ctx, mine, Done), nil)
+	is(t, "renew what was ended", c.RenewDuty(ctx, mine, lease), ErrLost)
+	if n := rows(); n != 1 {
+		t.Errorf("%d rows, want that of the other name", n)
+	}
+	at.add(lease + leftAfter)
+	spec := dutySpec(me)
+	spec.Duty = DutyClean
+	clean, _, err := c.TakeDuty(ctx, spec)
+	is(t, "take clean", err, nil)
+	is(t, "end clean", c.EndDuty(ctx, clean, Done), nil)
+	if n := rows(); n != 0 {
+		t.Errorf("%d rows are left a day later", n)
 	}
 }
 

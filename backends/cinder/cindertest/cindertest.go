@@ -66,10 +66,11 @@ type Cinder struct {
 	Page       int               // most volumes in one answer
 	Calls      []string
 
-	NoTransfers bool                // the member may make none
-	AcceptFirst bool                // whoever was offered a volume accepts just before the offer is withdrawn
-	Admin       bool                // the member administers the cloud too, and sees what he names in other projects
-	Made        func(*http.Request) // is told of each volume before its answer is given
+	NoTransfers bool                    // the member may make none
+	AcceptFirst bool                    // whoever was offered a volume accepts just before the offer is withdrawn
+	Admin       bool                    // the member administers the cloud too, and sees what he names in other projects
+	Made        func(*http.Request)     // is told of each volume before its answer is given
+	Coming      func(*http.Request) int // is told of each call before it is looked at, and may wait; else than 0: the call fails so
 	transfers   map[string]transfer
 	made        int // transfers
 
@@ -148,12 +149,26 @@ func (f *Cinder) login(w http.ResponseWriter, _ *http.Request) {
 // alone notes each call and serialises them.
 func (f *Cinder) alone(handle http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if status := f.coming(r); status != 0 {
+			refuse(w, status, "computeFault", "The server is not answering now.")
+			return
+		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		w.Header().Set("Content-Type", "application/json")
 		f.Calls = append(f.Calls, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v3/p/"))
 		handle(w, r)
 	}
+}
+
+func (f *Cinder) coming(r *http.Request) int {
+	f.mu.Lock()
+	coming := f.Coming
+	f.mu.Unlock()
+	if coming == nil {
+		return 0
+	}
+	return coming(r)
 }
 
 func refuse(w http.ResponseWriter, status int, kind, message string) {
