@@ -28,15 +28,18 @@ func (q *request) transfers() error {
 // earlierOffer is what the volume's name had when the request came: who asks again has not had the answer that told of it. One that
 // was made since was told to somebody else, perhaps by another host, and stays.
 type earlierOffer struct {
-	seen bool
-	id   string // "": there was none
+	looked, seen bool
+	id           string // "": there was none, or it is not known
 }
 
-// seeOffer notes which offer the request may take the place of, once. backends.ErrUnavailable.
+// seeOffer notes which offer the request may take the place of, once. One that is found by a later look than the first may have been
+// made since, and told to somebody: it is nobody's to replace, but for who asks after that. backends.ErrUnavailable.
 func (l *ladder) seeOffer(ctx context.Context, q *request) error {
 	if !q.Transfer || q.before.seen {
 		return nil
 	}
+	first := !q.before.looked
+	q.before.looked = true
 	offerer, err := q.offerer()
 	if err != nil {
 		return err
@@ -45,7 +48,10 @@ func (l *ladder) seeOffer(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	q.before = earlierOffer{seen: true, id: id}
+	q.before.seen = true
+	if first {
+		q.before.id = id
+	}
 	return nil
 }
 

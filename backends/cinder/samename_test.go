@@ -237,6 +237,31 @@ func TestSeveralVolumesOfOneNameAreRefused(t *testing.T) {
 	is(t, "delete the one that is left", c.DeleteVolume(t.Context(), "lvm", "mine"), nil)
 }
 
+// A request whose first look for an offer fails makes no offer void that another host has made since.
+func TestAnOfferBehindAFailedLookStays(t *testing.T) {
+	c := newNamed(t, 2)
+	var told plugin.Answer
+	var once sync.Once
+	c.fake.With(func() {
+		c.fake.Coming = func(r *http.Request) (status int) {
+			if r.Method == http.MethodGet && strings.Contains(r.URL.RawQuery, "mine") {
+				once.Do(func() { status = http.StatusServiceUnavailable })
+			}
+			if status != 0 {
+				told = offered(t, c.hosts[1], transferred("mine"))
+			}
+			return status
+		}
+	})
+	_, err := c.hosts[0].CreateVolume(t.Context(), transferred("mine"))
+	is(t, "the request whose look failed", err, plugin.ErrOffered)
+	again := offered(t, c.hosts[0], transferred("mine")) // whoever asks now has not had the answer
+	if _, err := c.fake.Accept(told.Transfer.ID, string(told.Transfer.Key)); err == nil {
+		t.Error("what was offered before the repeated request still takes the volume over")
+	}
+	accept(t, c.hosts[0], again)
+}
+
 // What becomes of a volume that was made while its host was held up, and then reached nobody: another host may have told of it.
 func TestAnUndeliveredVolumeThatMayBeToldOfStays(t *testing.T) {
 	c := newNamed(t, 2)
