@@ -7,6 +7,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
+	"github.com/clonecache/clonecache/plugin/failpoint"
 )
 
 // A volume that is to be transferred is offered before its answer is noted: as long as nobody was told of the key, nobody can have
@@ -84,6 +85,7 @@ func (l *ladder) offer(ctx context.Context, q *request, v backends.Volume) (*bac
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Reached(failpoint.Offer)
 	return &offer, nil
 }
 

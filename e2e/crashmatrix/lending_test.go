@@ -22,7 +22,7 @@ import (
 var notLending = map[failpoint.Step]string{
 	failpoint.Source: "Cinder reads the image", failpoint.Verify: "Cinder reads the image",
 	failpoint.Intent: "Cinder's driver makes the volume", failpoint.Clone: "Cinder's driver makes the volume", failpoint.Copy: "nothing is copied",
-	failpoint.Detach: "no image-volume is known to have clones",
+	failpoint.Detach: "no image-volume is known to have clones", failpoint.Offer: "Cinder's driver makes the volume",
 }
 
 // lendingTables configure a backend in a Cinder that keeps two volumes at most. Loans end by themselves far later than the test does.

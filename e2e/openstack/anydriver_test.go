@@ -47,6 +47,7 @@ func TestAnyDriverOfCinderIsLentItsImageVolumes(t *testing.T) {
 	}
 	checkPrivateImage(t, w, "rbd2")
 	checkTransferred(t, w, "rbd2")
+	checkKilledBeforeTransfer(t, w, "rbd2")
 	checkKilledWhileCloning(t, w, "rbd2")
 }
 

@@ -38,6 +38,7 @@ const (
 	Grow   Step = "grow"   // the image-volume has another generation
 	Return Step = "return" // the loan is gone
 	Keep   Step = "keep"   // the loan is kept for the next volume
+	Offer  Step = "offer"  // the volume is offered to another project, and nobody was told
 
 	Migrate Step = "migrate" // a migration of the catalog was applied
 )
@@ -45,8 +46,8 @@ const (
 // All is every step there is.
 func All() []Step { return append(Made(), Lent()...) }
 
-// Lent are the steps that are reached only where image-volumes are lent.
-func Lent() []Step { return []Step{Lend, Grow, Return, Keep} }
+// Lent are the steps that are reached only where image-volumes are lent, or volumes offered to other projects.
+func Lent() []Step { return []Step{Lend, Grow, Return, Keep, Offer} }
 
 // Made are the others.
 func Made() []Step {
