@@ -21,7 +21,7 @@ now for all. With a SQLite catalog that is one, which is lost after three minute
 
 What one does for all: reconcile compares catalog, backend and quota; reap frees what evictions have left; inherit
 settles what a host that was removed had half made; scrub reads image-volumes back; grow makes another generation of
-one entry's image-volume.`,
+one entry's image-volume; make is about one volume's name on a backend of kind cinder.`,
 		Example: "  clonecache host list -o json",
 		Args:    exactly(),
 		RunE:    ask(a, func(ctx context.Context, c *api.Client) ([]plugin.HostView, error) { return c.Hosts(ctx) }, showHosts),
