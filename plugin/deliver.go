@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/journal"
 )
 
@@ -18,13 +17,8 @@ import (
 // made is the point of no return: the volume exists. What goes wrong from here on is logged and never
 // returned, but for a caller who no longer listens: it gets no volume, by the backend's own ID.
 func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v backends.Volume, a Answer, f *filled) (Answer, error) {
-	still := l.stillOn(ctx, q)
-	if errors.Is(still, catalog.ErrLost) {
-		return Answer{}, l.tooLate(q, intent, v)
-	}
-	if still != nil {
-		l.remove(ctx, q, intent, v, nil)
-		return Answer{}, still
+	if err := l.stillOn(ctx, q); err != nil {
+		return Answer{}, l.tooLate(q, intent, v, err)
 	}
 	offer, err := l.offer(ctx, q, v)
 	if ctx.Err() != nil || q.overdue(l.now()) {

@@ -95,9 +95,13 @@ func (l *ladder) stillOn(ctx context.Context, q *request) error {
 	return q.duty.still(asking)
 }
 
-// tooLate keeps a volume for which another host may have taken over meanwhile, until it is known whether that made one too.
-func (l *ladder) tooLate(q *request, intent journal.Intent, v backends.Volume) error {
+// tooLate keeps a volume for which another host may have taken over meanwhile, as why says: it may have told somebody of it. errLate:
+// whether it made one too can be found out.
+func (l *ladder) tooLate(q *request, intent journal.Intent, v backends.Volume, why error) error {
 	l.unsettled.add(mayStay, intent)
+	if !errors.Is(why, catalog.ErrLost) {
+		return fmt.Errorf("ask whether %s is still this host's alone to make: %w", v.Name, why)
+	}
 	q.duty.late = &lateVolume{intent: intent, Volume: v}
 	return errLate
 }

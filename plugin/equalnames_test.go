@@ -75,3 +75,27 @@ func TestWithoutTheCatalogNoNameIsTaken(t *testing.T) {
 	}
 	r.noVolume(t, "v1")
 }
+
+// A catalog that goes away while the volume is made: nobody can tell whether another host has told of it meanwhile, and it stays.
+// The request finds it when it is repeated.
+func TestAVolumeWhoseTurnIsNotKnownStays(t *testing.T) {
+	c := newCluster(t, 1, lru.Bounds{})
+	c.hosts[0].image(t, "disk.raw", mib)
+	c.own = equalNames{c.hosts[0].config.Backends[0].Backend}
+	r := c.join(t, "host-1")
+	r.create(t, "library:disk.raw", "v0", 0)
+	a, err := r.CreateVolume(t.Context(), plugin.Request{Image: "library:disk.raw", Volume: "v1", Progress: func(p plugin.Progress) {
+		if p.Phase == "cloning" {
+			c.sql(t, `ALTER TABLE duties RENAME TO duties_away`)
+		}
+	}})
+	if err != nil || a.Outcome != plugin.Bypassed {
+		t.Errorf("while the catalog is away: %+v, %v", a, err)
+	}
+	c.sql(t, `ALTER TABLE duties_away RENAME TO duties`)
+	c.expire(t)
+	if a := r.create(t, "library:disk.raw", "v1", 0); a.Outcome != plugin.Hit || a.Reason != plugin.ReasonRepeated {
+		t.Errorf("repeated: %+v", a)
+	}
+	checkClean(t, r)
+}

@@ -93,6 +93,8 @@ func (l *ladder) offer(ctx context.Context, q *request, v backends.Volume) (*bac
 func (l *ladder) discard(ctx context.Context, q *request, v backends.Volume, offer *backends.Offer) error {
 	if err := l.stillOn(ctx, q); errors.Is(err, catalog.ErrLost) {
 		return fmt.Errorf("%w: %w", backends.ErrInUse, err)
+	} else if err != nil {
+		return err
 	}
 	ref := backends.VolumeRef{Name: v.Name, ID: v.ID}
 	if !q.Transfer || l.sole && offer == nil { // the request's own offer, whose answer was lost, goes with it
