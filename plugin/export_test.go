@@ -171,3 +171,14 @@ func Leaving(p *Plugin) (names []backends.Name) {
 	}
 	return names
 }
+
+// DetachOnly does of an attempt's end what comes before its row does.
+func DetachOnly(ctx context.Context, p *Plugin, on backends.Name, id backends.ImageVolumeID) error {
+	rows, err := p.catalog.List(ctx, catalog.Filter{States: []catalog.State{catalog.Filling}})
+	for _, e := range rows {
+		if err == nil && e.ImageVolume == id {
+			_, err = p.stock.retireAttempt(ctx, p.stock.named(on), id, e.Claim)
+		}
+	}
+	return err
+}

@@ -50,7 +50,7 @@ type charges struct {
 	needed  map[internaltenant.ClaimID]bool
 	known   map[EntryID]bool // it has a row
 	alive   map[EntryID]bool // the row may name an image-volume
-	filling map[EntryID]bool // its row may not have learnt of its claim yet
+	filling map[EntryID]bool // its row may not have learnt of its claim yet: either may be ahead of the other
 }
 
 func newCharges(claims []internaltenant.Claim) charges {
@@ -87,11 +87,15 @@ func (v *surveyor) surveyCharge(e catalog.Entry, c charges) *finding {
 	if !s.charged() {
 		return nil
 	}
+	if e.State == catalog.Filling { // its claim may be that of what cannot be freed of an attempt of it, by now
+		c.filling[e.ID] = true
+		return nil
+	}
 	f := v.surveyClaim(s, e, c.claims)
 	if f == nil && e.Claim != "" && c.needed[e.Claim] {
 		f = v.missingClaim(s, e, fmt.Sprintf("claim %s of image-volume %s is another entry's too", e.Claim, e.ImageVolume))
 	}
-	c.needed[e.Claim], c.filling[e.ID] = true, e.State == catalog.Filling
+	c.needed[e.Claim] = true
 	return f
 }
 
@@ -104,12 +108,10 @@ func quotaUnavailable(err error) []finding {
 	}}}
 }
 
-// surveyClaim compares one row with its claim. While it is filling, either may be ahead of the other.
+// surveyClaim compares one row, which is not filling, with its claim.
 func (v *surveyor) surveyClaim(s *store, e catalog.Entry, claims map[internaltenant.ClaimID]internaltenant.Claim) *finding {
 	c, charged := claims[e.Claim]
 	switch {
-	case e.State == catalog.Filling:
-		return nil
 	case e.State == catalog.Detached && e.Claim == "" && v.stock.adopting(s):
 		return nil // its owner's service has let go of it
 	case !charged:
