@@ -132,7 +132,13 @@ func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 	if is == superseded {
 		e.ID = catalog.NewEntryID()
 	}
-	if err := m.catalog.Adopt(ctx, e); err != nil {
+	err = m.catalog.Adopt(ctx, e)
+	if errors.Is(err, catalog.ErrLost) {
+		if _, there, err := m.stock.detachedOf(ctx, s, iv.ID); there || err != nil { // another host has, in this moment
+			return err
+		}
+	}
+	if err != nil {
 		return err
 	}
 	m.books.noteEntry(EventAdopted, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, detached: %s", e.ImageVolume, whyDetached(e.Clones))})

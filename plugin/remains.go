@@ -17,14 +17,12 @@ import (
 // entry's then. A process that dies in it leaves an image-volume that the row still names; repeated, it makes no second entry.
 func (k *stock) retireAttempt(ctx context.Context, s *store, id backends.ImageVolumeID, claim internaltenant.ClaimID) (kept bool, err error) {
 	retired, err := s.images.Retire(ctx, id)
-	if errors.Is(err, backends.ErrNotExist) || err == nil && retired.Gone {
-		return k.isDetached(ctx, s, id)
-	}
-	if err != nil {
+	gone := errors.Is(err, backends.ErrNotExist) || err == nil && retired.Gone
+	if err != nil && !gone {
 		return false, err
 	}
-	if there, err := k.isDetached(ctx, s, id); there || err != nil {
-		return there, err
+	if e, there, err := k.detachedOf(ctx, s, id); there || gone || err != nil {
+		return there && e.Claim == claim, err
 	}
 	iv, err := findImageVolume(ctx, s, id)
 	if err != nil || iv.ID == "" { // gone by now
@@ -33,15 +31,24 @@ func (k *stock) retireAttempt(ctx context.Context, s *store, id backends.ImageVo
 	e := entryOf(s, iv)
 	e.ID, e.State, e.EvictCause = catalog.NewEntryID(), catalog.Detached, catalog.CauseGone
 	e.Claim, e.Clones = claim, retired.Clones
-	if err := k.catalog.Adopt(ctx, e); err != nil {
+	err = k.catalog.Adopt(ctx, e)
+	if errors.Is(err, catalog.ErrLost) { // another host has, in this moment
+		e, there, err := k.detachedOf(ctx, s, id)
+		return there && e.Claim == claim, err
+	}
+	if err != nil {
 		return false, err
 	}
 	k.books.noteEntry(EventDetached, e, catalog.Event{Bytes: e.HeldBytes, Detail: fmt.Sprintf("image-volume %s, of a fill that came to nothing: %s", id, whyDetached(e.Clones))})
 	return true, nil
 }
 
-// isDetached tells whether a detached entry names an image-volume.
-func (k *stock) isDetached(ctx context.Context, s *store, id backends.ImageVolumeID) (bool, error) {
+// detachedOf is the detached entry that names an image-volume, if there is one.
+func (k *stock) detachedOf(ctx context.Context, s *store, id backends.ImageVolumeID) (e catalog.Entry, there bool, err error) {
 	detached, err := k.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Detached}})
-	return slices.ContainsFunc(detached, func(e catalog.Entry) bool { return e.ImageVolume == id }), err
+	i := slices.IndexFunc(detached, func(e catalog.Entry) bool { return e.ImageVolume == id })
+	if err != nil || i < 0 {
+		return catalog.Entry{}, false, err
+	}
+	return detached[i], true, nil
 }

@@ -143,3 +143,32 @@ func TestAClaimThatAFillAndItsRemainsNameIsChargedOnce(t *testing.T) {
 		checkClean(t, r)
 	}
 }
+
+// Whoever takes what cannot be freed into the catalog at the same time, it is one entry.
+func TestSeveralThatFindWhatCannotBeFreedMakeOneEntry(t *testing.T) {
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	c := newCluster(t, 2, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+	r := c.hosts[0]
+	r.image(t, "disk.raw", 4*mib)
+	for range 8 {
+		id, end := diesInAFill(t, c, memory, "library:disk.raw", true)
+		failed := make(chan error)
+		for n := range 6 {
+			go func() { failed <- plugin.DetachOnly(t.Context(), c.hosts[n%2].Plugin, "local", id) }()
+		}
+		for range 6 {
+			if err := <-failed; err != nil {
+				t.Error(err)
+			}
+		}
+		c.expire(t)
+		r.Tidy(t.Context())
+		wantCounted(t, r, id, 1)
+		checkClean(t, r)
+		end()
+		if _, err := r.Clean(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, r, "", 0)
+	}
+}

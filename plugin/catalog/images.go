@@ -169,8 +169,21 @@ func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 	})
 }
 
-// vacant tells whether an entry's ID and the key that it is to have are free, and removes a failed row that has them. ErrLost.
+const selectDetached = `SELECT COUNT(*) FROM entries WHERE store = ? AND state = 'detached' AND image_volume = ?`
+
+// vacant tells whether an entry's ID and the key that it is to have are free, and removes a failed row that has them. An
+// image-volume is one detached entry's alone: its reap would be told twice. ErrLost.
 func (t tx) vacant(ctx context.Context, e Entry) error {
+	if e.State == Detached && e.ImageVolume != "" {
+		var same int
+		err := t.row(ctx, selectDetached, e.Store, e.ImageVolume).Scan(&same)
+		if err == nil && same > 0 {
+			err = ErrLost
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := t.giveWay(ctx, selectEntry, e.ID); err != nil || e.State == Detached || e.Quarantine != "" {
 		return err
 	}
