@@ -212,6 +212,33 @@ func TestWhatCouldNotBeMendedIsMendedLater(t *testing.T) {
 	}
 }
 
+// However long a store was silent, what was left out of it is compared in the minute in which it answers again.
+func TestAStoreThatAnswersAgainIsComparedAtOnce(t *testing.T) {
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	faulty := backendtest.NewFaulty(memory)
+	silent := func() {
+		for _, m := range []backendtest.Method{backendtest.MethodListImageVolumes, backendtest.MethodReap} {
+			for n := range 200 {
+				faulty.FailBefore(m, faulty.Calls(m)+1+n, backends.ErrUnavailable)
+			}
+		}
+	}
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(faulty))
+	r.reopen(t, func() {
+		if _, err := memory.Stage(t.Context(), backends.StageSpec{ID: "cc-dead-1", VirtualBytes: mib, Description: backends.Description{EntryID: "dead", Attempt: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		silent()
+	})
+	for range 20 {
+		r.Tidy(t.Context())
+	}
+	faulty.Mend()
+	r.wantProblem(t, plugin.CheckOptions{}, "unfinished-image-volume", "in no entry")
+	r.Tidy(t.Context())
+	checkClean(t, r)
+}
+
 // What serves requests is adopted first: a detached image-volume, which has no claim where the quota is used up, takes none from it.
 func TestWhatServesIsAdoptedBeforeWhatIsDetached(t *testing.T) {
 	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})

@@ -85,7 +85,7 @@ func (p *Plugin) build() (err error) {
 	p.reconciler = newReconciler(p.house, p.books, p.stock, p.fills, p.ladder)
 	p.attendance = &attendance{house: p.house, stock: p.stock, leftOut: p.reconciler.leftOut}
 	p.remover = &remover{house: p.house, books: p.books, stock: p.stock, changed: make(chan struct{}, 1)}
-	p.stock.know(p.books, p.fills.bytesRead, p.reconciler.leftOut)
+	p.stock.know(p.books, p.fills.bytesRead, p.reconciler.leftOut, p.reconciler.back)
 	return nil
 }
 

@@ -13,6 +13,7 @@ func (ro *roster) reached(s *store, err error) {
 	switch {
 	case err == nil:
 		if s.silence.Swap(nil) != nil {
+			ro.back()
 			ro.books.note(catalog.Event{Kind: EventBack, Backend: s.name})
 		}
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):

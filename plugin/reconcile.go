@@ -87,6 +87,9 @@ func (rec *reconciler) leftOut() {
 	rec.stillLeft()
 }
 
+// back says that a store answers again: what was left out is compared by the next minute.
+func (rec *reconciler) back() { rec.repeats.anew() }
+
 // stillLeft says that something could not be compared now either.
 func (rec *reconciler) stillLeft() {
 	now := time.Now()

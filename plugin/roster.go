@@ -20,9 +20,9 @@ type roster struct {
 	*house
 	books *books
 	// load lets what lies on a store be served, once that has come back; leftOut asks for a reconcile: then, and where
-	// something was left as it was.
-	load    func(context.Context, ...*store) error
-	leftOut func()
+	// something was left as it was; back has what was left out before tried by the next minute: a store answers again.
+	load          func(context.Context, ...*store) error
+	leftOut, back func()
 
 	changing sync.Mutex // held by who puts other stores in the place of those of now
 	stores   atomic.Pointer[storeSet]
@@ -60,9 +60,9 @@ func (set *storeSet) ordered() []*store {
 }
 
 // meet tells the roster of the parts that are made after it: the books, what lets a store that has come back be served,
-// and what asks for a reconcile.
-func (ro *roster) meet(b *books, load func(context.Context, ...*store) error, leftOut func()) {
-	ro.books, ro.load, ro.leftOut = b, load, leftOut
+// what asks for a reconcile, and what has one that is left come soon.
+func (ro *roster) meet(b *books, load func(context.Context, ...*store) error, leftOut, back func()) {
+	ro.books, ro.load, ro.leftOut, ro.back = b, load, leftOut, back
 }
 
 // named is the configured store of that name, or nil.

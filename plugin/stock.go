@@ -44,9 +44,9 @@ func newStock(h *house) (*stock, error) {
 }
 
 // know tells the stock, and its roster, of the parts that are made after it; before that, nothing is asked of them.
-func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, leftOut func()) {
+func (k *stock) know(b *books, bytesRead func(catalog.EntryID) int64, leftOut, back func()) {
 	k.books, k.bytesRead = b, bytesRead
-	k.meet(b, k.loadView, leftOut)
+	k.meet(b, k.loadView, leftOut, back)
 }
 
 // tend frees what waited for its last clone, and looks at some entries whose clones may have gone.

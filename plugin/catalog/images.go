@@ -121,7 +121,8 @@ func (c *Catalog) Aliases(ctx context.Context) (map[Key][]EntryID, error) {
 // detached one, where e.State is that: it is found by no key. An empty ID, CreatedAt, FilledAt or
 // LastUsedAt is set to a new ID or to now; the keys are the first image's. A failed row with its ID
 // or its key gives way. Where e.Quarantine says why, a ready one is in quarantine from the start, for all daemons, whoever has
-// its key. ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of this very image-volume.
+// its key. ErrLost: another live entry has its key, or its ID is taken - perhaps by the row of this very image-volume -,
+// or it is to be detached and another detached entry has its image-volume.
 func (c *Catalog) Adopt(ctx context.Context, e Entry, keys ...Key) error {
 	if e.ID == "" {
 		id, err := newID()
