@@ -255,3 +255,30 @@ func TestLookingForOrphansTakesItsTime(t *testing.T) {
 		}
 	})
 }
+
+// What is left out after all was compared is tried by the next minute, however often something had been left out before that.
+func TestWhatIsLeftOutAnewIsTriedByTheNextMinute(t *testing.T) {
+	var at wanting
+	r, _, backend, owner := adoptingRig(t, at.option)
+	clean := func() {
+		leftHalfMade(t, backend.Memory)
+		at.add(27 * time.Hour)
+		plugin.CleanDue(t.Context(), r.Plugin)
+	}
+	r.reopen(t, func() { owner.fail(internaltenant.ErrUnavailable) })
+	for range 20 {
+		r.Tidy(t.Context())
+	}
+	owner.fail(nil)
+	clean()
+	checkClean(t, r)
+	owner.fail(internaltenant.ErrUnavailable)
+	clean()
+	owner.fail(nil)
+	owner.mu.Lock()
+	owner.claims["stray"] = internaltenant.Claim{ID: "stray", EntryID: "nobody", Volume: "volume-stray", Gigabytes: 1, Backend: "local"}
+	owner.mu.Unlock()
+	r.wantProblem(t, plugin.CheckOptions{}, "unknown-claim", "does not need them")
+	r.Tidy(t.Context())
+	checkClean(t, r)
+}

@@ -29,7 +29,7 @@ func (r *repeats) ended(whole bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if whole {
-		r.inRow = 0
+		r.inRow, r.passes = 0, 0
 		return
 	}
 	r.passes = min(1<<min(r.inRow, 8)-1, mostRepeatsPassed)
