@@ -19,7 +19,7 @@ import (
 // quota does not allow it says nothing, and it stays until then: ErrBusy.
 func (m *mender) adopt(ctx context.Context, s *store, iv backends.ImageVolume, claims bool) error {
 	if iv.State == backends.Detached {
-		return m.adoptDetached(ctx, s, iv)
+		return m.adoptDetached(ctx, s, iv, m.claimAnew)
 	}
 	is, err := m.standingOf(ctx, s, iv)
 	switch {
@@ -108,11 +108,12 @@ func (m *mender) retireOrDetach(ctx context.Context, s *store, iv backends.Image
 		return nil
 	}
 	iv.State, iv.Clones = backends.Detached, retired.Clones
-	return m.adoptDetached(ctx, s, iv)
+	return m.adoptDetached(ctx, s, iv, m.claimAnew)
 }
 
-// adoptDetached adds a detached row, under a new ID where the image-volume's entry goes on with another one.
-func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageVolume) error {
+// adoptDetached adds a detached row, under a new ID where the image-volume's entry goes on with another one. charge is how the
+// quota is charged for it: where that is over quota or errOwnerGone, the row has no claim.
+func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageVolume, charge func(context.Context, *store, catalog.Entry) (internaltenant.ClaimID, error)) error {
 	is, err := m.standingOf(ctx, s, iv)
 	if err != nil || is == named {
 		return err
@@ -123,7 +124,7 @@ func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 		e.ID = catalog.NewEntryID()
 	}
 	if s.charged() {
-		claim, err := m.claimAnew(ctx, s, e)
+		claim, err := charge(ctx, s, e)
 		if err != nil && !errors.Is(err, internaltenant.ErrOverQuota) && !errors.Is(err, errOwnerGone) {
 			return err
 		}

@@ -53,7 +53,8 @@ func (m *mender) standingOf(ctx context.Context, s *store, iv backends.ImageVolu
 	return superseded, nil
 }
 
-// retireUnnamed removes an image-volume that no row names. What cannot go yet gets a detached row.
+// retireUnnamed removes an image-volume that no row names. What cannot go yet gets a detached row, with the claim that it has:
+// this comes before what serves is adopted, and takes no quota from that. One that has none is charged by the next reconcile.
 func (m *mender) retireUnnamed(ctx context.Context, s *store, iv backends.ImageVolume) error {
 	is, err := m.standingOf(ctx, s, iv)
 	if err != nil || is == named {
@@ -67,7 +68,16 @@ func (m *mender) retireUnnamed(ctx context.Context, s *store, iv backends.ImageV
 		return err
 	}
 	iv.State, iv.Clones = backends.Detached, retired.Clones
-	return m.adoptDetached(ctx, s, iv)
+	return m.adoptDetached(ctx, s, iv, m.claimFound)
+}
+
+// claimFound is the claim that was made for an image-volume, which is not charged for anew. errOwnerGone: there is none.
+func (m *mender) claimFound(ctx context.Context, s *store, e catalog.Entry) (internaltenant.ClaimID, error) {
+	claim, err := m.stock.findClaim(ctx, internaltenant.ClaimSpec{EntryID: e.ID, Attempt: e.Attempt})
+	if errors.Is(err, errOwnerGone) && !m.stock.adopting(s) {
+		m.stock.leftOut()
+	}
+	return claim, err
 }
 
 // dropMissing drops an entry whose image-volume is still not there.

@@ -262,3 +262,22 @@ func TestWhatServesIsAdoptedBeforeWhatIsDetached(t *testing.T) {
 		t.Fatalf("ready entries: got %+v, %v, want the one that serves", entries, err)
 	}
 }
+
+// Nor does what a fill that died has staged, and cannot be freed yet: it is charged once all that serves is.
+func TestWhatServesIsAdoptedBeforeWhatCannotBeFreedIsCharged(t *testing.T) {
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(memory), withQuota(1, 0))
+	var end func()
+	r.reopen(t, func() {
+		leftHalfMade(t, memory)
+		end = memory.Watch("cc-dead-1")
+		committed(t, memory, "entry")
+	})
+	entries, err := r.Entries(t.Context(), plugin.EntryFilter{State: "ready"})
+	if err != nil || len(entries) != 1 || entries[0].ID != "entry" {
+		t.Fatalf("ready entries: got %+v, %v, want the one that serves", entries, err)
+	}
+	end()
+	r.Tidy(t.Context())
+	wantWhole(t, r, memory, 1)
+}
