@@ -62,7 +62,7 @@ func (rec *reconciler) endAbandoned(ctx context.Context, e catalog.Entry) error 
 			return err
 		}
 	}
-	if _, err := rec.fills.undoAttempt(ctx, s, e); err != nil {
+	if err := rec.fills.undoAttempt(ctx, s, e); err != nil {
 		return err
 	}
 	if err := rec.catalog.ForgetFill(ctx, e.ID, e.Attempt); err != nil {

@@ -143,6 +143,40 @@ func TestAClaimThatAFillAndItsRemainsNameIsChargedOnce(t *testing.T) {
 	checkClean(t, r)
 }
 
+// Whoever undoes a later attempt of the same row leaves the claim to what cannot be freed of an earlier one.
+func TestALaterAttemptLeavesTheClaimOfWhatIsLeftOfAnEarlierOne(t *testing.T) {
+	for _, asked := range []bool{true, false} {
+		memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+		c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+		r := c.hosts[0]
+		r.image(t, "disk.raw", 4*mib)
+		id, end := diesInAFill(t, c, memory, "library:disk.raw", true)
+		if err := plugin.DetachOnly(t.Context(), r.Plugin, "local", id); err != nil {
+			t.Fatal(err)
+		}
+		c.expire(t)
+		if e := newOtherHostOn(t, r, c.Access).begin(t, "library:disk.raw", time.Hour); e.Attempt != 2 {
+			t.Fatalf("attempt %d, want the second of that row", e.Attempt)
+		}
+		c.expire(t)
+		charged := int64(1)
+		if asked {
+			r.create(t, "library:disk.raw", "v1", 0)
+			charged++
+		} else {
+			r.Tidy(t.Context())
+		}
+		wantCounted(t, r, id, charged)
+		checkClean(t, r)
+		end()
+		if _, err := r.Clean(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantCounted(t, r, "", charged-1)
+		checkClean(t, r)
+	}
+}
+
 // Whoever takes what cannot be freed into the catalog at the same time, it is one entry.
 func TestSeveralThatFindWhatCannotBeFreedMakeOneEntry(t *testing.T) {
 	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})

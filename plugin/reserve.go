@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
-	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
 	"github.com/clonecache/clonecache/plugin/diskimage"
 )
@@ -127,26 +126,25 @@ func (fl *fills) strand(ctx context.Context, e, previous catalog.Entry) error {
 // undoTaken is undoAttempt of a row that was taken over from another host, and of its claims that it had not learnt of: no
 // reconcile may come for long.
 func (fl *fills) undoTaken(ctx context.Context, s *store, previous catalog.Entry) error {
-	kept, err := fl.undoAttempt(ctx, s, previous)
-	if err != nil || previous.ID == "" || !s.charged() {
+	if err := fl.undoAttempt(ctx, s, previous); err != nil || previous.ID == "" || !s.charged() {
 		return err
 	}
-	return fl.releaseUnrecorded(ctx, previous, kept)
+	return fl.releaseUnrecorded(ctx, s, previous)
 }
 
-// undoAttempt removes what a dead holder's attempt had staged and claimed. kept is the claim that a detached entry goes on with.
-func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) (kept internaltenant.ClaimID, err error) {
+// undoAttempt removes what a dead holder's attempt had staged and claimed, but for what a detached entry goes on with.
+func (fl *fills) undoAttempt(ctx context.Context, s *store, previous catalog.Entry) error {
 	if previous.ImageVolume != "" {
-		still, err := fl.stock.retireAttempt(ctx, s, previous.ImageVolume, previous.Claim)
+		kept, err := fl.stock.retireAttempt(ctx, s, previous.ImageVolume, previous.Claim)
 		if err != nil {
-			return "", fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
+			return fmt.Errorf("remove image-volume %s of attempt %d: %w", previous.ImageVolume, previous.Attempt, err)
 		}
-		if still {
-			return previous.Claim, nil
+		if kept {
+			return nil
 		}
 	}
 	if previous.Claim != "" {
-		return "", fl.owner.Release(ctx, previous.Claim)
+		return fl.owner.Release(ctx, previous.Claim)
 	}
-	return "", nil
+	return nil
 }

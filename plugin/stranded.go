@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"slices"
 
 	"github.com/clonecache/clonecache/internaltenant"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -16,25 +17,32 @@ func (fl *fills) endStranded(ctx context.Context, s *store, e catalog.Entry) err
 	if err := fl.certain(ctx, e); err != nil {
 		return err
 	}
-	kept, err := fl.undoAttempt(ctx, s, e)
-	if err != nil {
+	if err := fl.undoAttempt(ctx, s, e); err != nil {
 		return err
 	}
-	if err := fl.releaseUnrecorded(ctx, e, kept); err != nil {
+	if err := fl.releaseUnrecorded(ctx, s, e); err != nil {
 		return err
 	}
 	return fl.catalog.ForgetFill(ctx, e.ID, e.Attempt)
 }
 
-// releaseUnrecorded releases claims of a row's attempts, up to the one it is at, which the row may not have learnt of,
-// but for one that another row goes on with.
-func (fl *fills) releaseUnrecorded(ctx context.Context, e catalog.Entry, kept internaltenant.ClaimID) error {
-	claims, err := fl.owner.Claims(ctx)
+// releaseUnrecorded releases claims of a row's attempts, up to the one it is at, which the row may not have learnt of, but
+// for those that detached entries go on with: of any of its attempts may be left what cannot be freed yet.
+func (fl *fills) releaseUnrecorded(ctx context.Context, s *store, e catalog.Entry) error {
+	claims, err := fl.owner.Claims(ctx) // before the rows: what is detached by then is seen
+	if err != nil {
+		return err
+	}
+	claims = slices.DeleteFunc(claims, func(c internaltenant.Claim) bool { return c.EntryID != e.ID || c.Attempt > e.Attempt })
+	if len(claims) == 0 {
+		return nil
+	}
+	detached, err := fl.catalog.List(ctx, catalog.Filter{Store: s.id(), States: []catalog.State{catalog.Detached}})
 	if err != nil {
 		return err
 	}
 	for _, c := range claims {
-		if c.EntryID != e.ID || c.Attempt > e.Attempt || c.ID == kept {
+		if slices.ContainsFunc(detached, func(d catalog.Entry) bool { return d.Claim == c.ID }) {
 			continue
 		}
 		if err := fl.owner.Release(ctx, c.ID); err != nil {
