@@ -58,13 +58,12 @@ func (b *Backend) get(ctx context.Context, id string) (volume, error) {
 
 // list reads the volumes of the project with that metadata, page by page.
 func (b *Backend) list(ctx context.Context, metadata map[string]string) ([]volume, error) {
-	const page = 500 // Cinder may be set to give less
 	api, err := b.call(ctx)
 	if err != nil {
 		return nil, err
 	}
 	api.Microversion = showsTypeID
-	pages, err := volumes.List(api, volumes.ListOpts{Metadata: metadata, Limit: page}).AllPages(ctx)
+	pages, err := volumes.List(api, withMetadata(metadata)).AllPages(ctx)
 	if err != nil {
 		return nil, explain(ctx, "list volumes", err)
 	}

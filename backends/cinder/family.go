@@ -79,10 +79,9 @@ func aboutOf(metadata map[string]string) string {
 
 // pieces are a description as metadata, whose values are short in Cinder.
 func pieces(about string) map[string]string {
-	const longest = 255 // characters
 	all := make(map[string]string)
 	for i, rest := 0, []rune(about); len(rest) > 0; i++ {
-		n := min(longest, len(rest))
+		n := min(longestText, len(rest))
 		all[metaAbout+strconv.Itoa(i)], rest = string(rest[:n]), rest[n:]
 	}
 	return all

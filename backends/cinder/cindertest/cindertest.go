@@ -3,6 +3,7 @@
 package cindertest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -183,6 +183,10 @@ func (f *Cinder) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := &body.Volume
+	if utf8.RuneCountInString(v.Name) > longest || tooLong(v.Metadata) {
+		refuse(w, http.StatusBadRequest, "badRequest", "name has more than 255 characters.")
+		return
+	}
 	source := f.Volumes[v.Source]
 	switch {
 	case v.Source != "" && (source == nil || source.Status != "available"):
@@ -269,16 +273,14 @@ func (f *Cinder) get(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pairs reads what gophercloud makes of a map: {'a':'b', 'c':'d'}.
-var pairs = regexp.MustCompile(`'([^']*)':'([^']*)'`)
-
 func (f *Cinder) list(w http.ResponseWriter, r *http.Request) {
 	found := []Volume{}
+	wanted, ok := literal(cmp.Or(r.URL.Query().Get("metadata"), "{'':''}"))
 	for _, id := range slices.Sorted(maps.Keys(f.Volumes)) {
 		v := f.Volumes[id]
-		same := v.ID > r.URL.Query().Get("marker") && v.Project != othersProject
-		for _, m := range pairs.FindAllStringSubmatch(r.URL.Query().Get("metadata"), -1) {
-			same = same && v.Metadata[m[1]] == m[2]
+		same := ok && v.ID > r.URL.Query().Get("marker") && v.Project != othersProject
+		for key, value := range wanted {
+			same = same && v.Metadata[key] == value
 		}
 		if same {
 			found = append(found, f.shown(v, r))
@@ -332,11 +334,9 @@ func (f *Cinder) note(w http.ResponseWriter, r *http.Request) {
 	}
 	var body struct{ Metadata map[string]string }
 	_ = json.NewDecoder(r.Body).Decode(&body)
-	for _, value := range body.Metadata {
-		if utf8.RuneCountInString(value) > 255 {
-			refuse(w, http.StatusBadRequest, "badRequest", "Metadata property value greater than 255 characters.")
-			return
-		}
+	if tooLong(body.Metadata) {
+		refuse(w, http.StatusBadRequest, "badRequest", "Metadata property value greater than 255 characters.")
+		return
 	}
 	maps.Copy(v.Metadata, body.Metadata)
 	_ = json.NewEncoder(w).Encode(map[string]any{"metadata": v.Metadata})
