@@ -103,8 +103,11 @@ func (l *ladder) serveAlone(ctx context.Context, q *request) (Answer, error) {
 		return l.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err, detail: err.Error()}), nil
 	}
 	if err := l.seeOffer(ctx, q); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return Answer{}, ctx.Err()
+		case errors.Is(err, backends.ErrExist):
+			return Answer{}, severalOfName(q.store, q.Volume, err)
 		}
 		return l.bypass(q, &stepAside{reason: ReasonUnavailable, cause: err}), nil
 	}

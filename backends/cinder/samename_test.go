@@ -229,6 +229,8 @@ func TestSeveralVolumesOfOneNameAreRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), string(a.VolumeID)) || !strings.Contains(err.Error(), "00000000-0000-4000-8000-00000000000a") {
 		t.Errorf("got %v, want both IDs told", err)
 	}
+	_, err = c.CreateVolume(t.Context(), transferred("mine"))
+	is(t, "ask for it to be transferred", err, plugin.ErrConflict)
 	is(t, "delete it", c.DeleteVolume(t.Context(), "lvm", "mine"), plugin.ErrConflict)
 	if c.made() != 2 {
 		t.Errorf("Cinder has %d volumes, want both still", c.made())
