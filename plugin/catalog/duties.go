@@ -103,7 +103,8 @@ const (
 )
 
 // TakeDuty makes the caller the one on duty, unless another holder is, or it is not due yet. An earlier incarnation of the
-// caller's instance is dead, and in nobody's way. The lease is good for its own duty alone.
+// caller's instance is dead, and in nobody's way; nor is the caller's own duty of a volume's name, whose lease is lost then. The lease
+// is good for its own duty alone.
 func (c *Catalog) TakeDuty(ctx context.Context, spec DutySpec) (lease DutyLease, start DutyStart, err error) {
 	op := fmt.Sprintf("take duty %s of store %q", spec.Duty, spec.Store)
 	err = c.write(ctx, op, func(t tx) error {
@@ -130,13 +131,19 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	switch {
 	case err != nil:
 		return DutyLease{}, 0, err
-	case was.Until.After(now) && (was.Holder.Instance != spec.Holder.Instance || was.Holder == spec.Holder):
+	case was.Until.After(now) && !spec.over(was):
 		return was, Elsewhere, nil
 	case done.Add(spec.Every).After(now):
 		return was, Rests, nil
 	}
 	lease.version = was.version + 1
 	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), lease.row(), spec.Store, was.version)
+}
+
+// over tells that a duty under a lease that runs is in nobody's way: an earlier incarnation of the caller had it, which is dead, or the
+// caller, who did not come to giving a name back. Who makes a volume on one host takes turns there, and asks for the duty once more.
+func (s DutySpec) over(was DutyLease) bool {
+	return was.Holder.Instance == s.Holder.Instance && (was.Holder != s.Holder || s.Volume != "")
 }
 
 // leftAfter is when the row of a duty of an entry, or of a volume, is dropped that nobody has ended.

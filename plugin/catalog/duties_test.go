@@ -149,6 +149,9 @@ func TestADutyOfAName(t *testing.T) {
 		t.Errorf("got %+v, want whose it is", other)
 	}
 	take(long+"2", you, OnDuty)
+	before := mine
+	mine = take(long, me, OnDuty) // who has it anew did not come to giving it back
+	is(t, "renew what was taken anew", c.RenewDuty(ctx, before, lease), ErrLost)
 	is(t, "renew", c.RenewDuty(ctx, mine, lease), nil)
 	is(t, "end", c.EndDuty(ctx, mine, Done), nil)
 	is(t, "renew what was ended", c.RenewDuty(ctx, mine, lease), ErrLost)
