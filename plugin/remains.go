@@ -12,8 +12,8 @@ import (
 )
 
 // retireAttempt removes the image-volume of an attempt whose row ends, or names another one. What its store cannot free yet,
-// since a client that a dead host left has it open or clones live, goes on as a detached entry with the attempt's claim: its
-// bytes are counted and charged until the reap frees them, and nobody waits for that. kept tells so, and the claim is that
+// since a client that a dead host left has it open or clones live, goes on as a detached entry with the attempt's claim: it is
+// charged, and counted as far as the store tells what it holds, until the reap frees it, and nobody waits for that. kept tells so, and the claim is that
 // entry's then. A process that dies in it leaves an image-volume that the row still names; repeated, it makes no second entry.
 func (k *stock) retireAttempt(ctx context.Context, s *store, id backends.ImageVolumeID, claim internaltenant.ClaimID) (kept bool, err error) {
 	retired, err := s.images.Retire(ctx, id)
