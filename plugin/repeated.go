@@ -9,7 +9,7 @@ import (
 	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
-// alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. A
+// alreadyMade answers a repeated request: the volume is there, complete, of the same image and size. One that is not complete yet, or a
 // different volume of that name is ErrConflict; made is false where there is none, or where one was left half made and is removed.
 func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, made bool, err error) {
 	v, err := q.store.backend.StatVolume(ctx, q.Volume)
@@ -24,7 +24,7 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	case err != nil:
 		return Answer{}, false, err
 	}
-	same := v.Complete && (q.SizeBytes == 0 || backends.RoundUp(v.SizeBytes) == q.SizeBytes)
+	same := q.SizeBytes == 0 || backends.RoundUp(v.SizeBytes) == q.SizeBytes
 	if same {
 		if same, err = l.sameContent(ctx, q, v.Origin); err != nil {
 			return Answer{}, false, err
@@ -32,6 +32,9 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	}
 	if !same {
 		return Answer{}, false, fmt.Errorf("%w: %s on %s is %d bytes of %s; choose another name, or delete it first", ErrConflict, q.Volume, q.store.name, v.SizeBytes, v.Origin.ImageID)
+	}
+	if !v.Complete {
+		return Answer{}, false, fmt.Errorf("%w: %s on %s is not whole: it is being made for another request; repeat this one in a while, and delete it if it stays so", ErrConflict, q.Volume, q.store.name)
 	}
 	offer, err := l.offer(ctx, q, v)
 	if errors.Is(err, backends.ErrNotExist) { // somebody has accepted it, or it was taken back

@@ -190,7 +190,11 @@ func TestAStoppedHostsOnlyVolumeStays(t *testing.T) {
 	case <-time.After(time.Second): // it would have answered by now
 	}
 	loseDuty(t, c.path, catalog.DutyMake)
-	is(t, "while Cinder makes it", (<-other).err, plugin.ErrConflict)
+	early := <-other
+	is(t, "while Cinder makes it", early.err, plugin.ErrConflict)
+	if early.err == nil || !strings.Contains(early.err.Error(), "repeat this one in a while") {
+		t.Errorf("got %v, want the request repeated: the volume is the one that it asks for", early.err)
+	}
 	c.fake.With(func() { c.fake.Making = 1 })
 	a := (<-stopped).made(t, "the stopped host")
 	b := (<-ask(t, c.hosts[1], plain())).made(t, "the other host")
