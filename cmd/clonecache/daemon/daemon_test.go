@@ -88,17 +88,22 @@ type served struct {
 // run runs a daemon until the test ends.
 func run(t *testing.T, cfg config.Config) *served {
 	t.Helper()
+	return runWith(t, cfg, Options{})
+}
+
+// runWith is run with some options; the log and who is told of its state are the test's own.
+func runWith(t *testing.T, cfg config.Config, o Options) *served {
+	t.Helper()
 	log, hook := test.NewNullLogger()
 	ctx, stop := context.WithCancel(context.Background())
 	d := &served{ended: make(chan error, 1), stop: stop, log: hook}
 	ready := make(chan struct{})
-	go func() {
-		d.ended <- Run(ctx, cfg, Options{Log: log, Notify: func(state string) {
-			if state == "READY=1" {
-				close(ready)
-			}
-		}})
-	}()
+	o.Log, o.Notify = log, func(state string) {
+		if state == "READY=1" {
+			close(ready)
+		}
+	}
+	go func() { d.ended <- Run(ctx, cfg, o) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-d.ended; err != nil {

@@ -176,7 +176,7 @@ func (s *stores) letGo(names []backends.Name, log logrus.FieldLogger) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = slices.DeleteFunc(s.open, func(o openStore) bool {
-		vain := slices.Contains(names, backends.Name(o.name)) && o.down() != nil
+		vain := slices.Contains(names, backends.Name(o.name)) && o.down()
 		if vain {
 			s.closing.Go(func() {
 				if err := o.close(); err != nil {
@@ -188,27 +188,24 @@ func (s *stores) letGo(names []backends.Name, log logrus.FieldLogger) {
 	})
 }
 
-// notOpen are those that could not be opened, and are tried again.
-func (a *arrivals) notOpen() []api.NotOpen {
+// notOpen are those of them that did not answer when they were bound: they could not be opened, or what they are made of is silent.
+func (a *arrivals) notOpen(silent []plugin.UnavailableView) []api.NotOpen {
 	all := []api.NotOpen{}
-	for _, o := range a.opened {
-		if why := o.down(); why != nil {
-			all = append(all, api.NotOpen{Name: o.name, Reason: why.Error()})
+	for _, u := range silent {
+		if slices.ContainsFunc(a.all, func(o openStore) bool { return o.name == string(u.Name) }) {
+			all = append(all, api.NotOpen{Name: string(u.Name), Reason: u.Error})
 		}
 	}
 	return all
 }
 
-// down is why it could not be opened, as long as that is tried.
-func (s openStore) down() error {
+// down tells whether it is still being tried to open it.
+func (s openStore) down() bool {
 	tried, is := s.backend.(backends.Late)
 	if s.cache != nil {
 		tried, is = s.cache.(backends.Late)
 	}
-	if !is {
-		return nil
-	}
-	return tried.Down()
+	return is && tried.Down() != nil
 }
 
 // close closes what is open, whatever fails. No more is opened.

@@ -70,7 +70,7 @@ func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config
 			d.Log.WithError(err).Error("what image services say of new images is not heard; they are looked at as often as without it")
 		}
 	}
-	return come.notOpen(), nil
+	return come.notOpen(p.Unavailable()), nil
 }
 
 // unchanged is why nothing was changed: the configuration is wrong, or it could not be found out whether it is.
