@@ -27,7 +27,7 @@ func (a *app) entryList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List what is cached",
-		Long:  "Lists what is cached, what is being cached, and what is detached: deleted, but still needed by clones. Failed fills\nare listed with --state failed. The daemon sorts by -held, -hits, -used and -clones: with --limit these are the\ngreatest of all. By other columns what was listed is sorted.",
+		Long:  "Lists what is cached, what is being cached, and what is detached: removed, and held until its last clone is\ngone, or until a client that died with it open is missed by its cluster. Nothing is made from that, and it goes by\nitself. Failed fills are listed with --state failed. The daemon sorts by -held, -hits, -used and -clones: with --limit\nthese are the greatest of all. By other columns what was listed is sorted.",
 		Example: `  clonecache entry list
   clonecache entry list --backend local --state ready --sort -held
   clonecache entry list --image library:debian-12.qcow2 -o json`,

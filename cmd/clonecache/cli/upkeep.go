@@ -14,8 +14,8 @@ func (a *app) clean() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clean",
 		Short: "Remove what serves nothing any more",
-		Long: `Removes what serves nothing any more: rows of failed fills, image-volumes that no entry names, detached ones whose
-last clone is gone, and quota claims without an image-volume.
+		Long: `Removes what serves nothing any more: rows of failed fills, image-volumes that no entry names, detached ones that
+nothing holds any more, and quota claims without an image-volume.
 
 Exit code 9: a backend does not answer; the others are clean.`,
 		Example: "  clonecache clean --dry-run\n  clonecache clean",
