@@ -29,6 +29,7 @@ func (rec *reconciler) recover(ctx context.Context) error {
 	for _, e := range abandoned {
 		if err := rec.endAbandoned(ctx, e); err != nil {
 			rec.log.WithField("entry", e.ID).WithError(err).Warn("fill of an earlier process not ended yet; it is once its backend answers")
+			rec.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "the daemon ended while it filled; what is left of it goes once its backend answers"})
 		}
 	}
 	for _, s := range rec.stock.orderedStores() {

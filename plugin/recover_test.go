@@ -12,6 +12,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
 )
 
 func (r *rig) reopen(t *testing.T, between func()) {
@@ -82,6 +83,35 @@ func TestLostAndDamagedCatalogsAreRebuilt(t *testing.T) {
 			checkClean(t, r)
 		})
 	}
+}
+
+// A fill that a killed daemon had begun is told of at the next start, also where its store is away by then, and ends once that is back.
+func TestAnInterruptedFillIsToldOfWhereItsStoreIsAway(t *testing.T) {
+	faulty := backendtest.NewFaulty(backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}}))
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withBackend(faulty))
+	r.image(t, "disk.raw", mib)
+	spec, err := plugin.FillSpecOf(t.Context(), r.Plugin, plugin.Request{Image: "library:disk.raw", Volume: "any"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.reopen(t, func() {
+		dead := newOtherHost(t, r)
+		if _, _, start, err := dead.BeginFill(t.Context(), spec); err != nil || start != catalog.Started {
+			t.Fatalf("begin: %v, %v", start, err)
+		}
+		faulty.FailBefore(backendtest.MethodIdentify, backendtest.Every, backends.ErrUnavailable)
+	})
+	told := plugin.EventFilter{Kinds: []plugin.EventKind{plugin.EventFillFailed}}
+	wantEvents(t, "while the store is away", r.happened(t, told), "fill_failed interrupted")
+	if e := r.wantEntries(t, 1)[0]; e.State != "filling" {
+		t.Errorf("while the store is away: %+v, want the row", e)
+	}
+	faulty.Mend()
+	r.Tidy(t.Context())
+	r.Tidy(t.Context())
+	r.wantEntries(t, 0)
+	wantEvents(t, "once it is back", r.happened(t, told), "fill_failed interrupted")
+	checkClean(t, r)
 }
 
 func TestReportSurvivesARestart(t *testing.T) {
