@@ -39,7 +39,7 @@ type filling struct {
 
 // fill makes the image-volume of an image in s, or finds that another host has made it. One that another host took over,
 // since this one was stopped or cut off for too long, is waited for.
-// Whatever goes wrong, nothing is left of it.
+// Whatever goes wrong, nothing is left of it, but for a detached entry of what its store cannot free yet.
 func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (catalog.Entry, error) {
 	if err := fl.refusedBefore(ctx, s, want); err != nil {
 		return catalog.Entry{}, err

@@ -69,7 +69,7 @@ func (rec *reconciler) endAbandoned(ctx context.Context, e catalog.Entry) error 
 	if err := rec.catalog.ForgetFill(ctx, e.ID, e.Attempt); err != nil {
 		return err
 	}
-	rec.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "the daemon ended while it filled; nothing is left of it"})
+	rec.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "the daemon ended while it filled; what it had made is removed, or a detached entry until it can be"})
 	return nil
 }
 

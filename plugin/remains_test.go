@@ -15,12 +15,10 @@ import (
 // What a fill that died had made, and what a client that its cluster has not missed yet keeps from being freed, is charged and counted
 // until it is freed, and no longer; the image is cached beside it at once.
 func TestWhatCannotBeFreedYetIsCountedUntilItIs(t *testing.T) {
-	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
-	c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+	c, memory := newRemains(t, 1)
 	r := c.hosts[0]
 	content := r.image(t, "disk.raw", 4*mib)
 	id, end := diesInAFill(t, c, memory, "library:disk.raw", true)
-	defer func() { end() }()
 	c.expire(t)
 	a := r.create(t, "library:disk.raw", "v1", 0)
 	if a.Outcome != plugin.Filled {
@@ -29,20 +27,13 @@ func TestWhatCannotBeFreedYetIsCountedUntilItIs(t *testing.T) {
 	(&capable{Memory: memory}).wantContent(t, "v1", content)
 	wantCounted(t, r, id, 2)
 	checkClean(t, r)
-	end()
-	end = func() {}
-	if _, err := r.Clean(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	wantCounted(t, r, "", 1)
-	checkClean(t, r)
+	freed(t, r, end, 1)
 }
 
 // So is what nobody asks for again, which the next reconcile finds, and what no row names at all.
 func TestWhatAReconcileCannotFreeYetIsCountedUntilItIs(t *testing.T) {
 	for _, claimed := range []bool{true, false} {
-		memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
-		c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+		c, memory := newRemains(t, 1)
 		r := c.hosts[0]
 		r.image(t, "disk.raw", 4*mib)
 		id, end := diesInAFill(t, c, memory, "library:disk.raw", claimed)
@@ -58,13 +49,26 @@ func TestWhatAReconcileCannotFreeYetIsCountedUntilItIs(t *testing.T) {
 		}
 		wantCounted(t, r, id, 1)
 		checkClean(t, r)
-		end()
-		if _, err := r.Clean(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		wantCounted(t, r, "", 0)
-		checkClean(t, r)
+		freed(t, r, end, 0)
 	}
+}
+
+// newRemains are hosts on one memory.
+func newRemains(t *testing.T, hosts int) (*cluster, *backendtest.Memory) {
+	t.Helper()
+	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
+	return newCluster(t, hosts, lru.Bounds{}, withBackend(memory), withQuota(10, 100)), memory
+}
+
+// freed ends what kept an image-volume from being freed: it goes, and the quota is charged for so many others.
+func freed(t *testing.T, r *rig, end func(), charged int64) {
+	t.Helper()
+	end()
+	if _, err := r.Clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCounted(t, r, "", charged)
+	checkClean(t, r)
 }
 
 // diesInAFill is another host that dies while it fills: its row is there, its image-volume and, if it is claimed, its claim, and its
@@ -116,8 +120,7 @@ func wantCounted(t *testing.T, r *rig, detached backends.ImageVolumeID, charged 
 // A process that dies when the detached entry is made, and its fill's row is not ended yet, leaves two rows with one claim. It stays
 // charged, once, whatever is compared meanwhile.
 func TestAClaimThatAFillAndItsRemainsNameIsChargedOnce(t *testing.T) {
-	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
-	c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+	c, memory := newRemains(t, 1)
 	r := c.hosts[0]
 	r.image(t, "disk.raw", 4*mib)
 	id, end := diesInAFill(t, c, memory, "library:disk.raw", true)
@@ -135,19 +138,13 @@ func TestAClaimThatAFillAndItsRemainsNameIsChargedOnce(t *testing.T) {
 	r.Tidy(t.Context())
 	wantCounted(t, r, id, 1)
 	checkClean(t, r)
-	end()
-	if _, err := r.Clean(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	wantCounted(t, r, "", 0)
-	checkClean(t, r)
+	freed(t, r, end, 0)
 }
 
 // Whoever undoes a later attempt of the same row leaves the claim to what cannot be freed of an earlier one.
 func TestALaterAttemptLeavesTheClaimOfWhatIsLeftOfAnEarlierOne(t *testing.T) {
 	for _, asked := range []bool{true, false} {
-		memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
-		c := newCluster(t, 1, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+		c, memory := newRemains(t, 1)
 		r := c.hosts[0]
 		r.image(t, "disk.raw", 4*mib)
 		id, end := diesInAFill(t, c, memory, "library:disk.raw", true)
@@ -168,19 +165,13 @@ func TestALaterAttemptLeavesTheClaimOfWhatIsLeftOfAnEarlierOne(t *testing.T) {
 		}
 		wantCounted(t, r, id, charged)
 		checkClean(t, r)
-		end()
-		if _, err := r.Clean(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		wantCounted(t, r, "", charged-1)
-		checkClean(t, r)
+		freed(t, r, end, charged-1)
 	}
 }
 
 // Whoever takes what cannot be freed into the catalog at the same time, it is one entry.
 func TestSeveralThatFindWhatCannotBeFreedMakeOneEntry(t *testing.T) {
-	memory := backendtest.NewMemory(backendtest.MemoryConfig{Info: backends.Info{CanClone: true, CloneMethod: "memory"}})
-	c := newCluster(t, 2, lru.Bounds{}, withBackend(memory), withQuota(10, 100))
+	c, memory := newRemains(t, 2)
 	r := c.hosts[0]
 	r.image(t, "disk.raw", 4*mib)
 	for range 2 {
@@ -198,10 +189,6 @@ func TestSeveralThatFindWhatCannotBeFreedMakeOneEntry(t *testing.T) {
 		r.Tidy(t.Context())
 		wantCounted(t, r, id, 1)
 		checkClean(t, r)
-		end()
-		if _, err := r.Clean(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		wantCounted(t, r, "", 0)
+		freed(t, r, end, 0)
 	}
 }

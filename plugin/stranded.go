@@ -67,7 +67,7 @@ func (fl *fills) seizeAll(ctx context.Context) {
 			fl.log.WithField("backend", s.name).WithError(err).Warn("fills of hosts that are gone not looked for; trying again")
 		}
 		for _, e := range seized {
-			fl.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "its host ended, or was cut off, while it filled; nothing is left of it"})
+			fl.books.noteEntry(EventFillFailed, e, catalog.Event{Reason: "interrupted", Detail: "its host ended, or was cut off, while it filled; what it had made goes"})
 		}
 	}
 }
