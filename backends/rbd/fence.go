@@ -134,17 +134,16 @@ func (b *Backend) besides(s *session, io *rados.IOContext, object string) (*rado
 func (b *Backend) fence(s *session, address string) (before bool, err error) {
 	b.mu.Lock()
 	before = b.fenced[address]
-	b.fenced[address] = true
 	b.mu.Unlock()
 	if before {
 		return true, nil
 	}
 	if err := blocklist(s, address); err != nil {
-		b.mu.Lock()
-		delete(b.fenced, address)
-		b.mu.Unlock()
 		return false, fmt.Errorf("shut out client %s, whose process is gone: %w", address, err)
 	}
+	b.mu.Lock() // now, and not before: who asks meanwhile would take a client that is still let in for one that the OSD has forgotten
+	b.fenced[address] = true
+	b.mu.Unlock()
 	return false, nil
 }
 
