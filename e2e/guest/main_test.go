@@ -50,9 +50,9 @@ func images(t *testing.T, namespace string) string {
 // rbd runs the tool as the cluster's admin.
 func rbd(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "rbd", append([]string{"--conf", cluster.Conf()}, args...)...).CombinedOutput()
+	out, err := harness.Output(exec.CommandContext(t.Context(), "rbd", append([]string{"--conf", cluster.Conf()}, args...)...))
 	if err != nil {
-		t.Fatalf("rbd %q: %v\n%s", args, err, out)
+		t.Fatal(err)
 	}
-	return string(out)
+	return out
 }

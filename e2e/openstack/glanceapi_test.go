@@ -52,11 +52,11 @@ func glance(tb testing.TB, url string, words ...string) string {
 	script := `. "$0"; exec /usr/bin/glance --os-image-url "$@"`
 	cmd := exec.CommandContext(tb.Context(), "/bin/bash", append([]string{"-c", script, filepath.Join(lab.dir, "openrc-admin"), url}, words...)...)
 	cmd.Env = append(os.Environ(), "PATH=/usr/bin:/bin")
-	out, err := cmd.CombinedOutput()
+	out, err := harness.Output(cmd)
 	if err != nil {
-		tb.Errorf("glance %q: %v\n%s", words, err, out)
+		tb.Error(err)
 	}
-	return string(out)
+	return out
 }
 
 func TestInFrontOfGlance(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clonecache/clonecache/e2e/harness"
 	"github.com/clonecache/clonecache/plugin"
 )
 
@@ -20,11 +21,11 @@ func openstackCLI(tb testing.TB, words ...string) string {
 	tb.Helper()
 	cmd := exec.Command("openstack", words...)
 	cmd.Env = append(os.Environ(), "OS_CLIENT_CONFIG_FILE="+filepath.Join(lab.dir, "clouds.yaml"), "OS_CLOUD=admin")
-	out, err := cmd.CombinedOutput()
+	out, err := harness.Output(cmd)
 	if err != nil {
-		tb.Fatalf("openstack %q: %v\n%s", words, err, out)
+		tb.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(out)
 }
 
 // volumeType makes a volume type whose volumes land on the backend rbd1. The function that it returns deletes

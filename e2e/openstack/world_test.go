@@ -252,11 +252,11 @@ func sameContent(tb testing.TB, d disk, volumes ...volume) {
 			pool = pools["rbd1"]
 		}
 		args := append([]string{lab.cephConf(), pool, strconv.FormatInt(d.size, 10)}, names...)
-		out, err := exec.Command("./content.py", args...).CombinedOutput()
+		out, err := harness.Output(exec.Command("./content.py", args...))
 		if err != nil {
-			tb.Fatalf("content.py: %v\n%s", err, out)
+			tb.Fatal(err)
 		}
-		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
 			name, got, _ := strings.Cut(line, " ")
 			if want := fmt.Sprintf("%s %d zero", d.sum, sizes[name]); got != want {
 				tb.Errorf("%s: got %s, want %s", name, got, want)
@@ -268,11 +268,11 @@ func sameContent(tb testing.TB, d disk, volumes ...volume) {
 // rbd calls the tool as Cinder's user.
 func rbd(tb testing.TB, words ...string) string {
 	tb.Helper()
-	out, err := exec.Command("rbd", append([]string{"-c", lab.cephConf(), "--id", "cinder"}, words...)...).CombinedOutput()
+	out, err := harness.Output(exec.Command("rbd", append([]string{"-c", lab.cephConf(), "--id", "cinder"}, words...)...))
 	if err != nil {
-		tb.Fatalf("rbd %q: %v\n%s", words, err, out)
+		tb.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(out)
 }
 
 // outcomes are those of a backend's requests so far.

@@ -38,11 +38,12 @@ func (f *front) keep(t *testing.T, who, id string) {
 	f.kept(t, id)
 }
 
+// kept waits until one entry has the image's data, and no download of it is under way.
 func (f *front) kept(t *testing.T, id string) {
 	t.Helper()
 	until(t, "its data is kept", func() bool {
-		all, err := f.cache.Entries(t.Context(), plugin.EntryFilter{Backend: "files", State: "ready", ImageID: "glance:" + id})
-		return err == nil && len(all) == 1
+		all, err := f.cache.Entries(t.Context(), plugin.EntryFilter{Backend: "files", State: "all", ImageID: "glance:" + id})
+		return err == nil && len(all) == 1 && all[0].State == "ready"
 	})
 }
 
