@@ -110,6 +110,13 @@ memcached:memcached
 uwsgi:uwsgi-core
 uwsgi_python3:uwsgi-plugin-python3
 PROGRAMS
+  while IFS=: read -r program package; do
+    command -v "$program" >/dev/null || want "$package" "$program" "public images as KubeVirt's importer reads them"
+  done <<'PROGRAMS'
+nbdkit:nbdkit
+nbdcopy:libnbd-bin
+nbdinfo:libnbd-bin
+PROGRAMS
   /usr/bin/python3 -c 'import flake8' 2>/dev/null || want python3-flake8 flake8 "the style of the Cinder hook"
   /usr/bin/python3 -c 'import oslotest, ddt' 2>/dev/null || want "python3-oslotest python3-ddt" "what Cinder's unit tests need" "Cinder's unit tests on our drivers"
   /usr/bin/python3 -c 'import rbd, rados' 2>/dev/null || want "python3-rbd python3-rados" "librbd for Python" "Cinder's RBD driver"

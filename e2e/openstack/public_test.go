@@ -104,4 +104,5 @@ func TestPublicImagesWithoutAToken(t *testing.T) {
 			t.Errorf("data of what is %s was asked for %d times", what, n)
 		}
 	}
+	w.importersRead(t, url)
 }
