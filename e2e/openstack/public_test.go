@@ -68,6 +68,14 @@ func TestPublicImagesWithoutAToken(t *testing.T) {
 	if answer.StatusCode != http.StatusOK || answer.ContentLength != d.size || answer.Header.Get("Accept-Ranges") != "bytes" {
 		t.Errorf("HEAD: %d, %d bytes, %v", answer.StatusCode, answer.ContentLength, answer.Header)
 	}
+	// A Glance on MariaDB finds an image by its ID in upper case too: so does who has no token.
+	w.admin.must(t, call{"GET", glanceURL("/" + strings.ToUpper(image)), nil}, nil)
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		upper, text := ranged(t, method, url, strings.ToUpper(image))
+		if want := map[string]int{http.MethodHead: http.StatusOK, http.MethodGet: http.StatusPartialContent}[method]; upper.StatusCode != want || upper.Header.Get("Accept-Ranges") != "bytes" {
+			t.Errorf("%s, in upper case: %d %v %q, want %d", method, upper.StatusCode, upper.Header, text, want)
+		}
+	}
 	file := url + "/v2/images/" + image + "/file"
 	within(t, "it is fetched ahead", func() bool { return wholeDownloads(log(), image) == 1 })
 	got := filepath.Join(t.TempDir(), "got")
@@ -88,16 +96,16 @@ func TestPublicImagesWithoutAToken(t *testing.T) {
 		t.Errorf("%d downloads from Glance, want 1", n)
 	}
 	for what, id := range others {
-		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			ours, text := ranged(t, method, url, id)
-			theirs, want := ranged(t, method, lab.url(1, ""), id)
+		for _, c := range []struct{ method, id string }{{http.MethodGet, id}, {http.MethodHead, id}, {http.MethodGet, strings.ToUpper(id)}} {
+			ours, text := ranged(t, c.method, url, c.id)
+			theirs, want := ranged(t, c.method, lab.url(1, ""), c.id)
 			ours.Header.Del("Date")
 			theirs.Header.Del("Date")
 			for _, h := range []http.Header{ours.Header, theirs.Header} {
 				h.Del("X-Openstack-Request-Id")
 			}
 			if ours.StatusCode != http.StatusUnauthorized || ours.StatusCode != theirs.StatusCode || text != want || fmt.Sprint(ours.Header) != fmt.Sprint(theirs.Header) {
-				t.Errorf("%s of what is %s: got %d %v %q, want %d %v %q", method, what, ours.StatusCode, ours.Header, text, theirs.StatusCode, theirs.Header, want)
+				t.Errorf("%s of what is %s, as %s: got %d %v %q, want %d %v %q", c.method, what, c.id, ours.StatusCode, ours.Header, text, theirs.StatusCode, theirs.Header, want)
 			}
 		}
 		if n := downloads(log(), id); n != 0 {

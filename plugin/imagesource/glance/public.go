@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -14,8 +15,9 @@ import (
 
 // Public is an image whose data is everybody's: one that Glance's list of public and active images shows to the account, with the
 // account's token, by which its data can be asked for. Glance looks for the image among the public ones alone, so that it takes
-// the same way whether another image of that ID is private, deactivated, or not there.
-// Only the ID, the size and the MD5 of the image are filled in.
+// the same way whether another image of that ID is private, deactivated, or not there. An ID in upper case finds what Glance's database
+// finds by it: on MariaDB the image, on others none.
+// Only the ID, as Glance has it, the size and the MD5 of the image are filled in.
 //
 // imagesource.ErrNotFound: it is not shown there, which is so of a hidden one too; ErrUnavailable: Glance or Keystone does not say.
 func (s *Source) Public(ctx context.Context, id string) (imagesource.Image, imagesource.Token, error) {
@@ -30,7 +32,7 @@ func (s *Source) Public(ctx context.Context, id string) (imagesource.Image, imag
 }
 
 func (s *Source) public(ctx context.Context, id string) (imagesource.Image, imagesource.Token, error) {
-	if !isID(id) {
+	if !isID(strings.ToLower(id)) {
 		return imagesource.Image{}, "", fmt.Errorf("%w: not an image's ID", imagesource.ErrNotFound)
 	}
 	t := &tokens{account: s.config.Account}
@@ -50,9 +52,9 @@ func (s *Source) public(ctx context.Context, id string) (imagesource.Image, imag
 		return imagesource.Image{}, "", fmt.Errorf("%w: Glance's answer cannot be read: %w", imagesource.ErrUnavailable, err)
 	}
 	for _, m := range found.Images {
-		if m.ID == id && m.Visibility == "public" && m.Status == "active" && m.Size != nil {
+		if isID(m.ID) && strings.EqualFold(m.ID, id) && m.Visibility == "public" && m.Status == "active" && m.Size != nil {
 			token, err := t.next(ctx)
-			return imagesource.Image{Source: s.config.Name, ID: id, SizeBytes: *m.Size, MD5: m.Checksum}, token, err
+			return imagesource.Image{Source: s.config.Name, ID: m.ID, SizeBytes: *m.Size, MD5: m.Checksum}, token, err
 		}
 	}
 	return imagesource.Image{}, "", fmt.Errorf("%w: Glance shows no public and active one", imagesource.ErrNotFound)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -20,6 +21,9 @@ func TestPublic(t *testing.T) {
 		want   error
 	}{
 		"public":            {id, 200, fmt.Sprintf(shown, id, "public", "active"), nil},
+		"in upper case":     {strings.ToUpper(id), 200, fmt.Sprintf(shown, id, "public", "active"), nil},
+		"upper case, none":  {strings.ToUpper(id), 200, `{"images":[]}`, imagesource.ErrNotFound},
+		"as nobody has it":  {strings.ToUpper(id), 200, fmt.Sprintf(shown, strings.ToUpper(id), "public", "active"), imagesource.ErrNotFound},
 		"none":              {id, 200, `{"images":[]}`, imagesource.ErrNotFound},
 		"another one":       {id, 200, fmt.Sprintf(shown, "5472a898-2e02-47ce-a336-564e06aadf02", "public", "active"), imagesource.ErrNotFound},
 		"a community's":     {id, 200, fmt.Sprintf(shown, id, "community", "active"), imagesource.ErrNotFound},
@@ -36,7 +40,7 @@ func TestPublic(t *testing.T) {
 			f := &fakeGlance{}
 			f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				q := r.URL.Query()
-				if r.Header.Get("X-Auth-Token") != "mine" || q.Get("id") != "in:"+id || q.Get("visibility") != "public" || q.Get("status") != "active" {
+				if r.Header.Get("X-Auth-Token") != "mine" || q.Get("id") != "in:"+c.id || q.Get("visibility") != "public" || q.Get("status") != "active" {
 					t.Errorf("asked %s as %q", r.URL, r.Header.Get("X-Auth-Token"))
 				}
 				w.WriteHeader(c.status)
