@@ -71,9 +71,7 @@ func checkLending(t *testing.T, w *world, backend string) {
 	if got[plugin.Filled] != 1 || got[plugin.Filled]+got[plugin.Joined]+got[plugin.Hit] != 4 {
 		t.Errorf("outcomes: got %v, want 1 filled and 3 joined or hit", got)
 	}
-	if n := downloads(log(), image); n != 1 {
-		t.Errorf("the image was read %d times, want once", n)
-	}
+	wantDownloads(t, "the image", func() int { return downloads(log(), image) }, 1)
 	for _, v := range append(first, later) {
 		wantContent(t, d, v)
 		if v.Bootable != "true" || v.Image["image_id"] != image || len(v.Metadata) != 0 {

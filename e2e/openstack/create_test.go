@@ -34,9 +34,7 @@ func TestVolumesAreTheImage(t *testing.T) {
 			}
 		})
 	}
-	if got, want := w.quota(t), (used{2, 2}); got != want {
-		t.Errorf("the internal tenant's quota in use: got %+v, want %+v", got, want)
-	}
+	w.untilInUse(t, used{2, 2})
 	for _, v := range w.internal.volumes(t) {
 		if v.Status != "attaching" { // os-reserve: neither deleted nor attached by mistake
 			t.Errorf("image-volume %s: got status %s, want attaching", v.ID, v.Status)
@@ -93,9 +91,7 @@ func TestTwentyFirstCreatesDownloadOnce(t *testing.T) {
 	image := w.upload(t, d.path, "raw", nil)
 	log := lab.logged(t, "glance")
 	volumes := w.demo.createAll(t, 20, wanted{Image: image, Type: "rbd1"})
-	if got := downloads(log(), image); got != 1 {
-		t.Errorf("downloads from Glance: got %d, want 1", got)
-	}
+	wantDownloads(t, "the image", func() int { return downloads(log(), image) }, 1)
 	got := w.outcomes(t, "rbd1")
 	if got[plugin.Filled] != 1 || got[plugin.Filled]+got[plugin.Joined]+got[plugin.Hit] != 20 {
 		t.Errorf("outcomes: got %v, want 1 filled and 19 joined or hit", got)

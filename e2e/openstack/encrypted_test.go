@@ -47,12 +47,10 @@ func TestEncryptedVolumesAreOneDownload(t *testing.T) {
 		made = append(made, w.demo.create(t, wanted{Image: image, Type: "luks"}))
 		within(t, "Cinder has downloaded the image", func() bool { return len(cinderDownload.FindAllString(cinder(), -1)) > n })
 	}
-	if n := wholeDownloads(glance(), image); n != 1 {
-		t.Errorf("%d downloads from Glance, want 1", n)
-	}
-	if r := w.daemon.Report(t, "--backend", "files").Total; r.SavedBytes != d.size {
-		t.Errorf("%d bytes saved, want the second volume's %d", r.SavedBytes, d.size)
-	}
+	wantDownloads(t, "the image", func() int { return wholeDownloads(glance(), image) }, 1)
+	within(t, "the second volume's bytes count as saved, and nothing else", func() bool { // Cinder has the last byte a moment before
+		return w.daemon.Report(t, "--backend", "files").Total.SavedBytes == d.size
+	})
 	w.demo.settled(t, made[0])
 	if v := w.demo.settled(t, made[1]); v.Status == "available" && decrypted(t, v, d.size) != d.sum {
 		t.Errorf("volume %s, decrypted, is not the image", v.ID)

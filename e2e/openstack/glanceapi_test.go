@@ -83,10 +83,7 @@ func TestInFrontOfGlance(t *testing.T) {
 	if status, _ := w.other.download(t, url, image); status != http.StatusNotFound {
 		t.Errorf("another project's download: %d, want 404", status)
 	}
-	within(t, "Glance's log tells of a download", func() bool { return wholeDownloads(log(), image) > 0 })
-	if n := wholeDownloads(log(), image); n != 1 {
-		t.Errorf("%d downloads from Glance, want 1", n)
-	}
+	wantDownloads(t, "the image", func() int { return wholeDownloads(log(), image) }, 1)
 	within(t, "the client lists the image", func() bool { return bytes.Contains([]byte(glance(t, url, "cache-list")), []byte(image)) })
 	glance(t, url, "cache-delete", image)
 	if list := glance(t, url, "cache-list"); strings.Contains(list, image) {

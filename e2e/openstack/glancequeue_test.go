@@ -56,7 +56,8 @@ func TestKilledWithAFullQueue(t *testing.T) {
 	})
 	again := 0
 	for _, id := range images {
-		n := wholeDownloads(log(), id)
+		var n int
+		within(t, "Glance's log tells of a download", func() bool { n = wholeDownloads(log(), id); return n > 0 })
 		if n > 1 {
 			again += n - 1
 		}

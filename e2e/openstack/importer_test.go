@@ -61,10 +61,7 @@ func (w *world) importersRead(t *testing.T, url string) {
 		(front{url: url}).cachedThere(t, w.admin.token, image.id)
 		nbd := startNbdkit(t, image.file)
 		image.converted(t, nbd.uri)
-		within(t, "Glance's log tells of the download", func() bool { return wholeDownloads(log(), image.id) > 0 })
-		if n := wholeDownloads(log(), image.id); n != 1 {
-			t.Errorf("%d downloads from Glance, want 1", n)
-		}
+		wantDownloads(t, image.file, func() int { return wholeDownloads(log(), image.id) }, 1)
 	}
 	w.outlivesTheDaemon(t, images[0])
 	w.readInPartsAtOnce(t, url)
@@ -210,11 +207,8 @@ func (w *world) readInPartsAtOnce(t *testing.T, url string) {
 		})
 	}
 	all.Wait()
-	within(t, "it is fetched", func() bool { return wholeDownloads(log(), id) > 0 })
 	(front{url: url}).cachedThere(t, w.admin.token, id)
-	if n := wholeDownloads(log(), id); n != 1 {
-		t.Errorf("read in parts at once: %d downloads from Glance, want 1", n)
-	}
+	wantDownloads(t, "what is read in parts at once", func() int { return wholeDownloads(log(), id) }, 1)
 }
 
 // output is what a program prints that has to succeed.

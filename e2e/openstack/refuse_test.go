@@ -53,12 +53,8 @@ func TestEqualDataIsCachedOnce(t *testing.T) {
 	second := w.demo.make(t, wanted{Image: two, Type: "rbd1"})
 	w.wantOutcomes(t, "rbd1", map[plugin.Outcome]int64{plugin.Filled: 2})
 	sameContent(t, d, first, second)
-	if got := downloads(log(), two); got != 1 {
-		t.Errorf("downloads of the second image: got %d, want 1", got)
-	}
-	if got, want := w.quota(t), (used{1, 1}); got != want {
-		t.Errorf("the internal tenant's quota in use: got %+v, want %+v", got, want)
-	}
+	wantDownloads(t, "the second image", func() int { return downloads(log(), two) }, 1)
+	w.untilInUse(t, used{1, 1})
 	if second.Image["image_id"] != two {
 		t.Errorf("the second volume's image: got %s, want %s", second.Image["image_id"], two)
 	}

@@ -150,9 +150,7 @@ func TestBackendsEvictByThemselves(t *testing.T) {
 			t.Errorf("evictions on %s: got %d, want %d", kind, got, want)
 		}
 	}
-	if got := w.quota(t); got != (used{3, 3}) {
-		t.Errorf("the internal tenant's quota in use: got %+v, want 3 image-volumes of a GiB", got)
-	}
+	w.untilInUse(t, used{3, 3}) // image-volumes of a GiB
 }
 
 // wantCached compares the images whose image-volumes are ready on a backend.
