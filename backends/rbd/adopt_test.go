@@ -126,7 +126,7 @@ func retireSoon(t *testing.T, b *tested, id backends.ImageVolumeID) {
 		if err == nil && (r.Gone || r.Clones > 0) {
 			return
 		}
-		if err != nil && !errors.Is(err, backends.ErrInUse) && !errors.Is(err, backends.ErrUnavailable) || time.Since(began) > time.Minute {
+		if err != nil && !errors.Is(err, backends.ErrInUse) && !errors.Is(err, backends.ErrUnavailable) || time.Since(began) > 3*time.Minute {
 			t.Fatalf("retire: got %+v, %v", r, err)
 		}
 	}

@@ -208,7 +208,7 @@ func TestKilledInBurstsOfClones(t *testing.T) {
 // settleSoon settles until the cluster has noticed that the killed client is gone (30 s by default).
 func settleSoon(t *testing.T, b *tested, spec backends.VolumeSpec) backends.Settled {
 	t.Helper()
-	const patience = 60 * time.Second
+	const patience = 3 * time.Minute
 	var settled backends.Settled
 	var err error
 	for began := time.Now(); time.Since(began) < patience; {

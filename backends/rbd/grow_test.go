@@ -106,16 +106,17 @@ func (b *tested) checkMap(name string, features []string) {
 	of := fmt.Sprintf("%s/%s/%s", b.config.Pool, b.config.Namespace, name)
 	call := func(words ...string) string {
 		args := append([]string{"--conf", filepath.Join(cluster.dir, "ceph.conf"), "--id", "admin"}, words...)
-		out, err := exec.Command("rbd", args...).CombinedOutput()
+		cmd := exec.Command("rbd", args...)
+		var said strings.Builder
+		cmd.Stderr = &said
+		out, err := cmd.Output()
 		if err != nil {
-			b.tb.Errorf("rbd %q: %v\n%s", words, err, out)
+			b.tb.Errorf("rbd %q: %v\n%s%s", words, err, out, &said)
 		}
 		return string(out)
 	}
 	if features == nil || strings.Contains(strings.Join(features, " "), "object-map") {
-		if out := call("object-map", "check", "--no-progress", of); strings.Contains(out, "error") {
-			b.tb.Errorf("object map of %s: %s", name, out)
-		}
+		call("object-map", "check", "--no-progress", of) // a map that is wrong it flags as invalid
 	}
 	if out := call("info", of); strings.Contains(out, "invalid") {
 		b.tb.Errorf("flags of %s: %s", name, out)

@@ -75,7 +75,6 @@ func TestWhatIsWrittenToARemovedImageIsRemovedToo(t *testing.T) {
 // come back is removed afterwards.
 func TestWhatIsWrittenAfterTheEndIsRemovedToo(t *testing.T) {
 	c := config(t)
-	c.Timeout = 500 * time.Millisecond
 	stopped, other := openBackend(t, c), openBackend(t, withHolder(c, "another-host"))
 	began, err := stopped.Stage(t.Context(), backends.StageSpec{ID: "iv", VirtualBytes: 4 * piece})
 	if err != nil {
@@ -84,6 +83,7 @@ func TestWhatIsWrittenAfterTheEndIsRemovedToo(t *testing.T) {
 	st := began.(*imageStage)
 	writePiece(t, st, 0)
 	waitForWrites(t, st)
+	stopped.config.Timeout = 500 * time.Millisecond // what comes now waits in vain
 	images := admin(t, "images", c.Namespace)
 	writing, goOn, written := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {

@@ -169,10 +169,11 @@ func TestAVolumeInUseIsNotDeleted(t *testing.T) {
 // The cluster stops answering in the middle of clones: they end in time, and what they leave is settled
 // when the cluster is back.
 func TestAClusterThatStopsAnswering(t *testing.T) {
-	c := config(t)
-	c.Timeout = 3 * time.Second
-	b := openBackend(t, c)
+	const timeout = 3 * time.Second
+	b := openBackend(t, config(t))
 	commitImage(t, b, "e-1", 8<<20)
+	usual := b.config.Timeout
+	b.config.Timeout = timeout // while it does not answer; a busy machine may take longer for an answer
 	if err := clusterScript("osd-pause"); err != nil {
 		t.Fatal(err)
 	}
@@ -184,12 +185,13 @@ func TestAClusterThatStopsAnswering(t *testing.T) {
 		running.Go(func() {
 			began := time.Now()
 			_, err := b.Clone(t.Context(), "e-1", specOf(fmt.Sprint("v-", i), fmt.Sprint("t-", i)))
-			if took := time.Since(began); !errors.Is(err, backends.ErrUnavailable) || took > 10*c.Timeout {
-				t.Errorf("clone: got error %v after %v, want %v after %v", err, took, backends.ErrUnavailable, c.Timeout)
+			if took := time.Since(began); !errors.Is(err, backends.ErrUnavailable) || took > 10*timeout {
+				t.Errorf("clone: got error %v after %v, want %v after %v", err, took, backends.ErrUnavailable, timeout)
 			}
 		})
 	}
 	running.Wait()
+	b.config.Timeout = usual
 	if err := resume(); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +220,7 @@ func TestABlocklistedClientConnectsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last error
-	for began := time.Now(); time.Since(began) < 90*time.Second; {
+	for began := time.Now(); time.Since(began) < 3*time.Minute; {
 		if _, last = b.Clone(t.Context(), "e-1", specOf("v", "t")); last == nil || !errors.Is(last, backends.ErrUnavailable) {
 			break
 		}
