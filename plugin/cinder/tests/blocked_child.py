@@ -20,7 +20,7 @@ from clonecache_cinder import client  # noqa: E402
 def main(path, patience):
     def stand_still():
         hubs.trampoline(0, read=True)
-        patcher.original('time').sleep(2 * patience)  # not a green sleep: nobody else runs
+        patcher.original('time').sleep(patience + 1)  # not a green sleep: nobody else runs
 
     eventlet.spawn(stand_still)
     body = {'image': 'glance:1', 'volume': 'volume-1', 'size_bytes': 1 << 30}

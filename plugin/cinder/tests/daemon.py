@@ -135,7 +135,7 @@ class Daemon:
 
     def get(self, path):
         connection = client._Connection(self.socket)
-        connection.bound(time.monotonic() + 10)
+        connection.bound(time.monotonic() + 90)
         try:
             connection.request('GET', path)
             return json.loads(connection.getresponse().read())
@@ -156,11 +156,11 @@ class Daemon:
         self._process.wait()
 
     def wait(self):
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=90)
 
     def remove(self):
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
-            self._process.wait(timeout=60)
+            self._process.wait(timeout=90)
         shutil.rmtree(self.dir)

@@ -25,7 +25,7 @@ def main(path, number):
 
     def asks(n):
         body = {'image': 'glance:1', 'volume': 'volume-%d' % n, 'size_bytes': 1 << 30}
-        return client.Daemon(path, 10.0).create_volume('b', body, timeout=30.0)['outcome']
+        return client.Daemon(path, 90.0).create_volume('b', body, timeout=90.0)['outcome']
 
     ticker = eventlet.spawn(ticks)
     begun = time.monotonic()

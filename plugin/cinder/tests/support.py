@@ -118,7 +118,7 @@ class CinderCase(unittest.TestCase):
         return made
 
     def driver(self, socket, **settings):
-        settings.setdefault('clonecache_connect_timeout', 5.0)
+        settings.setdefault('clonecache_connect_timeout', 60.0)
         return Driver(self.dir, db=db, host='host@b', configuration=self.configured(
             clonecache_socket=socket, volume_backend_name='files', **settings))
 

@@ -24,7 +24,7 @@ class DaemonTest(support.CinderCase):
         self.addCleanup(self.daemon.remove)
 
     def hooked(self, **settings):
-        settings.setdefault('clonecache_connect_timeout', 10.0)
+        settings.setdefault('clonecache_connect_timeout', 60.0)
         return self.driver(self.daemon.socket, **settings)
 
     def whole(self, volume):
@@ -153,8 +153,8 @@ class DaemonTest(support.CinderCase):
         self.daemon.start()
         self.images.flows.clear()
         self.addCleanup(self.images.flows.set)
-        d, volume = self.hooked(clonecache_timeout=5.0), self.volume()
-        with mock.patch.object(client, 'GRACE', -4.0):
+        d, volume = self.hooked(clonecache_timeout=9.0), self.volume()
+        with mock.patch.object(client, 'GRACE', -4.0):  # the daemon has five seconds to begin
             with running(lambda: self.clone(d, volume)) as answer:
                 self.images.await_half()
                 self.daemon.signal(signal.SIGSTOP)

@@ -20,8 +20,8 @@ class EventletTest(unittest.TestCase):
         all_wait = threading.Barrier(WAITING + 1)
 
         def post(request):
-            all_wait.wait(timeout=30)
-            all_wait.wait(timeout=30)
+            all_wait.wait(timeout=90)
+            all_wait.wait(timeout=90)
             request.send(lines(made(request.json)))
         server = misbehaving.Server(post)
         self.addCleanup(server.stop)
@@ -29,10 +29,10 @@ class EventletTest(unittest.TestCase):
             [sys.executable, '-m', 'tests.green_child', server.path, str(WAITING)], cwd=TOP,
             stdout=subprocess.PIPE)
         self.addCleanup(child.stdout.close)
-        all_wait.wait(timeout=60)
-        threading.Event().wait(0.5)  # the time in which the others are seen to run
-        all_wait.wait(timeout=30)
-        said, _ = child.communicate(timeout=60)
+        all_wait.wait(timeout=90)
+        threading.Event().wait(2)  # the time in which the others are seen to run
+        all_wait.wait(timeout=90)
+        said, _ = child.communicate(timeout=90)
         told = json.loads(said)
         self.assertEqual(['hit'] * WAITING, told['outcomes'])
         self.assertGreater(told['turns'], 10)
@@ -43,7 +43,7 @@ class EventletTest(unittest.TestCase):
         started = threading.Event()
 
         def post(request):
-            started.wait(timeout=30)
+            started.wait(timeout=90)
             child[0].stdin.write(b'x')
             child[0].stdin.close()
             threading.Event().wait(0.2)  # the time in which the child comes to stand still
@@ -51,10 +51,10 @@ class EventletTest(unittest.TestCase):
         server = misbehaving.Server(post)
         self.addCleanup(server.stop)
         child.append(subprocess.Popen(
-            [sys.executable, '-m', 'tests.blocked_child', server.path, '1.5'], cwd=TOP,
+            [sys.executable, '-m', 'tests.blocked_child', server.path, '4'], cwd=TOP,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         self.addCleanup(child[0].stdout.close)
         started.set()
         said = child[0].stdout.read()
-        self.assertEqual(0, child[0].wait(timeout=60))
+        self.assertEqual(0, child[0].wait(timeout=90))
         self.assertEqual('hit', said.decode().strip())

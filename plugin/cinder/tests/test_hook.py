@@ -139,7 +139,7 @@ class FallBackTest(HookCase):
             request.send(CHUNKED)
             self.leaves(request)
             request.until_closed()
-        with mock.patch.object(client, 'GRACE', -4.8):
+        with mock.patch.object(client, 'GRACE', -3.0):  # the server has two seconds
             server = self.serve(makes_too_late)
             self.falls_back(server.path, 'deadline')
         request, = server.requests

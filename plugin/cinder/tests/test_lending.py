@@ -119,7 +119,7 @@ class LendingCase(support.CinderCase):
         self.server = self.serve(self.lender)
 
     def before(self, driver=CloningDriver, **settings):
-        settings.setdefault('clonecache_connect_timeout', 5.0)
+        settings.setdefault('clonecache_connect_timeout', 60.0)
         settings.setdefault('clonecache_driver', 'tests.test_lending.' + driver.__name__)
         if 'clonecache_socket' not in settings:
             settings['clonecache_socket'] = self.server.path
