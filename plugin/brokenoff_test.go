@@ -174,7 +174,7 @@ func TestWaitingDownloadsLeaveASourcesPlaces(t *testing.T) {
 	volume := r.start(plugin.Request{Image: "gated:disk", Volume: backends.VolumeName("v")})
 	select {
 	case <-source.half:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the volume waits for images that are to be kept")
 	}
 	close(source.gate)

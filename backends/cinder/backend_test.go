@@ -283,7 +283,7 @@ func TestACinderThatHangsIsUnavailable(t *testing.T) {
 	f := cindertest.New(t)
 	file := filepath.Join(t.TempDir(), "password")
 	is(t, "write the password", os.WriteFile(file, []byte("secret"), 0o600), nil)
-	hasty, err := keystone.New(keystone.Config{AuthURL: f.URL, User: "owner", Project: "cache", PasswordFile: file, Timeout: time.Second})
+	hasty, err := keystone.New(keystone.Config{AuthURL: f.URL, User: "owner", Project: "cache", PasswordFile: file, Timeout: 3 * time.Second})
 	is(t, "account", err, nil)
 	b := opened(t, f, ownCatalog, func(c *cinder.Config) { c.Account = hasty })
 	_, err = b.StatVolume(t.Context(), "v")

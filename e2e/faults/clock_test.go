@@ -104,7 +104,7 @@ func TestTheClockStepsDuringAFill(t *testing.T) {
 			})
 			r := newRig(t, filepath.Join(mount, name), rigConfig{
 				sources: []imagesource.Source{source},
-				change:  func(p *plugin.Config) { p.Now, p.LeaseFor = c.now, 15*time.Second },
+				change:  func(p *plugin.Config) { p.Now, p.LeaseFor = c.now, time.Minute },
 			})
 			if a := r.served(t, "memory:disk.raw", "v", disk); a.Outcome != plugin.Filled {
 				t.Errorf("got %s (%s), want filled", a.Outcome, a.Detail)

@@ -65,8 +65,8 @@ func (s *web) heal() {
 // How long the source waits for a byte: where all stalls are to be given up, and where the one that
 // follows must not be taken for a stall, however busy the machine is. All of a look at an image is to be answered in soon, too.
 const (
-	soon  = 1500 * time.Millisecond
-	later = 3 * time.Second
+	soon  = 3 * time.Second
+	later = 5 * time.Second
 	never = time.Minute
 )
 

@@ -132,7 +132,7 @@ func TestEventsEndForAGuestWhoIsNobodyByThen(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			fake, guest := newFake(), &caller{}
 			guest.asked = func() { change(guest) }
-			ctx, over := context.WithTimeout(t.Context(), time.Minute)
+			ctx, over := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer over()
 			fake.follow = func(followed context.Context, _ plugin.EventFilter, _ func(plugin.Event) error) error {
 				select {

@@ -26,7 +26,7 @@ func TestABodyThatDoesNotComeHoldsNoConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 			if _, err := io.WriteString(conn, tt.request+"Content-Length: 100\r\n\r\n{"); err != nil {
 				t.Fatal(err)
 			}

@@ -127,7 +127,7 @@ func (f *front) listed(t *testing.T) (cached []string, queued []string, raw stri
 // until waits for what the queue is about to bring about.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(what + ": it never came")
 		}

@@ -71,7 +71,7 @@ func TestAClientThatTakesNothingOfGlancesAnswerIsGivenUp(t *testing.T) {
 		must(t, err)
 		select {
 		case <-served:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Errorf("%q: the client is waited for", who)
 		}
 	}
@@ -104,7 +104,7 @@ func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
 		conn, err := net.Dial("tcp", f.Listener.Addr().String())
 		must(t, err)
 		defer conn.Close()
-		must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		must(t, conn.SetDeadline(time.Now().Add(2*time.Minute)))
 		_, err = fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: glance\r\nContent-Length: 100\r\n\r\n{", what)
 		must(t, err)
 		if _, err := io.ReadAll(conn); err != nil {

@@ -30,7 +30,7 @@ func TestTryAsksTheCatalogsServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Catalog.PasswordFile = config.SecretFile(secret)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // the server is asked again and again
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // the server is asked again and again
 	defer cancel()
 	problems := Try(ctx, cfg).Problems
 	if at := slices.IndexFunc(problems, func(p config.Problem) bool { return p.Key == "catalog.url" }); at < 0 || problems[at].Remedy == "" || !strings.Contains(problems[at].What, "refused") {
