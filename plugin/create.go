@@ -70,6 +70,8 @@ func (l *ladder) inTime(ctx context.Context, q *request) (Answer, error) {
 
 // lookUpAndServe asks the image's source, which authorises the request, and then makes the volume.
 func (l *ladder) lookUpAndServe(ctx context.Context, q *request) (Answer, error) {
+	q.before.here = l.names.look(volumeKey{q.store.name, q.Volume})
+	defer q.before.here.leave()
 	_ = l.seeOffer(ctx, q) // a backend that does not answer yet is asked again
 	err := l.lookUp(imagesource.WithToken(ctx, q.Token), q)
 	if exhausted(err) {

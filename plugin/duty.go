@@ -40,9 +40,13 @@ func (h *house) onDuty(ctx context.Context, want dutyWanted, do func(context.Con
 }
 
 func (h *house) takeDuty(ctx context.Context, want dutyWanted) (catalog.DutyLease, catalog.DutyStart, error) {
-	return h.catalog.TakeDuty(ctx, catalog.DutySpec{
+	return h.catalog.TakeDuty(ctx, h.specOf(want))
+}
+
+func (h *house) specOf(want dutyWanted) catalog.DutySpec {
+	return catalog.DutySpec{
 		Duty: want.duty, Store: want.store, Entry: want.entry, Volume: want.volume, Holder: h.holder, LeaseFor: h.cfg.LeaseFor, Every: want.every,
-	})
+	}
 }
 
 // awaitDuty does what is a duty once it is free, whether it is due or not. The longest that it waits for one that died in it is a lease.

@@ -34,7 +34,7 @@ var errLate = errors.New("another host may have made a volume of that name meanw
 // byName does what makes a volume of the request's name, or answers with it, while no other host does. Where names are unique, or
 // nobody else has the catalog, it costs nothing. catalog.ErrUnavailable: nobody can tell.
 func (l *ladder) byName(ctx context.Context, q *request, do func() error) error {
-	if l.sole || q.Lend || !q.store.images.Info().EqualNames {
+	if !l.takesTurns(q) {
 		return do()
 	}
 	for {
@@ -46,16 +46,27 @@ func (l *ladder) byName(ctx context.Context, q *request, do func() error) error 
 	}
 }
 
+// takesTurns tells whether hosts take turns at the name of the request's volume.
+func (l *ladder) takesTurns(q *request) bool {
+	return !l.sole && !q.Lend && q.store.images.Info().EqualNames
+}
+
+// makeOf is the duty of the request's volume's name.
+func makeOf(q *request) dutyWanted {
+	return dutyWanted{duty: catalog.DutyMake, store: q.store.id(), volume: q.Volume}
+}
+
 // onName is byName until the duty is lost: errLate.
 func (l *ladder) onName(ctx context.Context, q *request, do func() error) error {
 	if err := l.catalogAway(); err != nil {
 		return err
 	}
-	want := dutyWanted{duty: catalog.DutyMake, store: q.store.id(), volume: q.Volume}
+	want := makeOf(q)
 	lease, err := l.awaitLease(ctx, want)
 	if err != nil {
 		return err
 	}
+	q.before.onTurn(lease)
 	return l.underLease(ctx, want, lease, func(held context.Context) error {
 		q.duty.still = func(ctx context.Context) error {
 			if cause := context.Cause(held); errors.Is(cause, catalog.ErrLost) {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,14 +28,17 @@ func (q *request) transfers() error {
 }
 
 // earlierOffer is what the volume's name had when the request came: who asks again has not had the answer that told of it. One that
-// was made since was told to somebody else, perhaps by another host, and stays.
+// was made since, or whose request is not answered yet, is told to somebody else, perhaps by another host, and stays.
 type earlierOffer struct {
 	looked, seen bool
-	id           string // "": there was none, or it is not known
+	id           string   // "": there was none, or it is not known
+	untold       string   // the offer of a host that has the name's turn: it is an earlier one if that host dies in it
+	here         onlooker // of the turns of the name on this host
 }
 
 // seeOffer notes which offer the request may take the place of, once. One that is found by a later look than the first may have been
-// made since, and told to somebody: it is nobody's to replace, but for who asks after that. backends.ErrUnavailable.
+// made since, and told to somebody: it is nobody's to replace, but for who asks after that. So it is with one that is found while
+// somebody has the name's turn. backends.ErrUnavailable.
 func (l *ladder) seeOffer(ctx context.Context, q *request) error {
 	if !q.Transfer || q.before.seen {
 		return nil
@@ -45,15 +49,41 @@ func (l *ladder) seeOffer(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
+	answering := l.answeredElsewhere(ctx, q)
 	id, err := offerer.Offered(ctx, q.Volume)
 	if err != nil {
 		return err
 	}
+	answering = answering || id != "" && l.answeredElsewhere(ctx, q) // it may have begun meanwhile
 	q.before.seen = true
-	if first {
+	switch {
+	case !first || q.before.here.met():
+	case answering:
+		q.before.untold = id
+	default:
 		q.before.id = id
 	}
 	return nil
+}
+
+// answeredElsewhere tells whether another host makes, or answers with, the volume of the request's name, as far as the catalog says.
+func (l *ladder) answeredElsewhere(ctx context.Context, q *request) bool {
+	if !l.takesTurns(q) {
+		return false
+	}
+	if l.catalogAway() != nil {
+		return true
+	}
+	elsewhere, err := l.catalog.DutyElsewhere(ctx, l.specOf(makeOf(q)))
+	return elsewhere || err != nil
+}
+
+// onTurn notes that the request has the name's turn: whose offer was untold has told of it by now, but for a host that died in its turn.
+func (o *earlierOffer) onTurn(lease catalog.DutyLease) {
+	if lease.Left {
+		o.id = cmp.Or(o.id, o.untold)
+	}
+	o.untold = ""
 }
 
 func (q *request) offerer() (backends.Offerer, error) {

@@ -53,6 +53,7 @@ type DutyLease struct {
 	Entry   EntryID
 	Holder  Holder
 	Until   time.Time
+	Left    bool // whoever had it before did not give it back: it died, or stood still for longer than its lease
 	begun   time.Time
 	version int64
 	of      string // what it is about alone; "": the whole store
@@ -136,8 +137,26 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	case done.Add(spec.Every).After(now):
 		return was, Rests, nil
 	}
-	lease.version = was.version + 1
+	lease.version, lease.Left = was.version+1, lease.of != "" || was.Until.After(fromMicros(0))
 	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), lease.row(), spec.Store, was.version)
+}
+
+// DutyElsewhere tells whether another holder is on duty, in whose way the caller is not to get. ErrUnavailable.
+func (c *Catalog) DutyElsewhere(ctx context.Context, spec DutySpec) (elsewhere bool, err error) {
+	err = c.read(ctx, fmt.Sprintf("look who is on duty %s of store %q", spec.Duty, spec.Store), func(t tx) error {
+		now, err := t.now(ctx)
+		if err != nil {
+			return err
+		}
+		was, _, err := scanDuty(t.row(ctx, selectDuty, DutyLease{Duty: spec.Duty, of: spec.of()}.row(), spec.Store))
+		if errors.Is(err, sql.ErrNoRows) {
+			elsewhere = false
+			return nil
+		}
+		elsewhere = err == nil && was.Until.After(now) && !spec.over(was)
+		return err
+	})
+	return elsewhere, err
 }
 
 // over tells that a duty under a lease that runs is in nobody's way: an earlier incarnation of the caller had it, which is dead, or the

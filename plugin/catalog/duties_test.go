@@ -195,3 +195,38 @@ func TestOneOfManyIsOnDuty(t *testing.T) {
 		t.Errorf("%d are on duty, want 1", on)
 	}
 }
+
+// Whoever only asks takes nothing, and is told who is in its way; whoever takes what was not given back knows that.
+func TestADutyThatWasLeftIsToldOf(t *testing.T) {
+	c, at := fresh(t)
+	ctx := t.Context()
+	of := func(h Holder) DutySpec {
+		s := dutySpec(h)
+		s.Duty, s.Volume = DutyMake, "vol"
+		return s
+	}
+	elsewhere := func(what string, h Holder, want bool) {
+		t.Helper()
+		if got, err := c.DutyElsewhere(ctx, of(h)); err != nil || got != want {
+			t.Errorf("%s: elsewhere %v, %v, want %v", what, got, err, want)
+		}
+	}
+	take := func(what string, h Holder, left bool) DutyLease {
+		t.Helper()
+		l, start, err := c.TakeDuty(ctx, of(h))
+		if err != nil || start != OnDuty || l.Left != left {
+			t.Fatalf("%s: %+v, %v, %v, want left %v", what, l, start, err, left)
+		}
+		return l
+	}
+	elsewhere("nobody", you, false)
+	mine := take("first", me, false)
+	elsewhere("another one", you, true)
+	elsewhere("its own", me, false)
+	is(t, "end", c.EndDuty(ctx, mine, Done), nil)
+	elsewhere("given back", you, false)
+	take("given back", me, false)
+	at.add(lease)
+	elsewhere("run out", you, false)
+	take("run out", you, true)
+}

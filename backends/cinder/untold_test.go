@@ -1,0 +1,70 @@
+package cinder_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/clonecache/clonecache/backends/cinder/cindertest"
+	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/catalog"
+)
+
+// looked tells of each look for the offer of a volume, before Cinder answers it.
+func looked(f *cindertest.Cinder) (seen <-chan struct{}) {
+	at := make(chan struct{}, 16)
+	f.With(func() {
+		f.Coming = func(r *http.Request) int {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "-transfer/detail") {
+				at <- struct{}{}
+			}
+			return 0
+		}
+	})
+	return at
+}
+
+// Who asks for a volume while another request for it is answered has not missed that answer: the offer stays that it tells of,
+// whichever host is asked.
+func TestAnOfferThatIsBeingToldIsNotReplaced(t *testing.T) {
+	for name, host := range map[string]int{"by the same host": 0, "by another host": 1} {
+		t.Run(name, func(t *testing.T) {
+			c := newNamed(t, 2)
+			seen := looked(c.fake)
+			var later <-chan asked
+			r := transferred("mine")
+			r.Deliver = func(plugin.Answer) error { // the offer is there, and nobody was told of it
+				later = ask(t, c.hosts[host], transferred("mine"))
+				<-seen
+				return nil
+			}
+			told := offered(t, c.hosts[0], r)
+			is(t, "the request that came meanwhile", (<-later).err, plugin.ErrOffered)
+			again := offered(t, c.hosts[host], transferred("mine")) // whoever asks now has not had the answer
+			if _, err := c.fake.Accept(told.Transfer.ID, string(told.Transfer.Key)); err == nil {
+				t.Error("what was offered before the repeated request still takes the volume over")
+			}
+			accept(t, c.hosts[0], again)
+		})
+	}
+}
+
+// The offer of a host that dies before its answer is told to nobody: the request that waits for the name replaces it.
+func TestAnOfferOfADeadHostIsReplaced(t *testing.T) {
+	c := newNamed(t, 2)
+	seen := looked(c.fake)
+	var other plugin.Answer
+	r := transferred("mine")
+	r.Deliver = func(plugin.Answer) error { // as if the host stood still here for good
+		later := ask(t, c.hosts[1], transferred("mine"))
+		<-seen
+		loseDuty(t, c.path, catalog.DutyMake)
+		other = (<-later).made(t, "the other host")
+		return nil
+	}
+	first := offered(t, c.hosts[0], r)
+	if other.VolumeID != first.VolumeID || other.Transfer == nil || c.fake.Offered() != 3 {
+		t.Errorf("got %+v, then %+v, %d offers, want one volume that is offered anew", first, other, c.fake.Offered())
+	}
+	accept(t, c.hosts[1], other)
+}
