@@ -119,7 +119,9 @@ func (m *mender) adoptDetached(ctx context.Context, s *store, iv backends.ImageV
 		return err
 	}
 	e := entryOf(s, iv)
-	e.State, e.EvictCause = catalog.Detached, catalog.CauseGone
+	if e.State = catalog.Detached; e.Digest != "" { // else it is of a fill that came to nothing
+		e.EvictCause = catalog.CauseGone
+	}
 	if is == elsewhere {
 		e.ID = catalog.NewEntryID()
 	}

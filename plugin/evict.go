@@ -99,7 +99,9 @@ func (k *stock) removeRow(ctx context.Context, s *store, e catalog.Entry, image 
 	}
 	failpoint.Reached(failpoint.Remove)
 	k.books.noteEntry(evictedKind(e), e, catalog.Event{Reason: Reason(e.EvictCause), Bytes: e.HeldBytes, Detail: evictedFor(e, image)})
-	k.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
+	if e.EvictCause != "" {
+		k.observer.Evicted(s.name, string(e.EvictCause), e.HeldBytes)
+	}
 	return nil
 }
 

@@ -29,7 +29,7 @@ func (k *stock) retireAttempt(ctx context.Context, s *store, id backends.ImageVo
 		return false, err
 	}
 	e := entryOf(s, iv)
-	e.ID, e.State, e.EvictCause = catalog.NewEntryID(), catalog.Detached, catalog.CauseGone
+	e.ID, e.State = catalog.NewEntryID(), catalog.Detached // without a cause: it never was an entry that could be evicted
 	e.Claim, e.Clones = claim, retired.Clones
 	err = k.catalog.Adopt(ctx, e)
 	if errors.Is(err, catalog.ErrLost) { // another host has, in this moment

@@ -60,7 +60,7 @@ func newRemains(t *testing.T, hosts int) (*cluster, *backendtest.Memory) {
 	return newCluster(t, hosts, lru.Bounds{}, withBackend(memory), withQuota(10, 100)), memory
 }
 
-// freed ends what kept an image-volume from being freed: it goes, and the quota is charged for so many others.
+// freed ends what kept an image-volume from being freed: it goes, and the quota is charged for so many others. Nothing was evicted.
 func freed(t *testing.T, r *rig, end func(), charged int64) {
 	t.Helper()
 	end()
@@ -69,6 +69,9 @@ func freed(t *testing.T, r *rig, end func(), charged int64) {
 	}
 	wantCounted(t, r, "", charged)
 	checkClean(t, r)
+	if rep, err := r.Report(t.Context(), "", time.Time{}); err != nil || rep.Total.Evictions != 0 {
+		t.Errorf("report: %v evictions, %v, want none: what goes never served", rep.Total.EvictionsBy, err)
+	}
 }
 
 // diesInAFill is another host that dies while it fills: its row is there, its image-volume and, if it is claimed, its claim, and its

@@ -73,7 +73,7 @@ func (c *Catalog) SetDetached(ctx context.Context, id EntryID, clones int, heldB
 const deleteEntry = `DELETE FROM entries WHERE id = ? AND state = ?`
 
 // Remove deletes an evicting, detached or failed row, after its image-volume and claim are gone; an
-// eviction is counted under its cause, once, with the bytes that the row held. Removing what is not there
+// eviction is counted under its cause, once, with the bytes that the row held; what has no cause was none. Removing what is not there
 // is harmless. ErrLost: it is filling or ready.
 func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 	return c.write(ctx, fmt.Sprintf("remove entry %s", id), func(t tx) error {
@@ -94,7 +94,7 @@ func (c *Catalog) Remove(ctx context.Context, id EntryID) error {
 		if err := t.stillThat(ctx, deleteEntry, id, e.State); err != nil {
 			return err
 		}
-		if e.State == Failed {
+		if e.State == Failed || e.EvictCause == "" { // nobody has evicted it
 			return nil
 		}
 		return t.countEviction(ctx, e)
