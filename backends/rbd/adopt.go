@@ -156,13 +156,18 @@ func (b *Backend) giveBack(w *work, l located, clones int) (backends.Retired, er
 	}
 	if err := b.withoutDead(w, w.images, l.RBDID); err != nil {
 		if errors.Is(err, backends.ErrInUse) {
+			b.noteHeld(w, &l)
 			return backends.Retired{}, nil
 		}
 		return backends.Retired{}, err
 	}
 	purged, err := b.purge(w, l.RBDID)
-	if err != nil || !purged {
+	if err != nil {
 		return backends.Retired{}, err
+	}
+	if !purged {
+		b.noteHeld(w, &l)
+		return backends.Retired{}, nil
 	}
 	err = dropRecord(w.images, l.RBDID, imageVolumeKey)
 	if err == nil {

@@ -167,6 +167,7 @@ func (b *Backend) endOf(w *work, l located) (backends.Retired, error) {
 	}
 	err = b.removeFreed(w, w.images, l.RBDID)
 	if is(err, syscall.ENOTEMPTY) || is(err, syscall.EBUSY) { // a clone came in the last moment, or somebody has it open
+		b.noteHeld(w, &l)
 		v, err := l.describe(w.images)
 		return backends.Retired{Clones: v.Clones}, err
 	}
