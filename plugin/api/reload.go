@@ -16,11 +16,11 @@ var ErrConfiguration = errors.New("the configuration is not usable")
 type Reloaded struct {
 	Changed      []string `json:"changed" doc:"Keys whose values have changed, and are in effect"`
 	NeedsRestart []string `json:"needs_restart" doc:"Keys and tables whose values have changed in the file, and take effect at the next start"`
-	// NotOpen are those of Changed that did not answer when they came.
-	NotOpen []NotOpen `json:"not_open" doc:"Backends and file caches that have come and do not answer yet: they are tried again, and serve as soon as they answer"`
+	// NotOpen are what of the configuration does not answer, now or since an earlier reload or the start.
+	NotOpen []NotOpen `json:"not_open" doc:"Backends and file caches that do not answer, also those that came earlier: they are tried again, and serve as soon as they answer"`
 }
 
-// NotOpen is a backend or a file cache that was configured, and could not be opened or does not say which store it is.
+// NotOpen is a backend or a file cache that is configured, and could not be opened or does not answer.
 type NotOpen struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`

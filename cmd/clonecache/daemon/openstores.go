@@ -188,13 +188,12 @@ func (s *stores) letGo(names []backends.Name, log logrus.FieldLogger) {
 	})
 }
 
-// notOpen are those of them that did not answer when they were bound: they could not be opened, or what they are made of is silent.
-func (a *arrivals) notOpen(silent []plugin.UnavailableView) []api.NotOpen {
+// notOpen are those of the configuration that do not answer: they could not be opened, or what they are made of is silent. One that
+// has come by an earlier reload is named until it answers, as whoever reloads again would take it for open.
+func notOpen(silent []plugin.UnavailableView) []api.NotOpen {
 	all := []api.NotOpen{}
 	for _, u := range silent {
-		if slices.ContainsFunc(a.all, func(o openStore) bool { return o.name == string(u.Name) }) {
-			all = append(all, api.NotOpen{Name: string(u.Name), Reason: u.Error})
-		}
+		all = append(all, api.NotOpen{Name: string(u.Name), Reason: u.Error})
 	}
 	return all
 }

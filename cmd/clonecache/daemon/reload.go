@@ -39,7 +39,7 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 	return result, nil
 }
 
-// change lets a configuration take effect, all of it or nothing, and tells what has come and does not answer yet.
+// change lets a configuration take effect, all of it or nothing, and tells what of it does not answer.
 // plugin.ErrStopping: ctx has ended.
 func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config.Config) ([]api.NotOpen, error) {
 	sources, err := d.sources.open(effective, d.Log)
@@ -70,7 +70,7 @@ func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config
 			d.Log.WithError(err).Error("what image services say of new images is not heard; they are looked at as often as without it")
 		}
 	}
-	return come.notOpen(p.Unavailable()), nil
+	return notOpen(p.Unavailable()), nil
 }
 
 // unchanged is why nothing was changed: the configuration is wrong, or it could not be found out whether it is.
