@@ -186,7 +186,9 @@ type CheckResult struct {
 type PruneResult struct {
 	Removed    []EntryView `json:"removed"`
 	FreedBytes int64       `json:"freed_bytes"`
-	Detached   int         `json:"detached" doc:"Of the removed, those whose space is held until their last clone is gone"`
+	Detached   int         `json:"detached" doc:"Of the removed, those whose space is held until nothing needs it: their last clone, or who has them open"`
+	// DetachedOpen are those of Detached on which no clone depends.
+	DetachedOpen int `json:"detached_open" doc:"Of the detached, those without a clone: a client has them open, or has died so lately that its cluster has not missed it"`
 	// Planned is filled where nothing was to be done but to say what would go, and why.
 	Planned []PlannedRemoval `json:"planned" doc:"dry_run: what would go, in this order, and what would stay, and why; nothing is removed then"`
 	// Unavailable are the stores that were left out.

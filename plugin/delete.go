@@ -147,6 +147,9 @@ func (rm *remover) evictInto(ctx context.Context, s *store, e catalog.Entry, cau
 	left, err := rm.catalog.Get(ctx, evicted.ID)
 	if err == nil && left.State == catalog.Detached {
 		r.Detached++
+		if left.Clones == 0 {
+			r.DetachedOpen++
+		}
 		return nil
 	}
 	r.FreedBytes += e.HeldBytes

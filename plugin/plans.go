@@ -209,7 +209,7 @@ func (rm *remover) deletable(ctx context.Context, e catalog.Entry, force ForceDe
 	case catalog.Filling, catalog.Evicting:
 		return fmt.Errorf("%w: it is %s; try again when it is ready", ErrBusy, e.State)
 	case catalog.Detached:
-		return fmt.Errorf("%w: it is detached already, and goes with the last of its clones", ErrBusy)
+		return fmt.Errorf("%w: it is detached already, since %s; it goes by itself", ErrBusy, whyDetached(e.Clones))
 	case catalog.Ready:
 	}
 	if e.Pinned {

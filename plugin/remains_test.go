@@ -1,6 +1,8 @@
 package plugin_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +52,36 @@ func TestWhatAReconcileCannotFreeYetIsCountedUntilItIs(t *testing.T) {
 		wantCounted(t, r, id, 1)
 		checkClean(t, r)
 		freed(t, r, end, 0)
+	}
+}
+
+// Who deletes what somebody has open is told so, and not of clones that there are none of.
+func TestWhatIsDetachedSaysWhy(t *testing.T) {
+	c, memory := newRemains(t, 1)
+	r := c.hosts[0]
+	r.image(t, "disk.raw", 4*mib)
+	for _, open := range []bool{false, true} {
+		name := map[bool]string{false: "cloned", true: "open"}[open]
+		r.create(t, "library:disk.raw", name, 0)
+		ready, err := r.Entries(t.Context(), plugin.EntryFilter{State: string(catalog.Ready)})
+		if err != nil || len(ready) != 1 {
+			t.Fatalf("%s: got %+v, %v, want one ready", name, ready, err)
+		}
+		e := ready[0]
+		if open {
+			if err := r.DeleteVolume(t.Context(), "local", backends.VolumeName(name)); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(memory.Watch(backends.ImageVolumeID(e.ImageVolume)))
+		}
+		got, err := r.DeleteEntry(t.Context(), e.ID, true)
+		if err != nil || got.Detached != 1 || open != (got.DetachedOpen == 1) {
+			t.Errorf("%s: got %+v, %v, want it detached, open %v", name, got, err, open)
+		}
+		_, err = r.DeleteEntry(t.Context(), e.ID, true)
+		if says := map[bool]string{false: "clones depend on it", true: "a client has it open"}[open]; !errors.Is(err, plugin.ErrBusy) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: again: %v, want busy, as %s", name, err, says)
+		}
 	}
 }
 

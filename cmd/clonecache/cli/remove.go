@@ -223,7 +223,10 @@ func showRemoved(t *table, r plugin.PruneResult) {
 		t.line("removed %s on %s: %s (%s)", id(e.ID), e.Backend, few(e.ImageIDs), t.size(e.HeldBytes))
 	}
 	t.line("%d removed, %s free at once", len(r.Removed), t.size(r.FreedBytes))
-	if r.Detached > 0 {
-		t.line("%d of them have live clones: their space comes free with the last of these", r.Detached)
+	if cloned := r.Detached - r.DetachedOpen; cloned > 0 {
+		t.line("%d of them have live clones: their space comes free with the last of these", cloned)
+	}
+	if r.DetachedOpen > 0 {
+		t.line("%d of them could not be freed yet, since a client has them open, or died a moment ago: they go by themselves", r.DetachedOpen)
 	}
 }

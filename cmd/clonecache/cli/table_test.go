@@ -125,7 +125,7 @@ func shownTables() []shownTable {
 			showVolumes(t, []plugin.VolumeView{{Volume: "v", Backend: "ceph", SizeBytes: 1 << 30, ImageID: "glance:a", EntryID: entry.ID, Complete: true, DependsOn: "cc-1"}, {Volume: "flat"}})
 		}},
 		{"removed", func(t *table) {
-			showRemoved(t, plugin.PruneResult{Removed: []plugin.EntryView{entry}, FreedBytes: 0, Detached: 1})
+			showRemoved(t, plugin.PruneResult{Removed: []plugin.EntryView{entry}, FreedBytes: 0, Detached: 2, DetachedOpen: 1})
 		}},
 		{"report", func(t *table) {
 			showReport(t, report.Report{Total: figures, Backends: []report.Backend{{Name: "local", Figures: figures}, {Name: "files"}}})
