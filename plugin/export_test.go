@@ -182,3 +182,22 @@ func DetachOnly(ctx context.Context, p *Plugin, on backends.Name, id backends.Im
 	}
 	return err
 }
+
+// WantedBy are the tokens with which the fill of an image may act, and how often it is wanted for its projects.
+func WantedBy(p *Plugin, image string) (tokens []imagesource.Token, wanted int) {
+	fl := &p.fills.flights
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, f := range fl.byKey {
+		if f.imageID != image {
+			continue
+		}
+		for _, c := range f.callers {
+			tokens = append(tokens, c.token)
+		}
+		f.project.places.mu.Lock()
+		defer f.project.places.mu.Unlock()
+		wanted = len(f.project.wanted)
+	}
+	return tokens, wanted
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +56,8 @@ type flight struct {
 	largest    int64 // the largest volume that waits; 0 where one takes any size
 	anySize    bool
 	background bool
-	leaving    bool // cancelled: nobody may join any more
+	goesOnFor  map[ProjectID]*waiter // who wanted it in the background, one of each project
+	leaving    bool                  // cancelled: nobody may join any more
 	// callers are those with whose tokens the fill may act: who wait, and who wanted it in the background.
 	callers []*waiter
 	acting  *waiter // whose token was used last
@@ -321,10 +321,11 @@ func (fl *flights) leave(f *flight, who *waiter, how leaving) {
 	defer fl.mu.Unlock()
 	f.waiters--
 	if how == leaveForGood {
-		f.project.forsake(who.project)
-		f.callers = slices.DeleteFunc(f.callers, func(c *waiter) bool { return c == who })
+		f.forsake(who)
 	}
-	f.background = f.background || how == stayInBackground
+	if how == stayInBackground {
+		f.goOnFor(who)
+	}
 	if f.waiters == 0 && !f.background {
 		f.leaving = true
 		f.cancel()

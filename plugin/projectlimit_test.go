@@ -11,6 +11,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/imagesource"
 )
 
 // startFor asks for a volume of a project.
@@ -225,4 +226,35 @@ func TestAProjectsWaitHoldsNoOtherHost(t *testing.T) {
 	if n := c.source.opened.Load(); n != 2 {
 		t.Errorf("%d downloads, want 2", n)
 	}
+}
+
+// However often a project asks in the background for what is kept back meanwhile, the fill has it once, with its newest token.
+func TestRepeatedBackgroundRequestsCountOnce(t *testing.T) {
+	r, source := projectRig(t, 2, 1)
+	first := r.startFor(t.Context(), "a", "gated:disk-0")
+	reads(t, source)
+	ask := func(project plugin.ProjectID, token string) {
+		t.Helper()
+		a, err := r.CreateVolume(t.Context(), plugin.Request{
+			ProjectID: project, Image: "gated:disk-1", Volume: "v", Token: imagesource.Token(token), OnMiss: plugin.Background,
+		})
+		if err != nil || a.Reason != plugin.ReasonFilling {
+			t.Fatalf("got %+v, %v, want it filled in the background", a, err)
+		}
+	}
+	for i := range 20 {
+		ask("a", fmt.Sprint("token-", i))
+	}
+	ask("a", "") // brings no token that could take the place of one
+	if callers, wanted := plugin.WantedBy(r.Plugin, "gated:disk-1"); len(callers) != 1 || callers[0] != "token-19" || wanted != 1 {
+		t.Errorf("it may act with %d tokens, and is wanted %d times; want the newest one, once", len(callers), wanted)
+	}
+	waitFor(t, func() bool { return r.heldBack() == 1 })
+	ask("b", "another") // begins it
+	reads(t, source)
+	close(source.gate)
+	mustBe(t, "the first", first, plugin.Filled)
+	waitFor(t, func() bool { return len(r.Fills()) == 0 })
+	r.wantEntries(t, 2)
+	checkClean(t, r)
 }

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"slices"
 	"time"
 
 	"github.com/clonecache/clonecache/plugin/imagesource"
@@ -16,6 +17,29 @@ type waiter struct {
 	progress   func(Progress)    // nil: it is not told
 	places     waitingSlots      // it takes one while it waits
 	boarded    func(*flight)     // told of each flight that it waits for; nil: nobody is
+}
+
+// goOnFor lets the fill go on in the background for a waiter that does not wait any more, in the place of an earlier one of its
+// project: however often a project asks meanwhile, it counts once, with the newest token. flights.mu is held.
+func (f *flight) goOnFor(who *waiter) {
+	f.background = true
+	was := f.goesOnFor[who.project]
+	if was != nil && was.token != "" && who.token == "" {
+		was, who = who, was
+	}
+	if was != nil {
+		f.forsake(was)
+	}
+	if f.goesOnFor == nil {
+		f.goesOnFor = make(map[ProjectID]*waiter)
+	}
+	f.goesOnFor[who.project] = who
+}
+
+// forsake lets the fill neither count for a waiter any more, nor act with its token; flights.mu is held.
+func (f *flight) forsake(who *waiter) {
+	f.project.forsake(who.project)
+	f.callers = slices.DeleteFunc(f.callers, func(c *waiter) bool { return c == who })
 }
 
 func (w *waiter) boards(f *flight) {
