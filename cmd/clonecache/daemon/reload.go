@@ -42,6 +42,9 @@ func (d *running) reload(ctx context.Context, p *plugin.Plugin) (api.Reloaded, e
 // change lets a configuration take effect, all of it or nothing, and tells what of it does not answer.
 // plugin.ErrStopping: ctx has ended.
 func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config.Config) ([]api.NotOpen, error) {
+	if wrong := d.withoutSecrets(effective); len(wrong) > 0 {
+		return nil, fmt.Errorf("%w: nothing was changed: %w", api.ErrConfiguration, wrong)
+	}
 	sources, err := d.sources.open(effective, d.Log)
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing was changed: %w", api.ErrConfiguration, err)
@@ -71,6 +74,24 @@ func (d *running) change(ctx context.Context, p *plugin.Plugin, effective config
 		}
 	}
 	return notOpen(p.Unavailable()), nil
+}
+
+// withoutSecrets are the files with secrets that a configuration's new image sources and backends name and that hold none, as a trial
+// of it finds them. What is there already has its own, or is tried again.
+func (d *running) withoutSecrets(next config.Config) config.Problems {
+	t := newTrial(next)
+	for i, s := range next.ImageSources {
+		if !d.sources.has(s) {
+			t.Part(fmt.Sprintf("image_source[%d]", i), s.Name).Secrets(s.Of)
+		}
+	}
+	was := storePlaces(d.effective)
+	for i, b := range next.Backends {
+		if _, there := was[b.Name]; !there {
+			t.Part(fmt.Sprintf("backend[%d]", i), b.Name).Secrets(b.Of)
+		}
+	}
+	return t.Problems
 }
 
 // unchanged is why nothing was changed: the configuration is wrong, or it could not be found out whether it is.

@@ -166,13 +166,20 @@ type openedSources struct {
 	all []imagesource.Source
 }
 
+// at is where the source of that name and place is; -1: nowhere.
+func (was openedSources) at(c config.ImageSource) int {
+	return slices.IndexFunc(was.of, func(o config.ImageSource) bool { return o.Name == c.Name && reflect.DeepEqual(o.Kinded, c.Kinded) })
+}
+
+func (was openedSources) has(c config.ImageSource) bool { return was.at(c) >= 0 }
+
 // open makes the image sources of a configuration. It asks none of them anything yet. One of which only what bounds its use
 // has changed is the one that was open already.
 func (was openedSources) open(cfg config.Config, log logrus.FieldLogger) (openedSources, error) {
 	sources := []imagesource.Source{}
 	fetching := kinds.Fetching{Stall: time.Duration(cfg.StallTimeout), Warn: func(what string) { log.Warn(what) }}
 	for _, c := range cfg.ImageSources {
-		if at := slices.IndexFunc(was.of, func(o config.ImageSource) bool { return o.Name == c.Name && reflect.DeepEqual(o.Kinded, c.Kinded) }); at >= 0 {
+		if at := was.at(c); at >= 0 {
 			sources = append(sources, was.all[at])
 			continue
 		}
