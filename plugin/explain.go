@@ -74,7 +74,7 @@ func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volu
 		}
 	}
 	if !story.Exists && len(of) == 0 {
-		return VolumeStory{}, cmp.Or(unknown, fmt.Errorf("%w: no volume %s on %s, and no event tells of one", backends.ErrNotExist, volume, story.Backend))
+		return VolumeStory{}, cmp.Or(unknown, fmt.Errorf("%w: no volume %s on %s, and no event tells of one; a request that ended with its daemon leaves none but its fill's (fill_failed, interrupted): make it again", backends.ErrNotExist, volume, story.Backend))
 	}
 	return story, l.addEntry(ctx, &story)
 }

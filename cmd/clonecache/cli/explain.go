@@ -18,7 +18,7 @@ func (a *app) volumeExplain() *cobra.Command {
 		Long: `Tells what is known of one volume: what it was made from, what each request for it came to, why, and how long it
 waited; what had happened to its image before, where that had to be cached first; the fill, and who else waited for
 it; and what became of its entry since. A volume that is gone, or was never made, is told of as long as its events
-are kept (events_max).`,
+are kept (events_max). A request that ended with its daemon leaves no event but its fill's (fill_failed, interrupted).`,
 		Example: `  clonecache volume explain web-1
   clonecache volume explain volume-0b2d --backend ceph -o json`,
 		Args: exactly("NAME"),
