@@ -66,6 +66,7 @@ func (w *filling) keepAsItIs(ctx context.Context) (catalog.Entry, error) {
 	if err := w.verify(ctx, stream); err != nil {
 		return catalog.Entry{}, err
 	}
+	w.flight.tide.rise(w.stage, size)
 	failpoint.Reached(failpoint.Verify)
 	entry, err := w.publish(ctx, image, stream, diskimage.Stats{})
 	w.lap(&w.phases.Commit)
@@ -91,7 +92,7 @@ func (w *filling) copyAsItIs(ctx context.Context, from *imagesource.VerifyingRea
 		}
 		at += int64(n)
 		w.progress(at, at)
-		w.flight.tide.rise(w.stage, at)
+		w.flight.tide.rise(w.stage, w.givable(at))
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -99,6 +100,15 @@ func (w *filling) copyAsItIs(ctx context.Context, from *imagesource.VerifyingRea
 			return err
 		}
 	}
+}
+
+// givable is how much of what has come is given before it was verified. What a source gives is what its clients would get;
+// of what was kept here the last byte waits, so that nobody has an image to its end that is none.
+func (w *filling) givable(at int64) int64 {
+	if w.kept == nil {
+		return at
+	}
+	return min(at, w.want.image.SizeBytes-1)
 }
 
 // writePieces leaves out what is zero: the file is new.
@@ -129,39 +139,49 @@ func zeroes(b []byte) bool {
 // tide is how much of an image's bytes can be read while its fill goes on. The zero value is of nothing. It may be used
 // from several goroutines.
 type tide struct {
-	mu     sync.Mutex // guards what follows
-	stage  io.ReaderAt
-	bytes  int64
+	mu sync.Mutex // guards what follows
+	level
 	turned chan struct{} // closed at the next change; nil: nobody waits for that
+}
+
+// level is how far a tide has come.
+type level struct {
+	stage  io.ReaderAt // nil: nothing can be read
+	bytes  int64
+	course int // of an attempt, and its stage: another one's bytes may be others
+	sound  int // the first course of which nothing is known against its bytes
 }
 
 // rise lets the first bytes of a stage be read, as far as the stage can.
 func (t *tide) rise(stage *meteredStage, bytes int64) {
 	reader, readable := stage.ImageVolumeStage.(io.ReaderAt)
 	if readable {
-		t.turn(reader, bytes)
+		t.turn(func(l *level) { l.stage, l.bytes = reader, bytes })
 	}
 }
 
-// end takes what was there back.
-func (t *tide) end() { t.turn(nil, 0) }
+// end takes what was there back; what comes next is another course.
+func (t *tide) end() { t.turn(func(l *level) { l.stage, l.bytes, l.course = nil, 0, l.course+1 }) }
 
-func (t *tide) turn(stage io.ReaderAt, bytes int64) {
+// doubt says that what has come so far may be other bytes than the image's.
+func (t *tide) doubt() { t.turn(func(l *level) { l.sound = l.course + 1 }) }
+
+func (t *tide) turn(change func(*level)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stage, t.bytes = stage, bytes
+	change(&t.level)
 	if t.turned != nil {
 		close(t.turned)
 		t.turned = nil
 	}
 }
 
-// now is what can be read, and a channel that is closed once that changes; stage nil: nothing can.
-func (t *tide) now() (stage io.ReaderAt, bytes int64, turned <-chan struct{}) {
+// now is what can be read, and a channel that is closed once that changes.
+func (t *tide) now() (l level, turned <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.turned == nil {
 		t.turned = make(chan struct{})
 	}
-	return t.stage, t.bytes, t.turned
+	return t.level, t.turned
 }

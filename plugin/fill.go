@@ -34,7 +34,7 @@ type filling struct {
 	lapped time.Time // when the current phase began
 
 	downloaded atomic.Int64 // bytes that came from the source
-	kept       *keptBytes   // of the image, which are read in place of the source's; nil: they are not, or not any more
+	kept       *keptBytes   // of the image, which are read in place of the source's; nil: they are not
 }
 
 // fill makes the image-volume of an image in s, or finds that another host has made it. One that another host took over,
@@ -53,7 +53,7 @@ func (fl *fills) fill(ctx context.Context, s *store, f *flight, want *wanted) (c
 		failpoint.Reached(failpoint.Reserve)
 		w := fl.newFilling(ctx, s, f, want, entry)
 		entry, err = w.run(ctx)
-		again := tries == 1 && (errors.Is(err, catalog.ErrLost) || errors.Is(err, errSpoilt)) && ctx.Err() == nil && fl.catalogAway() == nil
+		again := (tries == 1 && errors.Is(err, catalog.ErrLost) || errors.Is(err, errSpoilt)) && ctx.Err() == nil && fl.catalogAway() == nil
 		if again {
 			f.stopFollowing(want.image.SizeBytes)
 		} else {

@@ -35,8 +35,8 @@ type flight struct {
 	downloaded int64
 	missed     miss
 	err        error
-	unkept     bool // the fill's own: what file caches keep of the image is not read
-	local      bool // nothing was read from the source, since a file cache has kept the image
+	unkept     bool // the fill's own: what is kept of the image is not read
+	local      bool // nothing was read from the source, since the image was kept
 
 	heldBack time.Duration // the fill's own: how long it waited for the place of a project
 

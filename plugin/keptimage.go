@@ -32,6 +32,7 @@ type KeptImage struct {
 	role  Outcome
 	file  *os.File // all of it is kept; nil: it is on its way
 	given int64    // bytes that Copy has written
+	gave  gave     // of these, as they came
 	leave func()   // the gate
 
 	flight *flight // that it is on its way by; nil: none
@@ -73,8 +74,8 @@ func (k *KeptImage) fetch(ctx context.Context, want wanted, token imagesource.To
 // readable waits until the first bytes can be read.
 func (k *KeptImage) readable(ctx context.Context, patience <-chan time.Time) error {
 	for k.flight != nil {
-		stage, _, turned := k.flight.tide.now()
-		if stage != nil {
+		tide, turned := k.flight.tide.now()
+		if tide.stage != nil {
 			return nil
 		}
 		select {
@@ -179,7 +180,7 @@ func (k *KeptImage) note() {
 }
 
 // Copy writes length bytes from off on, as they come, and says how many it has written. ErrPart: the rest is not to be had
-// here. Another error is w's, or ctx's.
+// here. Another error is w's, or ctx's, or says that what was written may not be the image's: nothing is to be added to that.
 func (k *KeptImage) Copy(ctx context.Context, w io.Writer, off, length int64) (written int64, err error) {
 	defer func() { k.given += written }()
 	buffer := []byte(nil)
@@ -202,6 +203,9 @@ func (k *KeptImage) Copy(ctx context.Context, w io.Writer, off, length int64) (w
 	}
 	if written == length {
 		return written, nil
+	}
+	if err := k.sameWhole(); err != nil {
+		return written, err
 	}
 	n, err := k.copyWhole(w, off+written, length-written)
 	return written + n, err
@@ -230,12 +234,15 @@ func readersFault(err error) bool {
 	return false
 }
 
-// piece reads what has come at off into b, and waits for that; 0 bytes: all of it is in the file by now. ErrPart.
+// piece reads what has come at off into b, and waits for that; 0 bytes: all of it is in the file by now. ErrPart, errUnlike.
 func (k *KeptImage) piece(ctx context.Context, b []byte, off int64) (int, error) {
 	for {
-		stage, bytes, turned := k.flight.tide.now()
-		if stage != nil && off < bytes {
-			n, err := stage.ReadAt(b[:min(int64(len(b)), bytes-off)], off)
+		tide, turned := k.flight.tide.now()
+		if tide.stage != nil && off < tide.bytes {
+			n, err := k.gave.next(tide, b[:min(int64(len(b)), tide.bytes-off)], off)
+			if errors.Is(err, errUnlike) {
+				return 0, k.told(err)
+			}
 			if n > 0 || err == nil {
 				return n, nil
 			}
@@ -249,7 +256,7 @@ func (k *KeptImage) piece(ctx context.Context, b []byte, off int64) (int, error)
 			return 0, ctx.Err()
 		}
 		if err := k.land(ctx); err != nil && ctx.Err() == nil {
-			return 0, fmt.Errorf("%w: %w", ErrPart, err)
+			return 0, k.ends(err)
 		}
 		return 0, ctx.Err()
 	}

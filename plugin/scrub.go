@@ -144,9 +144,9 @@ var errNotReadBack = errors.New("the entry has gone meanwhile")
 // readBack reads an entry's image-volume in a share of the time, in percent, and notes what came of it. What is wrong is
 // read a second time: a fault in reading is no fault of what is read.
 func (sc *scrubber) readBack(ctx context.Context, s *store, e catalog.Entry, share int, progress func(int64)) (readingBack, error) {
-	read, err := sc.readOnce(ctx, s, e, share, progress)
+	read, err := sc.stock.readThrough(ctx, s, e, share, progress)
 	if err == nil && read.wrong != "" || errors.Is(err, errUnread) {
-		read, err = sc.readOnce(ctx, s, e, share, progress)
+		read, err = sc.stock.readThrough(ctx, s, e, share, progress)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -201,8 +201,8 @@ func (sc *scrubber) unread(ctx context.Context, s *store, e catalog.Entry) int {
 	return f.unread
 }
 
-// readOnce reads an entry's image-volume from end to end. errNotReadBack.
-func (sc *scrubber) readOnce(ctx context.Context, s *store, e catalog.Entry, share int, progress func(int64)) (contentRead, error) {
+// readThrough reads an entry's image-volume from end to end, in a share of the time, in percent. errNotReadBack.
+func (k *stock) readThrough(ctx context.Context, s *store, e catalog.Entry, share int, progress func(int64)) (contentRead, error) {
 	iv, err := findImageVolume(ctx, s, e.ImageVolume)
 	if err != nil {
 		return contentRead{}, err
@@ -212,7 +212,7 @@ func (sc *scrubber) readOnce(ctx context.Context, s *store, e catalog.Entry, sha
 	}
 	reader, _ := backends.Capability[backends.ImageVolumeReader](s.images)
 	slow := &slowReader{ImageVolumeReader: reader, share: share, progress: progress, still: func(ctx context.Context) error {
-		now, err := sc.catalog.Get(ctx, e.ID)
+		now, err := k.catalog.Get(ctx, e.ID)
 		if errors.Is(err, catalog.ErrNotFound) || err == nil && (now.State != catalog.Ready || now.ImageVolume != e.ImageVolume) {
 			return errNotReadBack
 		}
@@ -221,7 +221,7 @@ func (sc *scrubber) readOnce(ctx context.Context, s *store, e catalog.Entry, sha
 		}
 		return nil
 	}}
-	return readContentOf(ctx, sc.catalog, slow, iv)
+	return readContentOf(ctx, k.catalog, slow, iv)
 }
 
 // ScrubRequest says what Scrub reads.
