@@ -38,13 +38,18 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// downloads checks the report's downloaded bytes: in total, and as the sums of its rows.
+// downloads checks the report's downloaded bytes: in total, and as the sums of its rows. What nobody waits for is counted a moment
+// after its entry is ready.
 func (r *rig) downloads(t *testing.T, after string, want int64) {
 	t.Helper()
-	rep, err := r.Report(t.Context(), "", time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var rep report.Report
+	waitFor(t, func() bool {
+		var err error
+		if rep, err = r.Report(t.Context(), "", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		return rep.Total.DownloadedBytes >= want
+	})
 	images := int64(0)
 	for _, i := range rep.Total.Images {
 		images += i.DownloadedBytes
