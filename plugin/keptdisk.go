@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"io"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -18,22 +19,47 @@ func (fl *fills) diskOf(ctx context.Context, want *wanted) *keptBytes {
 	disk.form = backends.Decoded
 	disk.identify()
 	for _, s := range fl.stock.orderedStores() {
-		reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
-		if !readable || filledByService(s) || !s.served() {
-			continue
+		if kept := fl.diskIn(ctx, s, want, &disk); kept != nil {
+			return kept
 		}
-		e, ok := fl.readInto(ctx, s, &disk)
-		if !ok || !e.beginsWith(want) {
-			continue
-		}
-		content, err := reader.OpenImageVolume(ctx, e.ImageVolume)
-		if err != nil {
-			fl.log.WithFields(want.fields(s)).WithError(err).Debug("image-volume not opened in place of the image")
-			continue
-		}
-		return &keptBytes{Reader: newSparseReader(ctx, content, 0, e.SourceBytes), from: content, store: s, entry: e.Entry, disk: true}
 	}
 	return nil
+}
+
+// diskIn are those of one store. It does not leave the configuration until they are closed.
+func (fl *fills) diskIn(ctx context.Context, s *store, want, disk *wanted) (kept *keptBytes) {
+	s.fills.Add(1)
+	defer func() {
+		if kept == nil {
+			s.fills.Add(-1)
+		}
+	}()
+	reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
+	if !readable || filledByService(s) || !s.served() {
+		return nil
+	}
+	e, ok := fl.readInto(ctx, s, disk)
+	if !ok || !e.beginsWith(want) {
+		return nil
+	}
+	content, err := reader.OpenImageVolume(ctx, e.ImageVolume)
+	if err != nil {
+		fl.log.WithFields(want.fields(s)).WithError(err).Debug("image-volume not opened in place of the image")
+		return nil
+	}
+	return &keptBytes{Reader: newSparseReader(ctx, content, 0, e.SourceBytes), from: stays{content, s}, store: s, entry: e.Entry, disk: true}
+}
+
+// stays is what keeps its store until it is closed, once.
+type stays struct {
+	io.Closer
+	s *store
+}
+
+// Close implements io.Closer.
+func (o stays) Close() error {
+	defer o.s.fills.Add(-1)
+	return o.Closer.Close()
 }
 
 // madeOf is an entry that an image was read into.
@@ -61,7 +87,9 @@ func (e madeOf) beginsWith(want *wanted) bool {
 // lookAtSpoilt reads an image-volume of which other bytes came than the image's once more, as a scrub does, and puts it into
 // quarantine where it is not what was written. It goes on when the fill has ended; Close waits for it, and ends it.
 func (fl *fills) lookAtSpoilt(s *store, e catalog.Entry) {
+	s.fills.Add(1)
 	fl.running.Go(func() {
+		defer s.fills.Add(-1)
 		log := fl.log.WithFields(map[string]any{"backend": s.name, "image_volume": e.ImageVolume})
 		read, err := fl.stock.readThrough(fl.base, s, e, 100, nil)
 		switch {

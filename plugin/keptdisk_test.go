@@ -329,3 +329,28 @@ func TestBytesThatNoImageVolumeHas(t *testing.T) {
 	source.promise("disk", digestOf(changed))
 	want("what has changed", "gated:disk", changed, 1)
 }
+
+// A backend that is taken out of the configuration leaves once nobody reads an image there any more.
+func TestABackendStaysWhileAnImageIsReadThere(t *testing.T) {
+	source, content := openSource()
+	backend := &watched{capable: newCapable()}
+	r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(memory()))
+	r.set(t, plugin.Limits{Backends: []plugin.BackendConfig{another(backend)}})
+	if _, err := r.CreateVolume(t.Context(), plugin.Request{Backend: "other", Image: "gated:disk", Volume: "v1"}); err != nil {
+		t.Fatal(err)
+	}
+	goOn := make(chan struct{})
+	backend.stopsIn(goOn, flips(-1))
+	got, ended := newReceived(mib), make(chan error, 1)
+	go func() { ended <- r.download(t.Context(), "gated:disk", diskSize, got) }()
+	<-got.come
+	r.set(t, plugin.Limits{Gone: []backends.Name{"other"}})
+	if left := plugin.Leaving(r.Plugin); len(left) != 1 {
+		t.Errorf("leaving: %v, want the one that is read", left)
+	}
+	close(goOn)
+	if err := <-ended; err != nil || !bytes.Equal(got.Bytes(), content) || source.opened.Load() != 1 {
+		t.Errorf("got %d bytes, %v, after %d downloads", got.Len(), err, source.opened.Load())
+	}
+	waitFor(t, func() bool { return len(plugin.Leaving(r.Plugin)) == 0 })
+}

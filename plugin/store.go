@@ -52,7 +52,7 @@ type store struct {
 	// reserving is held while a flight takes its row and until it knows the row's ID, so that who holds it can tell which
 	// rows are being filled.
 	reserving turnstile
-	fills     atomic.Int64              // flights to it that have not ended
+	fills     atomic.Int64              // flights to it, and readings for fills, that have not ended: it does not leave before
 	into      atomic.Pointer[slot]      // places of these, once there was one
 	leaving   atomic.Pointer[departure] // nil: it is configured
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/clonecache/clonecache/e2e/harness"
+	"github.com/clonecache/clonecache/plugin"
 )
 
 // frontTables are those of a daemon before Glance, which keeps what is downloaded.
@@ -94,5 +95,34 @@ func TestInFrontOfGlance(t *testing.T) {
 	glance(t, url, "cache-clear")
 	if list := glance(t, url, "cache-list"); strings.Contains(list, image) {
 		t.Errorf("after cache-clear:\n%s", list)
+	}
+}
+
+// An image that was read for a volume in the pool is downloaded from its image-volume: neither of the two downloads, nor a part, is Glance's.
+func TestADownloadOfAVolumesImage(t *testing.T) {
+	url := fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t))
+	w := worldOf(t, frontTables(t, url))
+	w.daemon.Start(t)
+	defer w.end(t)
+	d := newDisk(t, 22, 16*mib, 8*mib)
+	image := w.upload(t, d.path, "raw", object{"visibility": "private"})
+	content, err := os.ReadFile(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := lab.logged(t, "glance")
+	w.demo.make(t, wanted{Image: image, Type: "rbd1"})
+	w.wantOutcomes(t, "rbd1", map[plugin.Outcome]int64{plugin.Filled: 1})
+	if status, _ := w.other.download(t, url, image); status != http.StatusNotFound {
+		t.Errorf("another project's download: %d, want 404", status)
+	}
+	for range 2 {
+		if status, sum := w.demo.download(t, url, image); status != http.StatusOK || sum != sha256.Sum256(content) {
+			t.Errorf("a download: %d, or other bytes", status)
+		}
+	}
+	within(t, "Glance's log tells of the volume's download", func() bool { return wholeDownloads(log(), image) > 0 })
+	if n := wholeDownloads(log(), image); n != 1 {
+		t.Errorf("%d downloads from Glance, want the volume's", n)
 	}
 }
