@@ -354,3 +354,24 @@ func TestABackendStaysWhileAnImageIsReadThere(t *testing.T) {
 	}
 	waitFor(t, func() bool { return len(plugin.Leaving(r.Plugin)) == 0 })
 }
+
+// What another host has filled on a backend of both is found, though nobody has asked for it here; not once it is in quarantine, which this
+// one has not heard of.
+func TestBytesComeFromWhatAnotherHostHasFilled(t *testing.T) {
+	c := newCluster(t, 2, lru.Bounds{})
+	close(c.source.gate)
+	one, two := c.hosts[0], c.hosts[1]
+	for n, image := range []string{"right", "damaged"} {
+		c.source.hold(image, diskSize)
+		volume := one.create(t, "gated:"+image, image, 0)
+		if image == "damaged" {
+			if err := plugin.Quarantine(t.Context(), one.Plugin, volume.EntryID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		two.wantDownload(t, "gated:"+image, c.source.bytes[image])
+		if want := int64(1 + 2*n); c.source.opened.Load() != want {
+			t.Errorf("%s: %d downloads, want %d", image, c.source.opened.Load(), want)
+		}
+	}
+}
