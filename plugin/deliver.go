@@ -32,6 +32,9 @@ func (l *ladder) made(ctx context.Context, q *request, intent journal.Intent, v 
 		l.log.WithFields(q.fields()).WithError(err).Warn("volume not offered to another project; it " + l.remove(ctx, q, intent, v, offer))
 		return Answer{}, err
 	}
+	if err := l.stillOffered(ctx, q, offer); err != nil {
+		return Answer{}, l.tooLate(q, intent, v, err)
+	}
 	// ── point of no return ──
 	a.Backend, a.ImageID, a.Volume, a.VolumeID = q.store.name, q.image.Ref(), v.Name, v.ID
 	a.Path, a.SizeBytes, a.Rounded, a.Transfer = v.Path, v.SizeBytes, q.rounded(v, f), offer

@@ -119,6 +119,19 @@ func (l *ladder) offer(ctx context.Context, q *request, v backends.Volume) (*bac
 	return &offer, nil
 }
 
+// stillOffered makes certain, before anybody is told of an offer, that no other host has had the name's turn since, and has made its key
+// void. The request may take the place of its own offer, of which it tells nobody. catalog.ErrLost, catalog.ErrUnavailable.
+func (l *ladder) stillOffered(ctx context.Context, q *request, offer *backends.Offer) error {
+	if offer == nil {
+		return nil
+	}
+	err := l.stillOn(ctx, q)
+	if err != nil {
+		q.before.id, q.before.untold = offer.ID, ""
+	}
+	return err
+}
+
 // discard removes a volume that the request has made. One that another host may have offered since stays: backends.ErrInUse.
 func (l *ladder) discard(ctx context.Context, q *request, v backends.Volume, offer *backends.Offer) error {
 	if err := l.stillOn(ctx, q); errors.Is(err, catalog.ErrLost) {

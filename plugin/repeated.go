@@ -40,6 +40,12 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 	if errors.Is(err, backends.ErrNotExist) { // somebody has accepted it, or it was taken back
 		return Answer{}, false, nil
 	}
+	if err == nil {
+		err = l.stillOffered(ctx, q, offer)
+	}
+	if errors.Is(err, catalog.ErrLost) {
+		return Answer{}, false, errLate
+	}
 	if err != nil {
 		return Answer{}, false, err
 	}

@@ -3,6 +3,7 @@ package cinder_test
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
@@ -67,4 +68,44 @@ func TestAnOfferOfADeadHostIsReplaced(t *testing.T) {
 		t.Errorf("got %+v, then %+v, %d offers, want one volume that is offered anew", first, other, c.fake.Offered())
 	}
 	accept(t, c.hosts[1], other)
+}
+
+// A host that is stopped between its offer and its answer tells nobody of a key that another host has made void meanwhile, whether it
+// made the volume or found it. Where nobody did, it offers the volume anew.
+func TestAKeyThatIsVoidIsNotTold(t *testing.T) {
+	for name, do := range map[string]struct{ found, asked bool }{
+		"of a volume that it makes": {asked: true}, "of one that is there": {found: true, asked: true},
+		"of a volume that it makes, while nobody asks": {}, "of one that is there, while nobody asks": {found: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newNamed(t, 2)
+			if do.found {
+				offered(t, c.hosts[0], transferred("mine"))
+			}
+			var later asked
+			var first atomic.Bool
+			c.fake.With(func() {
+				c.fake.Going = func(r *http.Request) {
+					if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "-transfer") || !first.CompareAndSwap(false, true) {
+						return
+					}
+					loseDuty(t, c.path, catalog.DutyMake)
+					if do.asked {
+						later = <-ask(t, c.hosts[1], transferred("mine"))
+					}
+				}
+			})
+			stopped := <-ask(t, c.hosts[0], transferred("mine"))
+			if do.asked {
+				is(t, "the stopped host", stopped.err, plugin.ErrOffered)
+			} else {
+				later = stopped
+			}
+			a := later.made(t, "who is told")
+			accept(t, c.hosts[0], a)
+			if len(c.mine()) != 0 {
+				t.Errorf("Cinder has %+v of that name still", c.mine())
+			}
+		})
+	}
 }

@@ -71,6 +71,7 @@ type Cinder struct {
 	Admin       bool                    // the member administers the cloud too, and sees what he names in other projects
 	Made        func(*http.Request)     // is told of each volume before its answer is given
 	Coming      func(*http.Request) int // is told of each call before it is looked at, and may wait; else than 0: the call fails so
+	Going       func(*http.Request)     // is told of each call once it was done, before its answer is given, and may wait
 	transfers   map[string]transfer
 	made        int // transfers
 
@@ -154,11 +155,18 @@ func (f *Cinder) alone(handle http.HandlerFunc) http.HandlerFunc {
 			refuse(w, status, "computeFault", "The server is not answering now.")
 			return
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.Calls = append(f.Calls, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v3/p/"))
-		handle(w, r)
+		if going := f.do(handle, w, r); going != nil {
+			going(r)
+		}
 	}
+}
+
+func (f *Cinder) do(handle http.HandlerFunc, w http.ResponseWriter, r *http.Request) (going func(*http.Request)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Calls = append(f.Calls, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/v3/p/"))
+	handle(w, r)
+	return f.Going
 }
 
 func (f *Cinder) coming(r *http.Request) int {
