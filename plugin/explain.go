@@ -37,8 +37,16 @@ const (
 	storyMost  = 50
 )
 
+// ErrNoStory: there is no such volume, nor anything to tell of one. It is a backends.ErrNotExist.
+var ErrNoStory error = noStory{}
+
+type noStory struct{}
+
+func (noStory) Error() string { return "there is no such volume, and no event tells of one" }
+func (noStory) Unwrap() error { return backends.ErrNotExist }
+
 // ExplainVolume tells the story of a volume of a backend ("": the only one), of one that is gone or was never made too, as
-// long as its events are kept, and on a backend that has left the configuration since. backends.ErrNotExist: nothing is known of it.
+// long as its events are kept, and on a backend that has left the configuration since. ErrNoStory: nothing is known of it.
 // ErrUnknownBackend, ErrBadRequest: no name.
 func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volume backends.VolumeName) (VolumeStory, error) {
 	if volume == "" { // each event that names none would be one of it
@@ -74,7 +82,7 @@ func (c Controls) ExplainVolume(ctx context.Context, backend backends.Name, volu
 		}
 	}
 	if !story.Exists && len(of) == 0 {
-		return VolumeStory{}, cmp.Or(unknown, fmt.Errorf("%w: no volume %s on %s, and no event tells of one; a request that ended with its daemon leaves none but its fill's (fill_failed, interrupted): make it again", backends.ErrNotExist, volume, story.Backend))
+		return VolumeStory{}, cmp.Or(unknown, fmt.Errorf("%w: %s on %s; a request that ended with its daemon leaves no event but its fill's (fill_failed, interrupted): make the volume again", ErrNoStory, volume, story.Backend))
 	}
 	return story, l.addEntry(ctx, &story)
 }

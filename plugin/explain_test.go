@@ -10,6 +10,7 @@ import (
 	"github.com/clonecache/clonecache/backends/backendtest/fstest"
 	"github.com/clonecache/clonecache/lru"
 	"github.com/clonecache/clonecache/plugin"
+	"github.com/clonecache/clonecache/plugin/api"
 )
 
 // A volume's story names its request, why its image was not cached, for what that had gone, its fill, and what became of
@@ -66,8 +67,10 @@ func TestAVolumesStory(t *testing.T) {
 	if err != nil || never.Exists || len(never.Requests) != 1 || never.Requests[0].Reason != plugin.ReasonDisabled {
 		t.Errorf("of one that was bypassed: got %+v, %v", never, err)
 	}
-	if _, err := r.Controls().ExplainVolume(t.Context(), "local", "nobody"); !errors.Is(err, backends.ErrNotExist) || !strings.Contains(err.Error(), "interrupted") {
-		t.Errorf("of none: got %v, want %v, and what a killed request leaves", err, backends.ErrNotExist)
+	if _, err := r.Controls().ExplainVolume(t.Context(), "local", "nobody"); !errors.Is(err, plugin.ErrNoStory) || !errors.Is(err, backends.ErrNotExist) {
+		t.Errorf("of none: got %v, want %v", err, plugin.ErrNoStory)
+	} else if said := api.Explain(err); said.Code != "volume_not_found" || !strings.Contains(said.Message, "nobody on local") || !strings.Contains(said.Message, "interrupted") {
+		t.Errorf("of none people are told %+v, want what a killed request leaves", said)
 	}
 	if _, err := r.Controls().ExplainVolume(t.Context(), "local", ""); !errors.Is(err, plugin.ErrBadRequest) {
 		t.Errorf("without a name: got %v, want %v", err, plugin.ErrBadRequest)

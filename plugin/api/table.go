@@ -151,6 +151,8 @@ var table = []row{
 		"no volume can be called that; use letters, digits, '.', '_' and '-', and begin with a letter, a digit or '_'", false},
 	{backends.ErrNotOurs, "not_ours", http.StatusConflict, final,
 		"it was not made by clonecache, or others have written it since, and it stays untouched; what is to go is removed with the backend's own tools", false},
+	{plugin.ErrNoStory, "volume_not_found", http.StatusNotFound, final,
+		"there is no such volume; `clonecache volume list` shows them", true},
 	{backends.ErrNotExist, "volume_not_found", http.StatusNotFound, final,
 		"there is no such volume; `clonecache volume list` shows them", false},
 	{backends.ErrExist, "already_exists", http.StatusConflict, final,
