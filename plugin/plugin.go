@@ -228,8 +228,8 @@ type Request struct {
 	// Progress, if not nil, is told how far a fill or a copy has come, at most a few times a second.
 	Progress func(Progress)
 	// Deliver, if not nil, hands the answer to the requester once its volume exists, before CreateVolume
-	// returns; answers without a new volume are only returned. Where it fails, nobody knows of the volume,
-	// and it is removed by the backend's own ID. While it runs, nobody else is told of the volume.
+	// returns; answers without a new volume, or a new offer of one, are only returned. Where it fails, nobody knows of the new
+	// volume, and it is removed by the backend's own ID; one that was there stays. While it runs, nobody else is told of the volume.
 	Deliver func(Answer) error
 }
 

@@ -58,6 +58,13 @@ func (l *ladder) alreadyMade(ctx context.Context, q *request) (answer Answer, ma
 		l.unsettled.put(open)
 		return Answer{}, false, fmt.Errorf("note that %s is wanted: %w", q.Volume, err)
 	}
+	if offer == nil || q.Deliver == nil {
+		return a, true, nil
+	}
+	if err := q.Deliver(a); err != nil { // nobody has this key, but somebody may know of the volume
+		l.log.WithFields(q.fields()).WithError(err).Warn("answer not delivered; its volume is offered anew to who repeats the request")
+		return Answer{}, false, &stepAside{reason: ReasonUndelivered, detail: "nobody took the answer; the volume stays, and repeating the request offers it anew"}
+	}
 	return a, true, nil
 }
 

@@ -1,10 +1,12 @@
 package cinder_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/clonecache/clonecache/backends/cinder/cindertest"
 	"github.com/clonecache/clonecache/plugin"
@@ -26,28 +28,60 @@ func looked(f *cindertest.Cinder) (seen <-chan struct{}) {
 }
 
 // Who asks for a volume while another request for it is answered has not missed that answer: the offer stays that it tells of,
-// whichever host is asked.
+// whichever host is asked, and whether the volume was made for that request or an earlier one.
 func TestAnOfferThatIsBeingToldIsNotReplaced(t *testing.T) {
-	for name, host := range map[string]int{"by the same host": 0, "by another host": 1} {
+	for name, do := range map[string]struct {
+		host  int
+		found bool
+	}{
+		"by the same host": {}, "by another host": {host: 1},
+		"by the same host, of one that is there": {found: true}, "by another host, of one that is there": {host: 1, found: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := newNamed(t, 2)
+			if do.found {
+				offered(t, c.hosts[1], transferred("mine"))
+			}
 			seen := looked(c.fake)
-			var later <-chan asked
+			later := make(chan asked, 1)
 			r := transferred("mine")
 			r.Deliver = func(plugin.Answer) error { // the offer is there, and nobody was told of it
-				later = ask(t, c.hosts[host], transferred("mine"))
+				for len(seen) > 0 {
+					<-seen // its own
+				}
+				answered := ask(t, c.hosts[do.host], transferred("mine"))
 				<-seen
+				go func() { later <- <-answered }()
 				return nil
 			}
 			told := offered(t, c.hosts[0], r)
-			is(t, "the request that came meanwhile", (<-later).err, plugin.ErrOffered)
-			again := offered(t, c.hosts[host], transferred("mine")) // whoever asks now has not had the answer
+			select {
+			case a := <-later:
+				is(t, "the request that came meanwhile", a.err, plugin.ErrOffered)
+			case <-time.After(time.Minute):
+				t.Fatal("nobody was told of the offer while the name was kept")
+			}
+			again := offered(t, c.hosts[do.host], transferred("mine")) // whoever asks now has not had the answer
 			if _, err := c.fake.Accept(told.Transfer.ID, string(told.Transfer.Key)); err == nil {
 				t.Error("what was offered before the repeated request still takes the volume over")
 			}
 			accept(t, c.hosts[0], again)
 		})
 	}
+}
+
+// A repeated request whose answer reaches nobody leaves the volume, of which an earlier one may have told, to whoever asks again.
+func TestARepeatedAnswerThatReachesNobodyIsOfferedAnew(t *testing.T) {
+	c := newNamed(t, 2)
+	first := offered(t, c.hosts[0], transferred("mine"))
+	r := transferred("mine")
+	r.Deliver = func(plugin.Answer) error { return errors.New("nobody listens") }
+	wantBypassed(t, c.hosts[1], r, plugin.ReasonUndelivered)
+	again := offered(t, c.hosts[0], transferred("mine"))
+	if again.VolumeID != first.VolumeID {
+		t.Errorf("got volume %s, then %s, want one", first.VolumeID, again.VolumeID)
+	}
+	accept(t, c.hosts[0], again)
 }
 
 // The offer of a host that dies before its answer is told to nobody: the request that waits for the name replaces it.
