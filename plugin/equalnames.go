@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/plugin/catalog"
@@ -18,8 +19,9 @@ import (
 
 // nameDuty is the duty of the request's volume's name; its zero value: the backend needs none, or nobody has it now.
 type nameDuty struct {
-	still func(context.Context) error // whether it is held; nil: there is none
-	late  *lateVolume
+	still  func(context.Context) error // whether it is held; nil: there is none
+	answer func(context.Context) error // is still before somebody is told of an offer
+	late   *lateVolume
 }
 
 // lateVolume was made under a duty that was lost meanwhile.
@@ -68,13 +70,18 @@ func (l *ladder) onName(ctx context.Context, q *request, do func() error) error 
 	}
 	q.before.onTurn(lease)
 	return l.underLease(ctx, want, lease, func(held context.Context) error {
-		q.duty.still = func(ctx context.Context) error {
-			if cause := context.Cause(held); errors.Is(cause, catalog.ErrLost) {
-				return cause
+		by := func(renew func(context.Context, catalog.DutyLease, time.Duration) error) func(context.Context) error {
+			return func(ctx context.Context) error {
+				if cause := context.Cause(held); errors.Is(cause, catalog.ErrLost) {
+					return cause
+				}
+				asking, cancel := l.cleanup(ctx)
+				defer cancel()
+				return renew(asking, lease, l.cfg.LeaseFor)
 			}
-			return l.catalog.RenewDuty(ctx, lease, l.cfg.LeaseFor)
 		}
-		defer func() { q.duty.still = nil }()
+		q.duty.still, q.duty.answer = by(l.catalog.RenewDuty), by(l.catalog.AnswerDuty)
+		defer func() { q.duty.still, q.duty.answer = nil, nil }()
 		if err := l.yield(ctx, q); err != nil {
 			return err
 		}
@@ -97,13 +104,11 @@ func (l *ladder) awaitLease(ctx context.Context, want dutyWanted) (catalog.DutyL
 }
 
 // stillOn makes certain that no other host has had the name's turn since this one began. catalog.ErrLost, catalog.ErrUnavailable.
-func (l *ladder) stillOn(ctx context.Context, q *request) error {
+func (*ladder) stillOn(ctx context.Context, q *request) error {
 	if q.duty.still == nil {
 		return nil
 	}
-	asking, cancel := l.cleanup(ctx)
-	defer cancel()
-	return q.duty.still(asking)
+	return q.duty.still(ctx)
 }
 
 // tooLate keeps a volume for which another host may have taken over meanwhile, as why says: it may have told somebody of it. errLate:

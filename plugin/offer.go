@@ -32,7 +32,7 @@ func (q *request) transfers() error {
 type earlierOffer struct {
 	looked, seen bool
 	id           string   // "": there was none, or it is not known
-	untold       string   // the offer of a host that has the name's turn: it is an earlier one if that host dies in it
+	untold       string   // the offer of a host that has the name's turn: it is an earlier one if that host dies before it tells of it
 	here         onlooker // of the turns of the name on this host
 }
 
@@ -78,7 +78,7 @@ func (l *ladder) answeredElsewhere(ctx context.Context, q *request) bool {
 	return elsewhere || err != nil
 }
 
-// onTurn notes that the request has the name's turn: whose offer was untold has told of it by now, but for a host that died in its turn.
+// onTurn notes that the request has the name's turn: whose offer was untold has told of it by now, but for a host that died before that.
 func (o *earlierOffer) onTurn(lease catalog.DutyLease) {
 	if lease.Left {
 		o.id = cmp.Or(o.id, o.untold)
@@ -120,12 +120,13 @@ func (l *ladder) offer(ctx context.Context, q *request, v backends.Volume) (*bac
 }
 
 // stillOffered makes certain, before anybody is told of an offer, that no other host has had the name's turn since, and has made its key
-// void. The request may take the place of its own offer, of which it tells nobody. catalog.ErrLost, catalog.ErrUnavailable.
-func (l *ladder) stillOffered(ctx context.Context, q *request, offer *backends.Offer) error {
-	if offer == nil {
+// void; whoever dies from here on may have told somebody. The request may take the place of its own offer, of which it tells nobody where
+// this fails. catalog.ErrLost, catalog.ErrUnavailable.
+func (*ladder) stillOffered(ctx context.Context, q *request, offer *backends.Offer) error {
+	if offer == nil || q.duty.answer == nil {
 		return nil
 	}
-	err := l.stillOn(ctx, q)
+	err := q.duty.answer(ctx)
 	if err != nil {
 		q.before.id, q.before.untold = offer.ID, ""
 	}

@@ -53,7 +53,7 @@ type DutyLease struct {
 	Entry   EntryID
 	Holder  Holder
 	Until   time.Time
-	Left    bool // whoever had it before did not give it back: it died, or stood still for longer than its lease
+	Left    bool // whoever had it before neither gave it back nor came to AnswerDuty: it died, or stood still for longer than its lease
 	begun   time.Time
 	version int64
 	of      string // what it is about alone; "": the whole store
@@ -94,8 +94,11 @@ const (
 	insertDuty       = `INSERT INTO duties (duty, store, host, incarnation, lease_until, version, done_at) VALUES (?, ?, ?, ?, ?, ?, 0)`
 	takeDuty         = `UPDATE duties SET host = ?, incarnation = ?, lease_until = ?, version = version + 1
 		WHERE duty = ? AND store = ? AND version = ?`
-	renewDuty = `UPDATE duties SET lease_until = ? WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
-	endDuty   = `UPDATE duties SET lease_until = 0, done_at = CASE WHEN ? > done_at THEN ? ELSE done_at END, version = version + 1
+	takeDutyOf = `UPDATE duties SET host = ?, incarnation = ?, lease_until = ?, version = version + 1, done_at = 0
+		WHERE duty = ? AND store = ? AND version = ?` // of one thing alone: it does not rest, and done_at says that it was answered
+	answerDuty = `UPDATE duties SET lease_until = ?, done_at = 1 WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
+	renewDuty  = `UPDATE duties SET lease_until = ? WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
+	endDuty    = `UPDATE duties SET lease_until = 0, done_at = CASE WHEN ? > done_at THEN ? ELSE done_at END, version = version + 1
 		WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
 	dropDuty       = `DELETE FROM duties WHERE duty = ? AND store = ? AND version = ? AND host = ? AND incarnation = ?`
 	dropLeftDuties = `DELETE FROM duties WHERE store = ? AND (duty LIKE 'grow %' OR duty LIKE 'make %') AND lease_until <= ?`
@@ -137,8 +140,12 @@ func (t tx) takeDuty(ctx context.Context, spec DutySpec) (DutyLease, DutyStart, 
 	case done.Add(spec.Every).After(now):
 		return was, Rests, nil
 	}
-	lease.version, lease.Left = was.version+1, lease.of != "" || was.Until.After(fromMicros(0))
-	return lease, OnDuty, t.stillThat(ctx, takeDuty, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), lease.row(), spec.Store, was.version)
+	take := takeDuty
+	lease.version, lease.Left = was.version+1, was.Until.After(fromMicros(0))
+	if lease.of != "" {
+		take, lease.Left = takeDutyOf, !done.After(fromMicros(0))
+	}
+	return lease, OnDuty, t.stillThat(ctx, take, spec.Holder.Instance, spec.Holder.Incarnation, micros(lease.Until), lease.row(), spec.Store, was.version)
 }
 
 // DutyElsewhere tells whether another holder is on duty, in whose way the caller is not to get. ErrUnavailable.
@@ -184,12 +191,22 @@ func (t tx) insertDuty(ctx context.Context, l DutyLease, now time.Time) error {
 
 // RenewDuty keeps the lease for leaseFor from now on. One that has run out may be renewed as long as nobody took it. ErrLost.
 func (c *Catalog) RenewDuty(ctx context.Context, l DutyLease, leaseFor time.Duration) error {
+	return c.renewDuty(ctx, renewDuty, l, leaseFor)
+}
+
+// AnswerDuty is RenewDuty, and notes that somebody is told of what was done: it was not left, whatever becomes of its holder. It is for
+// a duty of one name. ErrLost.
+func (c *Catalog) AnswerDuty(ctx context.Context, l DutyLease, leaseFor time.Duration) error {
+	return c.renewDuty(ctx, answerDuty, l, leaseFor)
+}
+
+func (c *Catalog) renewDuty(ctx context.Context, stmt string, l DutyLease, leaseFor time.Duration) error {
 	return c.write(ctx, fmt.Sprintf("renew duty %s of store %q", l.Duty, l.Store), func(t tx) error {
 		now, err := t.now(ctx)
 		if err != nil {
 			return err
 		}
-		return t.change(ctx, renewDuty, micros(now.Add(leaseFor)), l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
+		return t.change(ctx, stmt, micros(now.Add(leaseFor)), l.row(), l.Store, l.version, l.Holder.Instance, l.Holder.Incarnation)
 	})
 }
 
