@@ -235,7 +235,7 @@ func TestAReloadTellsWhatIsNotOpenYet(t *testing.T) {
 	}
 	write(t, d, before+fmt.Sprintf("[[backend]]\nname = \"second\"\nkind = \"file\"\npath = %q\n", second))
 	told := d.CLI(t, "reload")
-	if told.Exit != 0 || !strings.Contains(told.Stdout, "in effect: backend second") || !strings.Contains(told.Stdout, "does not answer: second, which serves as soon as it answers: ") {
+	if told.Exit != 0 || !strings.Contains(told.Stdout, "in effect: backend second") || !strings.Contains(told.Stdout, "does not answer: second, which is tried again: ") {
 		t.Errorf("reload: exit %d\n%s%s", told.Exit, told.Stdout, told.Stderr)
 	}
 	reload(t, d, d.Client(t), before)

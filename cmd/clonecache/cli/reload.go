@@ -34,7 +34,7 @@ with it. Exit code 2 then.`,
 				t.line("in effect: %s", key)
 			}
 			for _, o := range r.NotOpen {
-				t.line("does not answer: %s, which serves as soon as it answers: %s", o.Name, o.Reason)
+				t.line("does not answer: %s, which is tried again: %s", o.Name, o.Reason)
 			}
 			for _, key := range r.NeedsRestart {
 				t.line("needs a restart: %s", key)
