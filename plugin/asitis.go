@@ -53,6 +53,9 @@ func (w *filling) keepAsItIs(ctx context.Context) (catalog.Entry, error) {
 	defer stream.close()
 	failpoint.Reached(failpoint.Source)
 	w.lap(&w.phases.Source)
+	if w.kept != nil {
+		w.flight.tide.doubt()
+	}
 	image := &openImage{format: w.want.image.DiskFormat, diskBytes: size, virtualBytes: backends.RoundUp(size), sourceBytes: size, dataBytes: 0}
 	if err := w.prepare(ctx, image); err != nil {
 		return catalog.Entry{}, err
@@ -66,6 +69,7 @@ func (w *filling) keepAsItIs(ctx context.Context) (catalog.Entry, error) {
 	if err := w.verify(ctx, stream); err != nil {
 		return catalog.Entry{}, err
 	}
+	w.flight.tide.trust()
 	w.flight.tide.rise(w.stage, size)
 	failpoint.Reached(failpoint.Verify)
 	entry, err := w.publish(ctx, image, stream, diskimage.Stats{})
@@ -149,7 +153,7 @@ type level struct {
 	stage  io.ReaderAt // nil: nothing can be read
 	bytes  int64
 	course int // of an attempt, and its stage: another one's bytes may be others
-	sound  int // the first course of which nothing is known against its bytes
+	sound  int // the first course whose bytes are the source's own, or were verified
 }
 
 // rise lets the first bytes of a stage be read, as far as the stage can.
@@ -163,8 +167,11 @@ func (t *tide) rise(stage *meteredStage, bytes int64) {
 // end takes what was there back; what comes next is another course.
 func (t *tide) end() { t.turn(func(l *level) { l.stage, l.bytes, l.course = nil, 0, l.course+1 }) }
 
-// doubt says that what has come so far may be other bytes than the image's.
+// doubt says that what comes now may be other bytes than the image's, until trust says that it is not.
 func (t *tide) doubt() { t.turn(func(l *level) { l.sound = l.course + 1 }) }
+
+// trust says that what has come was verified.
+func (t *tide) trust() { t.turn(func(l *level) { l.sound = l.course }) }
 
 func (t *tide) turn(change func(*level)) {
 	t.mu.Lock()

@@ -16,7 +16,7 @@ var (
 	// the source, as if there were no cache.
 	ErrNotKept = errors.New("the image's bytes are not kept")
 	// ErrPart: the file cache has given a part of an image's bytes, and cannot give the rest. The caller gets that from the
-	// source.
+	// source; KeptImage.Unproven.
 	ErrPart = errors.New("the rest of the image's bytes is not kept")
 )
 

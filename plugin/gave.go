@@ -41,15 +41,25 @@ func (g *gave) sameIn(there io.ReaderAt, course int) error {
 	if g.sum == nil || g.course == course {
 		return nil
 	}
-	again := xxh3.New()
-	n, err := io.Copy(again, io.NewSectionReader(there, g.from, g.till-g.from))
-	switch {
-	case err != nil:
-		return err
-	case n != g.till-g.from || again.Sum128() != g.sum.Sum128():
+	err := g.same(io.NewSectionReader(there, g.from, g.till-g.from))
+	if errors.Is(err, io.EOF) {
 		return errUnlike
 	}
-	g.course = course
+	if err == nil {
+		g.course = course
+	}
+	return err
+}
+
+// same compares what was given with as many bytes as they come. errUnlike; another error is the reader's.
+func (g *gave) same(from io.Reader) error {
+	again := xxh3.New()
+	if _, err := io.CopyN(again, from, g.till-g.from); err != nil {
+		return err
+	}
+	if again.Sum128() != g.sum.Sum128() {
+		return errUnlike
+	}
 	return nil
 }
 
@@ -66,12 +76,24 @@ func (k *KeptImage) sameWhole() error {
 	return k.told(err)
 }
 
-// ends is why the rest is not to be had here. It is nobody's to add where what was given may not be the image's. ErrPart, errUnlike.
+// ends is why the rest is not to be had here. ErrPart.
 func (k *KeptImage) ends(err error) error {
-	if tide, _ := k.flight.tide.now(); k.gave.sum != nil && k.gave.course < tide.sound {
-		return k.told(fmt.Errorf("%w, perhaps: %w", errUnlike, err))
-	}
+	tide, _ := k.flight.tide.now()
+	k.unproven = k.gave.sum != nil && k.gave.course < tide.sound
 	return fmt.Errorf("%w: %w", ErrPart, err)
+}
+
+// Unproven tells, after ErrPart, that what Copy has written was read from what is kept here, and was not verified: it is Same as
+// what the source gives before anything is added to it.
+func (k *KeptImage) Unproven() bool { return k.unproven }
+
+// Same compares what Copy has written with the source's bytes from the same offset on, of which it reads as many. An error says that they
+// differ, or is the reader's.
+func (k *KeptImage) Same(source io.Reader) error {
+	if k.gave.sum == nil {
+		return nil
+	}
+	return k.gave.same(source)
 }
 
 // told says that a download is broken off: whoever serves it cannot tell that from a reader who has gone.

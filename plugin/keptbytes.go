@@ -84,7 +84,6 @@ func (w *filling) spoilt(ctx context.Context, err error) error {
 		return err
 	}
 	w.flight.unkept = true
-	w.flight.tide.doubt()
 	switch {
 	case unread:
 	case w.kept.disk:

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,9 @@ func (r *rig) download(ctx context.Context, image string, size int, to io.Writer
 		return err
 	}
 	defer k.Close()
-	_, err = k.Copy(ctx, to, 0, int64(size))
+	if _, err = k.Copy(ctx, to, 0, int64(size)); k.Unproven() {
+		return fmt.Errorf("unproven: %v", err) // nothing is to be added to it as it is
+	}
 	return err
 }
 

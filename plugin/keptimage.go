@@ -25,15 +25,16 @@ const firstBytePatience = 15 * time.Second
 type KeptImage struct {
 	Image imagesource.Image // as its source describes it to the requester
 
-	o     Bytes
-	store *store
-	begun time.Time
-	entry catalog.Entry
-	role  Outcome
-	file  *os.File // all of it is kept; nil: it is on its way
-	given int64    // bytes that Copy has written
-	gave  gave     // of these, as they came
-	leave func()   // the gate
+	o        Bytes
+	store    *store
+	begun    time.Time
+	entry    catalog.Entry
+	role     Outcome
+	file     *os.File // all of it is kept; nil: it is on its way
+	given    int64    // bytes that Copy has written
+	gave     gave     // of these, as they came
+	unproven bool     // they are to be compared with the source's
+	leave    func()   // the gate
 
 	flight *flight // that it is on its way by; nil: none
 	cancel context.CancelFunc
@@ -180,7 +181,8 @@ func (k *KeptImage) note() {
 }
 
 // Copy writes length bytes from off on, as they come, and says how many it has written. ErrPart: the rest is not to be had
-// here. Another error is w's, or ctx's, or says that what was written may not be the image's: nothing is to be added to that.
+// here, and Unproven tells whether it may be added to what was written. Another error is w's, or ctx's, or says that what was
+// written is not the image's: nothing is to be added to that.
 func (k *KeptImage) Copy(ctx context.Context, w io.Writer, off, length int64) (written int64, err error) {
 	defer func() { k.given += written }()
 	buffer := []byte(nil)

@@ -136,7 +136,11 @@ func (s *Server) send(w io.Writer, r *http.Request, image *plugin.KeptImage, fir
 	}
 	log := s.log.WithFields(logrus.Fields{"image": image.Image.Ref(), "bytes": sent})
 	log.WithError(err).Warn("the rest of the image's data is read from Glance")
-	if err := s.sendRest(w, r, first+sent, length-sent); err != nil && r.Context().Err() == nil {
+	rest := rest{from: first + sent, length: length - sent}
+	if image.Unproven() {
+		rest.given, rest.same = sent, image.Same
+	}
+	if err := s.sendRest(w, r, rest); err != nil && r.Context().Err() == nil {
 		log.WithError(err).Warn("image's data breaks off: Glance does not give the rest")
 		panic(http.ErrAbortHandler)
 	}
@@ -145,9 +149,17 @@ func (s *Server) send(w io.Writer, r *http.Request, image *plugin.KeptImage, fir
 // errRest: Glance does not give the rest of an image's data.
 var errRest = errors.New("Glance does not give it")
 
-// sendRest sends what comes from Glance from first on, skipping what it sends before that where its store has no ranges.
-func (s *Server) sendRest(w io.Writer, r *http.Request, first, length int64) error {
-	ranged := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", first, first+length-1)}}
+// rest is what the cache has not given of an image's data.
+type rest struct {
+	from, length int64
+	given        int64                 // so many bytes before that are compared first
+	same         func(io.Reader) error // with these; nil: they are not
+}
+
+// sendRest sends what comes from Glance, skipping what it sends before that where its store has no ranges.
+func (s *Server) sendRest(w io.Writer, r *http.Request, rest rest) error {
+	first := rest.from - rest.given
+	ranged := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", first, rest.from+rest.length-1)}}
 	for _, header := range []http.Header{ranged, {}} {
 		answer, err := s.ask(r, r.URL.Path, header)
 		if err != nil {
@@ -165,16 +177,21 @@ func (s *Server) sendRest(w io.Writer, r *http.Request, first, length int64) err
 			continue
 		}
 		defer answer.Body.Close()
-		return copyRest(r.Context(), w, answer.Body, skip, length)
+		return rest.copy(r.Context(), w, answer.Body, skip)
 	}
 	return errRest
 }
 
-// copyRest copies length bytes after those that are skipped.
-func copyRest(ctx context.Context, w io.Writer, from io.Reader, skip, length int64) error {
+// copy copies the rest from what comes behind the bytes that are skipped.
+func (rest rest) copy(ctx context.Context, w io.Writer, from io.Reader, skip int64) error {
 	if _, err := io.CopyN(io.Discard, from, skip); err != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	_, err := io.CopyN(w, from, length)
+	if rest.same != nil {
+		if err := rest.same(from); err != nil {
+			return errors.Join(err, ctx.Err())
+		}
+	}
+	_, err := io.CopyN(w, from, rest.length)
 	return errors.Join(err, ctx.Err())
 }
