@@ -161,6 +161,9 @@ func SlowReader(r backends.ImageVolumeReader, share int, still func(context.Cont
 	return &slowReader{ImageVolumeReader: r, share: share, still: still}
 }
 
+// BePatient is how long the plugin waits for image-volumes that are read in place of their source.
+func BePatient(p *Plugin, with time.Duration) { p.fills.patience = with }
+
 // KeptFile is a kept image whose bytes are in a file.
 func KeptFile(f *os.File) *KeptImage { return &KeptImage{file: f} }
 

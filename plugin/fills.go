@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -31,6 +32,7 @@ type fills struct {
 	projects projectPlaces      // before all others
 	running  sync.WaitGroup     // flights
 	renewing singleflight.Group // entries that are inspected again
+	patience time.Duration      // with image-volumes that are read in place of their source
 }
 
 func newFills(h *house, b *books, k *stock) (*fills, error) {
@@ -43,7 +45,7 @@ func newFills(h *house, b *books, k *stock) (*fills, error) {
 	fl := &fills{
 		house: h, books: b, stock: k,
 		flights: flights{byKey: make(map[flightKey]*flight)},
-		line:    new(line),
+		line:    new(line), patience: diskPatience,
 	}
 	fl.places, fl.keeping = fl.line.slot(h.cfg.FillLimit), fl.line.slot(keepingShare(h.cfg.FillLimit))
 	fl.projects = projectPlaces{most: h.cfg.ProjectFillLimit, taken: make(map[ProjectID]int)}

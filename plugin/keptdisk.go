@@ -35,19 +35,22 @@ func (fl *fills) diskIn(ctx context.Context, s *store, want, disk *wanted) (kept
 		}
 	}()
 	reader, readable := backends.Capability[backends.ImageVolumeReader](s.images)
-	if !readable || filledByService(s) || !s.served() {
+	if !readable || filledByService(s) || !s.served() || s.unheard.Load() > 0 {
 		return nil
 	}
 	e, ok := fl.readInto(ctx, s, disk)
 	if !ok || !e.beginsWith(want) {
 		return nil
 	}
-	content, err := reader.OpenImageVolume(ctx, e.ImageVolume)
+	content, err := whileItAnswers(ctx, fl.patience, &s.unheard, func() (backends.ImageVolumeContent, error) {
+		return reader.OpenImageVolume(ctx, e.ImageVolume)
+	}, func(c backends.ImageVolumeContent) { _ = c.Close() }) // only read
 	if err != nil {
 		fl.log.WithFields(want.fields(s)).WithError(err).Debug("image-volume not opened in place of the image")
 		return nil
 	}
-	return &keptBytes{Reader: newSparseReader(ctx, content, 0, e.SourceBytes), from: stays{content, s}, store: s, entry: e.Entry, disk: true}
+	from := &diskReader{ctx: ctx, from: newSparseReader(ctx, content, 0, e.SourceBytes), patience: fl.patience, unheard: &s.unheard}
+	return &keptBytes{Reader: from, from: stays{content, s}, store: s, entry: e.Entry, disk: true}
 }
 
 // stays is what keeps its store until it is closed, once.

@@ -117,12 +117,16 @@ type watched struct {
 	*capable
 	reads atomic.Int64 // image-volumes that were opened
 	// read, unless nil, is called after so many bytes were read at off.
-	read atomic.Pointer[func(p []byte, off int64) error]
+	read  atomic.Pointer[func(p []byte, off int64) error]
+	opens chan struct{} // unless nil, they are opened once it is closed
 }
 
 func (b *watched) OpenImageVolume(ctx context.Context, id backends.ImageVolumeID) (backends.ImageVolumeContent, error) {
 	c, err := b.capable.OpenImageVolume(ctx, id)
 	b.reads.Add(1)
+	if b.opens != nil {
+		<-b.opens
+	}
 	return watchedContent{c, b}, err
 }
 
@@ -212,6 +216,40 @@ func TestADamagedImageVolumeWhileItIsDownloaded(t *testing.T) {
 				r.wantQuarantine(t, volume.EntryID, "v1")
 			} else if e, err := r.Entry(t.Context(), volume.EntryID); err != nil || e.QuarantinedAt != nil {
 				t.Errorf("entry: %+v, %v, want it left to the scrub", e, err)
+			}
+		})
+	}
+}
+
+// Where a store hangs, who downloads waits for it a while, and gets the image from its source; nobody waits for it again as long as it hangs.
+func TestAnImageVolumeThatHangs(t *testing.T) {
+	for _, name := range []string{"as it is opened", "as it is read"} {
+		t.Run(name, func(t *testing.T) {
+			source, content := openSource()
+			backend := &watched{capable: newCapable()}
+			r := newRig(t, t.TempDir(), lru.Bounds{}, withSource(source), withBackend(backend))
+			plugin.BePatient(r.Plugin, 100*time.Millisecond)
+			r.create(t, "gated:disk", "v1", 0)
+			back := make(chan struct{})
+			defer close(back)
+			if name == "as it is opened" {
+				backend.opens = back
+			} else {
+				backend.stopsIn(back, flips(-1))
+			}
+			for more := range int64(2) {
+				r.wantDownload(t, "gated:disk", content)
+				if n, opened := source.opened.Load(), backend.reads.Load(); n != 2+more || opened != 1 && backend.opens != nil {
+					t.Errorf("%d downloads, want the volume's and %d more; opened %d times", n, 1+more, opened)
+				}
+				waitFor(t, func() bool { return len(r.keptImages(t)) == 1 })
+				kept, err := r.Entries(t.Context(), plugin.EntryFilter{Backend: "files", State: "ready"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.DeleteEntry(t.Context(), kept[0].ID, true); err != nil {
+					t.Fatal(err)
+				}
 			}
 		})
 	}

@@ -53,6 +53,7 @@ type store struct {
 	// rows are being filled.
 	reserving turnstile
 	fills     atomic.Int64              // flights to it, and readings for fills, that have not ended: it does not leave before
+	unheard   atomic.Int64              // readings of an image's bytes that were given up, and have not come back
 	into      atomic.Pointer[slot]      // places of these, once there was one
 	leaving   atomic.Pointer[departure] // nil: it is configured
 }
