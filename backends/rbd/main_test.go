@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/clonecache/clonecache/backends"
 	"github.com/clonecache/clonecache/backends/backendtest"
+	"github.com/clonecache/clonecache/e2e/harness"
 )
 
 // cluster is the one that all tests use, each in a namespace of its own.
@@ -60,7 +60,7 @@ func withCluster(run func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	cluster.dir, cluster.port = filepath.Join(dir, "c"), freePort()
+	cluster.dir, cluster.port = filepath.Join(dir, "c"), harness.FreePorts(40) // of one cluster, with room
 	if err := errors.Join(os.Chmod(dir, 0o755), clusterScript("up")); err != nil {
 		_ = clusterScript("wipe")
 		fmt.Fprintln(os.Stderr, "start a cluster:", err)
@@ -90,30 +90,6 @@ func socketRoom() string {
 		return dir
 	}
 	return "/tmp"
-}
-
-// freePort is the first of a block of ports of which nobody uses one.
-func freePort() int {
-	const first, last, ports = 20000, 32000, 40 // of one cluster, with room
-	start := os.Getpid() % ((last - first) / ports)
-	for n := range (last - first) / ports {
-		port := first + (start+n)%((last-first)/ports)*ports
-		if free(port, ports) {
-			return port
-		}
-	}
-	return first
-}
-
-func free(port, ports int) bool {
-	for p := port; p < port+ports; p++ {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
-		if err != nil {
-			return false
-		}
-		_ = l.Close()
-	}
-	return true
 }
 
 // clusterScript runs e2e/ceph/cluster.sh on the tests' own cluster.

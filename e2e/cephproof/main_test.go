@@ -24,7 +24,7 @@ const (
 
 // cluster keeps its objects in memory, and its mon commits quickly. Each test has a namespace of its own.
 var cluster = &harness.Cluster{
-	Dir: fmt.Sprintf("/tmp/cc-proof-%d", os.Getpid()), Port: 20000 + os.Getpid()%300*ports, Settings: []string{"FAST=1"},
+	Dir: fmt.Sprintf("/tmp/cc-proof-%d", os.Getpid()), Port: harness.FreePorts(ports), Settings: []string{"FAST=1"},
 }
 
 // ports is how many a cluster has for itself, with room.
