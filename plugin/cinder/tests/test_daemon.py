@@ -153,7 +153,8 @@ class DaemonTest(support.CinderCase):
         self.daemon.start()
         self.images.flows.clear()
         self.addCleanup(self.images.flows.set)
-        d, volume = self.hooked(clonecache_timeout=9.0), self.volume()
+        d = self.hooked(clonecache_timeout=9.0, clonecache_connect_timeout=5.0)
+        volume = self.volume()
         with mock.patch.object(client, 'GRACE', -4.0):  # the daemon has five seconds to begin
             with running(lambda: self.clone(d, volume)) as answer:
                 self.images.await_half()
