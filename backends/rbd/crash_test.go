@@ -239,17 +239,22 @@ func commitImage(t testing.TB, b *tested, id backends.ImageVolumeID, size int64)
 	commitSpec(t, b, backends.StageSpec{ID: id, VirtualBytes: size})
 }
 
+// mebibyte is 1 MiB of data, without a byte of zero.
+func mebibyte() []byte {
+	data := make([]byte, 1<<20)
+	for i := range data {
+		data[i] = byte(i>>8) | 1
+	}
+	return data
+}
+
 func commitSpec(t testing.TB, b *tested, spec backends.StageSpec) {
 	t.Helper()
 	st, err := b.Stage(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := make([]byte, 1<<20)
-	for i := range data {
-		data[i] = byte(i>>8) | 1
-	}
-	if _, err := st.WriteAt(data, 0); err != nil {
+	if _, err := st.WriteAt(mebibyte(), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Commit(t.Context(), backends.Description{EntryID: "entry", Content: backends.Content{Digest: "sha256:aa"}}); err != nil {

@@ -44,10 +44,7 @@ func halfWritten(t *testing.T, b *tested, spec backends.StageSpec) (*imageStage,
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := make([]byte, 1<<20)
-	for i := range data {
-		data[i] = byte(i>>8) | 1
-	}
+	data := mebibyte()
 	for _, off := range []int64{0, 4 << 20} {
 		if _, err := st.WriteAt(data, off); err != nil {
 			t.Fatal(err)

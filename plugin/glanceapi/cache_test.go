@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clonecache/clonecache/backends"
+	"github.com/clonecache/clonecache/e2e/harness"
 	"github.com/clonecache/clonecache/plugin"
 	"github.com/clonecache/clonecache/plugin/glanceapi"
 )
@@ -127,11 +128,7 @@ func (f *front) listed(t *testing.T) (cached []string, queued []string, raw stri
 // until waits for what the queue is about to bring about.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(what + ": it never came")
-		}
-	}
+	harness.Until(t, what, done)
 }
 
 func TestImagesAreQueuedListedAndDeleted(t *testing.T) {
